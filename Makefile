@@ -1,0 +1,57 @@
+# Everything sets itself up: `make demo` and `make test` need Python >= 3.11 with venv, and a package index.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOURCES := mcp_gateway tools policies tests benchmarks examples
+
+.PHONY: help demo test check format lint types coverage policy-test build lock clean
+
+help:  ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "mcp-gateway needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=python3.11 or install it."; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+		|| { echo "$(PYTHON) has no venv module; on Debian: apt-get install python3-venv"; exit 1; }
+	@echo "setting up $(VENV) (once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY)  ## the whole road in a minute, on your machine
+	@$(BIN)/mcp-gateway demo $(ARGS)
+
+test: $(READY)  ## all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: format lint types coverage policy-test build  ## everything that has to hold before a commit
+
+format: $(READY)
+	@$(BIN)/ruff format --check $(SOURCES)
+
+lint: $(READY)
+	@$(BIN)/ruff check $(SOURCES)
+
+types: $(READY)
+	@$(BIN)/mypy
+
+coverage: $(READY)
+	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+
+policy-test: $(READY)  ## the starter policies against their cases
+	@$(BIN)/mcp-gateway policy test policies/tests
+
+build: $(READY)
+	@$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null && echo "built into dist/"
+
+lock: $(READY)  ## resolve the lock file anew
+	@$(BIN)/pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header --all-extras --group dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) dist .coverage .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,234 @@
+"""Values of a call: who asks, for what, of which target, and what it would do.
+
+Frozen records with no behaviour beyond their own form. `identity` alone builds a `Caller`; the road
+(`pipeline`) builds a `Call`; `facts` builds the facts. Everybody may import this module, it imports no other
+of the package but `errors`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, NoReturn, TypeAlias
+
+import rfc8785
+
+JSONObject: TypeAlias = dict[str, Any]
+"""A JSON object at an edge; narrowed where it is read."""
+TargetKind: TypeAlias = Literal["postgres", "ssh", "http"]
+Assurance: TypeAlias = Literal["token", "local", "local-demo"]
+Door: TypeAlias = Literal["stdio", "http", "sse", "cli"]
+
+SECRET_TEXT = "<secret>"  # noqa: S105 - this is what is shown in place of one
+
+
+class Secret:
+    """A value that may be used and never shown.
+
+    `repr`, `str`, formatting, pickling and copying give a placeholder or raise; `reveal()` is the one way to
+    the value, so that every use of a credential can be found by searching for that word.
+    """
+
+    __slots__ = ("__value",)
+
+    def __init__(self, value: str | bytes) -> None:
+        self.__value = value.encode() if isinstance(value, str) else value
+
+    def reveal(self) -> bytes:
+        """The secret itself. Only what talks to a target or verifies a token calls this."""
+        return self.__value
+
+    def reveal_text(self) -> str:
+        """The secret decoded as UTF-8."""
+        return self.__value.decode()
+
+    def __repr__(self) -> str:
+        return SECRET_TEXT
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return SECRET_TEXT
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret cannot be pickled or copied")
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """A verified human and the agent that acts for them. Built by `mcp_gateway.identity` alone."""
+
+    issuer: str
+    subject: str
+    actor: str
+    """The agent: `act.sub`, else `azp`/`client_id` (RFC 8693 section 4.1, RFC 9068 section 2.2)."""
+    client_id: str | None
+    """`azp`/`client_id` as the token has it: the OAuth client that the token was issued to."""
+    delegated: bool
+    """Whether the token carries `act`: somebody acts for the human, so this token can never approve."""
+    email: str | None
+    groups: frozenset[str]
+    scopes: frozenset[str]
+    token_id: str
+    """`jti`, else the SHA-256 of the token in hexadecimal."""
+    issued_at: datetime
+    expires_at: datetime
+    auth_time: datetime | None
+    assurance: Assurance
+
+    @property
+    def key(self) -> str:
+        """`issuer|subject`: the human, whichever agent or client they came by."""
+        return f"{self.issuer}|{self.subject}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A registered thing behind the gateway, as policy and the road see it. How to reach it is its connector's."""
+
+    name: str
+    kind: TargetKind
+    description: str
+    labels: Mapping[str, str]
+    classes: frozenset[str]
+    """Data classes that the configuration attaches to columns of this target."""
+    fingerprint: str
+    """SHA-256 over the target's configuration; part of what an approval is bound to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """What the client program says of itself; never trusted, only recorded."""
+
+    name: str = ""
+    version: str = ""
+    protocol: str = ""
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request whose caller, tool, target and arguments are established."""
+
+    id: str
+    caller: Caller
+    tool: str
+    target: Target
+    arguments: JSONObject
+    """Validated, defaults filled in, without `target` and `reason`; `repeat_of` stays in."""
+    reason: str
+    door: Door
+    received_at: datetime
+    client: Client = field(default_factory=Client)
+
+    @property
+    def digest(self) -> str:
+        """Fingerprint of what is asked, in hexadecimal."""
+        return digest_of(caller=self.caller, tool=self.tool, target=self.target.name, arguments=self.arguments)
+
+
+def digest_of(*, caller: Caller, tool: str, target: str, arguments: JSONObject) -> str:
+    """SHA-256 over the RFC 8785 form of an allow-list of fields: what an approval is bound to.
+
+    Token id, times, groups and scopes are left out: they are checked again whenever they matter, and a
+    refreshed token must be able to continue the approval of the one before it.
+    """
+    return hashlib.sha256(
+        rfc8785.dumps(
+            {
+                "v": 1,
+                "issuer": caller.issuer,
+                "subject": caller.subject,
+                "actor": caller.actor,
+                "tool": tool,
+                "target": target,
+                "arguments": arguments,
+            }
+        )
+    ).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SQLFacts:
+    """What a statement would do. The attribute names are those of `Sql` in the Cedar schema."""
+
+    read_only: bool
+    """Changes no shared or persistent state, reaches no file, network or other session: proved, not guessed."""
+    kinds: frozenset[str]
+    """Upper-case statement kinds, nested ones too: `SELECT`, `SELECT_INTO`, `DELETE`, `EXPLAIN`, ..."""
+    reads: frozenset[str]
+    writes: frozenset[str]
+    columns: frozenset[str]
+    functions: frozenset[str]
+    unbounded: bool
+    """An UPDATE or DELETE that no condition binds."""
+    statements: int
+
+    def context(self) -> JSONObject:
+        """The `sql` record of the Cedar context."""
+        return {
+            "read_only": self.read_only,
+            "kinds": sorted(self.kinds),
+            "reads": sorted(self.reads),
+            "writes": sorted(self.writes),
+            "functions": sorted(self.functions),
+            "unbounded": self.unbounded,
+            "statements": self.statements,
+        }
+
+    def to_json(self) -> JSONObject:
+        """All of it, for approvers, records and `inspect`."""
+        return self.context() | {"columns": sorted(self.columns)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShellFacts:
+    """What a command would run. The attribute names are those of `Shell` in the Cedar schema."""
+
+    programs: frozenset[str]
+    opaque: bool
+    """True when not everything that would run is proved."""
+    writes_files: bool
+    privileged: bool
+
+    def context(self) -> JSONObject:
+        """The `shell` record of the Cedar context."""
+        return {
+            "programs": sorted(self.programs),
+            "opaque": self.opaque,
+            "writes_files": self.writes_files,
+            "privileged": self.privileged,
+        }
+
+    def to_json(self) -> JSONObject:
+        """All of it, for approvers, records and `inspect`."""
+        return self.context()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HTTPFacts:
+    """What a request would ask of whom. The attribute names are those of `Http` in the Cedar schema."""
+
+    method: str
+    host: str
+    path: str
+    """Normalised, without the query."""
+
+    def context(self) -> JSONObject:
+        """The `http` record of the Cedar context."""
+        return {"method": self.method, "host": self.host, "path": self.path}
+
+    def to_json(self) -> JSONObject:
+        """All of it, for approvers, records and `inspect`."""
+        return self.context()
+
+
+Facts: TypeAlias = SQLFacts | ShellFacts | HTTPFacts

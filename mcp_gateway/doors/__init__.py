@@ -1,0 +1,1 @@
+"""Ways in: MCP over stdio and HTTP."""

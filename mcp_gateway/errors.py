@@ -1,0 +1,153 @@
+"""The whole exception tree, branched by who must act.
+
+    GatewayError
+    ├── ConfigError        the operator, before start: configuration and policies, all problems at once
+    ├── IdentityError      the caller: a token is missing, broken, expired or revoked
+    ├── RequestError       the agent: the arguments cannot be what they have to be
+    ├── LimitError         the agent, later: a limit of this caller or target is reached
+    ├── TargetError        whoever runs the target: it is away, refuses, fails or is slow
+    │   ├── TargetUnavailable
+    │   ├── TargetTimeout
+    │   ├── TargetFailed
+    │   └── OutcomeLost
+    ├── CredentialError    the operator: a credential source gives nothing usable
+    └── StoreError         the operator, now: the audit store refuses, so every call is refused
+
+An error holds typed attributes and `__str__` builds the sentence. A refusal that policy or a person decided is
+a value (`decisions`, `answers`), not an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class GatewayError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing wrong in a file that the operator wrote."""
+
+    message: str
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    path: str = ""
+    """The key or policy inside the file: `targets.orders.port`, `prod-writes-need-a-dba`."""
+
+    def __str__(self) -> str:
+        place = self.file
+        if self.line:
+            place += f":{self.line}"
+            if self.column:
+                place += f":{self.column}"
+        parts = [part for part in (place, self.path, self.message) if part]
+        return ": ".join(parts)
+
+
+class ConfigError(GatewayError):
+    """Configuration or policies that cannot be used; start-up stops."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(tuple(problems))
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+class IdentityError(GatewayError):
+    """No caller could be proved.
+
+    `cause` is for the audit row; the agent is told only that a valid token is needed.
+    """
+
+    def __init__(self, cause: str, *, code: str = "identity_required", scope: str | None = None) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.code = code
+        self.scope = scope
+
+    def __str__(self) -> str:
+        return self.cause
+
+
+class RequestError(GatewayError):
+    """The agent's request cannot be what it has to be. The message goes to the agent."""
+
+    def __init__(self, message: str, *, next_step: str, code: str = "invalid_arguments") -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_step = next_step
+        self.code = code
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class LimitError(RequestError):
+    """A limit of this caller or target is reached."""
+
+    def __init__(self, message: str, *, next_step: str) -> None:
+        super().__init__(message, next_step=next_step, code="limit_exceeded")
+
+
+class TargetError(GatewayError):
+    """A target is away, refuses, fails or is slow.
+
+    `message` is safe for the agent as it stands. `detail` is what the target said: it goes through the detectors,
+    and only where `detail_released`; the audit row gets it on the same terms.
+    """
+
+    code = "failed"
+
+    def __init__(self, message: str, *, detail: str = "", detail_released: bool = False, position: int = 0) -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+        self.detail_released = detail_released
+        self.position = position
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class TargetUnavailable(TargetError):
+    """Nothing of the agent's call reached the target."""
+
+    code = "target_unavailable"
+
+
+class TargetTimeout(TargetError):
+    """The target did not finish in time; what ran was cancelled there."""
+
+    code = "timeout"
+
+
+class TargetFailed(TargetError):
+    """The target ran the call and reported an error."""
+
+
+class OutcomeLost(TargetError):
+    """The connection was lost after the call was sent: whether it took effect is not known."""
+
+    code = "outcome_unknown"
+
+
+class CredentialError(GatewayError):
+    """A credential source gives nothing usable. The text never holds the credential."""
+
+
+class StoreError(GatewayError):
+    """The audit store refuses. `next_step` tells the operator what to do."""
+
+    def __init__(self, message: str, *, next_step: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.next_step}" if self.next_step else self.message

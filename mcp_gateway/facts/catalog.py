@@ -1,0 +1,96 @@
+"""A snapshot of what a PostgreSQL target's catalog says, as plain values.
+
+Pure: `targets.postgres_catalog` reads it from the server, `facts.sql` judges functions by it and
+`masking.lineage` resolves names and views with it. It crosses a process boundary, so it pickles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column of a relation, in order of its number."""
+
+    name: str
+    type: str
+    """`schema.type` of its type, `pg_catalog` included; arrays end in `[]`."""
+    not_null: bool = False
+    generated: str | None = None
+    """The generation expression, fully qualified."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relation:
+    """A table, view, materialized view, foreign table, sequence or composite type."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    """`pg_class.relkind`: r, p, v, m, f, S, c, t."""
+    columns: tuple[Column, ...]
+    definition: str | None = None
+    """The query of a view or materialized view, read with an empty search_path."""
+    parents: tuple[str, ...] = ()
+    """`schema.name` of the tables it inherits from or is a partition of."""
+    has_triggers: bool = False
+    """User triggers or rules other than a view's own."""
+    version: str = ""
+    """Changes when the relation, its columns or its rules change (their xmin)."""
+
+    @property
+    def qualified(self) -> str:
+        """`schema.name`, unquoted."""
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Function:
+    """One function, procedure, aggregate or window function."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    """`pg_proc.prokind`: f, p, a, w."""
+    language: str
+    volatility: str
+    """`pg_proc.provolatile`: i, s, v."""
+    returns_set: bool = False
+    security_definer: bool = False
+    extension: str | None = None
+    result_type: str = ""
+    arguments: tuple[str, ...] = ()
+    """Names of the input arguments; empty strings where there is none."""
+    outputs: tuple[str, ...] = ()
+    """Names of OUT and TABLE columns."""
+    body: str | None = None
+    """The body of a LANGUAGE sql function."""
+    transitions: tuple[str, ...] = ()
+    """`schema.name` of an aggregate's own functions."""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """All of it, for one target and role. Built-in functions (oid < 16384) are included."""
+
+    server_version: int
+    """`server_version_num`, such as 150018."""
+    search_path: tuple[str, ...]
+    """The session's fixed path, pg_catalog implied first."""
+    relations: Mapping[str, Relation] = field(default_factory=dict)
+    """By `schema.name`."""
+    functions: Mapping[str, tuple[Function, ...]] = field(default_factory=dict)
+    """All functions of a name, by bare name; each knows its schema."""
+    operators: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Operators that are not built in: name to `schema.function` of each."""
+    casts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """User-defined casts: target `schema.type` to `schema.function` of each."""
+    domains: Mapping[str, bool] = field(default_factory=dict)
+    """`schema.type` of each domain to whether it has a CHECK."""
+    version: str = ""
+    """SHA-256 over all of it: two snapshots with the same version are equal."""

@@ -1,0 +1,1 @@
+"""Who calls, proved from a token."""

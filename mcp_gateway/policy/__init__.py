@@ -1,0 +1,1 @@
+"""Decisions by Cedar. Pure but for reading the files."""

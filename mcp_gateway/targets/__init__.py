@@ -1,0 +1,1 @@
+"""The I/O towards what is governed."""

@@ -1,0 +1,112 @@
+"""The tool contract: what the gateway asks of a governed operation, and all that a tool may import.
+
+A tool knows one kind of target. It says what its arguments are, examines a call without doing it, executes it,
+and turns what came back into a result through the `Masker` it is given. It never decides, approves, records or
+sees a caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from mcp_gateway.answers import Masked
+from mcp_gateway.calls import Facts, JSONObject, Target, TargetKind
+from mcp_gateway.errors import TargetError
+
+
+class Arguments(BaseModel):
+    """Base of every tool's arguments: nothing unknown, nothing coerced, nothing echoed in errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+    target: str
+    reason: str = ""
+    repeat_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permit:
+    """The bounds within which a call runs: the smallest of the permits' and the target's own."""
+
+    call_id: str
+    timeout: timedelta
+    max_rows: int
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """One look of the gateway's own at a target while examining; becomes an `Inspected` event."""
+
+    what: str
+    outcome: str = "ok"
+
+
+E = TypeVar("E")
+"""What a tool keeps of its examination for its execution and its masking (lineage, a resolved URL, ...)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination(Generic[E]):
+    """What a call would do, and on what this knowledge rests."""
+
+    facts: Facts
+    environment: str
+    """SHA-256 over what the facts depend on outside the call; at a claim a difference means `approval_stale`."""
+    shown: Mapping[str, str] = field(default_factory=dict)
+    """What an approver reads, label to complete text: the statement, the command, the request."""
+    looked: Sequence[Looked] = ()
+    private: E
+
+
+class Masker(Protocol):
+    """What stands between a raw result and everybody else. Built by `mcp_gateway.masking` for one call."""
+
+    def hides(self, classes: frozenset[str]) -> frozenset[str]:
+        """Those of `classes` that this caller may not see raw."""
+
+    def column(self, values: Sequence[Any], *, classes: frozenset[str]) -> list[Any]:
+        """Mask one column of JSON values: the whole value where a class is hidden, else by detectors."""
+
+    def text(self, value: str) -> str:
+        """Mask a text by detectors and credential scrubbing."""
+
+    def raw(self, value: bytes) -> bytes:
+        """Mask bytes in the same way; the same for any chunking is the caller's to keep by masking whole outputs."""
+
+    def json(self, value: Any) -> Any:
+        """Mask every string in a JSON value, keys included."""
+
+    def seal(self, result: JSONObject, *, rows: int | None = None, truncated: bool = False) -> Masked:
+        """Close a result: adds `masked`, scrubs credentials once more over the bytes, counts."""
+
+
+class Tool(Protocol[E]):
+    """One governed operation on a kind of target.
+
+    `examine` has no effect on the target; `execute` is called at most once, after `Started` is durable.
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[TargetKind]
+    description: ClassVar[str]
+    read_only_hint: ClassVar[bool]
+    Arguments: ClassVar[type[Arguments]]
+    result_schema: ClassVar[JSONObject]
+
+    async def examine(self, arguments: Any, *, target: Target, connector: Any) -> Examination[E]:
+        """Find out what the call would do. Raises `RequestError` or `TargetError`."""
+
+    async def execute(self, arguments: Any, *, examination: Examination[E], connector: Any, permit: Permit) -> Any:
+        """Do it. Cancellation is passed on to the target. Raises `TargetError`."""
+
+    def mask(self, raw: Any, *, examination: Examination[E], masker: Masker, call_id: str) -> Masked:
+        """Turn what came back into the result."""
+
+    def mask_error(self, error: TargetError, *, examination: Examination[E], masker: Masker) -> str:
+        """The one sentence that may leave about an error of the target."""

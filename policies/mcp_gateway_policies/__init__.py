@@ -1,0 +1,1 @@
+"""The starter policies (`*.cedar`), as package data."""

@@ -1,0 +1,1 @@
+"""What all tests share: only markers and fixtures that no folder owns."""
