@@ -41,8 +41,8 @@ def parse_tree(sql: str) -> list[JSONObject]:
     result = lib.pg_query_parse(text)
     try:
         if result.error:
-            error = result.error.contents
-            raise SQLSyntaxError(error.message.decode(errors="replace"), position=max(error.cursorpos, 0))
+            said = result.error.contents
+            raise SQLSyntaxError(said.message.decode(errors="replace"), position=max(said.cursorpos, 0))
         tree = orjson.loads(result.parse_tree)
     except orjson.JSONDecodeError:
         raise SQLSyntaxError("the statement is nested too deeply") from None
