@@ -1,0 +1,1 @@
+"""Which output columns of a statement can derive from classified columns. Pure."""

@@ -1,0 +1,38 @@
+"""What the lineage of a statement says: which output columns may carry classified data.
+
+Values only. `resolve` builds a `Lineage`, `masking.masker` masks by it, the policy sees its `inference`. Whatever
+could not be proved stands here as "unsure", which the masker reads as every class of the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputColumn:
+    """One column of a result, in the order the server sends them."""
+
+    name: str | None
+    """As the statement names it, or None where only the server knows."""
+    classes: frozenset[str]
+    """The data classes it may derive from; empty means proved clear."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """The verdict on one statement."""
+
+    columns: tuple[OutputColumn, ...] | None
+    """None = unsure: every column of the result has all classes of the target."""
+    touch: frozenset[str] = frozenset()
+    """The classes of all relations involved, for the error rule."""
+    opaque: bool = False
+    """Something in it cannot be seen through (user code, a trigger): errors and notices tell nothing."""
+    refusal: str | None = None
+    """Why the statement may not run under masking at all."""
+    inference: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Facts by kind (`where`, `order`, `may_fail`, ...) to the classes that they could give away."""
+    relations: frozenset[str] = frozenset()
+    """`schema.name` of the relations it resolved, for the check that the snapshot still holds."""
