@@ -1,1 +1,15 @@
 """What all tests share: only markers and fixtures that no folder owns."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.peers.postgres import postgres_database, postgres_programs, postgres_server
+
+__all__ = ["postgres_database", "postgres_programs", "postgres_server"]
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Tests marked `anyio` run on asyncio alone: asyncpg and asyncssh know no other loop."""
+    return "asyncio"
