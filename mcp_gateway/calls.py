@@ -127,12 +127,9 @@ class Call:
     reason: str
     door: Door
     received_at: datetime
+    digest: str
+    """Fingerprint of what is asked: `digest_of` over this call, in hexadecimal."""
     client: Client = field(default_factory=Client)
-
-    @property
-    def digest(self) -> str:
-        """Fingerprint of what is asked, in hexadecimal."""
-        return digest_of(caller=self.caller, tool=self.tool, target=self.target.name, arguments=self.arguments)
 
 
 def digest_of(*, caller: Caller, tool: str, target: str, arguments: JSONObject) -> str:

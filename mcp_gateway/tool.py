@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from mcp_gateway.answers import Masked
-from mcp_gateway.calls import Facts, JSONObject, Target, TargetKind
+from mcp_gateway.calls import Facts, JSONObject, Secret, Target, TargetKind
 from mcp_gateway.errors import TargetError
 
 
@@ -84,6 +84,16 @@ class Masker(Protocol):
 
     def seal(self, result: JSONObject, *, rows: int | None = None, truncated: bool = False) -> Masked:
         """Close a result: adds `masked`, scrubs credentials once more over the bytes, counts."""
+
+
+class Connector(Protocol):
+    """What holds the way to one target: connections, credentials, their limits."""
+
+    def secrets(self) -> Sequence[Secret]:
+        """Every credential in use for this target, for the masker to scrub."""
+
+    async def aclose(self) -> None:
+        """Close what is open."""
 
 
 class Tool(Protocol[E]):

@@ -108,6 +108,7 @@ class ApprovalStore:
 
     async def listing(self, *, live_only: bool = True) -> list[Ticket]:
         """Approvals, the oldest first."""
+
         def read(connection: Rows) -> list[Ticket]:
             rows = connection.execute(LIVE if live_only else EVERY).fetchall()
             return [machine.settle(self._load(*row), now=self._clock()) for row in rows]

@@ -1,0 +1,204 @@
+"""Holding a call until people have decided: opens or continues its approval, waits, and says how it stands.
+
+Above it is the road, which decides again and claims; below it are `store` (what is durable) and the pure
+`ticket`. Channels move the ticket from outside; the one that runs through the caller's own client, elicitation,
+is moved from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
+
+import anyio
+
+from mcp_gateway.approval.store import ApprovalStore, Opened
+from mcp_gateway.approval.ticket import Ticket, Vote, binding
+from mcp_gateway.calls import Call
+from mcp_gateway.decisions import CALLER_GROUP, Ask
+from mcp_gateway.journal import Journal
+from mcp_gateway.tool import Examination
+
+POLL_SECONDS = 0.5
+"""How often a waiting call looks for a decision that another process recorded."""
+PROGRESS_SECONDS = 5.0
+
+Action: TypeAlias = Literal["accept", "decline", "cancel"]
+Confirm: TypeAlias = Callable[[Ticket, float], Awaitable[Action]]
+"""Ask the caller's human through their client; the second argument is how many seconds there are."""
+Progress: TypeAlias = Callable[[float, float, str], Awaitable[None]]
+"""Tell the client how far: seconds waited, seconds in all, a sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmation:
+    """The caller's human's answer as a later request carries it (MCP 2026-07-28)."""
+
+    approval_id: str
+    action: Action
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channels:
+    """The ways in which this request can reach the caller's human."""
+
+    confirm: Confirm | None = None
+    progress: Progress | None = None
+    confirmation: Confirmation | None = None
+    can_require_input: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputRequired:
+    """The client is to show a form and call again with the answer; carries the approval's id only."""
+
+    call_id: str
+    ticket: Ticket
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """How the approval stands after the wait."""
+
+    ticket: Ticket
+    waited: bool
+    stale: str = ""
+    """Why the approval that was found no longer fits; the ticket is the new one then."""
+    input_required: bool = False
+
+
+class Holder:
+    """Opens, continues and waits for approvals."""
+
+    def __init__(
+        self,
+        approvals: ApprovalStore,
+        *,
+        clock: Callable[[], datetime],
+        new_id: Callable[[], str],
+        wait: timedelta,
+        ttl: timedelta,
+        claim: timedelta,
+    ) -> None:
+        self.approvals = approvals
+        self._clock = clock
+        self._new_id = new_id
+        self._wait = wait
+        self._ttl = ttl
+        self._claim = claim
+
+    def draft(self, call: Call, *, examination: Examination[object], ask: Ask, preview: str) -> Ticket:
+        """The approval that this Ask would open."""
+        now = self._clock()
+        facts = examination.facts.to_json()
+        return Ticket(
+            id=self._new_id(),
+            state="pending",
+            call_id=call.id,
+            digest=call.digest,
+            bound=bound(examination),
+            issuer=call.caller.issuer,
+            subject=call.caller.subject,
+            actor=call.caller.actor,
+            email=call.caller.email,
+            tool=call.tool,
+            target=call.target.name,
+            reason=call.reason,
+            policies=ask.policies,
+            policy_reasons=ask.reasons,
+            facts=facts,
+            shown=dict(examination.shown),
+            preview=preview,
+            requirements=ask.requirements,
+            votes=(),
+            created_at=now,
+            deadline=now + (ask.ttl or self._ttl),
+            claim_within=self._claim,
+        )
+
+    async def open_or_continue(self, draft: Ticket, *, journal: Journal) -> Held:
+        """Record what is noted and open the approval, or continue the one that this very call has.
+
+        One that was made for other facts is withdrawn and replaced: its approver sees something that is no longer so.
+        """
+        opened = await journal.record_with(lambda tx: self.approvals.open_or_continue(tx, draft))
+        found = opened.ticket
+        if opened.fresh or found.state in {"denied", "consumed"} or found.bound == draft.bound:
+            return Held(ticket=found, waited=False)
+        return await self.replace(found, draft, journal=journal, why="what it would do, or its target, has changed")
+
+    async def replace(self, old: Ticket, draft: Ticket, *, journal: Journal, why: str) -> Held:
+        """Withdraw a stale approval and open a new one in its place."""
+        await self.approvals.withdraw(old.id, by="gateway", why=f"stale: {why}")
+        fresh = replace(draft, id=self._new_id())
+        opened: Opened = await journal.record_with(lambda tx: self.approvals.open_or_continue(tx, fresh))
+        return Held(ticket=opened.ticket, waited=False, stale=why)
+
+    async def hold(self, ticket: Ticket, *, call: Call, channels: Channels) -> Held:
+        """Wait until the approval moves on or the wait is over."""
+        if ticket.state != "pending":
+            return Held(ticket=ticket, waited=False)
+        ask_caller = CALLER_GROUP in ticket.missing
+        answer = channels.confirmation
+        if answer is not None and answer.approval_id == ticket.id and ask_caller:
+            ticket = await self._vote(ticket, call=call, action=answer.action)
+            if ticket.state != "pending" or answer.action == "cancel":
+                return Held(ticket=ticket, waited=False)
+        elif ask_caller and answer is None and channels.can_require_input:
+            return Held(ticket=ticket, waited=False, input_required=True)
+        return Held(ticket=await self._wait_for(ticket, call=call, channels=channels), waited=True)
+
+    async def _wait_for(self, ticket: Ticket, *, call: Call, channels: Channels) -> Ticket:
+        total = self._wait.total_seconds()
+        async with anyio.create_task_group() as group:
+            over = anyio.Event()
+            if channels.confirm is not None and CALLER_GROUP in ticket.missing:
+                group.start_soon(self._confirm, ticket, call, channels.confirm, total, over)
+            with anyio.move_on_after(total):
+                ticket = await self._until_moved(ticket, channels=channels, total=total, over=over)
+            group.cancel_scope.cancel()
+        return await self.approvals.get(ticket.id) or ticket
+
+    async def _until_moved(self, ticket: Ticket, *, channels: Channels, total: float, over: anyio.Event) -> Ticket:
+        started = told = anyio.current_time()
+        while ticket.state == "pending" and not over.is_set():
+            await self.approvals.wait_for_move(seconds=POLL_SECONDS)
+            ticket = await self.approvals.get(ticket.id) or ticket
+            now = anyio.current_time()
+            if channels.progress is not None and now - told >= PROGRESS_SECONDS:
+                told = now
+                people = " and ".join(f"{count} of {group}" for group, count in sorted(ticket.missing.items()))
+                await channels.progress(now - started, total, f"waiting for approval: {people}")
+        return ticket
+
+    async def _confirm(self, ticket: Ticket, call: Call, confirm: Confirm, seconds: float, over: anyio.Event) -> None:
+        """A cancel means that nobody is there; when nobody else is asked, there is nothing to wait for."""
+        moved = await self._vote(ticket, call=call, action=await confirm(ticket, seconds))
+        if moved.state == "pending" and moved.missing.keys() <= {CALLER_GROUP}:
+            over.set()
+
+    async def _vote(self, ticket: Ticket, *, call: Call, action: Action) -> Ticket:
+        vote = Vote(
+            person=call.caller.key,
+            email=call.caller.email,
+            groups=frozenset({CALLER_GROUP}),
+            actor=call.caller.actor,
+            token_id=call.caller.token_id,
+            at=self._clock(),
+            channel="elicitation",
+        )
+        match action:
+            case "accept":
+                await self.approvals.approve(ticket.id, vote=vote)
+            case "decline":
+                await self.approvals.deny(ticket.id, vote=vote)
+            case "cancel":
+                return ticket
+        return await self.approvals.get(ticket.id) or ticket
+
+
+def bound(examination: Examination[object]) -> str:
+    """What an approval of this examination is bound to."""
+    return binding(facts=examination.facts.to_json(), shown=examination.shown, environment=examination.environment)

@@ -1,0 +1,50 @@
+"""The events of one call, on their way to the store: noted as they happen, durable when they have to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypeVar
+
+from mcp_gateway.audit.store import AuditStore, Transaction
+from mcp_gateway.events import Event
+
+T = TypeVar("T")
+
+
+class Journal:
+    """One call's own list. What the store has refused stays noted, so a refusal can still be recorded with it."""
+
+    def __init__(self, *, call_id: str, store: AuditStore, clock: Callable[[], datetime]) -> None:
+        self.call_id = call_id
+        self._store = store
+        self._clock = clock
+        self._noted: list[Event] = []
+
+    def now(self) -> datetime:
+        """The time for the next event."""
+        return self._clock()
+
+    def note(self, event: Event) -> None:
+        """Keep an event until the next `record`."""
+        self._noted.append(event)
+
+    async def record(self) -> None:
+        """Make everything noted durable."""
+        await self.record_with(lambda _: None)
+
+    async def record_with(self, step: Callable[[Transaction], T]) -> T:
+        """Make everything noted durable in one transaction with `step`, which comes after it.
+
+        Raises whatever `step` raises, with nothing recorded, and `StoreError` if the store refuses.
+        """
+        noted = tuple(self._noted)
+
+        def work(tx: Transaction) -> T:
+            for event in noted:
+                tx.append(event)
+            return step(tx)
+
+        done = await self._store.transact(work)
+        del self._noted[: len(noted)]
+        return done
