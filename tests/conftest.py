@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.peers.postgres import postgres_database, postgres_programs, postgres_server
+from tests.peers.sshd import ssh_server
 
-__all__ = ["postgres_database", "postgres_programs", "postgres_server"]
+__all__ = ["postgres_database", "postgres_programs", "postgres_server", "ssh_server"]
 
 
 @pytest.fixture(scope="session")

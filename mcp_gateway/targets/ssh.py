@@ -1,0 +1,264 @@
+"""The way to a host over SSH: one connection for each call, strict host keys, nothing of the user's configuration.
+
+Host keys come from the target's own `known_hosts` file; the key from the target's credential source. No agent, no
+`~/.ssh`, no password. What is run is the string it is given, as the agent's call had it; what it would do is
+`facts.shell`'s to say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import anyio
+import asyncssh
+
+from mcp_gateway.calls import Secret
+from mcp_gateway.errors import OutcomeLost, TargetTimeout, TargetUnavailable
+from mcp_gateway.targets.capture import Capture, Captured
+
+CONNECT_SECONDS = 10.0
+READ_BYTES = 64 * 1024
+MAX_STREAM_BYTES = 64 * 1024 * 1024
+"""After so much output of one call the command is killed: nobody reads it, and the host would go on for nothing."""
+
+KILL_SECONDS = 3.0
+KILL_COMMAND = (
+    "ps -A -o pid= -o ppid= | while read -r pid parent; do "
+    'if [ "$parent" = "$PPID" ] && [ "$pid" != "$$" ]; then kill -KILL -- "-$pid"; fi; done'
+)
+"""Kills the process groups of the other sessions of this connection, which serves one call only: its command.
+
+The protocol's own signal request comes first, but OpenSSH refuses it for root and for forced commands."""
+
+
+class SSHSettings(Protocol):
+    """The part of a target's settings that is needed here."""
+
+    @property
+    def host(self) -> str:
+        """Name or address."""
+
+    @property
+    def port(self) -> int:
+        """TCP port."""
+
+    @property
+    def user(self) -> str:
+        """Who to log in as."""
+
+    @property
+    def known_hosts(self) -> Path:
+        """File of the host keys that are trusted."""
+
+    @property
+    def key(self) -> Any:
+        """Source of the private key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """How a command ended."""
+
+    exit_status: int | None
+    signal: str | None
+    stdout: Captured
+    stderr: Captured
+
+
+class SSHConnector:
+    """Runs commands on one host."""
+
+    def __init__(self, settings: SSHSettings, *, fetch: Callable[[Any], Awaitable[Secret]]) -> None:
+        self._settings = settings
+        self._fetch = fetch
+        self._secrets: tuple[Secret, ...] = ()
+
+    def secrets(self) -> Sequence[Secret]:
+        """The private key that was used last."""
+        return self._secrets
+
+    async def aclose(self) -> None:
+        """Nothing stays open between calls."""
+
+    def host_keys(self) -> str:
+        """SHA-256 over the fingerprints that this host may show: an approval is bound to them.
+
+        Raises:
+            TargetUnavailable: the known_hosts file cannot be read or does not name the host.
+        """
+        settings = self._settings
+        try:
+            known = asyncssh.read_known_hosts(str(settings.known_hosts))
+        except (OSError, ValueError) as error:
+            raise TargetUnavailable(
+                f"the known_hosts file {str(settings.known_hosts)!r} cannot be used: {type(error).__name__}"
+            ) from None
+        trusted, authorities, *_ = known.match(settings.host, "", settings.port)
+        if not trusted and not authorities:
+            raise TargetUnavailable(
+                f"no host key of {self._place} is in {str(settings.known_hosts)!r}; add it after checking it, "
+                f"for example with ssh-keyscan -p {settings.port} {settings.host}"
+            )
+        prints = sorted(key.get_fingerprint() for key in (*trusted, *authorities))
+        return hashlib.sha256("\n".join(prints).encode()).hexdigest()
+
+    async def run(self, command: str, *, stdin: bytes, seconds: float, max_bytes: int) -> Ran:
+        """Run one command and return what it gave, head and tail of each stream within `max_bytes`.
+
+        A cancelled call and one that takes longer than `seconds` are killed at the other end.
+
+        Raises:
+            TargetUnavailable: nothing was run.
+            TargetTimeout: the command was killed.
+            OutcomeLost: the connection broke after the command was sent.
+        """
+        with anyio.move_on_after(seconds) as scope:
+            connection = await self._connect()
+            try:
+                return await self._run(connection, command, stdin=stdin, max_bytes=max_bytes)
+            finally:
+                await _hang_up(connection)
+        if scope.cancelled_caught:
+            raise TargetTimeout(f"the command on {self._place} did not end within {seconds:g} s and was killed")
+        raise OutcomeLost(f"the command on {self._place} gave no outcome")
+
+    async def check(self) -> str:
+        """Connect, say who answers, and hang up."""
+        connection = await self._connect()
+        try:
+            return str(connection.get_extra_info("server_version", ""))
+        finally:
+            await _hang_up(connection)
+
+    @property
+    def _place(self) -> str:
+        return f"{self._settings.host}:{self._settings.port}"
+
+    async def _connect(self) -> asyncssh.SSHClientConnection:
+        settings = self._settings
+        self.host_keys()
+        secret = await self._fetch(settings.key)
+        self._secrets = (secret,)
+        try:
+            key = asyncssh.import_private_key(secret.reveal())
+        except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError):
+            raise TargetUnavailable(
+                "the private key of this target cannot be read as one without a passphrase"
+            ) from None
+        try:
+            with anyio.fail_after(CONNECT_SECONDS):
+                return await asyncssh.connect(
+                    settings.host,
+                    settings.port,
+                    username=settings.user,
+                    client_keys=[key],
+                    known_hosts=str(settings.known_hosts),
+                    config=[],
+                    agent_path=None,
+                    agent_forwarding=False,
+                    password=None,
+                    preferred_auth="publickey",
+                    host_based_auth=False,
+                    kbdint_auth=False,
+                    password_auth=False,
+                    gss_auth=False,
+                    gss_kex=False,
+                    x509_trusted_certs=None,
+                    compression_algs=["none"],
+                    env=(),
+                    send_env=(),
+                    tunnel=None,
+                    proxy_command=None,
+                )
+        except asyncssh.HostKeyNotVerifiable:
+            raise TargetUnavailable(
+                f"the host key of {self._place} is not the one in {str(settings.known_hosts)!r}: the host was "
+                "reinstalled, or somebody stands in between; check it before you change the file"
+            ) from None
+        except asyncssh.PermissionDenied:
+            raise TargetUnavailable(f"{self._place} refused the key of user {settings.user!r}") from None
+        except TimeoutError:
+            raise TargetUnavailable(f"{self._place} did not answer within {CONNECT_SECONDS:g} s") from None
+        except (OSError, asyncssh.Error) as error:
+            raise TargetUnavailable(f"no SSH connection to {self._place}: {type(error).__name__}") from None
+
+    async def _run(
+        self, connection: asyncssh.SSHClientConnection, command: str, *, stdin: bytes, max_bytes: int
+    ) -> Ran:
+        try:
+            process = await connection.create_process(command, encoding=None, stdin=asyncssh.PIPE, request_pty=False)
+        except asyncssh.ChannelOpenError as error:
+            raise TargetUnavailable(f"{self._place} opens no channel: {error.reason}") from None
+        captures = Capture(limit=max_bytes // 2), Capture(limit=max_bytes // 2)
+        ended = False
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(_feed, process, stdin)
+                group.start_soon(_drain, process.stdout, captures[0], process)
+                group.start_soon(_drain, process.stderr, captures[1], process)
+            await process.wait_closed()
+            ended = True
+        except* (asyncssh.Error, OSError):
+            raise OutcomeLost(f"the connection to {self._place} was lost after the command was sent") from None
+        finally:
+            if not ended:
+                await _kill_there(connection, process)
+        status = process.exit_status
+        signal = process.exit_signal
+        if status is None and signal is None:
+            raise OutcomeLost(f"the connection to {self._place} was lost after the command was sent")
+        return Ran(
+            exit_status=status if signal is None else None,
+            signal=signal[0] if signal else None,
+            stdout=captures[0].captured(),
+            stderr=captures[1].captured(),
+        )
+
+
+async def _feed(process: asyncssh.SSHClientProcess[bytes], data: bytes) -> None:
+    try:
+        for start in range(0, len(data), READ_BYTES):
+            process.stdin.write(data[start : start + READ_BYTES])
+            await process.stdin.drain()
+        process.stdin.write_eof()
+    except (BrokenPipeError, ConnectionResetError):
+        return  # The command ended without reading all of its input; its status says how.
+
+
+async def _drain(
+    stream: asyncssh.SSHReader[bytes], capture: Capture, process: asyncssh.SSHClientProcess[bytes]
+) -> None:
+    while chunk := await stream.read(READ_BYTES):
+        capture.add(chunk)
+        if capture.total > MAX_STREAM_BYTES:
+            _kill(process)
+            return
+
+
+async def _hang_up(connection: asyncssh.SSHClientConnection) -> None:
+    """Say goodbye so that a kill that was asked for goes out first; not for long."""
+    connection.close()
+    with anyio.move_on_after(1.0, shield=True):
+        await connection.wait_closed()
+    connection.abort()
+
+
+async def _kill_there(connection: asyncssh.SSHClientConnection, process: asyncssh.SSHClientProcess[bytes]) -> None:
+    """Kill the command at the host, by the protocol's signal (RFC 4254 section 6.9) and by a command beside it."""
+    with anyio.move_on_after(KILL_SECONDS, shield=True):
+        try:
+            _kill(process)
+            await connection.run(KILL_COMMAND, stdin=asyncssh.DEVNULL, check=False)
+        except (OSError, asyncssh.Error):
+            return  # The connection is gone: the host ends what it can tell is cut off, and the outcome says so.
+
+
+def _kill(process: asyncssh.SSHClientProcess[bytes]) -> None:
+    try:
+        process.kill()
+    except OSError:
+        return  # The channel is closed already.
