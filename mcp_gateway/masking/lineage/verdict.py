@@ -36,3 +36,5 @@ class Lineage:
     """Facts by kind (`where`, `order`, `may_fail`, ...) to the classes that they could give away."""
     relations: frozenset[str] = frozenset()
     """`schema.name` of the relations it resolved, for the check that the snapshot still holds."""
+    functions: frozenset[str] = frozenset()
+    """`schema.name` of the functions beside the built-in ones whose definition it relied on."""

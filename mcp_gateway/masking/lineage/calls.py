@@ -1,0 +1,203 @@
+"""What a function, operator or cast lets through.
+
+A name stands for every function of that name on the path, since argument types are not known: the call is pure only
+if all of them are. LANGUAGE sql functions with one SELECT are expanded like views. All else is opaque: it may return
+anything, and classified data may not be handed to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mcp_gateway.facts.catalog import Function
+from mcp_gateway.masking.lineage.builtins import (
+    SINKS,
+    TOTAL_FUNCTIONS,
+    TOTAL_WITH_CONSTANTS,
+    UNBOUNDED_RESULTS,
+)
+from mcp_gateway.masking.lineage.classified import ClassifiedCatalog, Expansion, Judged, Shape
+from mcp_gateway.masking.lineage.purity import is_builtin, is_pure
+from mcp_gateway.masking.lineage.values import NONE, Classes, Column, Columns, Unsure, Value, tainted
+from mcp_gateway.masking.lineage.walker import Walker
+
+HANDED_OVER = "classified data may not be handed to {name}: what happens to it there cannot be seen"
+
+_ARRAYS = frozenset({"pg_catalog.anyarray", "pg_catalog.anycompatiblearray"})
+_ELEMENTS = frozenset(
+    {"pg_catalog.anyelement", "pg_catalog.anycompatible", "pg_catalog.anynonarray", "pg_catalog.anycompatiblenonarray"}
+)
+
+
+class Calls(Walker):
+    """Functions by name, applied to values."""
+
+    def judge(self, names: Sequence[str]) -> Judged | None:
+        """Judge what a possibly qualified function name stands for; None where there is no such function."""
+        schema, name = (names[-2] if len(names) > 1 else None), names[-1]
+        key = (schema, name, self.path)
+        if key not in self.prepared.judged:
+            candidates = self.prepared.functions(schema, name, path=self.path)
+            self.prepared.judged[key] = self._judged(candidates) if candidates else None
+        return self.prepared.judged[key]
+
+    def _judged(self, candidates: tuple[Function, ...]) -> Judged:
+        opaque = sink = False
+        expansions: list[Expansion] = []
+        for function in candidates:
+            if is_builtin(function) and function.name in SINKS:
+                sink = True
+            elif is_pure(function, self.prepared.functions_named):
+                continue
+            elif (expansion := self.expansion(function)) is None:
+                opaque = True
+            else:
+                expansions.append(expansion)
+                opaque = opaque or expansion.found.opaque
+        names = {f.name for f in candidates}
+        shapes = {_shape(f, self.prepared) for f in candidates}
+        types = {f.result_type for f in candidates}
+        builtin = all(is_builtin(f) for f in candidates)
+        return Judged(
+            names=frozenset(f"{f.schema}.{f.name}" for f in candidates if not is_builtin(f)),
+            builtin=builtin,
+            kinds=frozenset(f.kind for f in candidates),
+            opaque=opaque,
+            sink=sink,
+            returns_set=any(f.returns_set for f in candidates),
+            total=builtin and names <= TOTAL_FUNCTIONS | TOTAL_WITH_CONSTANTS,
+            expansions=tuple(expansions),
+            shape=shapes.pop() if len(shapes) == 1 else Shape("open"),
+            result_type=types.pop() if len(types) == 1 else None,
+        )
+
+    def applied(
+        self, judged: Judged, name: str, arguments: Sequence[Value], *, constants: int = 0, extra: Classes = NONE
+    ) -> Value:
+        """The value of a call: its arguments' classes, what its body adds, everything if it is opaque.
+
+        `constants` says how many of the arguments are literals; `extra` are classes that decide over the result
+        beside the arguments.
+        """
+        given = NONE.union(*(argument.classes for argument in arguments), extra)
+        if (judged.opaque or judged.sink) and given:
+            self.found.refuse(HANDED_OVER.format(name=name))
+        plain = _is_total(judged, name, arguments, constants=constants)
+        if given and not plain:
+            self.found.fact("may_fail", given)
+        self.found.functions |= judged.names
+        for expansion in judged.expansions:
+            self.found.merge(expansion.found)
+        if judged.opaque:
+            self.found.spoken |= self.top
+            value = self.opaque()
+            if judged.returns_set:
+                self.found.fact("rows", self.top)
+            return value._replace(type=self._result_type(judged, arguments), row=self._row(judged, value, arguments))
+        classes = given.union(*(e.columns.classes | e.found.flow() for e in judged.expansions))
+        if judged.expansions:
+            self.found.spoken |= classes
+        if judged.returns_set:
+            self.found.fact("rows", classes)
+        bounded = plain and not judged.returns_set and name not in UNBOUNDED_RESULTS
+        value = Value(classes, plain=bounded, type=self._result_type(judged, arguments))
+        if judged.shape.kind != "scalar" and (row := self._row(judged, value, arguments)) is not None:
+            return value._replace(row=row)
+        return value
+
+    def field(self, value: Value, name: str) -> Value:
+        """`(value).name`: a column of it, else the function of that name applied to it."""
+        row = value.row or self.row_of_type(value.type, value)
+        if row is not None:
+            columns = Columns(row)
+            if name in columns.names:
+                return tainted(columns.names[name], columns.loose or NONE)
+            if columns.loose is not None:
+                return Value(columns.loose, plain=False)
+        judged = self.judge([name])
+        if judged is None:
+            if row is not None:
+                raise Unsure("no such field")
+            return Value(value.classes, plain=value.plain)
+        result = self.applied(judged, name, [value])
+        return result if row is not None else tainted(Value(result.classes, plain=False), value.classes)
+
+    def row_of_type(self, name: str | None, value: Value) -> tuple[Column, ...] | None:
+        """The columns of a composite type, each with the classes of the value."""
+        relation = self.prepared.row_type(name)
+        if relation is None:
+            return None
+        of = Value(value.classes, plain=value.plain)
+        return tuple(Column(column.name, of._replace(type=column.type)) for column in relation.columns)
+
+    def result_columns(
+        self, judged: Judged, value: Value, arguments: Sequence[Value], *, scalar_name: str | None
+    ) -> Columns:
+        """The columns of a call in FROM; `scalar_name` names the one of a plain result."""
+        kind, names = judged.shape
+        if kind == "scalar" or (kind == "argument" and self.prepared.is_simple(value.type)):
+            return Columns([Column(names[0] if names else scalar_name, value._replace(row=None))])
+        if kind in ("open", "record") or value.row is None:
+            return Columns((), open_classes=value.classes)
+        return Columns(self._expanded(judged, value, arguments) or value.row)
+
+    def _expanded(self, judged: Judged, value: Value, arguments: Sequence[Value]) -> tuple[Column, ...] | None:
+        """Column by column, where the call is one LANGUAGE sql function and nothing else."""
+        if judged.opaque or len(judged.expansions) != 1 or value.row is None:
+            return None
+        [expansion] = judged.expansions
+        body = expansion.columns.all
+        if len(body) == 1 and len(value.row) != 1 and body[0].value.row is not None:
+            body = body[0].value.row
+        if len(body) != len(value.row):
+            return None
+        given = NONE.union(*(a.classes for a in arguments), expansion.found.flow())
+        return tuple(
+            Column(named.name, Value(of.value.classes | given, plain=False, type=named.value.type))
+            for named, of in zip(value.row, body, strict=True)
+        )
+
+    def _row(self, judged: Judged, value: Value, arguments: Sequence[Value]) -> tuple[Column, ...] | None:
+        kind, names = judged.shape
+        if kind == "argument":
+            first = arguments[0] if arguments else value
+            row = first.row or self.row_of_type(first.type, first)
+            return None if row is None else tuple(Column(name, Value(value.classes, plain=False)) for name, _ in row)
+        if kind != "row":
+            return None
+        of = Value(value.classes, plain=False)
+        columns = self.row_of_type(judged.result_type, of)
+        return columns if columns is not None else tuple(Column(name or None, of) for name in names)
+
+    def _result_type(self, judged: Judged, arguments: Sequence[Value]) -> str | None:
+        result = judged.result_type
+        if result not in _ARRAYS | _ELEMENTS:
+            return result
+        types = [argument.type for argument in arguments]
+        if not types or not all(self.prepared.is_simple(name) for name in types):
+            return None
+        first = next(name for name in types if name is not None)
+        if result in _ARRAYS:
+            return f"{first.removesuffix('[]')}[]"
+        return None if any(name is not None and name.endswith("[]") for name in types) else first
+
+
+def _shape(function: Function, prepared: ClassifiedCatalog) -> Shape:
+    result = function.result_type
+    if len(function.outputs) > 1:
+        return Shape("row", function.outputs)
+    if result in prepared.catalog.domains:
+        return Shape("open")
+    if prepared.row_type(result) is not None:
+        return Shape("row", (result,))
+    if result in _ELEMENTS:
+        return Shape("argument")
+    if result == "pg_catalog.record":
+        return Shape("record")
+    return Shape("scalar", tuple(name for name in function.outputs if name))
+
+
+def _is_total(judged: Judged, name: str, arguments: Sequence[Value], *, constants: int) -> bool:
+    if not judged.total or not all(argument.plain for argument in arguments):
+        return False
+    return name in TOTAL_FUNCTIONS or constants >= len(arguments) - 1

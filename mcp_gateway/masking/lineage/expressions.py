@@ -1,0 +1,346 @@
+"""The classes of an expression: the union over all it is made of, with the exceptions below.
+
+The list of nodes is closed; one that is not on it is not followed. A condition counts as an input. What is clear
+although its input is not: a NULL test on a stored column, and what counts rows or non-NULLs of a stored column.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from mcp_gateway.calls import JSONObject
+from mcp_gateway.masking.lineage.nodes import is_constant, opened, strings
+from mcp_gateway.masking.lineage.operators import Operators
+from mcp_gateway.masking.lineage.scopes import Entry, Scope
+from mcp_gateway.masking.lineage.sql_json import SQLJSON
+from mcp_gateway.masking.lineage.values import (
+    CLEAR,
+    NONE,
+    Classes,
+    Column,
+    Found,
+    Unsure,
+    Value,
+    classes_of,
+    merged,
+    tainted,
+)
+
+_CONSTANT_TYPES = {
+    "ival": "pg_catalog.int4",
+    "fval": "pg_catalog.numeric",
+    "boolval": "pg_catalog.bool",
+    "sval": "pg_catalog.text",
+    "bsval": "pg_catalog.bit",
+}
+_BOOL = "pg_catalog.bool"
+
+
+class Expressions(SQLJSON):
+    """Expression nodes."""
+
+    def value(self, node: JSONObject, scope: Scope) -> Value:
+        """Resolve an expression."""
+        self.visit()
+        [(tag, body)] = node.items()
+        resolve = self._HANDLERS.get(tag)
+        if resolve is None:
+            raise Unsure(f"a {tag} node")
+        return resolve(self, body, scope)
+
+    # Names
+
+    def _column_reference(self, body: JSONObject, scope: Scope) -> Value:
+        fields = body["fields"]
+        if "A_Star" in fields[-1]:
+            return self._starred_row(strings(fields[:-1]), scope)
+        names = strings(fields)
+        if len(names) == 1:
+            return self._bare_name(names[0], scope)
+        return self._qualified_name(names, scope)
+
+    def _bare_name(self, name: str, scope: Scope) -> Value:
+        value, loose = scope.column(name)
+        if value is not None:
+            return value if loose is None else tainted(value, loose)
+        rows = [entry.columns.row() for entry in scope.entry(name)]
+        if rows:
+            row = _either(rows)
+            return row if loose is None else tainted(row, loose)
+        if loose is not None:
+            return Value(loose, plain=False)
+        if name in self.parameters:
+            return Value(plain=False)
+        raise Unsure("a name that nothing has")
+
+    def _qualified_name(self, names: list[str], scope: Scope) -> Value:
+        *qualifier, name = names
+        entries = self._qualified_entries(qualifier, scope)
+        if not entries:
+            return self._parameter(qualifier, name)
+        found = []
+        for entry in entries:
+            value = entry.column(name)
+            found.append(self.field(entry.columns.row(), name) if value is None else value)
+        return _either(found)
+
+    def _starred_row(self, qualifier: list[str], scope: Scope) -> Value:
+        """`f(t.*)`: where one value belongs, the star is the whole row."""
+        entries = self._qualified_entries(qualifier, scope) if qualifier else []
+        if not entries:
+            raise Unsure("* where one value belongs")
+        return _either([entry.columns.row() for entry in entries])
+
+    def _qualified_entries(self, qualifier: list[str], scope: Scope) -> list[Entry]:
+        if len(qualifier) == 1:
+            return scope.entry(qualifier[0])
+        return scope.relation(f"{qualifier[-2]}.{qualifier[-1]}")
+
+    def _parameter(self, qualifier: list[str], name: str) -> Value:
+        if len(qualifier) == 1 and qualifier[0] == self.own_name and name in self.parameters:
+            return Value(plain=False)
+        if len(qualifier) == 1 and qualifier[0] in self.parameters:
+            return self.field(Value(plain=False), name)
+        raise Unsure("a qualifier that nothing has")
+
+    def _parameter_number(self, _body: JSONObject, _scope: Scope) -> Value:
+        return Value(plain=not self.own_name)
+
+    def _constant(self, body: JSONObject, _scope: Scope) -> Value:
+        return Value(type=next((of for key, of in _CONSTANT_TYPES.items() if key in body), None))
+
+    def _clear(self, _body: JSONObject, _scope: Scope) -> Value:
+        return CLEAR
+
+    def _indirection(self, body: JSONObject, scope: Scope) -> Value:
+        value = self.value(body["arg"], scope)
+        for step in body["indirection"]:
+            tag, inner = opened(step)
+            if tag == "String":
+                value = self.field(value, inner["sval"])
+            elif tag == "A_Indices":
+                bounds = self.classes((inner[key] for key in ("lidx", "uidx") if key in inner), scope)
+                of = value.type.removesuffix("[]") if self.prepared.is_simple(value.type) and value.type else None
+                value = Value(value.classes | bounds, plain=value.plain, type=None if inner.get("is_slice") else of)
+            else:
+                raise Unsure("an indirection that is neither a field nor an index")
+        return value
+
+    # Unions over children
+
+    def _all_of(self, nodes: Sequence[JSONObject], scope: Scope) -> list[Value]:
+        return [self.value(node, scope) for node in nodes]
+
+    def _list(self, body: JSONObject, scope: Scope) -> Value:
+        return _union(self._all_of(body.get("items", ()), scope))
+
+    def _boolean(self, body: JSONObject, scope: Scope) -> Value:
+        values = self._all_of(body["args"], scope)
+        self._choice(values)
+        return _union(values)._replace(type=_BOOL)
+
+    def _coalesce(self, body: JSONObject, scope: Scope) -> Value:
+        values = self._all_of(body["args"], scope)
+        self._choice(values)
+        return _alternatives(values)
+
+    def _minmax(self, body: JSONObject, scope: Scope) -> Value:
+        return _alternatives(self._all_of(body["args"], scope))
+
+    def _array(self, body: JSONObject, scope: Scope) -> Value:
+        values = self._all_of(body.get("elements", ()), scope)
+        types = {value.type for value in values}
+        of = types.pop() if len(types) == 1 else None
+        simple = of is not None and self.prepared.is_simple(of)
+        return _union(values)._replace(type=f"{of.removesuffix('[]')}[]" if of is not None and simple else None)
+
+    def _row_constructor(self, body: JSONObject, scope: Scope) -> Value:
+        values: list[Value] = []
+        for node in body.get("args", ()):
+            values.extend(column.value for column in self.expanded(node, scope))
+        row = tuple(Column(f"f{number}", value) for number, value in enumerate(values, start=1))
+        return _union(values)._replace(type="pg_catalog.record", row=row)
+
+    def _collation(self, body: JSONObject, scope: Scope) -> Value:
+        return self.value(body["arg"], scope)._replace(base=False)
+
+    def _boolean_test(self, body: JSONObject, scope: Scope) -> Value:
+        return self.value(body["arg"], scope)._replace(base=False, type=_BOOL, row=None)
+
+    def _null_test(self, body: JSONObject, scope: Scope) -> Value:
+        value = self.value(body["arg"], scope)
+        # On anything but a stored column the test is an oracle: nullif(ssn, 'guess') IS NULL.
+        return Value(NONE if value.base else value.classes, plain=value.plain, type=_BOOL)
+
+    def _case(self, body: JSONObject, scope: Scope) -> Value:
+        tests = [self.value(body["arg"], scope)] if "arg" in body else []
+        results = [self.value(body["defresult"], scope)] if "defresult" in body else []
+        for when in body["args"]:
+            tests.append(self.value(when["CaseWhen"]["expr"], scope))
+            results.append(self.value(when["CaseWhen"]["result"], scope))
+        self._choice([*tests, *results])
+        return tainted(_alternatives(results), NONE.union(*(test.classes for test in tests)))
+
+    def _choice(self, values: Sequence[Value]) -> None:
+        """Classified data chooses what is evaluated, and one of the choices fails or takes its time."""
+        if not all(value.plain for value in values):
+            self.found.fact("condition", NONE.union(*(value.classes for value in values)))
+
+    def _xml(self, body: JSONObject, scope: Scope) -> Value:
+        named = [target["ResTarget"]["val"] for target in body.get("named_args", ())]
+        value = _union(self._all_of([*body.get("args", ()), *named], scope))
+        return self.partial(value)
+
+    def _inner(self, body: JSONObject, scope: Scope) -> Value:
+        return self.partial(self.value(body["expr"], scope))
+
+    # Subqueries
+
+    def _sublink(self, body: JSONObject, scope: Scope) -> Value:
+        around, self.found = self.found, Found()
+        columns = self.query(body["subselect"], scope)
+        inside, self.found = self.found, around
+        around.merge(inside)
+        flow = inside.flow()
+        kind = body["subLinkType"]
+        if kind == "EXISTS_SUBLINK":
+            return Value(flow, plain=False, type=_BOOL)
+        classes = classes_of(columns) | flow
+        if kind == "ARRAY_SUBLINK":
+            of = columns[0].value.type if columns else None
+            simple = of is not None and self.prepared.is_simple(of) and not of.endswith("[]")
+            return Value(classes, plain=False, type=f"{of}[]" if simple else None)
+        if kind in ("ANY_SUBLINK", "ALL_SUBLINK"):
+            if any(self.is_opaque_operator(name) for name in strings(body.get("operName")) or ["="]):
+                return self.given_away(classes, "an operator")
+            classes |= self.value(body["testexpr"], scope).classes
+            return Value(classes, plain=False, type=_BOOL)
+        if kind != "EXPR_SUBLINK":
+            raise Unsure("a subquery of an unknown kind")
+        if len(columns) == 1:
+            of_one = columns[0].value
+            return tainted(of_one._replace(base=False, plain=False), classes)
+        row = tuple(Column(name, tainted(value._replace(base=False), flow)) for name, value in columns)
+        return Value(classes, plain=False, type="pg_catalog.record", row=row)
+
+    # Calls
+
+    def _call(self, body: JSONObject, scope: Scope) -> Value:
+        return self.call(body, scope)[0]
+
+    def call(self, body: JSONObject, scope: Scope) -> tuple[Value, list[Value]]:
+        """A function call: its value and its arguments'."""
+        names = strings(body["funcname"])
+        nodes = body.get("args", [])
+        arguments = self._all_of(nodes, scope)
+        judged = self.judge(names)
+        extra = NONE
+        if "agg_filter" in body:
+            chosen = self.value(body["agg_filter"], scope)
+            self._choice([chosen, *arguments])
+            extra |= chosen.classes
+        extra |= self.sort_classes(body.get("agg_order", ()), scope)
+        if "over" in body:
+            extra |= self.window_classes(body["over"], scope)
+        if judged is None:
+            return self._functional_cast(names, arguments), arguments
+        constants = sum(map(is_constant, nodes))
+        if judged.builtin and names[-1] == "count" and judged.kinds <= {"a"}:
+            return self._count(body, arguments, extra), arguments
+        return self.applied(judged, names[-1], arguments, constants=constants, extra=extra), arguments
+
+    def _count(self, body: JSONObject, arguments: Sequence[Value], extra: Classes) -> Value:
+        of = "pg_catalog.int8"
+        if not arguments or all(argument.base for argument in arguments):
+            if body.get("agg_distinct"):
+                self.found.fact("count_distinct", NONE.union(*(argument.classes for argument in arguments)))
+            return Value(extra, type=of)
+        return Value(extra.union(*(argument.classes for argument in arguments)), type=of)
+
+    def _functional_cast(self, names: list[str], arguments: Sequence[Value]) -> Value:
+        """`type(value)`: what a call means when there is no such function."""
+        schema = names[-2] if len(names) > 1 else None
+        to = self.prepared.type_named(schema, names[-1], path=self.path)
+        if len(arguments) != 1 or not self.prepared.is_simple(to):
+            raise Unsure("a function that the catalog does not have")
+        return self.partial(arguments[0])._replace(type=to)
+
+    # For the layer above
+
+    def expanded(self, node: JSONObject, scope: Scope) -> tuple[Column, ...]:
+        """The columns that an element of a SELECT list or ROW stands for; several for a star."""
+        if "ColumnRef" in node and "A_Star" in node["ColumnRef"]["fields"][-1]:
+            self.visit()
+            return self._star(strings(node["ColumnRef"]["fields"][:-1]), scope)
+        if "A_Indirection" in node and "A_Star" in node["A_Indirection"]["indirection"][-1]:
+            inner = node["A_Indirection"]
+            steps = inner["indirection"][:-1]
+            value = self._indirection({"arg": inner["arg"], "indirection": steps}, scope)
+            row = value.row or self.row_of_type(value.type, value)
+            if row is None:
+                raise Unsure("* over an unknown number of fields")
+            return row
+        return (Column(None, self.value(node, scope)),)
+
+    def _star(self, qualifier: list[str], scope: Scope) -> tuple[Column, ...]:
+        if not qualifier:
+            return tuple(column for columns in scope.flats for column in columns.expanded())
+        entries = self._qualified_entries(qualifier, scope)
+        if len(entries) != 1:
+            raise Unsure("a star over no entry or several")
+        return entries[0].columns.expanded()
+
+    def _named_argument(self, body: JSONObject, scope: Scope) -> Value:
+        return self.value(body["arg"], scope)
+
+    _HANDLERS: ClassVar[dict[str, Callable[[Expressions, JSONObject, Scope], Value]]] = {
+        "A_ArrayExpr": _array,
+        "A_Const": _constant,
+        "A_Expr": Operators.operation,
+        "A_Indirection": _indirection,
+        "BoolExpr": _boolean,
+        "BooleanTest": _boolean_test,
+        "CaseExpr": _case,
+        "CoalesceExpr": _coalesce,
+        "CollateClause": _collation,
+        "ColumnRef": _column_reference,
+        "FuncCall": _call,
+        "GroupingFunc": _clear,
+        "JsonArrayAgg": SQLJSON.json,
+        "JsonArrayConstructor": SQLJSON.json,
+        "JsonArrayQueryConstructor": SQLJSON.json,
+        "JsonFuncExpr": SQLJSON.json_query,
+        "JsonIsPredicate": SQLJSON.json,
+        "JsonObjectAgg": SQLJSON.json,
+        "JsonObjectConstructor": SQLJSON.json,
+        "JsonParseExpr": SQLJSON.json_query,
+        "JsonScalarExpr": SQLJSON.json_query,
+        "JsonSerializeExpr": SQLJSON.json_query,
+        "List": _list,
+        "MergeSupportFunc": _clear,
+        "MinMaxExpr": _minmax,
+        "NamedArgExpr": _named_argument,
+        "NullTest": _null_test,
+        "ParamRef": _parameter_number,
+        "RowExpr": _row_constructor,
+        "SQLValueFunction": _clear,
+        "SetToDefault": _clear,
+        "SubLink": _sublink,
+        "TypeCast": Operators.cast,
+        "XmlExpr": _xml,
+        "XmlSerialize": _inner,
+    }
+
+
+def _union(values: Sequence[Value]) -> Value:
+    return Value(NONE.union(*(value.classes for value in values)), plain=all(value.plain for value in values))
+
+
+def _either(values: Sequence[Value]) -> Value:
+    return functools.reduce(merged, values)
+
+
+def _alternatives(values: Sequence[Value]) -> Value:
+    return _either(values)._replace(base=False) if values else CLEAR

@@ -1,0 +1,135 @@
+"""Operators, casts and orders: like calls, but found by symbol or type instead of by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mcp_gateway.calls import JSONObject
+from mcp_gateway.masking.lineage.builtins import (
+    DIVISIONS,
+    PATTERN_OPERATORS,
+    TEXT_TYPES,
+    TOTAL_OPERATORS,
+    WIDER_TYPES,
+)
+from mcp_gateway.masking.lineage.calls import HANDED_OVER, Calls
+from mcp_gateway.masking.lineage.nodes import constant, strings, type_name
+from mcp_gateway.masking.lineage.scopes import Scope
+from mcp_gateway.masking.lineage.values import NONE, Classes, Unsure, Value
+
+
+class Operators(Calls):
+    """Operators, casts, orders and windows."""
+
+    def operation(self, body: JSONObject, scope: Scope) -> Value:
+        """An operator with its operands."""
+        # Chains lean to the left; walking them down is a loop, so that a long one is no deep recursion.
+        chain = [body]
+        while (left := chain[-1].get("lexpr")) is not None and "A_Expr" in left:
+            self.visit()
+            chain.append(left["A_Expr"])
+        last = chain[-1]
+        value = self.value(last["lexpr"], scope) if "lexpr" in last else None
+        for link in reversed(chain):
+            value = self._operated(link, value, scope)
+        if value is None:
+            raise Unsure("an operator without operands")
+        return value
+
+    def _operated(self, body: JSONObject, left: Value | None, scope: Scope) -> Value:
+        right = self.value(body["rexpr"], scope)
+        values = [right] if left is None else [left, right]
+        name = strings(body.get("name"))[-1]
+        kind = body["kind"]
+        if kind.startswith(("AEXPR_BETWEEN", "AEXPR_NOT_BETWEEN")):
+            opaque = any(self.is_opaque_operator(of) for of in (">=", "<=", ">", "<"))
+        else:
+            opaque = self.is_opaque_operator(name)
+        classes = NONE.union(*(value.classes for value in values))
+        if opaque:
+            return self.given_away(classes, f"the operator {name!r}")
+        plain = all(value.plain for value in values) and _is_total_operation(kind, name, body)
+        if classes and not plain:
+            self.found.fact("may_fail", classes)
+        if kind == "AEXPR_NULLIF" and left is not None:
+            return Value(classes, plain=plain, type=left.type)
+        return Value(classes, plain=plain)
+
+    def is_opaque_operator(self, name: str) -> bool:
+        """Whether some operator of that name runs code that cannot be seen through."""
+        return self.prepared.has_opaque_operator(name)
+
+    def given_away(self, classes: Classes, what: str) -> Value:
+        """The result of user code that is not found by name; what is classified may not go into it."""
+        if classes:
+            self.found.refuse(HANDED_OVER.format(name=what))
+        self.found.spoken |= self.top
+        return self.opaque()
+
+    def cast(self, body: JSONObject, scope: Scope) -> Value:
+        """A cast: its argument, unless the type runs code."""
+        value = self.value(body["arg"], scope)
+        schema, name, is_array = type_name(body["typeName"])
+        to = self.prepared.type_named(schema, name, path=self.path)
+        if self.prepared.has_opaque_cast(name):
+            return self.given_away(value.classes, f"the cast to {name!r}")
+        if self.prepared.is_checked(to):
+            self.found.spoken |= self.top
+            return self.opaque()
+        plain = value.plain and ("A_Const" in body["arg"] or _is_total_cast(value.type, name))
+        if value.classes and not plain:
+            self.found.fact("may_fail", value.classes)
+        if is_array:
+            to = f"{to}[]" if to is not None else None
+        row = value.row if to == value.type else None
+        return Value(value.classes, plain=plain, type=to, row=row)
+
+    def sort_classes(self, sorts: Sequence[JSONObject], scope: Scope) -> Classes:
+        """The classes of ORDER BY expressions, and a check of their operators."""
+        classes = NONE
+        for sort in sorts:
+            classes |= self.value(sort["SortBy"]["node"], scope).classes
+            self.check_sort_operator(sort, classes)
+        return classes
+
+    def check_sort_operator(self, sort: JSONObject, classes: Classes) -> None:
+        """ORDER BY ... USING may name an operator that runs user code."""
+        if any(self.is_opaque_operator(name) for name in strings(sort["SortBy"].get("useOp"))[-1:]):
+            self.given_away(classes, "an operator")
+
+    def window_classes(self, window: JSONObject, scope: Scope) -> Classes:
+        """The classes of a window's partitions, order and frame, those of the window it is based on included.
+
+        `name` is what `OVER name` says; a definition in the WINDOW clause comes without its own.
+        """
+        based = window.get("name", window.get("refname"))
+        classes = NONE
+        if based is not None:
+            if based not in scope.windows:
+                raise Unsure("a window that is not defined")
+            classes = scope.windows[based]
+        classes |= self.classes(window.get("partitionClause", ()), scope)
+        classes |= self.sort_classes(window.get("orderClause", ()), scope)
+        classes |= self.classes((window[key] for key in ("startOffset", "endOffset") if key in window), scope)
+        self.found.fact("window", classes)
+        return classes
+
+    def partial(self, value: Value) -> Value:
+        """The result of something that may fail."""
+        self.found.fact("may_fail", value.classes)
+        return Value(value.classes, plain=False)
+
+
+def _is_total_operation(kind: str, name: str, body: JSONObject) -> bool:
+    right = body["rexpr"]
+    if kind in ("AEXPR_LIKE", "AEXPR_ILIKE", "AEXPR_SIMILAR") or name in PATTERN_OPERATORS:
+        pattern = constant(right)
+        return isinstance(pattern, str) and not pattern.endswith("\\")
+    if name in DIVISIONS:
+        divisor = constant(right)
+        return isinstance(divisor, int) and divisor > 0
+    return kind != "AEXPR_OP" or name in TOTAL_OPERATORS
+
+
+def _is_total_cast(of: str | None, to: str) -> bool:
+    return to in TEXT_TYPES or (of is not None and to in WIDER_TYPES.get(of.removeprefix("pg_catalog."), ()))

@@ -1,0 +1,51 @@
+"""Whether a function's result depends on its arguments alone (and on clock, session, definitions, chance)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from mcp_gateway.facts.catalog import Function
+from mcp_gateway.masking.lineage.builtins import PURE_IN_EXTENSIONS, PURE_THOUGH_STABLE, PURE_THOUGH_VOLATILE
+
+FIRST_USER_OID = 16384
+"""FirstNormalObjectId: below it are the objects that initdb made."""
+
+
+def is_builtin(function: Function) -> bool:
+    """Whether it is PostgreSQL's own."""
+    return function.oid < FIRST_USER_OID and function.schema == "pg_catalog"
+
+
+def is_pure(
+    function: Function, functions_named: Callable[[str], Sequence[Function]], seen: tuple[str, ...] = ()
+) -> bool:
+    """Whether a function is pure by itself; the body of one in SQL is not looked into.
+
+    An aggregate is pure if all its transition functions are. C functions are the work of whoever may run code in the
+    server anyway, so their word for being immutable is taken.
+    """
+    if is_builtin(function):
+        return (
+            function.kind in ("a", "w")
+            or (function.volatility == "i" and function.language in ("internal", "sql", "c"))
+            or function.name in PURE_THOUGH_STABLE
+            or function.name in PURE_THOUGH_VOLATILE
+        )
+    if function.kind == "a":
+        qualified = f"{function.schema}.{function.name}"
+        return (
+            bool(function.transitions)
+            and qualified not in seen
+            and all(
+                _are_pure(functions_named(name), functions_named, (*seen, qualified)) for name in function.transitions
+            )
+        )
+    if function.language != "c":
+        return False
+    return function.volatility == "i" or function.name in PURE_IN_EXTENSIONS.get(function.extension or "", ())
+
+
+def _are_pure(
+    functions: Sequence[Function], functions_named: Callable[[str], Sequence[Function]], seen: tuple[str, ...]
+) -> bool:
+    return bool(functions) and all(is_pure(function, functions_named, seen) for function in functions)

@@ -1,0 +1,178 @@
+"""What the resolver knows of an expression, of a list of columns and of a statement so far.
+
+`Value` and `Column` are named tuples, not dataclasses: a statement makes one for every node, and they are five
+times cheaper to build. Invariant: the classes of a composite value contain those of all its columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, TypeAlias
+
+Classes: TypeAlias = frozenset[str]
+NONE: Classes = frozenset()
+
+KINDS = (
+    "condition",
+    "count_distinct",
+    "distinct",
+    "group",
+    "having",
+    "join",
+    "limit",
+    "may_fail",
+    "order",
+    "rows",
+    "where",
+    "window",
+)
+"""The kinds of facts: ways in which a result that is masked, or has no rows, still tells about its input."""
+SILENT = frozenset({"count_distinct", "may_fail"})
+"""Kinds that do not change which rows there are, so they do not flow out of a subquery."""
+
+
+class Unsure(Exception):
+    """The statement cannot be followed here; everything is masked. Never leaves the package."""
+
+
+class Value(NamedTuple):
+    """One expression."""
+
+    classes: Classes = NONE
+    base: bool = False
+    """A stored column passed through unchanged: whether it is NULL tells nothing else."""
+    plain: bool = True
+    """Cheap, of bounded size and sure not to fail, whatever its input."""
+    type: str | None = None
+    """`schema.type` where it is known; arrays end in `[]`."""
+    row: tuple[Column, ...] | None = None
+    """The columns of a composite value, where they are known."""
+
+
+class Column(NamedTuple):
+    """One named column. The name is None where only the server knows it."""
+
+    name: str | None
+    value: Value
+
+
+CLEAR = Value()
+
+
+def merged(first: Value, second: Value) -> Value:
+    """Either of two values: of set operations, of USING, of a name with several matches."""
+    row = None
+    if first.row is not None and second.row is not None and len(first.row) == len(second.row):
+        row = tuple(
+            Column(left.name if left.name == right.name else None, merged(left.value, right.value))
+            for left, right in zip(first.row, second.row, strict=True)
+        )
+    return Value(
+        first.classes | second.classes,
+        first.base and second.base,
+        first.plain and second.plain,
+        first.type if first.type == second.type else None,
+        row,
+    )
+
+
+def tainted(value: Value, classes: Classes) -> Value:
+    """`value` with further classes, those of its columns included."""
+    if classes <= value.classes and (value.row is None or all(classes <= c.value.classes for c in value.row)):
+        return value
+    row = None if value.row is None else tuple(Column(name, tainted(of, classes)) for name, of in value.row)
+    return value._replace(classes=value.classes | classes, row=row)
+
+
+def classes_of(columns: Iterable[Column]) -> Classes:
+    """The union over columns."""
+    return NONE.union(*(column.value.classes for column in columns))
+
+
+class Columns:
+    """A list of columns, found by name. `open` holds the classes of further columns that nobody can name."""
+
+    __slots__ = ("all", "loose", "names", "open")
+
+    def __init__(self, columns: Iterable[Column], *, open_classes: Classes | None = None) -> None:
+        self.all = tuple(columns)
+        self.open = open_classes
+        self.loose = open_classes
+        """Classes that a name found nowhere else may have; None when every name is known."""
+        self.names: dict[str, Value] = {}
+        for name, value in self.all:
+            if name is None:
+                self.loose = value.classes | (self.loose or NONE)
+            elif name in self.names:
+                self.names[name] = merged(self.names[name], value)
+            else:
+                self.names[name] = value
+
+    @property
+    def classes(self) -> Classes:
+        """The union over all columns, unnamed ones included."""
+        return classes_of(self.all) | (self.open or NONE)
+
+    def expanded(self) -> tuple[Column, ...]:
+        """The columns as `*` gives them."""
+        if self.open is not None:
+            raise Unsure("* over an unknown number of columns")
+        return self.all
+
+    def renamed(self, names: list[str]) -> Columns:
+        """With a column alias list, which may be shorter than the list."""
+        if len(names) > len(self.all) and self.open is None:
+            raise Unsure("more column aliases than columns")
+        rest = Value(self.open or NONE, plain=False)
+        padded = self.all + tuple(Column(None, rest) for _ in names[len(self.all) :])
+        columns = [Column(name, column.value) for name, column in zip(names, padded, strict=False)]
+        return Columns((*columns, *padded[len(names) :]), open_classes=self.open)
+
+    def row(self) -> Value:
+        """The whole row as one value."""
+        if self.open is not None:
+            return Value(self.classes, plain=False)
+        base, plain = all(c.value.base for c in self.all), all(c.value.plain for c in self.all)
+        return Value(self.classes, base, plain, "pg_catalog.record", self.all)
+
+
+class Found:
+    """What has been found out beside the columns: facts, relations, opaque things, a reason to refuse."""
+
+    __slots__ = ("facts", "functions", "opaque", "refusal", "relations", "spoken", "touch")
+
+    def __init__(self) -> None:
+        self.facts: dict[str, Classes] = {}
+        self.touch: Classes = NONE
+        self.opaque = False
+        self.refusal: str | None = None
+        self.relations: set[str] = set()
+        self.functions: set[str] = set()
+        self.spoken: Classes = NONE
+        """Classes of what user functions return: the planner may run them and EXPLAIN then prints the result."""
+
+    def fact(self, kind: str, classes: Classes) -> None:
+        """Record that `classes` can be inferred by way of `kind`."""
+        if classes:
+            self.facts[kind] = self.facts.get(kind, NONE) | classes
+
+    def refuse(self, reason: str) -> None:
+        """Keep the first reason."""
+        if self.refusal is None:
+            self.refusal = reason
+
+    def merge(self, other: Found) -> None:
+        """Take over all that `other` has found."""
+        for kind, classes in other.facts.items():
+            self.fact(kind, classes)
+        self.touch |= other.touch
+        self.opaque = self.opaque or other.opaque
+        self.relations |= other.relations
+        self.functions |= other.functions
+        self.spoken |= other.spoken
+        if other.refusal is not None:
+            self.refuse(other.refusal)
+
+    def flow(self) -> Classes:
+        """What decides which rows there are: it flows into the value of a subquery used as an expression."""
+        return NONE.union(*(classes for kind, classes in self.facts.items() if kind not in SILENT))

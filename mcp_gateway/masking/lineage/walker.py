@@ -1,0 +1,76 @@
+"""The state of one walk over one statement, and what its layers call of each other.
+
+The resolver is one recursion cut into layers by inheritance: `calls`, `expressions`, `from_items`, `queries`,
+`changes`, `resolver`. A layer calls the ones below it directly and the ones above through the methods here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+from mcp_gateway.calls import JSONObject
+from mcp_gateway.facts.catalog import Function, Relation
+from mcp_gateway.masking.lineage.classified import ClassifiedCatalog, Expansion, Known, Path
+from mcp_gateway.masking.lineage.scopes import CTE, Scope
+from mcp_gateway.masking.lineage.values import NONE, Classes, Column, Columns, Found, Unsure, Value
+
+MAX_VISITS = 20_000
+"""Nodes; recursive CTEs in each other multiply, so the work must be bounded and not only the text."""
+
+
+class Walker(ABC):
+    """One walk."""
+
+    def __init__(
+        self, prepared: ClassifiedCatalog, *, path: Path, parameters: frozenset[str] = frozenset(), own_name: str = ""
+    ) -> None:
+        self.prepared = prepared
+        self.top = prepared.top
+        self.path = path
+        self.parameters = parameters
+        """Names of the arguments, in the body of a function."""
+        self.own_name = own_name
+        """The function's name, which may qualify them."""
+        self.found = Found()
+        self.visits = 0
+
+    def visit(self) -> None:
+        """Count a node."""
+        self.visits += 1
+        if self.visits > MAX_VISITS:
+            raise Unsure("too much to follow")
+
+    def opaque(self) -> Value:
+        """Something that cannot be seen through: it may return anything, and fail or not by anything."""
+        self.found.opaque = True
+        self.found.fact("may_fail", self.top)
+        return Value(self.top, plain=False)
+
+    @abstractmethod
+    def value(self, node: JSONObject, scope: Scope) -> Value:
+        """Resolve an expression."""
+
+    @abstractmethod
+    def query(self, node: JSONObject, scope: Scope | None) -> tuple[Column, ...]:
+        """Resolve a query with its tag, a data-modifying one included: its columns."""
+
+    @abstractmethod
+    def change(self, tag: str, body: JSONObject, scope: Scope | None) -> tuple[Column, ...]:
+        """Resolve a query that writes: the columns of its RETURNING."""
+
+    @abstractmethod
+    def cte_columns(self, cte: CTE) -> Columns:
+        """The columns of a WITH entry, resolved when it is first met."""
+
+    @abstractmethod
+    def known(self, relation: Relation) -> Known:
+        """The relation's columns with their classes, a view expanded."""
+
+    @abstractmethod
+    def expansion(self, function: Function) -> Expansion | None:
+        """The body of a LANGUAGE sql function resolved, or None where it cannot be seen through."""
+
+    def classes(self, nodes: Iterable[JSONObject], scope: Scope) -> Classes:
+        """The union of the classes of expressions."""
+        return NONE.union(*(self.value(node, scope).classes for node in nodes))
