@@ -20,6 +20,8 @@ class Column:
     not_null: bool = False
     generated: str | None = None
     """The generation expression, fully qualified."""
+    number: int = 0
+    """`pg_attribute.attnum`: with the relation's oid, what the wire calls a result column's origin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,8 @@ class Function:
     outputs: tuple[str, ...] = ()
     """Names of OUT and TABLE columns."""
     body: str | None = None
-    """The body of a LANGUAGE sql function."""
+    """The body of a LANGUAGE sql function. None where its names do not mean what they mean in a session: a body in
+    quotes with a SET clause, which may be for search_path."""
     transitions: tuple[str, ...] = ()
     """`schema.name` of an aggregate's own functions."""
     version: str = ""

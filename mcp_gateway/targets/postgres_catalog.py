@@ -1,0 +1,242 @@
+"""What a PostgreSQL server's catalog says, read into a `facts.catalog.Catalog`, and whether that still holds.
+
+A snapshot is big and rarely changes, so it is kept and checked in two ways: `catalog_stamp` covers everything and
+costs time in proportion to the schema, `object_versions` covers only what one statement can touch and is cheap
+enough for every call. Both compare values that change with any redefinition (LINEAGE section 7).
+
+The connection is one whose application_name is `mcp-gateway/catalog`; every query here is the gateway's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import asyncpg
+import orjson
+
+from mcp_gateway.facts.catalog import Catalog, Column, Function, Relation
+from mcp_gateway.targets.postgres_queries import (
+    BEGIN_SNAPSHOT,
+    CASTS,
+    DEPENDENCIES,
+    FUNCTIONS,
+    OPERATORS,
+    RELATIONS,
+    SERVER,
+    STAMP,
+    TYPES,
+    VERSIONS,
+)
+
+AnyConnection: TypeAlias = "asyncpg.Connection[Any]"
+
+Kind: TypeAlias = str
+"""`r` for a relation, `f` for a function."""
+Versions: TypeAlias = Mapping[tuple[Kind, int], str]
+"""Kind and oid of an object to what changes when it is redefined."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touched:
+    """What a statement can reach: names as it writes them, without schema, and what lies behind them."""
+
+    relation_names: frozenset[str]
+    relation_oids: frozenset[int]
+    function_names: frozenset[str]
+    function_oids: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A catalog with what is needed to see whether it still holds."""
+
+    catalog: Catalog
+    stamp: str
+    depends: Mapping[tuple[Kind, int], frozenset[tuple[Kind, int]]] = field(default_factory=dict)
+    """What views, rules and SQL functions refer to, one step."""
+    versions: Versions = field(default_factory=dict)
+    """Of every object that is not the server's own."""
+    names: Mapping[tuple[Kind, int], str] = field(default_factory=dict)
+    """Bare names of the same objects."""
+
+    def touched(self, *, relations: Collection[str], functions: Collection[str]) -> Touched:
+        """What may lie behind these names, `name` or `schema.name`.
+
+        Every object of the name in any schema, because a search_path may come to mean another one, and what those
+        that are views or functions refer to.
+        """
+        relation_names = frozenset(relations) | {name.rpartition(".")[2] for name in relations}
+        function_names = frozenset(functions) | {name.rpartition(".")[2] for name in functions}
+        todo = [
+            key for key, name in self.names.items() if name in (relation_names if key[0] == "r" else function_names)
+        ]
+        seen: set[tuple[Kind, int]] = set()
+        while todo:
+            key = todo.pop()
+            if key not in seen:
+                seen.add(key)
+                todo.extend(self.depends.get(key, ()))
+        return Touched(
+            relation_names=relation_names,
+            relation_oids=frozenset(oid for kind, oid in seen if kind == "r"),
+            function_names=function_names,
+            function_oids=frozenset(oid for kind, oid in seen if kind == "f"),
+        )
+
+    def expected(self, touched: Touched) -> Versions:
+        """What `object_versions` gives for `touched` as long as this snapshot holds."""
+        keys = {("r", oid) for oid in touched.relation_oids} | {("f", oid) for oid in touched.function_oids}
+        return {key: self.versions[key] for key in keys if key in self.versions}
+
+
+async def load_catalog(connection: AnyConnection, *, search_path: Sequence[str]) -> Catalog:
+    """Read the whole catalog in one read-only transaction. `search_path` is that of the sessions agents use."""
+    return (await load_snapshot(connection, search_path=search_path)).catalog
+
+
+async def load_snapshot(connection: AnyConnection, *, search_path: Sequence[str]) -> Snapshot:
+    """Read the whole catalog, and with it what `Snapshot` needs."""
+    await connection.execute(BEGIN_SNAPSHOT)
+    try:
+        texts = [
+            str(await connection.fetchval(query))
+            for query in (SERVER, RELATIONS, FUNCTIONS, OPERATORS, CASTS, TYPES, DEPENDENCIES, STAMP)
+        ]
+    finally:
+        if not connection.is_closed():
+            await connection.execute("ROLLBACK")
+    return _snapshot(texts, search_path=tuple(search_path))
+
+
+async def catalog_stamp(connection: AnyConnection) -> str:
+    """A text that changes when anything does that a snapshot holds."""
+    return str(await connection.fetchval(STAMP))
+
+
+async def object_versions(connection: AnyConnection, touched: Touched) -> Versions:
+    """Versions of every object that the names or oids in `touched` mean now, whatever they meant before."""
+    found = await connection.fetchval(
+        VERSIONS,
+        *(
+            _text_array(values)
+            for values in (
+                touched.relation_names,
+                touched.relation_oids,
+                touched.function_names,
+                touched.function_oids,
+            )
+        ),
+    )
+    return {(kind, oid): version for kind, oid, version in orjson.loads(found)}
+
+
+def _text_array(values: Iterable[str | int]) -> str:
+    escaped = (str(value).replace("\\", "\\\\").replace('"', '\\"') for value in sorted(values, key=str))
+    return "{" + ",".join(f'"{value}"' for value in escaped) + "}"
+
+
+def _snapshot(texts: Sequence[str], *, search_path: tuple[str, ...]) -> Snapshot:
+    server, relations, functions, operators, casts, types, dependencies = (orjson.loads(text) for text in texts[:7])
+    type_names, domains = _types(types)
+    catalog = Catalog(
+        server_version=int(server),
+        search_path=search_path,
+        relations={f"{row['schema']}.{row['name']}": _relation(row, type_names=type_names) for row in relations},
+        functions=_grouped((row["name"], _function(row, type_names=type_names)) for row in functions),
+        operators=_grouped((name, function or "") for name, function in operators),
+        casts=_grouped((type_names[target], function) for target, function in casts),
+        domains=domains,
+        version=hashlib.sha256("\0".join((*texts[:6], *search_path)).encode()).hexdigest(),
+    )
+    return Snapshot(
+        catalog=catalog,
+        stamp=texts[7],
+        depends=_depends(dependencies),
+        versions={
+            (kind, row["oid"]): row["version"]
+            for kind, rows in (("r", relations), ("f", functions))
+            for row in rows
+            if row["version"]
+        },
+        names={
+            (kind, row["oid"]): row["name"]
+            for kind, rows in (("r", relations), ("f", functions))
+            for row in rows
+            if row["version"]
+        },
+    )
+
+
+def _types(rows: list[Any]) -> tuple[dict[int, str], dict[str, bool]]:
+    """Names of all types, and the domains with whether a CHECK stands on them or on what they are based on."""
+    plain = {oid: f"{schema}.{name}" for oid, schema, name, *_ in rows}
+    names = {oid: f"{plain[element]}[]" if element in plain else plain[oid] for oid, *_, element, _ in rows}
+    checked = {oid: check for oid, *_, check in rows}
+    base = {oid: below for oid, _, _, kind, below, _, _ in rows if kind == "d"}
+    domains = {}
+    for oid in base:
+        step, found = oid, False
+        while step in base:
+            found, step = found or checked[step], base[step]
+        domains[plain[oid]] = found
+    return names, domains
+
+
+def _relation(row: dict[str, Any], *, type_names: Mapping[int, str]) -> Relation:
+    return Relation(
+        oid=row["oid"],
+        schema=row["schema"],
+        name=row["name"],
+        kind=row["kind"],
+        columns=tuple(
+            Column(number=number, name=name, type=type_names[type_oid], not_null=not_null, generated=generated)
+            for number, name, type_oid, not_null, generated in row["columns"] or ()
+        ),
+        definition=row["definition"],
+        parents=tuple(row["parents"] or ()),
+        has_triggers=row["has_triggers"],
+        version=_short(row["version"]),
+    )
+
+
+def _function(row: dict[str, Any], *, type_names: Mapping[int, str]) -> Function:
+    modes = row["modes"] or ["i"] * row["inputs"]
+    names = row["names"] or [""] * len(modes)
+    return Function(
+        oid=row["oid"],
+        schema=row["schema"],
+        name=row["name"],
+        kind=row["kind"],
+        language=row["language"],
+        volatility=row["volatility"],
+        returns_set=row["returns_set"],
+        security_definer=row["security_definer"],
+        extension=row["extension"],
+        result_type=type_names[row["result_type"]],
+        arguments=tuple(name for name, mode in zip(names, modes, strict=True) if mode in "ibv"),
+        outputs=tuple(name for name, mode in zip(names, modes, strict=True) if mode in "bot"),
+        body=row["body"],
+        transitions=tuple(row["transitions"] or ()),
+        version=_short(row["version"]),
+    )
+
+
+def _depends(rows: list[Any]) -> dict[tuple[Kind, int], frozenset[tuple[Kind, int]]]:
+    found: dict[tuple[Kind, int], set[tuple[Kind, int]]] = {}
+    for kind, oid, other_kind, other_oid in rows:
+        found.setdefault((kind, oid), set()).add((other_kind, other_oid))
+    return {key: frozenset(others - {key}) for key, others in found.items()}
+
+
+def _grouped(pairs: Iterable[tuple[str, Any]]) -> dict[str, tuple[Any, ...]]:
+    found: dict[str, list[Any]] = {}
+    for name, value in pairs:
+        found.setdefault(name, []).append(value)
+    return {name: tuple(values) for name, values in found.items()}
+
+
+def _short(version: str | None) -> str:
+    return hashlib.sha256(version.encode()).hexdigest()[:32] if version else ""

@@ -1,0 +1,166 @@
+"""The SQL that the gateway itself runs against a PostgreSQL server's catalog. Text only; run by `postgres_catalog`.
+
+Each query gives one value, a text that is JSON where there is more to tell, so that it reads the same with any
+codecs. They run with an empty search_path, so that nobody can put a name in front of one of the server's own.
+"""
+# ruff: noqa: S608 - every part is a constant of this module
+
+from __future__ import annotations
+
+FIRST_USER_OID = 16384
+"""Objects below are the server's own: fixed when the cluster was made (`FirstNormalObjectId`)."""
+
+BEGIN_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''"
+"""With an empty path every name in a definition comes out qualified."""
+
+# What changes when a relation means something else. Values stand for pg_class, because its rows are also rewritten
+# by TRUNCATE and the refresh of a materialized view; elsewhere the inserting transaction does.
+RELATION_VERSION = """
+    concat_ws('/', c.relnamespace, c.relname, c.relkind,
+      (SELECT string_agg(a.attnum || ':' || a.xmin, ',' ORDER BY a.attnum)
+         FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0),
+      (SELECT string_agg(r.oid || ':' || r.xmin, ',' ORDER BY r.oid)
+         FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid),
+      (SELECT string_agg(t.oid || ':' || t.xmin, ',' ORDER BY t.oid)
+         FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal),
+      (SELECT string_agg(d.adnum || ':' || d.xmin, ',' ORDER BY d.adnum)
+         FROM pg_catalog.pg_attrdef d WHERE d.adrelid = c.oid),
+      (SELECT string_agg(i.inhrelid::text, ',' ORDER BY i.inhrelid)
+         FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid),
+      (SELECT string_agg(i.inhparent::text, ',' ORDER BY i.inhseqno)
+         FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid))
+"""
+FUNCTION_VERSION = """
+    concat_ws('/', p.pronamespace, p.proname, p.xmin,
+      (SELECT g.xmin::text FROM pg_catalog.pg_aggregate g WHERE p.prokind = 'a' AND g.aggfnoid = p.oid::regproc))
+"""
+RELATION_KINDS = "'r', 'p', 'v', 'm', 'f', 'S', 'c', 't'"
+
+SERVER = "SELECT current_setting('server_version_num')"
+
+RELATIONS = f"""
+SELECT coalesce(json_agg(x ORDER BY oid), '[]')::text FROM (
+  SELECT c.oid::int8 AS oid, n.nspname AS schema, c.relname AS name, c.relkind AS kind,
+    CASE WHEN c.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(c.oid) END AS definition,
+    (SELECT json_agg(pn.nspname || '.' || pc.relname ORDER BY i.inhseqno)
+       FROM pg_catalog.pg_inherits i
+       JOIN pg_catalog.pg_class pc ON pc.oid = i.inhparent
+       JOIN pg_catalog.pg_namespace pn ON pn.oid = pc.relnamespace
+      WHERE i.inhrelid = c.oid) AS parents,
+    EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)
+      OR EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN')
+      AS has_triggers,
+    CASE WHEN c.oid >= {FIRST_USER_OID} THEN {RELATION_VERSION} END AS version,
+    (SELECT json_agg(json_build_array(a.attnum, a.attname, a.atttypid::int8, a.attnotnull,
+              CASE WHEN a.attgenerated <> '' THEN
+                (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid)
+                   FROM pg_catalog.pg_attrdef d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END)
+              ORDER BY a.attnum)
+       FROM pg_catalog.pg_attribute a
+      WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relkind IN ({RELATION_KINDS}) AND c.relpersistence <> 't'
+) x
+"""
+
+FUNCTIONS = f"""
+SELECT coalesce(json_agg(x ORDER BY oid), '[]')::text FROM (
+  SELECT p.oid::int8 AS oid, n.nspname AS schema, p.proname AS name, p.prokind AS kind, l.lanname AS language,
+    p.provolatile AS volatility, p.proretset AS returns_set, p.prosecdef AS security_definer,
+    (SELECT e.extname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+      WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid
+        AND d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.deptype = 'e' LIMIT 1) AS extension,
+    p.prorettype::int8 AS result_type, p.pronargs AS inputs, p.proargnames AS names, p.proargmodes AS modes,
+    CASE WHEN l.lanname = 'sql' AND p.prokind <> 'a'
+         THEN coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) END AS body,
+    (SELECT json_agg(fn.nspname || '.' || f.proname)
+       FROM pg_catalog.pg_aggregate g
+       CROSS JOIN LATERAL (VALUES (g.aggtransfn), (g.aggfinalfn), (g.aggcombinefn), (g.aggserialfn),
+         (g.aggdeserialfn), (g.aggmtransfn), (g.aggminvtransfn), (g.aggmfinalfn)) v(used)
+       JOIN pg_catalog.pg_proc f ON f.oid = v.used
+       JOIN pg_catalog.pg_namespace fn ON fn.oid = f.pronamespace
+      WHERE g.aggfnoid = p.oid) AS transitions,
+    CASE WHEN p.oid >= {FIRST_USER_OID} THEN {FUNCTION_VERSION} END AS version
+  FROM pg_catalog.pg_proc p
+  JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+  JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+) x
+"""
+
+OPERATORS = f"""
+SELECT coalesce(json_agg(json_build_array(o.oprname, n.nspname || '.' || p.proname) ORDER BY o.oid), '[]')::text
+FROM pg_catalog.pg_operator o
+LEFT JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
+LEFT JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+WHERE o.oid >= {FIRST_USER_OID}
+"""
+
+CASTS = f"""
+SELECT coalesce(json_agg(json_build_array(k.casttarget::int8, n.nspname || '.' || p.proname) ORDER BY k.oid), '[]')::text
+FROM pg_catalog.pg_cast k
+JOIN pg_catalog.pg_proc p ON p.oid = k.castfunc
+JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+WHERE k.oid >= {FIRST_USER_OID}
+"""
+
+TYPES = """
+SELECT json_agg(json_build_array(t.oid::int8, n.nspname, t.typname, t.typtype, t.typbasetype::int8,
+    CASE WHEN t.typcategory = 'A' AND t.typlen = -1 THEN t.typelem::int8 ELSE 0 END,
+    t.typtype = 'd' AND EXISTS (
+      SELECT FROM pg_catalog.pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'c')) ORDER BY t.oid)::text
+FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+"""
+
+STAMP = f"""
+WITH relation AS (
+  SELECT c.oid, c.relnamespace, c.relname, c.relkind FROM pg_catalog.pg_class c
+  WHERE c.oid >= {FIRST_USER_OID} AND c.relkind IN ({RELATION_KINDS}) AND c.relpersistence <> 't'
+), part(kind, hash) AS (
+  SELECT 'c', hash_record_extended((oid, relnamespace, relname, relkind), 0) FROM relation
+  UNION ALL SELECT 'a', hash_record_extended((a.attrelid, a.attnum, a.xmin), 0)
+    FROM pg_catalog.pg_attribute a JOIN relation ON relation.oid = a.attrelid WHERE a.attnum > 0
+  UNION ALL SELECT 'r', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_rewrite WHERE oid >= {FIRST_USER_OID}
+  UNION ALL SELECT 't', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_trigger WHERE NOT tgisinternal
+  UNION ALL SELECT 'd', hash_record_extended((d.oid, d.xmin), 0)
+    FROM pg_catalog.pg_attrdef d JOIN relation ON relation.oid = d.adrelid
+  UNION ALL SELECT 'i', hash_record_extended((inhrelid, inhparent), 0) FROM pg_catalog.pg_inherits
+  UNION ALL SELECT 'p', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_proc WHERE oid >= {FIRST_USER_OID}
+  UNION ALL SELECT 'g', hash_record_extended((aggfnoid::oid, xmin), 0) FROM pg_catalog.pg_aggregate
+    WHERE aggfnoid::oid >= {FIRST_USER_OID}
+  UNION ALL SELECT 'o', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_operator WHERE oid >= {FIRST_USER_OID}
+  UNION ALL SELECT 'k', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_cast WHERE oid >= {FIRST_USER_OID}
+  UNION ALL SELECT 'y', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_type
+    WHERE typtype = 'd' AND oid >= {FIRST_USER_OID}
+  UNION ALL SELECT 'x', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_constraint WHERE contypid > 0
+  UNION ALL SELECT 'n', hash_record_extended((oid, nspname), 0) FROM pg_catalog.pg_namespace
+    WHERE nspname !~ '^pg_(toast_)?temp_'
+)
+SELECT string_agg(kind || n || ':' || h, ' ' ORDER BY kind) FROM (
+  SELECT kind, count(*) AS n, sum(hash) AS h FROM part GROUP BY kind) counted
+"""
+
+VERSIONS = f"""
+SELECT coalesce(json_agg(json_build_array(kind, oid::int8, version)), '[]')::text FROM (
+  SELECT 'r' AS kind, c.oid, {RELATION_VERSION} AS version FROM pg_catalog.pg_class c
+  WHERE c.oid = ANY (ARRAY(
+      SELECT oid FROM pg_catalog.pg_class WHERE relname = ANY ($1::text::name[])) || $2::text::oid[])
+    AND c.oid >= {FIRST_USER_OID} AND c.relkind IN ({RELATION_KINDS}) AND c.relpersistence <> 't'
+  UNION ALL
+  SELECT 'f', p.oid, {FUNCTION_VERSION} FROM pg_catalog.pg_proc p
+  WHERE p.oid = ANY (ARRAY(
+      SELECT oid FROM pg_catalog.pg_proc WHERE proname = ANY ($3::text::name[])) || $4::text::oid[])
+    AND p.oid >= {FIRST_USER_OID}
+) found
+"""
+
+DEPENDENCIES = f"""
+SELECT coalesce(json_agg(DISTINCT jsonb_build_array(
+    CASE WHEN d.classid = 'pg_catalog.pg_rewrite'::regclass THEN 'r' ELSE 'f' END,
+    coalesce(w.ev_class, d.objid)::int8,
+    CASE WHEN d.refclassid = 'pg_catalog.pg_class'::regclass THEN 'r' ELSE 'f' END, d.refobjid::int8)), '[]')::text
+FROM pg_catalog.pg_depend d
+LEFT JOIN pg_catalog.pg_rewrite w ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND w.oid = d.objid
+WHERE d.classid IN ('pg_catalog.pg_rewrite'::regclass, 'pg_catalog.pg_proc'::regclass)
+  AND d.refclassid IN ('pg_catalog.pg_class'::regclass, 'pg_catalog.pg_proc'::regclass)
+  AND d.objid >= {FIRST_USER_OID} AND d.refobjid >= {FIRST_USER_OID}
+"""

@@ -1,0 +1,199 @@
+"""What a PostgreSQL server may send: a filter of bytes in front of the driver, so that memory is bounded by limits.
+
+Sans-I/O. The driver buffers whatever length a server claims and keeps every row it is given; this filter looks at
+message headers only, drops what nobody reads (notices, notifications), cuts a result at its limits on a message
+boundary, and refuses what no honest server sends. `postgres_connection` puts it between socket and driver.
+
+Message formats: PostgreSQL documentation, "Frontend/Backend Protocol", sections 55.2 and 55.7.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+HEADER_BYTES = 5
+MAX_CONTROL_BYTES = 4 * 1024 * 1024
+"""Everything but rows, for one operation: row descriptions, errors, parameter reports."""
+MAX_PARAMETER_REPORTS = 1000
+DATA_ROW, ROW_DESCRIPTION, AUTHENTICATION, READY = ord("D"), ord("T"), ord("R"), ord("Z")
+PARAMETER_STATUS = ord("S")
+NEVER_READ = frozenset(b"NA")
+"""Notices can carry raw values (RAISE INFO passes every setting), notifications are never listened for."""
+COPY_MESSAGES = frozenset(b"GHWdc")
+
+AUTHENTICATION_OK, CLEARTEXT, MD5 = 0, 3, 5
+SASL_STEPS = frozenset({10, 11, 12})
+
+PORTAL_SUSPENDED = b"s\x00\x00\x00\x04"
+READY_IN_TRANSACTION = b"Z\x00\x00\x00\x05T"
+
+_length = struct.Struct("!i")
+_field = struct.Struct("!ihihih")
+
+
+Fate: TypeAlias = Literal["keep", "drop", "stop"]
+
+
+class WireError(Exception):
+    """The server sent something that no honest PostgreSQL server sends, or more than may be taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where one result column comes from: both 0 unless it is a stored column passed through unchanged."""
+
+    relation: int
+    number: int
+
+
+class Filter:
+    """Bytes from the server in, bytes for the driver out. One for each connection, for its whole life."""
+
+    def __init__(self, *, verified: bool) -> None:
+        self._verified = verified
+        """Whether TLS has proved who the server is: only then may it see the password in another form than SCRAM."""
+        self._held = b""
+        self._payload = 0
+        """Bytes of the current message that are still to come."""
+        self._keep = True
+        self._ready = False
+        self._control = 0
+        self._reports = 0
+        self._row_bytes = 0
+        self._rows = 0
+        self._max_row_bytes = 0
+        self._max_rows = 0
+        self._drain = False
+        self._armed = False
+        self._collecting = False
+        self._description = bytearray()
+        self.origins: tuple[Origin, ...] = ()
+        """Of the row description that came first after `expect`."""
+        self.cut = False
+        """Whether rows were left out because they did not fit."""
+        self.closed = False
+        """Nothing more goes to the driver: the connection can only be thrown away."""
+
+    def expect(self, *, max_rows: int, max_bytes: int, drain: bool) -> None:
+        """Begin an operation: at most so many rows and bytes of rows.
+
+        What does not fit is left out: by `drain` the rest is read and dropped (a write has to reach its commit),
+        otherwise the driver is told that the portal is suspended, and the connection is `closed`.
+        """
+        self._rows = self._row_bytes = self._control = 0
+        self._max_rows, self._max_row_bytes, self._drain = max_rows, max_bytes, drain
+        self._armed, self._collecting, self.origins, self.cut = True, False, (), False
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what came from the socket and return what the driver may see. Raises `WireError`."""
+        if self.closed:
+            return b""
+        if self._held:
+            data, self._held = self._held + data, b""
+        end = len(data)
+        position = start = 0
+        kept: list[bytes] = []
+        if self._payload:
+            position = min(self._payload, end)
+            self._payload -= position
+            if not self._keep:
+                start = position
+            elif self._collecting:
+                self._collect(data[:position], complete=not self._payload)
+        while end - position >= HEADER_BYTES:
+            kind = data[position]
+            size = _length.unpack_from(data, position + 1)[0] + 1
+            if size < HEADER_BYTES:
+                raise WireError(f"a message of kind {chr(kind)!r} claims the length {size - 1}")
+            if kind == AUTHENTICATION and end - position < HEADER_BYTES + 4:
+                break
+            fate = self._row(size) if kind == DATA_ROW else self._control_message(kind, size, data, position)
+            if fate == "stop":
+                kept += [data[start:position], PORTAL_SUSPENDED, READY_IN_TRANSACTION]
+                return b"".join(kept)
+            here = min(size, end - position)
+            if fate == "drop":
+                kept.append(data[start:position])
+                start = position + here
+            elif kind == ROW_DESCRIPTION:
+                self._begin_collecting(data[position + HEADER_BYTES : position + here], size - HEADER_BYTES)
+            position += here
+            self._payload, self._keep = size - here, fate == "keep"
+        if position < end:
+            self._held = data[position:]
+        if start == 0 and position == end:
+            return data
+        kept.append(data[start:position])
+        return b"".join(kept)
+
+    def _row(self, size: int) -> Fate:
+        """Whether a row fits. The server counts rows too: one that sends more than it was asked for lies."""
+        self._rows += 1
+        if self._rows > self._max_rows:
+            raise WireError(f"the server sent more than the {self._max_rows:,} rows it was asked for")
+        self._row_bytes += size
+        if not self.cut and self._row_bytes <= self._max_row_bytes:
+            return "keep"
+        self.cut = True
+        self.closed = not self._drain
+        return "stop" if self.closed else "drop"
+
+    def _control_message(self, kind: int, size: int, data: bytes, position: int) -> Fate:
+        if kind in NEVER_READ:
+            return "drop"
+        if kind in COPY_MESSAGES:
+            raise WireError("the server began a COPY that nobody asked for")
+        self._control += size
+        if self._control > MAX_CONTROL_BYTES:
+            raise WireError(f"the server sent more than {MAX_CONTROL_BYTES:,} bytes beside rows")
+        if kind == PARAMETER_STATUS:
+            self._reports += 1
+            if self._reports > MAX_PARAMETER_REPORTS:
+                raise WireError("the server reports parameters without end")
+        elif kind == AUTHENTICATION:
+            self._check_authentication(_length.unpack_from(data, position + HEADER_BYTES)[0])
+        elif kind == READY:
+            self._ready = True
+        return "keep"
+
+    def _check_authentication(self, method: int) -> None:
+        if self._ready:
+            raise WireError("the server asks for a password in the middle of a session")
+        if method == AUTHENTICATION_OK or method in SASL_STEPS:
+            return
+        if method in {CLEARTEXT, MD5} and self._verified:
+            return
+        name = {CLEARTEXT: "in the clear", MD5: "as an MD5 hash"}.get(method, f"by method {method}")
+        raise WireError(f"the server asks for the password {name}, which only a server proved by TLS may")
+
+    # The row description: the one message that is looked into, and only the first of an operation.
+
+    def _begin_collecting(self, part: bytes, size: int) -> None:
+        if self._armed:
+            self._armed, self._collecting, self._description = False, True, bytearray()
+            self._collect(part, complete=len(part) == size)
+
+    def _collect(self, part: bytes, *, complete: bool) -> None:
+        self._description += part
+        if complete:
+            self._collecting = False
+            self.origins = origins(bytes(self._description))
+
+
+def origins(description: bytes) -> tuple[Origin, ...]:
+    """The origin of each column of a row description's body. Raises `WireError` if it is not one."""
+    try:
+        (count,) = struct.unpack_from("!h", description)
+        position, found = 2, []
+        for _ in range(count):
+            position = description.index(b"\0", position) + 1
+            relation, number, *_ = _field.unpack_from(description, position)
+            position += _field.size
+            found.append(Origin(relation=relation & 0xFFFFFFFF, number=number))
+    except (struct.error, ValueError):
+        raise WireError("the server sent a row description that is none") from None
+    if position != len(description):
+        raise WireError("the server sent a row description that is none")
+    return tuple(found)
