@@ -1,0 +1,197 @@
+"""What a request would ask of whom: one normal form of its URL, and the headers it may carry. Pure.
+
+The agent gives a path below the target's `base_url`; nothing it writes can name a scheme or an authority, leave the
+base, or be read in two ways: what could be is refused, not repaired. What is decided is what is sent, byte for byte.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import quote, urlsplit
+
+from mcp_gateway.calls import HTTPFacts
+
+MAX_PATH_BYTES = 8 * 1024
+METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
+"""No CONNECT, no TRACE: the first leaves the target, the second echoes the credential."""
+
+PATH = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*\Z")
+"""`path` of RFC 3986 section 3.3."""
+QUERY = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})*\Z")
+AMBIGUOUS = re.compile(r"%(?:2[fFeE]|5[cC]|25|00|0[aAdD]|3[bB]|23|3[fF]|7[fF]|[01][0-9a-fA-F])")
+"""Octets in a path that servers disagree about: `/ . \\ %`, controls, `; # ?`."""
+
+HOST_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9\-_]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9\-_]*[a-z0-9_])?)*\.?\Z")
+NUMERIC = re.compile(r"(?:\A|\.)(?:[0-9]+|0x[0-9a-f]*)\.?\Z")
+"""A last label that some resolver reads as a number (WHATWG URL, "ends in a number")."""
+MAX_HOST_BYTES = 253
+
+TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
+FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*\Z")
+ALWAYS_ALLOWED = frozenset(
+    {
+        "accept", "accept-language", "content-type", "if-match", "if-modified-since", "if-none-match", "if-range",
+        "if-unmodified-since", "range", "x-request-id",
+    }
+)  # fmt: skip
+NEVER_ALLOWED = re.compile(
+    r"(?:(?:proxy-)?authorization|cookie2?|host|connection|keep-alive|te|trailer|transfer-encoding|upgrade|via|expect"
+    r"|content-length|forwarded|x-forwarded-.*|x-real-ip|x-original-.*|x-rewrite-url|.*method-override|x-http-method"
+    r"|metadata(?:-flavor)?|x-aws-ec2-.*|x-google-.*|x-amz-security-token|proxy-.*|sec-.*)\Z"
+)
+"""Headers that no agent may set whatever the configuration says: credentials, routing, framing, method overrides, metadata."""
+
+
+class RequestRefusedError(ValueError):
+    """The request has no form that can be sent; the text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """A request in its normal form: exactly what is sent."""
+
+    method: str
+    scheme: str
+    host: str
+    """Lower case, A-labels; IPv6 without brackets."""
+    port: int
+    path: str
+    query: str
+    headers: tuple[tuple[str, str], ...]
+
+    @property
+    def url(self) -> str:
+        """The whole URL."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        standard = self.port == {"http": 80, "https": 443}[self.scheme]
+        authority = host if standard else f"{host}:{self.port}"
+        return f"{self.scheme}://{authority}{self.path}{'?' + self.query if self.query else ''}"
+
+    @property
+    def facts(self) -> HTTPFacts:
+        """What policy decides on."""
+        return HTTPFacts(method=self.method, host=self.host, path=self.path)
+
+
+def resolve(
+    base_url: str,
+    path: str,
+    *,
+    method: str = "GET",
+    query: Mapping[str, str | Sequence[str]] | None = None,
+    headers: Mapping[str, str] | None = None,
+    allowed_headers: Sequence[str] = (),
+) -> Resolved:
+    """Append `path` to `base_url` and check everything about the request.
+
+    Raises:
+        RequestRefusedError: the path leaves the base or can be read in two ways, a method or header that is not allowed.
+    """
+    if method not in METHODS:
+        raise RequestRefusedError(f"the method {method!r} is not one of {', '.join(sorted(METHODS))}")
+    scheme, host, port, base_path = split_base(base_url)
+    own_path, own_query = _path(path)
+    return Resolved(
+        method=method,
+        scheme=scheme,
+        host=host,
+        port=port,
+        path=f"{base_path}{own_path}",
+        query="&".join(part for part in (own_query, _encoded(query or {})) if part),
+        headers=_headers(headers or {}, allowed_headers),
+    )
+
+
+def split_base(base_url: str) -> tuple[str, str, int, str]:
+    """Scheme, host, port and path (without its last slash) of a target's `base_url`.
+
+    Raises:
+        RequestRefusedError: it is not a plain http or https URL.
+    """
+    try:
+        parts = urlsplit(base_url)
+        port = parts.port
+    except ValueError:
+        raise RequestRefusedError("the base URL cannot be parsed") from None
+    if parts.scheme not in {"http", "https"} or parts.username is not None or parts.query or parts.fragment:
+        raise RequestRefusedError("a base URL is http or https, without user, query or fragment")
+    if not parts.hostname:
+        raise RequestRefusedError("the base URL names no host")
+    path = parts.path.rstrip("/")
+    _check_path(path, parameters=True)
+    return parts.scheme, _host(parts.hostname), port or {"http": 80, "https": 443}[parts.scheme], path
+
+
+def _host(name: str) -> str:
+    """A host in its one spelling; every other spelling of an address (octal, hexadecimal, short) is refused."""
+    name = name.lower()
+    if ":" in name or NUMERIC.search(name):
+        try:
+            address = ip_address(name)
+            if "%" in name:
+                raise ValueError("a zone is no part of a host")
+        except ValueError:
+            raise RequestRefusedError(f"the host {name!r} is an address in a spelling that is not its own") from None
+        return str(address)
+    if not HOST_NAME.match(name) or len(name) > MAX_HOST_BYTES:
+        raise RequestRefusedError(
+            f"the host {name!r} is not a name; write a name in other letters as its A-label (xn--)"
+        )
+    return name
+
+
+def _path(path: str) -> tuple[str, str]:
+    """The agent's path, with one leading slash, and its query."""
+    if len(path.encode(errors="replace")) > MAX_PATH_BYTES:
+        raise RequestRefusedError(f"the path is longer than {MAX_PATH_BYTES:,} bytes")
+    if "#" in path:
+        raise RequestRefusedError("a path carries no fragment; write a literal # as %23 in the query")
+    own, question, query = path.partition("?")
+    own = own if own.startswith("/") or not own else f"/{own}"
+    _check_path(own)
+    if re.match(r"/[A-Za-z][A-Za-z0-9+.\-]*:", own):
+        raise RequestRefusedError("a path names no scheme")
+    if question and not QUERY.match(query):
+        raise RequestRefusedError("the query holds a character that has to be percent-encoded")
+    return own, query
+
+
+def _check_path(path: str, *, parameters: bool = False) -> None:
+    if "\\" in path:
+        raise RequestRefusedError("a path holds no backslash")
+    if not PATH.match(path):
+        raise RequestRefusedError("the path holds a character that has to be percent-encoded")
+    if "//" in path:
+        raise RequestRefusedError("a path holds no empty segment")
+    if AMBIGUOUS.search(path):
+        raise RequestRefusedError("the path holds an encoded slash, dot, percent sign, delimiter or control character")
+    if any(segment.split(";", 1)[0] in {".", ".."} for segment in path.split("/")):
+        raise RequestRefusedError("a path holds no . or .. segment")
+    if ";" in path and not parameters:
+        raise RequestRefusedError("a path holds no parameters after a semicolon: servers disagree about them")
+
+
+def _encoded(query: Mapping[str, str | Sequence[str]]) -> str:
+    pairs = [(name, item) for name, value in query.items() for item in ([value] if isinstance(value, str) else value)]
+    try:
+        return "&".join(f"{quote(name, safe='')}={quote(item, safe='')}" for name, item in pairs)
+    except UnicodeEncodeError:
+        raise RequestRefusedError("the query holds a lone surrogate") from None
+
+
+def _headers(headers: Mapping[str, str], allowed: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    may = ALWAYS_ALLOWED | {name.lower() for name in allowed}
+    found: dict[str, str] = {}
+    for name, value in headers.items():
+        lower = name.lower()
+        if not TOKEN.match(name) or not FIELD_VALUE.match(value):
+            raise RequestRefusedError(f"the header {name!r} has a name or value that is not one line of plain text")
+        if NEVER_ALLOWED.match(lower) or lower not in may:
+            raise RequestRefusedError(f"the header {name!r} is not one that an agent may set for this target")
+        if lower in found:
+            raise RequestRefusedError(f"the header {name!r} is given twice")
+        found[lower] = value.strip(" \t")
+    return tuple(sorted(found.items()))

@@ -1,0 +1,252 @@
+"""The way to an HTTP API: one guarded client for each target, which resolves once, checks every address and connects to
+one that it checked.
+
+Credentials come from the target's source and are put on the request here. Nothing of the environment is used (no
+proxy, no `.netrc`); redirects are returned, never followed; what comes back is bounded, decompressed or not.
+"""
+
+from __future__ import annotations
+
+import base64
+import socket
+import ssl
+import zlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any, Protocol
+
+import anyio
+import httpcore2
+import httpx2
+
+from mcp_gateway.calls import Secret
+from mcp_gateway.errors import OutcomeLost, TargetFailed, TargetTimeout, TargetUnavailable
+from mcp_gateway.facts.addresses import Network, allowed
+from mcp_gateway.facts.http import Resolved
+
+CONNECT_SECONDS = 10.0
+CHUNK_BYTES = 16 * 1024
+DROPPED = frozenset(
+    {
+        "authorization", "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "set-cookie",
+        "set-cookie2", "te", "trailer", "trailers", "transfer-encoding", "upgrade", "www-authenticate", "content-encoding",
+        "content-length", "alt-svc", "authentication-info", "proxy-authentication-info", "www-authenticate-session",
+    }
+)  # fmt: skip
+"""Response headers that stay here: hop-by-hop (RFC 9110 section 7.6.1), credentials, and what no longer holds."""
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class HTTPSettings(Protocol):
+    """The part of a target's settings that is needed here."""
+
+    @property
+    def base_url(self) -> str:
+        """Scheme, authority and path below which everything stays."""
+
+    @property
+    def networks(self) -> Sequence[Any]:
+        """Private or loopback networks that the host may resolve to."""
+
+    @property
+    def headers(self) -> Sequence[str]:
+        """Further request headers that an agent may set."""
+
+    @property
+    def auth(self) -> Any:
+        """How to authenticate: `bearer`, `basic` or `header`, each with a credential source; None for nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """What the API answered, bounded."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    content_type: str
+    body: bytes
+    truncated: bool
+
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Host and port to addresses, in the order to try."""
+
+
+async def resolve_by_system(host: str, port: int) -> Sequence[str]:
+    """Addresses by the operating system's resolver."""
+    found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[4][0]) for address in found))
+
+
+class GuardedBackend(httpcore2.AsyncNetworkBackend):
+    """Opens connections only to addresses that were checked; a name is resolved once for each connection."""
+
+    def __init__(self, *, networks: Sequence[Network], resolve: Resolve) -> None:
+        self._networks = networks
+        self._resolve = resolve
+        self._inner = httpcore2.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """Resolve, check every address, connect to one of them.
+
+        Raises:
+            TargetUnavailable: some address is not allowed, or none answers.
+        """
+        del local_address
+        try:
+            with anyio.fail_after(timeout or CONNECT_SECONDS):
+                addresses = await self._resolve(host, port)
+        except (OSError, TimeoutError, UnicodeError):
+            raise TargetUnavailable(f"the name {host!r} cannot be resolved") from None
+        refused = [address for address in addresses if not allowed(address, networks=self._networks)]
+        if refused or not addresses:
+            raise TargetUnavailable(
+                f"{host!r} resolves to {', '.join(refused) or 'nothing'}, where this target may not connect to; "
+                "name the network in the target's networks if it is meant"
+            )
+        for address in addresses[:4]:
+            try:
+                return await self._inner.connect_tcp(address, port, timeout=timeout, socket_options=socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
+                continue
+        raise TargetUnavailable(f"{host}:{port} does not answer")
+
+    async def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
+    ) -> httpcore2.AsyncNetworkStream:
+        """Refused: targets are hosts."""
+        del timeout, socket_options
+        raise TargetUnavailable(f"a unix socket ({path!r}) is no target")
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait between retries of the pool."""
+        await anyio.sleep(seconds)
+
+
+class HTTPConnector:
+    """Sends requests to one API."""
+
+    def __init__(
+        self, settings: HTTPSettings, *, fetch: Callable[[Any], Awaitable[Secret]], resolve: Resolve = resolve_by_system
+    ) -> None:
+        self.settings = settings
+        self._fetch = fetch
+        self._secrets: tuple[Secret, ...] = ()
+        networks = [ip_network(str(network)) for network in settings.networks]
+        transport = httpx2.AsyncHTTPTransport(verify=ssl.create_default_context(), trust_env=False, retries=0)
+        transport._pool = httpcore2.AsyncConnectionPool(  # noqa: SLF001 - the one way to give httpx2 a network backend
+            ssl_context=ssl.create_default_context(),
+            max_connections=20,
+            max_keepalive_connections=0,
+            http1=True,
+            http2=False,
+            retries=0,
+            network_backend=GuardedBackend(networks=networks, resolve=resolve),
+        )
+        self._client = httpx2.AsyncClient(transport=transport, trust_env=False, follow_redirects=False, cookies=None)
+
+    def secrets(self) -> Sequence[Secret]:
+        """Every credential that went on the last request, in each form that it took."""
+        return self._secrets
+
+    async def aclose(self) -> None:
+        """Close the client."""
+        await self._client.aclose()
+
+    async def send(self, request: Resolved, *, body: bytes | None, seconds: float, max_bytes: int) -> Response:
+        """Send exactly this request and read the answer up to `max_bytes`, decompressed.
+
+        Raises:
+            TargetUnavailable: nothing was sent.
+            TargetTimeout: the time was over and nothing can have changed.
+            OutcomeLost: the connection was lost, or the time over, after a request that may have changed something.
+        """
+        headers = [*request.headers, *await self._authentication(), ("accept-encoding", "gzip, deflate")]
+        safe = request.method in SAFE_METHODS
+        try:
+            with anyio.fail_after(seconds):
+                built = self._client.build_request(
+                    request.method,
+                    request.url,
+                    headers=headers,
+                    content=body,
+                    timeout=httpx2.Timeout(CONNECT_SECONDS, read=seconds),
+                )
+                if str(built.url) != request.url:
+                    raise TargetUnavailable("the request changed its form on the way, so it was not sent")
+                return await self._exchange(built, max_bytes=max_bytes)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
+            raise TargetUnavailable(f"no connection to {request.host}:{request.port}: {type(error).__name__}") from None
+        except (TimeoutError, httpx2.TimeoutException):
+            message = f"{request.host}:{request.port} did not answer within {seconds:g} s"
+            raise TargetTimeout(message) if safe else OutcomeLost(message) from None
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            message = f"the exchange with {request.host}:{request.port} broke: {type(error).__name__}"
+            raise TargetFailed(message) if safe else OutcomeLost(message) from None
+
+    async def _exchange(self, request: httpx2.Request, *, max_bytes: int) -> Response:
+        response = await self._client.send(request, stream=True)
+        try:
+            body, truncated = await _body(response, max_bytes=max_bytes)
+        finally:
+            await response.aclose()
+        return Response(
+            status=response.status_code,
+            headers=tuple(
+                (name.lower(), value) for name, value in response.headers.items() if name.lower() not in DROPPED
+            ),
+            content_type=response.headers.get("content-type", ""),
+            body=body,
+            truncated=truncated,
+        )
+
+    async def _authentication(self) -> list[tuple[str, str]]:
+        auth = self.settings.auth
+        if auth is None:
+            return []
+        bearer, basic, header = (getattr(auth, name, None) for name in ("bearer", "basic", "header"))
+        if bearer is not None:
+            secret = await self._fetch(bearer)
+            self._secrets = (secret,)
+            return [("authorization", f"Bearer {secret.reveal_text()}")]
+        if basic is not None:
+            secret = await self._fetch(basic.password)
+            pair = Secret(base64.b64encode(f"{basic.user}:".encode() + secret.reveal()))
+            self._secrets = (secret, pair)
+            return [("authorization", f"Basic {pair.reveal_text()}")]
+        if header is not None:
+            secret = await self._fetch(header.value)
+            self._secrets = (secret,)
+            return [(header.name, secret.reveal_text())]
+        return []
+
+
+async def _body(response: httpx2.Response, *, max_bytes: int) -> tuple[bytes, bool]:
+    """At most `max_bytes` of the body, decompressed in steps that cannot grow beyond it, and whether there was more."""
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    match encoding:
+        case "identity" | "":
+            inflate = None
+        case "gzip" | "x-gzip" | "deflate":
+            inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        case _:
+            raise TargetFailed(f"the answer is in the content encoding {encoding[:40]!r}, which was not asked for")
+    body = bytearray()
+    async for raw in response.aiter_raw(CHUNK_BYTES):
+        try:
+            body += raw if inflate is None else inflate.decompress(raw, max_bytes + 1 - len(body))
+        except zlib.error:
+            raise TargetFailed("the answer cannot be decompressed") from None
+        if len(body) > max_bytes:
+            return bytes(body[:max_bytes]), True
+    if inflate is not None and not inflate.eof:
+        raise TargetFailed("the compressed answer ends in the middle")
+    return bytes(body), False

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_gateway.facts.addresses import allowed
+from mcp_gateway.facts.http import RequestRefusedError, resolve
+from mcp_gateway.facts.inspect_url import inspect_url
+from tests.corpora import cases
+
+BASE = "https://api.example.com/v1"
+
+
+@pytest.mark.parametrize(
+    ("path", "url"),
+    [
+        ("", BASE),
+        ("users", f"{BASE}/users"),
+        ("/users", f"{BASE}/users"),
+        ("users/7?full=yes", f"{BASE}/users/7?full=yes"),
+        ("a%20b", f"{BASE}/a%20b"),
+        ("..g", f"{BASE}/..g"),
+        ("users?next=https://example.org/../x", f"{BASE}/users?next=https://example.org/../x"),
+    ],
+)
+def test_a_path_is_appended_to_the_base(path: str, url: str) -> None:
+    assert resolve(BASE, path).url == url
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "..", "../admin", "a/../../b", "./a", "a/.", "%2e%2e/admin", "%2E%2e", ".%2e/x", "a/%2e%2e/b", "..%2fadmin", "a%5cb", "\\\\evil",
+        "..\\admin", "//evil.example", "///evil", "a//b", "https://evil.example/", "http:evil", "javascript:x", "a#b", "a;b", "..;/admin",
+        "a%00b", "a%0d%0ab", "a\r\nb", "a b", "a%", "a%zz", "é", "\u2025/x", "a%252fb", "x?a b", "x?\r\n", "x?%", "\ud800", "a\x00",
+        "a" * 9000,
+    ],
+)  # fmt: skip
+def test_what_leaves_the_base_or_can_be_read_in_two_ways_is_refused(path: str) -> None:
+    with pytest.raises(RequestRefusedError):
+        resolve(BASE, path)
+
+
+@pytest.mark.parametrize("method", ["CONNECT", "TRACE", "get", "GET ", "", "FOO", "GET\r\nX: y"])
+def test_methods_are_a_closed_list(method: str) -> None:
+    with pytest.raises(RequestRefusedError, match=r"^the method"):
+        resolve(BASE, "x", method=method)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Authorization", "aUtHoRiZaTiOn", "Cookie", "Host", "Proxy-Authorization", "X-HTTP-Method-Override", "X-Forwarded-For",
+     "Transfer-Encoding", "Content-Length", "Connection", "X-aws-ec2-metadata-token", "Metadata-Flavor", "X-Unlisted", "a b", "", "X\r\nY",
+     "X-Original-URL", "Forwarded", "Expect", "X-Method-Override"],
+)  # fmt: skip
+def test_headers_are_a_closed_list(name: str) -> None:
+    with pytest.raises(RequestRefusedError, match=r"^the header"):
+        resolve(BASE, "x", headers={name: "v"}, allowed_headers=["Authorization", "Host", "X-Method-Override"])
+
+
+@pytest.mark.parametrize("value", ["a\r\nb", "a\nb", "a\0b", "\x7f", "é"])
+def test_a_header_value_is_one_plain_line(value: str) -> None:
+    with pytest.raises(RequestRefusedError, match=r"^the header"):
+        resolve(BASE, "x", headers={"Accept": value})
+
+
+def test_a_header_in_two_spellings_is_refused() -> None:
+    with pytest.raises(RequestRefusedError, match="given twice"):
+        resolve(BASE, "x", headers={"Accept": "a", "accept": "b"})
+
+
+def test_allowed_headers_and_query_are_sent_in_one_form() -> None:
+    found = resolve(BASE, "x?a=1", query={"b c": ["&", "é"]}, headers={"X-Tenant": " t "}, allowed_headers=["x-tenant"])
+
+    assert found.url == f"{BASE}/x?a=1&b%20c=%26&b%20c=%C3%A9"
+    assert found.headers == (("x-tenant", "t"),)
+
+
+@pytest.mark.parametrize(
+    "base",
+    ["ftp://x", "https://", "https://u:p@x", "https://x?y", "https://x#y", "https://0x7f.1", "https://127.1", "https://2130706433",
+     "https://0177.0.0.1", "https://x/../y", "https://ex ample", "https://\u24de", "https://x:99999", "https://[::1%25eth0]"],
+)  # fmt: skip
+def test_a_base_url_has_one_spelling(base: str) -> None:
+    with pytest.raises(RequestRefusedError):
+        resolve(base, "x")
+
+
+@pytest.mark.parametrize(
+    ("address", "networks", "verdict"),
+    [
+        ("93.184.216.34", [], True),
+        ("2606:4700::1111", [], True),
+        ("10.0.0.1", [], False),
+        ("10.0.0.1", ["10.0.0.0/8"], True),
+        ("127.0.0.1", ["127.0.0.0/8"], True),
+        ("169.254.169.254", ["0.0.0.0/0"], False),
+        ("fe80::1", ["::/0"], False),
+        ("192.0.0.192", ["0.0.0.0/0"], False),
+        ("::ffff:10.0.0.1", [], False),
+        ("::ffff:169.254.169.254", ["::/0", "0.0.0.0/0"], False),
+        ("64:ff9b::a9fe:a9fe", ["::/0"], False),
+        ("2002:7f00:1::", [], False),
+        ("::127.0.0.1", [], False),
+        ("fe80::1%eth0", [], False),
+        ("0x7f.1", [], False),
+        ("", [], False),
+    ],
+)
+def test_addresses(address: str, networks: list[str], verdict: bool) -> None:
+    from ipaddress import ip_network
+
+    assert allowed(address, networks=[ip_network(item) for item in networks]) is verdict
+
+
+@given(st.text(max_size=40))
+def test_every_path_stays_below_the_base_or_is_refused(path: str) -> None:
+    try:
+        url = resolve(BASE, path).url
+    except RequestRefusedError:
+        return
+    parts = urlsplit(url)
+    assert (parts.scheme, parts.netloc) == ("https", "api.example.com")
+    assert parts.path == "/v1" or parts.path.startswith("/v1/")
+    assert url.isascii()
+
+
+def corpus(mode: str) -> list[dict[str, Any]]:
+    return [
+        case for case in cases("ssrf.jsonl") if case["input"]["mode"] == mode and not case["expected"].get("ambiguous")
+    ]
+
+
+@pytest.mark.parametrize("case", corpus("egress"), ids=lambda case: case["id"])
+def test_no_refused_destination_of_the_corpus_is_let_through(case: dict[str, Any]) -> None:
+    try:
+        host = urlsplit(case["input"]["url"]).hostname
+    except ValueError:
+        host = None
+    found = inspect_url(
+        base_url=case["input"]["url"].split("?")[0], path="", addresses=case["input"].get("dns", {}).get(host)
+    )
+
+    assert case["expected"]["decision"] == "allow" or not found["allowed"]
+
+
+@pytest.mark.parametrize("case", [*corpus("base_url"), *corpus("headers")], ids=lambda case: case["id"])
+def test_no_refused_path_or_header_of_the_corpus_is_let_through(case: dict[str, Any]) -> None:
+    given_ = case["input"]
+    found = inspect_url(base_url=given_["base"].split("?")[0], path=given_["url"], headers=given_.get("headers"))
+
+    assert case["expected"]["decision"] == "allow" or not found["allowed"] or _absolute_path_stays_inside(given_, found)
+
+
+def _absolute_path_stays_inside(given_: dict[str, Any], found: dict[str, Any]) -> bool:
+    """By our contract a plain absolute path is appended, so it stays inside where RFC 3986 resolution would leave."""
+    return bool(found["url"].startswith(given_["base"].split("?")[0].rstrip("/") + "/"))

@@ -1,0 +1,70 @@
+"""A small HTTP API for tests, on loopback: it writes down what arrives and answers what a test tells it to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+from anyio.abc import SocketAttribute, SocketStream
+
+
+@dataclass(slots=True)
+class API:
+    """A running peer. `answers` are raw responses, the next one for each request; the last one stays."""
+
+    port: int = 0
+    requests: list[bytes] = field(default_factory=list)
+    answers: list[bytes] = field(default_factory=lambda: [answer(b"ok")])
+    endless: bytes = b""
+    """Sent again and again after an answer, until the other side has enough."""
+    stall: bool = False
+    """Take the request and never answer."""
+
+    @property
+    def url(self) -> str:
+        """Its base URL."""
+        return f"http://127.0.0.1:{self.port}"
+
+    async def serve(self, stream: SocketStream) -> None:
+        """One connection, one request."""
+        async with stream:
+            data = b""
+            while b"\r\n\r\n" not in data:
+                data += await stream.receive()
+            head, _, rest = data.partition(b"\r\n\r\n")
+            length = next(
+                (int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0
+            )
+            while len(rest) < length:
+                rest += await stream.receive()
+            self.requests.append(head + b"\r\n\r\n" + rest)
+            if self.stall:
+                await anyio.sleep_forever()
+            try:
+                await stream.send(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
+                while self.endless:
+                    await stream.send(self.endless)
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                return
+
+
+def answer(
+    body: bytes, *, status: str = "200 OK", headers: str = "content-type: text/plain", length: int = -1
+) -> bytes:
+    """A raw response; a `length` of its own makes it lie."""
+    size = len(body) if length < 0 else length
+    return f"HTTP/1.1 {status}\r\ncontent-length: {size}\r\n{headers}\r\n\r\n".encode() + body
+
+
+@asynccontextmanager
+async def running_api() -> AsyncIterator[API]:
+    """Serve on a free loopback port."""
+    api = API()
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0) as listener:
+        api.port = listener.extra(SocketAttribute.local_port)
+        async with anyio.create_task_group() as group:
+            group.start_soon(listener.serve, api.serve)
+            yield api
+            group.cancel_scope.cancel()

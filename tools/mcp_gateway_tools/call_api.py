@@ -1,0 +1,179 @@
+"""`call_api`: one request to a registered HTTP API."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from mcp_gateway.answers import Masked
+from mcp_gateway.calls import JSONObject, Target, TargetKind
+from mcp_gateway.errors import RequestError, TargetError
+from mcp_gateway.facts.http import RequestRefusedError, Resolved, resolve
+from mcp_gateway.targets.capture import MARGIN_BYTES
+from mcp_gateway.targets.http import HTTPConnector, Response
+from mcp_gateway.tool import Arguments, Examination, Masker, Permit
+
+MAX_INTEGER_DIGITS = 15
+"""Up to here every JSON reader keeps an integer exactly (RFC 8259 section 6); a longer one keeps its text."""
+
+
+class CallAPIArguments(Arguments):
+    """A request below the target's base URL."""
+
+    method: Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"] = "GET"
+    path: str = Field(description="below the target's base URL; may carry a query")
+    query: dict[str, str | list[str]] | None = None
+    headers: dict[str, str] | None = None
+    json_: Any = Field(default=None, alias="json", description="a JSON body")
+    body: str | None = Field(default=None, description="a text body")
+
+    @model_validator(mode="after")
+    def _one_body(self) -> CallAPIArguments:
+        if self.json_ is not None and self.body is not None:
+            raise ValueError("give at most one of json and body")
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Exactly what is sent."""
+
+    request: Resolved
+    body: bytes | None
+
+
+class CallAPI:
+    """Sends one request."""
+
+    name: ClassVar[str] = "call_api"
+    kind: ClassVar[TargetKind] = "http"
+    description: ClassVar[str] = "Send one request to a registered HTTP API."
+    read_only_hint: ClassVar[bool] = False
+    Arguments: ClassVar[type[Arguments]] = CallAPIArguments
+    result_schema: ClassVar[JSONObject] = {
+        "type": "object",
+        "properties": {
+            "status": {"type": "integer"},
+            "headers": {"type": "object"},
+            "json": {},
+            "text": {"type": "string"},
+            "base64": {"type": "string"},
+            "truncated": {"type": "boolean"},
+            "masked": {"type": "object"},
+            "call_id": {"type": "string"},
+        },
+        "required": ["status", "headers", "call_id"],
+    }
+
+    async def examine(
+        self, arguments: CallAPIArguments, *, target: Target, connector: HTTPConnector
+    ) -> Examination[Prepared]:
+        """Bring the request into its one form. Nothing is resolved or sent."""
+        settings = connector.settings
+        headers = dict(arguments.headers or {})
+        body = arguments.body.encode() if arguments.body is not None else None
+        if arguments.json_ is not None:
+            body = json.dumps(arguments.json_, ensure_ascii=False, separators=(",", ":")).encode()
+            if not any(name.lower() == "content-type" for name in headers):
+                headers["content-type"] = "application/json"
+        try:
+            request = resolve(
+                settings.base_url,
+                arguments.path,
+                method=arguments.method,
+                query=arguments.query,
+                headers=headers,
+                allowed_headers=settings.headers,
+            )
+        except RequestRefusedError as error:
+            raise RequestError(str(error), next_step="mend the request") from None
+        shown = {"request": f"{request.method} {request.url}"}
+        shown |= {f"header {name}": value for name, value in request.headers}
+        if body is not None:
+            shown["body"] = body.decode()
+        return Examination(
+            facts=request.facts,
+            environment=hashlib.sha256(target.fingerprint.encode()).hexdigest(),
+            shown=shown,
+            private=Prepared(request=request, body=body),
+        )
+
+    async def preview(self, arguments: Any, *, examination: Examination[Prepared], connector: Any) -> str:
+        """A request cannot be tried without sending it."""
+        del arguments, examination, connector
+        return ""
+
+    async def execute(
+        self,
+        arguments: CallAPIArguments,
+        *,
+        examination: Examination[Prepared],
+        connector: HTTPConnector,
+        permit: Permit,
+    ) -> Response:
+        """Send it."""
+        del arguments
+        return await connector.send(
+            examination.private.request,
+            body=examination.private.body,
+            seconds=permit.timeout.total_seconds(),
+            max_bytes=permit.max_bytes,
+        )
+
+    def mask(self, raw: Response, *, examination: Examination[Prepared], masker: Masker, call_id: str) -> Masked:
+        """Headers and body through the detectors; the body as JSON where it is JSON, else as text, else as base64."""
+        del examination
+        headers: dict[str, str] = {}
+        for name, value in raw.headers:
+            headers[name] = f"{headers[name]}, {masker.text(value)}" if name in headers else masker.text(value)
+        result: JSONObject = {"status": raw.status, "headers": headers}
+        result |= _body(raw, masker)
+        result |= {"truncated": raw.truncated, "call_id": call_id}
+        return masker.seal(result, truncated=raw.truncated)
+
+    def mask_error(self, error: TargetError, *, examination: Examination[Prepared], masker: Masker) -> str:
+        """The connector's own sentence, which holds nothing of the answer."""
+        del examination
+        return masker.text(error.message)
+
+
+def _body(raw: Response, masker: Masker) -> JSONObject:
+    if not raw.body:
+        return {}
+    if not raw.truncated and _says_json(raw.content_type):
+        try:
+            return {"json": masker.json(json.loads(raw.body, parse_int=_exact, parse_constant=_refuse))}
+        except (ValueError, RecursionError):
+            pass  # It only says so: text it is, and masked as text.
+    data = masker.raw(raw.body)
+    if raw.truncated:
+        # A value across the cut was not whole, so it was not recognised: what may hold its beginning goes.
+        data = data[:-MARGIN_BYTES]
+    try:
+        return {"text": data.decode(errors="ignore" if raw.truncated and _says_text(raw.content_type) else "strict")}
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}
+
+
+def _exact(digits: str) -> int:
+    if len(digits.lstrip("-")) > MAX_INTEGER_DIGITS:
+        raise ValueError("an integer that a JSON reader may change")
+    return int(digits)
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _says_json(content_type: str) -> bool:
+    kind = content_type.split(";", 1)[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
+
+
+def _says_text(content_type: str) -> bool:
+    return content_type.lower().startswith("text/") or _says_json(content_type)
