@@ -1,0 +1,317 @@
+"""A gateway put together from its settings: the one place that knows every part. Above it are the commands."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+import structlog
+
+from mcp_gateway import __version__
+from mcp_gateway.approval.holding import Holder
+from mcp_gateway.approval.store import MIGRATIONS as APPROVAL_MIGRATIONS
+from mcp_gateway.approval.store import ApprovalStore
+from mcp_gateway.audit.leases import Lease, keep_closing
+from mcp_gateway.audit.revocations import MIGRATIONS as REVOCATION_MIGRATIONS
+from mcp_gateway.audit.revocations import Revocations
+from mcp_gateway.audit.store import AuditStore
+from mcp_gateway.calls import Secret
+from mcp_gateway.cli.keys import open_key
+from mcp_gateway.clock import new_id, utc_now
+from mcp_gateway.config import Settings
+from mcp_gateway.config_targets import HTTPTarget, PostgresTarget, SSHTarget, to_target
+from mcp_gateway.credentials.sources import fetch
+from mcp_gateway.errors import StoreError
+from mcp_gateway.events import ConfigurationLoaded, GatewayStarted, GatewayStopped, PolicyLoaded
+from mcp_gateway.facts.worker import SQLWorker
+from mcp_gateway.identity.keys import IssuerKeys
+from mcp_gateway.identity.local import LocalIssuer, LocalPerson, open_local_issuer
+from mcp_gateway.identity.rules import IdentityPolicy
+from mcp_gateway.identity.tokens import TokenVerifier
+from mcp_gateway.masking.classes import BUILT_IN_CLASSES
+from mcp_gateway.masking.masker import masker_for
+from mcp_gateway.pipeline import Parts, Road
+from mcp_gateway.policy.engine import PolicyEngine
+from mcp_gateway.policy.holder import Policies
+from mcp_gateway.policy.loader import load_policies
+from mcp_gateway.registry import Registered, Registry
+from mcp_gateway.targets.http import HTTPConnector
+from mcp_gateway.targets.postgres import PostgresConnector
+from mcp_gateway.targets.ssh import SSHConnector
+from mcp_gateway.tool import Connector, Masker
+
+log = structlog.get_logger(__name__)
+
+EXPIRE_SECONDS = 1.0
+UNLIMITED_ROWS = 1_000_000
+"""For targets that have no rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """The store and what lives in it."""
+
+    store: AuditStore
+    approvals: ApprovalStore
+    revocations: Revocations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """How tokens are verified, and the local issuer where that is who signs them."""
+
+    verifier: TokenVerifier
+    keys: IssuerKeys | None
+    local: LocalIssuer | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """A running gateway without its doors."""
+
+    settings: Settings
+    records: Records
+    identity: Identity
+    policies: Policies
+    registry: Registry
+    road: Road
+    instance: str
+
+
+@asynccontextmanager
+async def opened_records(settings: Settings) -> AsyncIterator[Records]:
+    """The store of the configured data directory with approvals and revocations, for as long as the block lasts."""
+    data_dir = settings.gateway.data_dir
+    store = await AuditStore.open(data_dir, clock=utc_now, migrations=(*APPROVAL_MIGRATIONS, *REVOCATION_MIGRATIONS))
+    revocations = Revocations(store, clock=utc_now)
+    try:
+        key = open_key(data_dir / "approval.key")
+        yield Records(
+            store=store,
+            approvals=ApprovalStore(store, key=key, clock=utc_now, new_id=new_id),
+            revocations=revocations,
+        )
+    finally:
+        revocations.close()
+        with anyio.CancelScope(shield=True):
+            await store.aclose()
+
+
+def build_identity(settings: Settings, revocations: Revocations) -> Identity:
+    """The verifier of the configured issuer's tokens."""
+
+    def is_revoked(*, issuer: str, token_id: str, subject: str, actor: str) -> bool:
+        return (
+            revocations.is_revoked(what="token", value=token_id)
+            or revocations.is_revoked(what="subject", value=f"{issuer}|{subject}")
+            or revocations.is_revoked(what="agent", value=actor)
+        )
+
+    if settings.identity.issuer == "local":
+        local = build_local_issuer(settings)
+        return Identity(verifier=local.verifier(is_revoked=is_revoked), keys=None, local=local)
+    keys = IssuerKeys(settings.identity.issuer, clock=utc_now)
+    verifier = TokenVerifier(policy=identity_policy(settings), keys=keys, is_revoked=is_revoked, clock=utc_now)
+    return Identity(verifier=verifier, keys=keys, local=None)
+
+
+def build_local_issuer(settings: Settings) -> LocalIssuer:
+    """The local issuer of the configured data directory."""
+    people = {
+        name: LocalPerson(groups=frozenset(person.groups), email=person.email)
+        for name, person in settings.identity.local.people.items()
+    }
+    return open_local_issuer(
+        settings.gateway.data_dir,
+        audience=settings.identity.audience,
+        clock=utc_now,
+        new_id=new_id,
+        people=people,
+        scopes=settings.identity.scopes,
+    )
+
+
+def identity_policy(settings: Settings) -> IdentityPolicy:
+    """What tokens the configuration accepts."""
+    identity = settings.identity
+    return IdentityPolicy(
+        issuer=identity.issuer,
+        audience=identity.audience,
+        algorithms=tuple(identity.algorithms),
+        token_types=tuple(identity.token_types),
+        max_token_lifetime=identity.max_token_lifetime,
+        leeway=identity.leeway,
+        groups_claim=identity.groups_claim,
+        scopes=identity.scopes,
+    )
+
+
+def load_engine(settings: Settings) -> PolicyEngine:
+    """The configured policies, compiled for the configured targets. Raises `ConfigError`."""
+    targets = [to_target(name, target) for name, target in settings.targets.items()]
+    return load_policies(settings.policy.paths, targets=targets, classes=all_classes(settings))
+
+
+def all_classes(settings: Settings) -> frozenset[str]:
+    """Every data class that there is: built in and configured."""
+    configured = (target.classes for target in settings.targets.values())
+    return frozenset(BUILT_IN_CLASSES).union(*configured)
+
+
+def build_registry(settings: Settings, worker: SQLWorker) -> Registry:
+    """Every configured target with its connector, and the built-in tools. Nothing is connected yet."""
+    from mcp_gateway_tools.call_api import CallAPI
+    from mcp_gateway_tools.query_database import QueryDatabase
+    from mcp_gateway_tools.run_ssh_command import RunSSHCommand
+
+    registered = []
+    for name, target in settings.targets.items():
+        connector: Connector
+        max_rows = UNLIMITED_ROWS
+        match target:
+            case PostgresTarget():
+                connector = PostgresConnector(target)
+                max_rows = target.max_rows
+            case SSHTarget():
+                connector = SSHConnector(target, fetch=fetch)
+            case HTTPTarget():
+                connector = HTTPConnector(target, fetch=fetch)
+        registered.append(
+            Registered(
+                target=to_target(name, target),
+                connector=connector,
+                timeout=target.timeout,
+                max_rows=max_rows,
+                max_bytes=target.max_bytes,
+                detectors=detectors_of(settings, target),
+            )
+        )
+    return Registry(targets=registered, tools=[QueryDatabase(worker=worker), RunSSHCommand(), CallAPI()])
+
+
+def detectors_of(settings: Settings, target: PostgresTarget | SSHTarget | HTTPTarget) -> tuple[str, ...]:
+    """A target's own detectors, else the configured ones; addresses and phone numbers are off by default for ssh."""
+    if target.detectors is not None:
+        return target.detectors
+    if isinstance(target, SSHTarget) and tuple(settings.masking.detectors) == ("default",):
+        return ("ssh",)
+    return tuple(settings.masking.detectors)
+
+
+@asynccontextmanager
+async def running(settings: Settings, *, doors: Sequence[str]) -> AsyncIterator[Gateway]:
+    """A gateway with its store, lease and background work, until the block ends.
+
+    Raises:
+        ConfigError: the policies cannot be used. StoreError: the audit store cannot.
+    """
+    engine_source = Policies(lambda: load_engine(settings))
+    async with AsyncExitStack() as stack:
+        records = await stack.enter_async_context(opened_records(settings))
+        instance = new_id()
+        lease = Lease.acquire(settings.gateway.data_dir, instance=instance)
+        stack.callback(lease.release)
+        identity = build_identity(settings, records.revocations)
+        if identity.keys is not None:
+            stack.push_async_callback(identity.keys.close)
+        worker = SQLWorker()
+        stack.push_async_callback(worker.aclose)
+        registry = build_registry(settings, worker)
+        stack.push_async_callback(registry.aclose)
+        await _record_start(settings, records.store, engine_source.current, instance=instance, doors=doors)
+        stack.push_async_callback(_record_stop, records.store, instance)
+        group = await stack.enter_async_context(anyio.create_task_group())
+        group.start_soon(_keep_closing, records.store, lease)
+        group.start_soon(_keep_expiring, records.approvals)
+        stack.callback(group.cancel_scope.cancel)
+        yield Gateway(
+            settings=settings,
+            records=records,
+            identity=identity,
+            policies=engine_source,
+            registry=registry,
+            road=_road(settings, records, engine_source, registry, instance=instance),
+            instance=instance,
+        )
+
+
+def _road(settings: Settings, records: Records, policies: Policies, registry: Registry, *, instance: str) -> Road:
+    hash_key = open_key(settings.gateway.data_dir / "masking.key")
+    everything = all_classes(settings)
+    default = tuple(settings.masking.detectors)
+
+    def build_masker(
+        *, revealed: frozenset[str], classes: frozenset[str], detectors: Sequence[str], secrets: Sequence[Secret]
+    ) -> Masker:
+        return masker_for(
+            revealed=revealed,
+            all_classes=classes,
+            styles=settings.masking.styles,
+            detectors=tuple(detectors) or default,
+            secrets=secrets,
+            hash_key=hash_key.reveal(),
+        )
+
+    approvals = settings.approvals
+    return Road(
+        Parts(
+            registry=registry,
+            policies=lambda: policies.current,
+            store=records.store,
+            holder=Holder(
+                records.approvals,
+                clock=utc_now,
+                new_id=new_id,
+                wait=approvals.wait,
+                ttl=approvals.ttl,
+                claim=approvals.claim,
+            ),
+            masker=build_masker,
+            scope_of=settings.identity.scopes.get,
+            classes=everything,
+            clock=utc_now,
+            new_id=new_id,
+            instance=instance,
+        )
+    )
+
+
+async def _record_start(
+    settings: Settings, store: AuditStore, engine: PolicyEngine, *, instance: str, doors: Sequence[str]
+) -> None:
+    now = utc_now()
+    await store.append(
+        GatewayStarted(at=now, instance=instance, version=__version__, doors=tuple(doors)),
+        ConfigurationLoaded(at=now, fingerprint=settings.fingerprint, targets=tuple(sorted(settings.targets))),
+        PolicyLoaded(at=now, version=engine.version, policies=len(engine.policies)),
+    )
+
+
+async def _record_stop(store: AuditStore, instance: str) -> None:
+    with anyio.CancelScope(shield=True):
+        try:
+            await store.append(GatewayStopped(at=utc_now(), instance=instance))
+        except StoreError as error:
+            log.warning("stop_not_recorded", cause=str(error))
+
+
+async def _keep_closing(store: AuditStore, lease: Lease) -> None:
+    await keep_closing(store, lease=lease, clock=utc_now)
+
+
+async def _keep_expiring(approvals: ApprovalStore) -> None:
+    """End approvals whose time is over, so that the record says so even if nobody calls again."""
+    while True:
+        try:
+            await approvals.expire_due()
+        except StoreError as error:
+            log.warning("approvals_not_expired", cause=str(error))
+        await anyio.sleep(EXPIRE_SECONDS)
+
+
+def token_environment(environ: Mapping[str, str] = os.environ) -> Mapping[str, str]:
+    """The part of the environment that says where a token is; the token itself never stands there."""
+    return {name: value for name, value in environ.items() if name == "MCP_GATEWAY_TOKEN_FILE"}
