@@ -283,6 +283,7 @@ class Settings(Section):
         """Every data class there is: the built-in ones and those of the targets."""
         return frozenset(BUILT_IN).union(*(target.classes for target in self.targets.values()))
 
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over the canonical JSON of all settings, in hexadecimal; credential sources by reference."""
         return hashlib.sha256(rfc8785.dumps(self.model_dump(mode="json"))).hexdigest()
