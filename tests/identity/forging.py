@@ -71,6 +71,17 @@ def good(signer: Signer | None = None, **changes: Any) -> str:
     return signer.token(header(signer), claims(**changes))
 
 
+def with_part(position: int, change: Callable[[str], str]) -> Callable[[], str]:
+    """A good token with one part of it changed as text."""
+
+    def token() -> str:
+        parts = good().split(".")
+        parts[position] = change(parts[position])
+        return ".".join(parts)
+
+    return token
+
+
 def with_member(text: str) -> bytes:
     """The claims of a good token with a raw piece of JSON added at the end."""
     return as_json(CLAIMS)[:-1] + b"," + text.encode() + b"}"

@@ -16,6 +16,7 @@ from mcp_gateway.identity.claims import MAX_TOKEN_BYTES, read_token
 from mcp_gateway.identity.rules import IdentityPolicy
 from tests.identity.forged_claims import FORGED_CLAIMS
 from tests.identity.forged_forms import FORGED_FORMS
+from tests.identity.forged_signatures import FORGED_SIGNATURES
 from tests.identity.forging import (
     ABSENT,
     AUDIENCE,
@@ -33,7 +34,7 @@ from tests.peers.issuer import Signer, ec_signer, ed_signer, rsa_signer
 
 pytestmark = pytest.mark.anyio
 
-ATTACKS = [*FORGED_FORMS, *FORGED_CLAIMS]
+ATTACKS = [*FORGED_FORMS, *FORGED_SIGNATURES, *FORGED_CLAIMS]
 
 
 async def accepted(policy: IdentityPolicy = POLICY, *, typ: str = "at+jwt", **changes: Any) -> Caller:
