@@ -1,0 +1,131 @@
+"""The desk where people decide: what a verified person may see of approvals, and what they may do with them.
+
+The command line, the HTTP API and any console stand on this; `identity.approver` says who may decide, `store` makes
+it durable. A person who may neither decide on an approval nor is the one it is for gets the same answer as for one
+that does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+from mcp_gateway.approval.store import ApprovalStore
+from mcp_gateway.approval.ticket import Rejected, Ticket, Vote
+from mcp_gateway.calls import Caller, JSONObject
+from mcp_gateway.decisions import CALLER_GROUP
+from mcp_gateway.identity.approver import ApproverPolicy, MayNotApprove, Requester, judge_approver
+
+Move: TypeAlias = Literal["approve", "deny", "withdraw"]
+MAX_NOTE = 500
+NOT_FOUND = "there is no such approval that you may see"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A move that was not made, and why, in words for the person."""
+
+    why: str
+    state: str = ""
+    """What the approval is in, where the person may see it."""
+
+
+class Desk:
+    """Lets verified people see and move approvals."""
+
+    def __init__(self, approvals: ApprovalStore, *, policy: ApproverPolicy, clock: Callable[[], datetime]) -> None:
+        self._approvals = approvals
+        self._policy = policy
+        self._clock = clock
+
+    async def listing(self, person: Caller, *, live_only: bool = True) -> list[Ticket]:
+        """The approvals that this person may see, the oldest first."""
+        return [item for item in await self._approvals.listing(live_only=live_only) if _may_see(person, item)]
+
+    async def show(self, person: Caller, approval_id: str) -> Ticket | Refused:
+        """One approval, complete."""
+        found = await self._approvals.get(approval_id)
+        return found if found is not None and _may_see(person, found) else Refused(why=NOT_FOUND)
+
+    async def move(
+        self, person: Caller, approval_id: str, *, move: Move, channel: str, note: str = ""
+    ) -> Ticket | Refused:
+        """Approve, deny (or revoke a yes), or withdraw; atomic, and recorded with who, how and when."""
+        if len(note) > MAX_NOTE:
+            return Refused(why=f"a note has at most {MAX_NOTE} characters, this one has {len(note)}")
+        found = await self.show(person, approval_id)
+        if isinstance(found, Refused):
+            return found
+        result: Ticket | Rejected | None
+        if move == "withdraw":
+            if person.key != found.person or person.delegated:
+                return Refused(why="only the person whom it is for withdraws a request", state=found.state)
+            result = await self._approvals.withdraw(approval_id, by=person.key, why=note)
+        else:
+            now = self._clock()
+            verdict = judge_approver(
+                person,
+                asked=found.groups,
+                requester=Requester(issuer=found.issuer, subject=found.subject, email=found.email, actor=found.actor),
+                policy=self._policy,
+                now=now,
+            )
+            if isinstance(verdict, MayNotApprove):
+                return Refused(why=verdict.reason, state=found.state)
+            vote = Vote(
+                person=person.key,
+                email=person.email,
+                groups=verdict.groups,
+                actor=person.actor,
+                token_id=person.token_id,
+                at=now,
+                channel=channel,
+                note=note,
+            )
+            act = self._approvals.approve if move == "approve" else self._approvals.deny
+            result = await act(approval_id, vote=vote)
+        match result:
+            case None:
+                return Refused(why=NOT_FOUND)
+            case Rejected(why=why, state=state):
+                return Refused(why=why, state=state)
+            case Ticket():
+                return result
+
+
+def _may_see(person: Caller, ticket: Ticket) -> bool:
+    return person.key == ticket.person or bool(person.groups & (ticket.groups - {CALLER_GROUP}))
+
+
+def to_json(ticket: Ticket) -> JSONObject:
+    """An approval for `--json` and the API: complete, nothing cut."""
+    return {
+        "id": ticket.id,
+        "state": ticket.state,
+        "subject": ticket.subject,
+        "issuer": ticket.issuer,
+        "email": ticket.email,
+        "agent": ticket.actor,
+        "tool": ticket.tool,
+        "target": ticket.target,
+        "shown": dict(ticket.shown),
+        "facts": ticket.facts,
+        "preview": ticket.preview,
+        "reason": ticket.reason,
+        "policies": list(ticket.policies),
+        "policy_reasons": list(ticket.policy_reasons),
+        "needs": {item.group: item.approvers for item in ticket.requirements},
+        "missing": ticket.missing,
+        "votes": [
+            {"person": vote.person, "email": vote.email, "groups": sorted(vote.groups), "at": vote.at.isoformat()}
+            for vote in ticket.votes
+        ],
+        "created_at": ticket.created_at.isoformat(),
+        "deadline": ticket.deadline.isoformat(),
+        "claim_until": ticket.claim_until.isoformat() if ticket.claim_until else None,
+        "why": ticket.why,
+        "call_id": ticket.call_id,
+        "digest": ticket.digest,
+    }
