@@ -81,7 +81,7 @@ class MCPDoor:
         security = RequestStateSecurity(
             keys=[key.reveal() for key in state_keys], ttl=REQUEST_STATE_SECONDS, audience=name
         )
-        self.server.middleware = [RequestStateBoundary(security)]
+        self.server.middleware = [RequestStateBoundary(security, default_audience=name)]
 
     # Listing.
 
