@@ -1,0 +1,141 @@
+"""From a credential source to the credential: an environment variable, a file, the keyring, a program.
+
+`fetch` is called when a connection is opened, so that a rotated credential is taken up without a restart. No text
+that leaves here holds a credential: not what a program printed, on either stream, nor what a file contains. Which
+source a target has is said in `config_sources`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from subprocess import DEVNULL, PIPE
+from typing import assert_never
+
+import anyio
+import anyio.to_thread
+from anyio.abc import ByteReceiveStream, Process
+
+from mcp_gateway.calls import Secret
+from mcp_gateway.config_sources import CommandSource, EnvSource, FileSource, KeyringEntry, KeyringSource
+from mcp_gateway.errors import CredentialError
+from mcp_gateway.trusted_files import UntrustedFileError, read_trusted
+
+Source = EnvSource | FileSource | KeyringSource | CommandSource
+
+MAX_CREDENTIAL_BYTES = 64 * 1024
+COMMAND_TIMEOUT_SECONDS = 10.0
+
+
+async def fetch(source: Source) -> Secret:
+    """The credential that a source gives now; never an empty one.
+
+    Raises:
+        CredentialError: it gives none. The text names the source and why, never a value.
+    """
+    match source:
+        case EnvSource():
+            value = _from_environment(source, os.environ)
+        case FileSource():
+            value = await anyio.to_thread.run_sync(_from_file, source)
+        case KeyringSource():
+            value = await anyio.to_thread.run_sync(_from_keyring, source, abandon_on_cancel=True)
+        case CommandSource():
+            value = await _from_command(source, seconds=COMMAND_TIMEOUT_SECONDS)
+        case _:
+            assert_never(source)
+    if not value:
+        raise CredentialError(f"{source} is empty")
+    if b"\0" in value:
+        raise CredentialError(f"{source} holds a NUL, which no credential does")
+    return Secret(value)
+
+
+def _from_environment(source: EnvSource, environ: Mapping[str, str]) -> bytes:
+    value = environ.get(source.env)
+    if value is None:
+        raise CredentialError(f"{source} is not set")
+    return os.fsencode(value)
+
+
+def _from_file(source: FileSource) -> bytes:
+    try:
+        content = read_trusted(Path(source.file), max_bytes=MAX_CREDENTIAL_BYTES, private=True)
+    except UntrustedFileError as error:
+        raise CredentialError(f"{source} cannot be used: {error}") from None
+    return _without_newline(content)
+
+
+def _from_keyring(source: KeyringSource) -> bytes:
+    try:
+        import keyring
+        import keyring.errors
+    except ImportError:
+        raise CredentialError(
+            f"{source} cannot be used: the extra is not installed; run pip install 'mcp-infra-gateway[keyring]'"
+        ) from None
+    entry: KeyringEntry = source.keyring
+    try:
+        value = keyring.get_password(entry.service, entry.username)
+    except (keyring.errors.KeyringError, OSError, RuntimeError) as error:
+        raise CredentialError(f"{source} cannot be used: {type(error).__name__}") from None
+    if value is None:
+        raise CredentialError(f"{source} does not exist")
+    return str(value).encode()
+
+
+async def _from_command(source: CommandSource, *, seconds: float) -> bytes:
+    """Run the program without a shell, input or environment, and take what it prints.
+
+    It gets a process group of its own, so that what it starts ends with it.
+    """
+    try:
+        with anyio.fail_after(seconds):
+            # A cancellation between the fork and the return would lose the process group, so it waits until then.
+            with anyio.CancelScope(shield=True):
+                process = await anyio.open_process(
+                    source.command, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, env={}, cwd="/", start_new_session=True
+                )
+            async with _ended(process):
+                assert process.stdout is not None  # noqa: S101 - PIPE makes one
+                output = await _read_all(process.stdout, source=source)
+                status = await process.wait()
+    except TimeoutError:
+        raise CredentialError(f"{source} did not end within {seconds:g} s") from None
+    except OSError as error:
+        raise CredentialError(f"{source} cannot be started: {error.strerror}") from None
+    if status != 0:
+        how = f"with status {status}" if status > 0 else f"by signal {-status}"
+        raise CredentialError(f"{source} ended {how}; run it by hand to see why")
+    return _without_newline(output)
+
+
+async def _read_all(stream: ByteReceiveStream, *, source: CommandSource) -> bytes:
+    output = bytearray()
+    async for chunk in stream:
+        output += chunk
+        if len(output) > MAX_CREDENTIAL_BYTES:
+            raise CredentialError(f"{source} printed more than {MAX_CREDENTIAL_BYTES:,} bytes")
+    return bytes(output)
+
+
+@asynccontextmanager
+async def _ended(process: Process) -> AsyncIterator[None]:
+    """See to it that a process is gone after the block, and after a block that failed all that it started."""
+    try:
+        yield
+    except BaseException:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        raise
+    finally:
+        with anyio.CancelScope(shield=True):
+            await process.aclose()
+
+
+def _without_newline(content: bytes) -> bytes:
+    """Editors and `echo` end a file with a newline that is not part of the credential."""
+    return content.removesuffix(b"\n").removesuffix(b"\r")
