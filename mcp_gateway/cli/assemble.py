@@ -31,7 +31,7 @@ from mcp_gateway.identity.keys import IssuerKeys
 from mcp_gateway.identity.local import LocalIssuer, LocalPerson, open_local_issuer
 from mcp_gateway.identity.rules import IdentityPolicy
 from mcp_gateway.identity.tokens import TokenVerifier
-from mcp_gateway.masking.classes import BUILT_IN_CLASSES
+from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.masking.masker import masker_for
 from mcp_gateway.pipeline import Parts, Road
 from mcp_gateway.policy.engine import PolicyEngine
@@ -103,18 +103,11 @@ async def opened_records(settings: Settings) -> AsyncIterator[Records]:
 def build_identity(settings: Settings, revocations: Revocations) -> Identity:
     """The verifier of the configured issuer's tokens."""
 
-    def is_revoked(*, issuer: str, token_id: str, subject: str, actor: str) -> bool:
-        return (
-            revocations.is_revoked(what="token", value=token_id)
-            or revocations.is_revoked(what="subject", value=f"{issuer}|{subject}")
-            or revocations.is_revoked(what="agent", value=actor)
-        )
-
     if settings.identity.issuer == "local":
         local = build_local_issuer(settings)
-        return Identity(verifier=local.verifier(is_revoked=is_revoked), keys=None, local=local)
+        return Identity(verifier=local.verifier(revoked=revocations.refuses), keys=None, local=local)
     keys = IssuerKeys(settings.identity.issuer, clock=utc_now)
-    verifier = TokenVerifier(policy=identity_policy(settings), keys=keys, is_revoked=is_revoked, clock=utc_now)
+    verifier = TokenVerifier(policy=identity_policy(settings), keys=keys, revoked=revocations.refuses, clock=utc_now)
     return Identity(verifier=verifier, keys=keys, local=None)
 
 
@@ -158,7 +151,7 @@ def load_engine(settings: Settings) -> PolicyEngine:
 def all_classes(settings: Settings) -> frozenset[str]:
     """Every data class that there is: built in and configured."""
     configured = (target.classes for target in settings.targets.values())
-    return frozenset(BUILT_IN_CLASSES).union(*configured)
+    return frozenset(BUILT_IN).union(*configured)
 
 
 def build_registry(settings: Settings, worker: SQLWorker) -> Registry:

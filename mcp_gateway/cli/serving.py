@@ -1,0 +1,170 @@
+"""Running a gateway behind its doors: `stdio` for one client, `serve` for the network."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import anyio
+
+from mcp_gateway.approval.desk import Desk
+from mcp_gateway.cli.assemble import Gateway, running, token_environment
+from mcp_gateway.cli.keys import open_key
+from mcp_gateway.clock import utc_now
+from mcp_gateway.config import Settings
+from mcp_gateway.doors.app import HTTPParts, HTTPSettings, serve_http
+from mcp_gateway.doors.guard import reachable
+from mcp_gateway.doors.stdio import serve_stdio
+from mcp_gateway.errors import ConfigError, Problem
+from mcp_gateway.identity.approver import ApproverPolicy
+from mcp_gateway.identity.sources import LocalTokenSource, TokenSource, token_source
+
+STDIO_CLIENT = "mcp-gateway-stdio"
+"""The agent's name in tokens that the local issuer signs for the stdio door."""
+
+
+async def run_stdio(settings: Settings) -> None:
+    """Serve the process that started us until it goes away."""
+    async with running(settings, doors=["stdio"]) as gateway:
+        await serve_stdio(
+            gateway.road,
+            registry=gateway.registry,
+            name=settings.gateway.name,
+            verifier=gateway.identity.verifier,
+            tokens=_stdio_tokens(gateway),
+            state_key=open_key(settings.gateway.data_dir / "state.key"),
+            answer_within=settings.server.answer_within,
+            clock=utc_now,
+        )
+
+
+def _stdio_tokens(gateway: Gateway) -> Callable[[], TokenSource]:
+    issuer = gateway.identity.local
+    local = LocalTokenSource(issuer, client_id=STDIO_CLIENT, clock=utc_now) if issuer is not None else None
+    environment = token_environment()
+    return lambda: token_source(environment, local=local)
+
+
+async def run_serve(settings: Settings, *, started: Callable[[str], None]) -> None:
+    """Serve the network until SIGTERM or SIGINT; `started` gets the URL that was bound."""
+    listener = bind(settings.server.listen)
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_cancel_on_signal, group.cancel_scope)
+            async with serving(settings, listener=listener, started=started):
+                await anyio.sleep_forever()
+    finally:
+        listener.close()
+
+
+@asynccontextmanager
+async def serving(
+    settings: Settings, *, listener: socket.socket, started: Callable[[str], None] = lambda _: None
+) -> AsyncIterator[Gateway]:
+    """A gateway that serves HTTP on a bound socket until the block ends."""
+    doors = ["http", "sse"] if settings.server.sse else ["http"]
+    async with running(settings, doors=doors) as gateway:
+        ready = anyio.Event()
+        url = bound_url(settings, listener)
+
+        def announce() -> None:
+            ready.set()
+            started(url)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(_serve, gateway, listener, announce)
+            await ready.wait()
+            try:
+                yield gateway
+            finally:
+                group.cancel_scope.cancel()
+
+
+async def _serve(gateway: Gateway, listener: socket.socket, announce: Callable[[], None]) -> None:
+    settings = gateway.settings
+    host, port = listener.getsockname()[:2]
+    listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    url = bound_url(settings, listener)
+    await serve_http(
+        HTTPSettings(
+            name=settings.gateway.name,
+            public_url=url,
+            audience=settings.identity.audience,
+            issuer=settings.identity.issuer,
+            scopes=dict(settings.identity.scopes),
+            names=reachable(public_url=url, listen=listen, allowed_origins=settings.server.allowed_origins),
+            sse=settings.server.sse,
+            answer_within=settings.server.answer_within,
+            tls_cert=settings.server.tls_cert,
+            tls_key=settings.server.tls_key,
+        ),
+        HTTPParts(
+            road=gateway.road,
+            registry=gateway.registry,
+            verifier=gateway.identity.verifier,
+            desk=build_desk(gateway),
+            state_key=open_key(settings.gateway.data_dir / "state.key"),
+            problem=lambda: _problem(gateway),
+            clock=utc_now,
+        ),
+        listener=listener,
+        started=announce,
+    )
+
+
+def build_desk(gateway: Gateway) -> Desk:
+    """The desk over a running gateway's approvals."""
+    return Desk(gateway.records.approvals, policy=approver_policy(gateway.settings), clock=utc_now)
+
+
+def approver_policy(settings: Settings) -> ApproverPolicy:
+    """Whose tokens may approve."""
+    approvals = settings.approvals
+    return ApproverPolicy(clients=frozenset(approvals.clients), require_auth_time=approvals.require_auth_time)
+
+
+def _problem(gateway: Gateway) -> str | None:
+    if gateway.records.store.failure is not None:
+        return "the audit store refuses"
+    keys = gateway.identity.keys
+    if keys is not None and not keys.status().ready:
+        return "the issuer's keys are not at hand"
+    return None
+
+
+def bind(listen: str) -> socket.socket:
+    """Bind the configured address. Raises `ConfigError` if it cannot be had."""
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, int(port)), family=family, backlog=512)
+    except OSError as error:
+        problem = Problem(path="server.listen", message=f"cannot listen on {listen!r}: {error.strerror}")
+        raise ConfigError([problem]) from None
+
+
+def bound_url(settings: Settings, listener: socket.socket) -> str:
+    """The public URL; for port 0 the one that was bound."""
+    host, port = listener.getsockname()[:2]
+    public = str(settings.server.public_url)
+    if not public.endswith(":0"):
+        return public
+    name = f"[{host}]" if ":" in host else host
+    return f"{'https' if settings.server.tls_cert else 'http'}://{name}:{port}"
+
+
+async def _cancel_on_signal(scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+        async for _ in received:
+            scope.cancel()
+            return
+
+
+def run_loop(main: Callable[[], object]) -> None:
+    """Run an async command to its end; an interrupt ends it without a traceback."""
+    with suppress(KeyboardInterrupt):
+        anyio.run(main, backend_options={"use_uvloop": sys.platform != "win32"})  # type: ignore[arg-type]
