@@ -31,7 +31,6 @@ from mcp_gateway.identity.keys import IssuerKeys
 from mcp_gateway.identity.local import LocalIssuer, LocalPerson, open_local_issuer
 from mcp_gateway.identity.rules import IdentityPolicy
 from mcp_gateway.identity.tokens import TokenVerifier
-from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.masking.masker import masker_for
 from mcp_gateway.pipeline import Parts, Road
 from mcp_gateway.policy.engine import PolicyEngine
@@ -102,7 +101,6 @@ async def opened_records(settings: Settings) -> AsyncIterator[Records]:
 
 def build_identity(settings: Settings, revocations: Revocations) -> Identity:
     """The verifier of the configured issuer's tokens."""
-
     if settings.identity.issuer == "local":
         local = build_local_issuer(settings)
         return Identity(verifier=local.verifier(revoked=revocations.refuses), keys=None, local=local)
@@ -145,13 +143,7 @@ def identity_policy(settings: Settings) -> IdentityPolicy:
 def load_engine(settings: Settings) -> PolicyEngine:
     """The configured policies, compiled for the configured targets. Raises `ConfigError`."""
     targets = [to_target(name, target) for name, target in settings.targets.items()]
-    return load_policies(settings.policy.paths, targets=targets, classes=all_classes(settings))
-
-
-def all_classes(settings: Settings) -> frozenset[str]:
-    """Every data class that there is: built in and configured."""
-    configured = (target.classes for target in settings.targets.values())
-    return frozenset(BUILT_IN).union(*configured)
+    return load_policies(settings.policy.paths, targets=targets, classes=settings.classes)
 
 
 def build_registry(settings: Settings, worker: SQLWorker) -> Registry:
@@ -233,7 +225,6 @@ async def running(settings: Settings, *, doors: Sequence[str]) -> AsyncIterator[
 
 def _road(settings: Settings, records: Records, policies: Policies, registry: Registry, *, instance: str) -> Road:
     hash_key = open_key(settings.gateway.data_dir / "masking.key")
-    everything = all_classes(settings)
     default = tuple(settings.masking.detectors)
 
     def build_masker(
@@ -264,7 +255,7 @@ def _road(settings: Settings, records: Records, policies: Policies, registry: Re
             ),
             masker=build_masker,
             scope_of=settings.identity.scopes.get,
-            classes=everything,
+            classes=settings.classes,
             clock=utc_now,
             new_id=new_id,
             instance=instance,
