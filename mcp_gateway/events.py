@@ -15,6 +15,8 @@ from mcp_gateway.calls import JSONObject
 
 EVENT_KINDS: dict[str, type[Event]] = {}
 """Every kind of event by its name. Filled by the class statements below; a name claimed twice raises."""
+_BODY_NAMES: dict[str, tuple[str, ...]] = {}
+"""The fields of each kind's body, found once: events are made on every call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,15 +45,17 @@ class Event:
 
     def body(self) -> JSONObject:
         """Everything but `at` and `call_id`, as JSON."""
-        return {
-            field.name: plain(getattr(self, field.name))
-            for field in fields(self)
-            if field.name not in {"at", "call_id"}
-        }
+        names = _BODY_NAMES.get(self.kind)
+        if names is None:
+            found = tuple(field.name for field in fields(self) if field.name not in {"at", "call_id"})
+            names = _BODY_NAMES.setdefault(self.kind, found)
+        return {name: plain(getattr(self, name)) for name in names}
 
 
 def plain(value: object) -> Any:
     """Turn a field into JSON: sets sorted, times ISO 8601 in UTC, durations in seconds."""
+    if type(value) in {str, int, bool, type(None)}:
+        return value
     match value:
         case datetime():
             return value.isoformat()
@@ -301,6 +305,16 @@ class GatewayStopped(Event):
     """A gateway process closed the store in good order."""
 
     instance: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreReopened(Event):
+    """The store had refused for a while, and so had the gateway; nothing of that time is on record but this."""
+
+    since: datetime
+    cause: str
+    refused: int
+    """Records that were refused meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,295 @@
+"""The writing connection and everything that guards it: opening, groups of units, the self-test.
+
+Used by one thread, the writer's. Every failure is a `StoreError`, after which the database must be opened again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+from mcp_gateway.audit import health, schema
+from mcp_gateway.audit.chain import Head, genesis
+from mcp_gateway.audit.files import (
+    RESTORE,
+    Paths,
+    Watch,
+    check_file,
+    exists,
+    make_directory,
+    make_file,
+    refuse_network,
+)
+from mcp_gateway.audit.lock import CommitLock
+from mcp_gateway.audit.transaction import Transaction
+from mcp_gateway.errors import StoreError
+
+WAL_PAGES = 4000
+"""A checkpoint about every 16 MiB of WAL."""
+STORE_ID_BYTES = 16
+PROBE_MIN_BYTES = 1 << 20
+PROBE_MAX_BYTES = 1 << 26
+TAIL_ROWS = 20_000
+"""Events that are verified before a store is used; `verify` looks at all of them."""
+
+Work: TypeAlias = Callable[[Transaction], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How long the store waits for what."""
+
+    lock_wait_seconds: float = 2.0
+    """For other processes, before a group of commits."""
+    retry_seconds: float = 1.0
+    """Between two self-tests of a store that has closed."""
+    answer_seconds: float = 10.0
+    """For the disk, before a caller is told that the store does not answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one unit came to."""
+
+    value: Any = None
+    error: Exception | None = None
+
+
+class Database:
+    """The store's file, open for writing."""
+
+    def __init__(self, paths: Paths, *, migrations: Sequence[schema.Migration], pace: Pace) -> None:
+        self._paths = paths
+        self._migrations = migrations
+        self._pace = pace
+        self._lock: CommitLock | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._watch: Watch | None = None
+        self._empty: Head | None = None
+        self._known: Head | None = None
+        self._largest_lost = 0
+        self._busy_tenths = 0
+        self.commits = 0
+        self.openings = 0
+        """How often the files were opened: connections of an earlier opening may look at files that are gone."""
+        self.attempts = 0
+        """How often that was tried."""
+
+    def open(self) -> None:
+        """Open the file or make it, and prove that it can be trusted.
+
+        1. The directory and the files are this user's alone, no links, on a local disk.
+        2. A store that has been here is here: the lock's file remembers its id.
+        3. Its tables are ours, and of a version that we know.
+        4. Its last events verify, and those that this process has acknowledged are among them.
+        """
+        self.close()
+        self.attempts += 1
+        with self._translated():
+            # 1.
+            make_directory(self._paths.data_dir)
+            refuse_network(self._paths.data_dir)
+            self._lock = CommitLock(self._paths, wait_seconds=self._pace.lock_wait_seconds)
+            with self._lock.held():
+                # 2.
+                self._connection = self._connect(self._lock)
+                # 3.
+                self._empty = self._prepare(self._connection, self._lock)
+                self._watch = Watch(self._paths)
+            # 4.
+            self._check(empty=self._empty)
+        self.openings += 1
+
+    def run(self, works: Sequence[Work]) -> list[Outcome]:
+        """Run units as one durable transaction; returns what each came to, in their order.
+
+        A unit that raises is rolled back alone. When the store fails, none of the group is acknowledged.
+        """
+        size = 0
+        outcomes: list[Outcome] = []
+        connection, lock, watch, head = self._ready()
+        with self._translated(), lock.held() as waited:
+            watch.check()
+            self._bound_busy(connection, waited=waited)
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                head = self._current_head(connection)
+                for work in works:
+                    tx = Transaction(connection, head=head)
+                    outcomes.append(self._run_unit(connection, tx, work))
+                    size += tx.size
+                    if outcomes[-1].error is None:
+                        head = tx.head
+                connection.execute("COMMIT")
+                watch.check()
+            except BaseException:
+                self._largest_lost = max(self._largest_lost, size)
+                _roll_back(connection)
+                raise
+        self._known = head
+        self.commits += 1
+        return outcomes
+
+    def run_one(self, work: Work) -> None:
+        """Run one unit, and raise what it raises."""
+        (outcome,) = self.run([work])
+        if outcome.error is not None:
+            raise outcome.error
+
+    def check_files(self) -> None:
+        """Refuse when the files are not those that were opened."""
+        _, _, watch, _ = self._ready()
+        watch.check()
+
+    def probe(self) -> None:
+        """Write and sync as much as the largest group that was lost: after a full disk, a small row proves nothing."""
+        size = min(PROBE_MAX_BYTES, max(PROBE_MIN_BYTES, 2 * self._largest_lost))
+        self.run_one(lambda tx: tx.execute("INSERT INTO probes (data) VALUES (randomblob(?))", (size,)))
+        self.run_one(lambda tx: tx.execute("DELETE FROM probes"))
+        self._largest_lost = 0
+
+    def close(self) -> None:
+        """Let go of everything; safe at any time and more than once."""
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+        if self._lock is not None:
+            self._lock.close()
+        self._connection = self._lock = self._watch = None
+
+    def _ready(self) -> tuple[sqlite3.Connection, CommitLock, Watch, Head]:
+        if self._connection is None or self._lock is None or self._watch is None or self._empty is None:
+            raise StoreError("the audit store is not open")
+        return self._connection, self._lock, self._watch, self._empty
+
+    def _bound_busy(self, connection: sqlite3.Connection, *, waited: float) -> None:
+        """Let SQLite wait for what is left of the wait, in steps, so that the two together keep the bound."""
+        tenths = max(1, round(10 * (self._pace.lock_wait_seconds - waited)))
+        if tenths != self._busy_tenths:
+            connection.execute(f"PRAGMA busy_timeout = {100 * tenths}")
+            self._busy_tenths = tenths
+
+    def _run_unit(self, connection: sqlite3.Connection, tx: Transaction, work: Work) -> Outcome:
+        connection.execute("SAVEPOINT unit")
+        try:
+            outcome = Outcome(value=work(tx))
+        except Exception as error:  # noqa: BLE001 - a unit's own exception goes back to whoever handed it in
+            outcome = Outcome(error=error)
+        finally:
+            tx.close()
+        failure = tx.broken or outcome.error
+        if isinstance(failure, sqlite3.Error) and health.is_failure(failure):
+            raise failure
+        if not connection.in_transaction:
+            raise StoreError("a unit ended the transaction that it ran in", next_step="report this")
+        if outcome.error is not None:
+            connection.execute("ROLLBACK TO unit")
+        connection.execute("RELEASE unit")
+        if isinstance(outcome.error, sqlite3.Error):
+            return Outcome(error=StoreError(f"the audit store refuses this record: {outcome.error}"))
+        return outcome
+
+    def _current_head(self, connection: sqlite3.Connection) -> Head:
+        _, _, _, empty = self._ready()
+        head = health.read_head(connection, empty=empty)
+        if self._known is not None and head != self._known:
+            health.check_continues(connection, known=self._known, empty=empty)
+        return head
+
+    def _connect(self, lock: CommitLock) -> sqlite3.Connection:
+        database = self._paths.database
+        if not exists(database):
+            if lock.store_id:
+                raise StoreError(
+                    f"{str(database)!r} is gone", next_step=f"{RESTORE}; to begin anew, remove {lock.name}"
+                )
+            make_file(database)
+        for path in self._paths.watched:
+            if exists(path):
+                check_file(path)
+        connection = connect(database, busy_seconds=self._pace.lock_wait_seconds)
+        self._busy_tenths = 0
+        connection.execute("PRAGMA journal_mode = WAL")
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+        if mode != "wal":
+            raise StoreError(f"SQLite cannot use WAL here, only {mode!r}", next_step="set data_dir to a local disk")
+        for pragma in (
+            "synchronous = FULL",
+            "fullfsync = ON",
+            "checkpoint_fullfsync = ON",
+            f"wal_autocheckpoint = {WAL_PAGES}",
+            "trusted_schema = OFF",
+            "temp_store = MEMORY",  # masked values never spill into a temporary file
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection, lock: CommitLock) -> Head:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if lock.store_id and not schema.is_store(connection):
+                raise StoreError(f"{str(self._paths.database)!r} is empty", next_step=RESTORE)
+            schema.migrate(connection, self._migrations, store_id=lock.store_id or os.urandom(STORE_ID_BYTES).hex())
+            found = schema.store_id(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            _roll_back(connection)
+            raise
+        if lock.store_id != found:
+            if lock.store_id:
+                raise StoreError(
+                    f"{str(self._paths.database)!r} is another store's",
+                    next_step=f"{RESTORE}; to go on with this one, remove {lock.name}",
+                )
+            lock.remember(found)
+        return genesis(found)
+
+    def _check(self, *, empty: Head) -> None:
+        with contextlib.closing(connect(self._paths.database, read_only=True)) as reader:
+            reader.text_factory = bytes
+            if self._known is not None:
+                health.check_continues(reader, known=self._known, empty=empty)
+            health.check_tail(reader, rows=TAIL_ROWS, empty=empty)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Let nothing of SQLite's or the system's out but `StoreError`."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise health.failure(error, path=self._paths.database) from error
+        except OSError as error:
+            raise StoreError(f"the audit store cannot be used: {error}", next_step="check the disk") from error
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    """Undo what is left; after some failures SQLite has done so itself, after others it cannot."""
+    with contextlib.suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def connect(
+    path: Path, *, read_only: bool = False, immutable: bool = False, busy_seconds: float = 1.5
+) -> sqlite3.Connection:
+    """A connection in autocommit mode that makes no database and, where read only, changes none.
+
+    `immutable` is for a file that nobody can write, on read-only media: SQLite then takes no locks at all.
+    """
+    mode = "ro" if read_only else "rw"
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}{'&immutable=1' if immutable else ''}",
+        uri=True,
+        isolation_level=None,
+        timeout=busy_seconds,
+        check_same_thread=False,
+    )
+    if read_only:
+        connection.execute("PRAGMA query_only = ON")
+    return connection

@@ -1,0 +1,110 @@
+"""What a failure of SQLite means, and whether a store can be trusted again.
+
+A failure is the store's when the next write may meet it too: a full disk, an I/O error, a damaged or locked file. The
+store then closes. Anything else is one unit's own fault and leaves the store open.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mcp_gateway.audit.chain import Entry, Flaw, Head, follow
+from mcp_gateway.errors import StoreError
+
+GOES_ON = "the gateway goes on by itself within seconds"
+EVIDENCE = "keep the files as evidence, run `mcp-gateway audit verify`, and restore the store from a copy"
+PRIMARY = 0xFF
+"""SQLite's extended result codes carry the primary one in their low byte (sqlite.org/rescode.html)."""
+FAILURES = {
+    sqlite3.SQLITE_FULL: ("there is no space left for it", f"free some; {GOES_ON}"),
+    sqlite3.SQLITE_IOERR: ("its disk fails", f"check the disk; when it works again {GOES_ON}"),
+    sqlite3.SQLITE_READONLY: ("it cannot be written", f"make its file system writable; {GOES_ON}"),
+    sqlite3.SQLITE_CANTOPEN: ("it cannot be opened", "check data_dir, its owner and its modes"),
+    sqlite3.SQLITE_PERM: ("access to it is denied", "check data_dir, its owner and its modes"),
+    sqlite3.SQLITE_BUSY: ("another process keeps it locked", f"end that process; {GOES_ON}"),
+    sqlite3.SQLITE_LOCKED: ("another connection keeps it locked", f"end whatever reads it; {GOES_ON}"),
+    sqlite3.SQLITE_PROTOCOL: ("its lock cannot be got", f"end whatever holds it; {GOES_ON}"),
+    sqlite3.SQLITE_CORRUPT: ("it is damaged", EVIDENCE),
+    sqlite3.SQLITE_NOTADB: ("it is not a database", EVIDENCE),
+    sqlite3.SQLITE_NOMEM: ("there is no memory left for it", GOES_ON),
+    sqlite3.SQLITE_INTERNAL: ("SQLite itself failed", "report this, with the version of SQLite"),
+    sqlite3.SQLITE_NOLFS: ("its file system takes no large files", "set data_dir to another file system"),
+}
+CHUNK_ROWS = 2000
+"""Rows read at a time: no read holds a snapshot for long, so the WAL can always be reset."""
+CHUNK = """
+    SELECT sequence, at, call_id, kind, body, hash FROM events
+    WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?
+"""
+
+
+def is_failure(error: sqlite3.Error) -> bool:
+    """Whether it is the store that failed, and not one unit's statement."""
+    return getattr(error, "sqlite_errorcode", 0) & PRIMARY in FAILURES
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file itself is broken."""
+    code = getattr(error, "sqlite_errorcode", 0) & PRIMARY
+    return code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def failure(error: sqlite3.Error, *, path: Path) -> StoreError:
+    """What to tell the operator."""
+    code = getattr(error, "sqlite_errorcode", 0) & PRIMARY
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    what, next_step = FAILURES.get(code, (str(error), "report this"))
+    return StoreError(f"the audit store {str(path)!r} refuses: {what} ({name})", next_step=next_step)
+
+
+def read_head(connection: sqlite3.Connection, *, empty: Head) -> Head:
+    """The end of the chain as the database has it; `empty` for a store without events."""
+    row = connection.execute("SELECT sequence, hash FROM events ORDER BY sequence DESC LIMIT 1").fetchone()
+    return empty if row is None else Head(sequence=row[0], hash=row[1])
+
+
+def hash_at(connection: sqlite3.Connection, sequence: int, *, empty: Head) -> bytes | None:
+    """The hash that the row at a place of the chain claims."""
+    if sequence == 0:
+        return empty.hash
+    row = connection.execute("SELECT hash FROM events WHERE sequence = ?", (sequence,)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def check_continues(connection: sqlite3.Connection, *, known: Head, empty: Head) -> None:
+    """Refuse a chain that lacks an event which this process has acknowledged: the file went back, or is another."""
+    if hash_at(connection, known.sequence, empty=empty) != known.hash:
+        raise StoreError(
+            f"the audit store no longer holds event {known.sequence} as it was recorded", next_step=EVIDENCE
+        )
+
+
+def walk(
+    connection: sqlite3.Connection, *, head: Head, upto: int
+) -> Iterator[tuple[Sequence[Entry], Head, Flaw | None]]:
+    """Verify what comes after `head`, chunk by chunk: the rows, the last that fits and the first that does not.
+
+    The connection's `text_factory` must be `bytes`.
+    """
+    while head.sequence < upto:
+        entries = connection.execute(CHUNK, (head.sequence, upto, CHUNK_ROWS)).fetchall()
+        if not entries:
+            return
+        head, flaw = follow(entries, head=head)
+        yield entries, head, flaw
+        if flaw is not None:
+            return
+
+
+def check_tail(connection: sqlite3.Connection, *, rows: int, empty: Head) -> None:
+    """Refuse a store whose last `rows` events do not verify."""
+    last = read_head(connection, empty=empty).sequence
+    start = max(0, last - rows)
+    known = hash_at(connection, start, empty=empty)
+    if known is None:
+        raise StoreError(f"the audit store does not verify: event {start} is missing", next_step=EVIDENCE)
+    for _, _, flaw in walk(connection, head=Head(sequence=start, hash=known), upto=last):
+        if flaw is not None:
+            raise StoreError(f"the audit store does not verify: {flaw}", next_step=EVIDENCE)

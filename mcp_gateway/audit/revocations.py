@@ -1,0 +1,126 @@
+"""Revocations: tokens, subjects and agents that are refused from now on, in every process of this store.
+
+They are the `Revoked` events themselves, found by an index of their own: there is no second list that could be edited
+or lag behind. Each check looks whether there is a newer one, which is a read of shared memory and takes microseconds.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+import anyio
+
+from mcp_gateway.audit import health
+from mcp_gateway.audit.chain import decode_body
+from mcp_gateway.audit.database import connect
+from mcp_gateway.audit.files import Paths
+from mcp_gateway.audit.schema import Migration
+from mcp_gateway.audit.store import AuditStore
+from mcp_gateway.calls import Caller
+from mcp_gateway.errors import StoreError
+from mcp_gateway.events import Revoked
+
+What: TypeAlias = Literal["token", "subject", "agent"]
+POLL_SECONDS = 0.5
+BUSY_SECONDS = 0.05
+"""The event loop waits for it; readers are held up only while another process recovers or closes the WAL."""
+NEWEST = "SELECT max(sequence) FROM events WHERE kind = 'Revoked'"
+NEWER = "SELECT sequence, body FROM events WHERE kind = 'Revoked' AND sequence > ? ORDER BY sequence"
+MIGRATIONS = (
+    Migration(name="revocations-1", script="CREATE INDEX events_revoked ON events (sequence) WHERE kind = 'Revoked';"),
+)
+
+
+class Revocations:
+    """What is revoked. Used by the thread of the event loop; opens a reading connection of its own."""
+
+    def __init__(self, store: AuditStore, *, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._clock = clock
+        self._path = Paths(store.data_dir).database
+        self._connection: sqlite3.Connection | None = None
+        self._opening = 0
+        self._known = 0
+        self._revoked: set[tuple[str, str]] = set()
+
+    async def revoke(self, *, what: What, value: str, by: str, note: str = "") -> None:
+        """Refuse a token id, a subject (or `issuer|subject`, or e-mail address) or an agent from now on; durable on return."""
+        if not value:
+            raise ValueError("there is nothing to revoke in an empty value")
+        await self._store.append(Revoked(at=self._clock(), what=what, value=value, by=by, note=note))
+
+    def is_revoked(self, *, what: What, value: str) -> bool:
+        """Whether a token id, a subject (or `issuer|subject`) or an agent is revoked.
+
+        Raises `StoreError` when that cannot be known; the caller is to be refused then.
+        """
+        self._refresh()
+        if (what, value) in self._revoked:
+            return True
+        issuer, bar, subject = value.partition("|")
+        return what == "subject" and bool(issuer and bar) and (what, subject) in self._revoked
+
+    def refuses(self, caller: Caller) -> str | None:
+        """What of a caller is revoked: `token`, `subject` or `agent`; None if nothing is. Raises `StoreError`."""
+        self._refresh()
+        names: tuple[tuple[What, str | None], ...] = (
+            ("token", caller.token_id),
+            ("subject", caller.key),
+            ("subject", caller.subject),
+            ("subject", caller.email and caller.email.casefold()),
+            ("agent", caller.actor),
+            ("agent", caller.client_id),
+        )
+        return next((what for what, value in names if value and (what, value) in self._revoked), None)
+
+    async def until_revoked(self, caller: Caller) -> str:
+        """Return what of a running call's caller was revoked, as soon as it is; wait as long as it is not."""
+        while (what := self.refuses(caller)) is None:  # noqa: ASYNC110 - another process may be the one that revokes
+            await anyio.sleep(POLL_SECONDS)
+        return what
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _refresh(self) -> None:
+        """Take in what any process has revoked since the last look."""
+        failure = self._store.failure
+        if failure is not None:
+            raise StoreError(failure.message, next_step=failure.next_step)
+        try:
+            connection = self._connected()
+            (newest,) = connection.execute(NEWEST).fetchone()
+            if (newest or 0) == self._known:
+                return
+            if (newest or 0) < self._known:
+                raise StoreError(
+                    f"the audit store lost the revocation in event {self._known}", next_step=health.EVIDENCE
+                )
+            for sequence, body in connection.execute(NEWER, (self._known,)).fetchall():
+                found = decode_body(body)
+                self._remember(str(found["what"]), str(found["value"]))
+                self._known = sequence
+        except sqlite3.Error as error:
+            raise health.failure(error, path=self._path) from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise StoreError(f"a revocation cannot be read: {error!r}", next_step=health.EVIDENCE) from error
+
+    def _remember(self, what: str, value: str) -> None:
+        self._revoked.add((what, value))
+        if what == "subject" and "@" in value:
+            self._revoked.add((what, value.casefold()))  # an address, which people write in either case
+
+    def _connected(self) -> sqlite3.Connection:
+        """A connection to the files that are open now."""
+        opening = self._store.openings
+        if self._connection is None or self._opening != opening:
+            self.close()
+            self._connection = connect(self._path, read_only=True, busy_seconds=BUSY_SECONDS)
+            self._opening = opening
+        return self._connection

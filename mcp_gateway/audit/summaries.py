@@ -1,0 +1,106 @@
+"""What a call's events come to: one line for a list of calls. Pure.
+
+The events are read back from a store that may have been tampered with: whatever cannot be understood is shown as
+unreadable, and stops nothing. Texts that an agent wrote are given as they are; who prints them makes them inert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mcp_gateway.audit.chain import decode_body
+from mcp_gateway.calls import JSONObject
+from mcp_gateway.events import EVENT_KINDS
+
+UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    """One row of the store."""
+
+    sequence: int
+    at: str
+    call_id: str | None
+    kind: str
+    body: JSONObject
+    hash: str
+    """In hexadecimal."""
+
+    def to_json(self) -> JSONObject:
+        """All of it; `id` is the place in the chain."""
+        return {"id": self.sequence} | asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallSummary:
+    """One call at a glance. Empty where the record does not say."""
+
+    call_id: str
+    at: str
+    door: str = ""
+    tool: str = ""
+    target: str = ""
+    reason: str = ""
+    issuer: str = ""
+    subject: str = ""
+    email: str = ""
+    actor: str = ""
+    decisions: tuple[str, ...] = ()
+    """`allow`, `ask`, `deny`, in order: a call that waited for an approval is decided twice."""
+    policies: tuple[str, ...] = ()
+    """Those that determined the last decision."""
+    outcome: str = ""
+    """The kind of event that ended it."""
+    code: str = ""
+    """What its door was told, `ok` or an error code."""
+    duration: float | None = None
+    """Seconds, of what ran at the target."""
+    rows: int | None = None
+    masked: JSONObject | None = None
+    """Data class to the number of values masked."""
+
+    def to_json(self) -> JSONObject:
+        """All of it; `id` is the call's."""
+        return {"id": self.call_id} | asdict(self)
+
+
+def stored_event(row: Sequence[Any]) -> StoredEvent:
+    """A row of `sequence, at, call_id, kind, body, hash` as a value."""
+    sequence, at, call_id, kind, body, found = row
+    try:
+        decoded = decode_body(body)
+    except (ValueError, TypeError, RecursionError):
+        decoded = {UNREADABLE: body}
+    return StoredEvent(sequence=sequence, at=at, call_id=call_id, kind=kind, body=decoded, hash=bytes(found).hex())
+
+
+def summarise(events: Sequence[StoredEvent]) -> CallSummary:
+    """The events of one call, in order, to its summary."""
+    found: dict[str, Any] = {"call_id": events[0].call_id or "", "at": events[0].at}
+    decisions: list[str] = []
+    for event in events:
+        body = event.body
+        match event.kind:
+            case "Received":
+                found |= _texts(body, "door", "tool", "target", "reason")
+            case "Identified":
+                found |= _texts(body, "issuer", "subject", "email", "actor")
+            case "Decided":
+                decisions.append(str(body.get("decision", "")))
+                found["policies"] = tuple(map(str, body.get("policies") or ()))
+            case "Finished":
+                found |= {name: body.get(name) for name in ("duration", "rows", "masked")}
+            case "Answered":
+                found |= _texts(body, "code")
+            case _:
+                pass
+        if event.kind in EVENT_KINDS and EVENT_KINDS[event.kind].ends_call:
+            found["outcome"] = event.kind
+    return CallSummary(**found, decisions=tuple(decisions))
+
+
+def _texts(body: JSONObject, *names: str) -> dict[str, str]:
+    return {name: str(body.get(name) or "") for name in names}
