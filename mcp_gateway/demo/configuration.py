@@ -11,6 +11,8 @@ from mcp_gateway_policies import starter_policies
 from mcp_gateway.demo.world import World
 
 APPROVER = "dana"
+HUMAN = "alex"
+"""Whom the demo's agent acts for."""
 
 
 def write_configuration(folder: Path, world: World, *, port: int) -> Path:
@@ -43,6 +45,7 @@ issuer = "local"
 audience = "http://127.0.0.1:{port}"
 
 [identity.local.people]
+{HUMAN} = {{ groups = ["developers"], email = "alex@example.com" }}
 {APPROVER} = {{ groups = ["dba", "ops"], email = "dana@example.com" }}
 
 [policy]
