@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -21,6 +21,9 @@ from mcp_gateway.errors import Problem
 from mcp_gateway.toml_lines import KeyPath, line_of
 
 Place = tuple[str | int, ...]
+
+BRANCHES = frozenset({"postgres", "ssh", "http", "[key]"})
+"""What pydantic puts into a path without its being a key: the kind of a target, and that a key itself is wrong."""
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _EXPECTED = {
@@ -49,19 +52,12 @@ def _place(found: ErrorDetails, raw: object) -> Place:
     """The key path inside the file: pydantic's own without the names of its branches."""
     place: list[str | int] = []
     here = raw
-    location = found["loc"]
-    for number, part in enumerate(location):
-        last = number == len(location) - 1
-        match here:
-            case dict() if part in here:
-                here = here[part]
-            case list() | tuple() if isinstance(part, int) and part < len(here):
-                here = here[part]
-            case _ if last and found["type"] in {"missing", "union_tag_not_found"}:
-                pass
-            case _:
-                continue
+    for part in found["loc"]:
+        inside = _value_at((part,), here)
+        if inside is None and part in BRANCHES:
+            continue
         place.append(part)
+        here = inside
     if found["type"] in {"union_tag_not_found", "union_tag_invalid"}:
         place.append("kind")
     return tuple(place)
@@ -131,38 +127,33 @@ def _dotted(place: Place) -> str:
     return text
 
 
-def _known_keys(location: Sequence[str | int]) -> Iterable[str]:
-    here: Any = Settings
+def _known_keys(location: Sequence[str | int]) -> set[str]:
+    """What may stand beside an unknown key."""
+    here: list[Any] = [Settings]
     for part in location[:-1]:
-        here = _below(here, part)
-    members = [here, *get_args(here)]
-    return {name for model in members if _is_model(model) for name in model.model_fields}
+        here = [below for annotation in here for below in _below(annotation, part)]
+    return {name for model in here for name in model.model_fields}
 
 
-def _below(annotation: Any, part: str | int) -> Any:
-    """The type of what stands under a key or a branch of a type."""
+def _below(annotation: Any, part: str | int) -> list[Any]:
+    """The types of what may stand under a key, an index or the name of a branch."""
     if _is_model(annotation):
-        field = annotation.model_fields.get(part)
-        return annotation if field is None else field.annotation
+        fields = annotation.model_fields
+        if part in fields:
+            return _flat(fields[part].annotation)
+        return [annotation] if "kind" in fields and part in get_args(fields["kind"].annotation) else []
+    arguments = get_args(annotation)
+    return _flat(arguments[1 if get_origin(annotation) is dict else 0]) if arguments else []
+
+
+def _flat(annotation: Any) -> list[Any]:
+    """The members of a union, without what is only said about them."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _below(arguments[0], part)
-    if origin is dict:
-        return arguments[1]
+        return _flat(arguments[0])
     if origin in {Union, UnionType}:
-        return _branch([member for member in arguments if member is not NoneType], part)
-    return arguments[0] if arguments else annotation
-
-
-def _branch(members: Sequence[Any], part: str | int) -> Any:
-    for member in members:
-        if _is_model(member):
-            kind = member.model_fields.get("kind")
-            if kind is not None and part in get_args(kind.annotation):
-                return member
-            if part in member.model_fields:
-                return _below(member, part)
-    return members[0]
+        return [flat for member in arguments if member is not NoneType for flat in _flat(member)]
+    return [annotation]
 
 
 def _is_model(annotation: Any) -> bool:

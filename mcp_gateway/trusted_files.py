@@ -43,12 +43,14 @@ def read_trusted(path: Path, *, max_bytes: int, private: bool = False) -> bytes:
         descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)  # (2)
     except OSError as error:
         raise UntrustedFileError(_explain(error)) from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         _check_file(os.fstat(descriptor), private=private)  # (3)
-        try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(max_bytes + 1)
-        except OSError as error:
-            raise UntrustedFileError(_explain(error)) from None
+    except OSError as error:
+        raise UntrustedFileError(_explain(error)) from None
+    finally:
+        os.close(descriptor)
     if len(content) > max_bytes:  # (4)
         raise UntrustedFileError(f"expected at most {max_bytes:,} bytes, got more")
     return content

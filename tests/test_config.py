@@ -1,0 +1,652 @@
+"""gateway.toml becomes settings, or every problem in it is reported at once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mcp_gateway.calls import Target
+from mcp_gateway.config import (
+    EnvSource,
+    FileSource,
+    HTTPTarget,
+    PostgresTarget,
+    Settings,
+    SSHTarget,
+    find_config,
+    load_settings,
+    parse_settings,
+    to_target,
+)
+from mcp_gateway.errors import ConfigError
+
+CANARY = "hunter2-9f27c1d0"
+FILE = "/etc/mcp-gateway/gateway.toml"
+
+COMPLETE = """
+[gateway]
+name = "mcp-gateway"
+data_dir = "/var/lib/mcp-gateway"
+
+[server]
+listen = "127.0.0.1:8765"
+public_url = "https://gateway.example.com"
+allowed_origins = ["https://console.example.com"]
+sse = true
+answer_within = "50s"
+
+[identity]
+issuer = "https://idp.example.com/realms/corp"
+audience = "https://gateway.example.com"
+algorithms = ["RS256", "PS256", "ES256", "EdDSA"]
+token_types = ["at+jwt"]
+max_token_lifetime = "1h"
+leeway = "30s"
+groups_claim = "groups"
+[identity.scopes]
+query_database = "db"
+
+[policy]
+paths = ["/etc/mcp-gateway/policies"]
+
+[approvals]
+wait = "40s"
+ttl = "15m"
+claim = "15m"
+clients = ["mcp-gateway-approver"]
+require_auth_time = false
+
+[masking]
+detectors = ["default"]
+[masking.styles]
+"pii.email" = "hash"
+"payment.card" = "last4"
+"hr.salary" = "null"
+
+[targets.orders]
+kind = "postgres"
+description = "orders and customers of the web shop"
+labels = { env = "prod", team = "payments" }
+host = "db.internal"
+port = 5432
+database = "orders"
+user = "gateway"
+password = { env = "ORDERS_PASSWORD" }
+tls = "verify-full"
+max_rows = 1000
+max_bytes = "4MiB"
+timeout = "30s"
+[targets.orders.classify]
+"public.customers.ssn" = "pii.national_id"
+"public.staff.salary" = "hr.salary"
+
+[targets.web1]
+kind = "ssh"
+host = "web1.internal"
+port = 22
+user = "agent"
+known_hosts = "/etc/mcp-gateway/known_hosts"
+key = { file = "/etc/mcp-gateway/id_ed25519" }
+labels = { env = "prod" }
+
+[targets.billing]
+kind = "http"
+base_url = "https://billing.internal/v1"
+networks = ["10.0.0.0/8"]
+auth = { bearer = { env = "BILLING_TOKEN" } }
+headers = ["X-Tenant"]
+labels = { env = "prod" }
+"""
+
+LOCAL = '[identity]\nissuer = "local"\n'
+EXTERNAL = '[identity]\nissuer = "https://idp.example.com"\naudience = "https://gateway.example.com"\n'
+POSTGRES = """
+[targets.orders]
+kind = "postgres"
+labels = { env = "dev" }
+host = "db.internal"
+database = "orders"
+user = "gateway"
+"""
+SSH = """
+[targets.web1]
+kind = "ssh"
+labels = { env = "dev" }
+host = "web1.internal"
+user = "agent"
+known_hosts = "/k"
+key = { file = "/i" }
+"""
+HTTP = """
+[targets.billing]
+kind = "http"
+labels = { env = "dev" }
+base_url = "https://billing.internal/v1"
+"""
+
+
+def parse(text: str) -> Settings:
+    return parse_settings(text, file=FILE)
+
+
+def problems(text: str) -> list[str]:
+    """The problems, without the file and line that stand before each."""
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert CANARY not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert all(problem.file == FILE for problem in caught.value.problems)
+    return [f"{problem.path}: {problem.message}" for problem in caught.value.problems]
+
+
+def postgres(text: str) -> Any:
+    return parse(LOCAL + text).targets["orders"]
+
+
+# What a good file becomes.
+
+
+def test_a_complete_file_becomes_settings() -> None:
+    settings = parse(COMPLETE)
+
+    assert settings.gateway.data_dir == Path("/var/lib/mcp-gateway")
+    assert settings.server.public_url == "https://gateway.example.com"
+    assert (settings.server.host, settings.server.port) == ("127.0.0.1", 8765)
+    assert settings.server.answer_within == timedelta(seconds=50)
+    assert settings.identity.max_token_lifetime == timedelta(hours=1)
+    assert settings.identity.scopes == {"query_database": "db"}
+    assert settings.policy.paths == (Path("/etc/mcp-gateway/policies"),)
+    assert settings.approvals.clients == ("mcp-gateway-approver",)
+    assert settings.masking.styles == {"pii.email": "hash", "payment.card": "last4", "hr.salary": "null"}
+    assert "hr.salary" in settings.classes
+    assert "pii.email" in settings.classes
+
+
+def test_each_kind_of_target_has_its_own_settings() -> None:
+    targets = parse(COMPLETE).targets
+
+    orders, web1, billing = targets["orders"], targets["web1"], targets["billing"]
+    assert isinstance(orders, PostgresTarget)
+    assert (orders.host, orders.port, orders.max_bytes) == ("db.internal", 5432, 4 * 1024 * 1024)
+    assert orders.password == EnvSource(env="ORDERS_PASSWORD")
+    assert orders.classify == {"public.customers.ssn": "pii.national_id", "public.staff.salary": "hr.salary"}
+    assert isinstance(web1, SSHTarget)
+    assert web1.key == FileSource(file=Path("/etc/mcp-gateway/id_ed25519"))
+    assert isinstance(billing, HTTPTarget)
+    assert billing.networks == (ip_network("10.0.0.0/8"),)
+    assert billing.auth is not None
+    assert billing.auth.bearer == EnvSource(env="BILLING_TOKEN")
+
+
+def test_the_smallest_file_names_an_issuer() -> None:
+    settings = parse(LOCAL)
+
+    assert settings.server.listen == "127.0.0.1:8765"
+    assert settings.server.public_url == "http://127.0.0.1:8765"
+    assert settings.identity.audience == "http://127.0.0.1:8765"
+    assert settings.gateway.data_dir.is_absolute()
+    assert settings.approvals.wait == timedelta(seconds=40)
+    assert settings.targets == {}
+
+
+def test_the_local_audience_follows_the_address() -> None:
+    assert parse(LOCAL + '[server]\nlisten = "[::1]:9000"\n').identity.audience == "http://[::1]:9000"
+
+
+def test_a_certificate_makes_the_default_url_https() -> None:
+    settings = parse(EXTERNAL + '[server]\nlisten = "0.0.0.0:443"\ntls_cert = "/c"\ntls_key = "/k"\n')
+
+    assert settings.server.public_url == "https://0.0.0.0:443"
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        parse(LOCAL).gateway.name = "other"
+
+
+# Fingerprints.
+
+
+def test_a_target_keeps_its_fingerprint_as_long_as_nothing_changes() -> None:
+    assert postgres(POSTGRES).fingerprint() == postgres(POSTGRES + 'tls = "verify-full"\n').fingerprint()
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["port = 5433", 'password = { env = "OTHER" }', "max_rows = 1", 'classify = { "public.a.b" = "pii.email" }'],
+)
+def test_any_change_of_a_target_changes_its_fingerprint(change: str) -> None:
+    changed = postgres(POSTGRES + change + "\n")
+
+    assert changed.fingerprint() != postgres(POSTGRES).fingerprint()
+
+
+def test_a_credential_is_not_part_of_a_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = POSTGRES + 'password = { env = "ORDERS_PASSWORD" }\n'
+    before = postgres(text).fingerprint()
+
+    monkeypatch.setenv("ORDERS_PASSWORD", CANARY)
+
+    assert postgres(text).fingerprint() == before
+
+
+def test_any_change_changes_the_fingerprint_of_all_settings() -> None:
+    assert parse(LOCAL).fingerprint == parse(LOCAL + "[gateway]\n").fingerprint
+    assert parse(LOCAL).fingerprint != parse(LOCAL + '[gateway]\nname = "x"\n').fingerprint
+
+
+def test_a_target_becomes_the_value_that_policy_sees() -> None:
+    settings = parse(COMPLETE).targets["orders"]
+
+    assert to_target("orders", settings) == Target(
+        name="orders",
+        kind="postgres",
+        description="orders and customers of the web shop",
+        labels={"env": "prod", "team": "payments"},
+        classes=frozenset({"pii.national_id", "hr.salary"}),
+        fingerprint=settings.fingerprint(),
+    )
+
+
+# Problems.
+
+
+def test_all_problems_are_reported_at_once_with_their_lines() -> None:
+    text = """\
+[server]
+listen = "everywhere"
+[identity]
+issuer = "http://idp.example.com"
+[gatway]
+[approvals]
+ttl = "soon"
+[targets.orders]
+kind = "postgres"
+prot = 5432
+password = "hunter2-9f27c1d0"
+[targets.Web]
+kind = "telnet"
+"""
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+
+    assert str(caught.value).splitlines() == [
+        f"{FILE}:2: server.listen: expected address:port, such as '127.0.0.1:8765', '[::1]:8765' or '0.0.0.0:8765'",
+        f"{FILE}:3: identity.audience: is required",
+        f"{FILE}:4: identity.issuer: an issuer's URL is https, or http on loopback",
+        f"{FILE}:5: gatway: unknown key; did you mean 'gateway'?",
+        f"{FILE}:7: approvals.ttl: expected a duration such as '50s', '15m' or '1h', got 'soon'",
+        f"{FILE}:8: targets.orders.labels: is required",
+        f"{FILE}:8: targets.orders.host: is required",
+        f"{FILE}:8: targets.orders.database: is required",
+        f"{FILE}:8: targets.orders.user: is required",
+        f"{FILE}:10: targets.orders.prot: unknown key; did you mean 'port'?",
+        f"{FILE}:11: targets.orders.password: a credential never stands here itself; name its source, such as "
+        '{ env = "NAME" }',
+        f"{FILE}:12: targets.Web: expected 1 to 64 of a-z, 0-9, '_' and '-'",
+        f"{FILE}:13: targets.Web.kind: expected one of 'postgres', 'ssh', 'http', got 'telnet'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # Keys and types.
+        ("", "identity: is required"),
+        ('[identity]\naudience = "x"\n', "identity.issuer: is required"),
+        (LOCAL + "[masking]\nxyz = 1\n", "masking.xyz: unknown key; known here: detectors, styles"),
+        (LOCAL + "server = 1\n", "identity.server: unknown key; known here: algorithms, audience, groups_claim, issuer, "
+            "leeway, local, max_token_lifetime, scopes, token_types"),
+        ("server = 1\n" + LOCAL, "server: expected a table, got an integer"),
+        (LOCAL + '[server]\nsse = "yes"\n', "server.sse: expected true or false, got a string"),
+        (LOCAL + '[server]\nallowed_origins = "x"\n', "server.allowed_origins: expected an array, got a string"),
+        (LOCAL + "[gateway]\nname = 1\n", "gateway.name: expected a string, got an integer"),
+        (LOCAL + POSTGRES + 'port = "5432"\n', "targets.orders.port: expected an integer, got a string"),
+        (LOCAL + POSTGRES + "port = true\n", "targets.orders.port: expected an integer, got a boolean"),
+        (LOCAL + POSTGRES + "port = 0\n", "targets.orders.port: expected at least 1, got 0"),
+        (LOCAL + POSTGRES + "port = 65536\n", "targets.orders.port: expected at most 65535, got 65536"),
+        (LOCAL + POSTGRES + "max_rows = 0\n", "targets.orders.max_rows: expected at least 1, got 0"),
+        (LOCAL + '[targets]\norders = "x"\n', "targets.orders: expected a table, got a string"),
+        (LOCAL + "[targets.orders]\n", "targets.orders.kind: is required"),
+        # Durations and sizes.
+        (LOCAL + "[approvals]\nttl = 15\n", "approvals.ttl: expected a string, got an integer"),
+        (LOCAL + '[approvals]\nttl = "1s"\n', "approvals.ttl: expected 10s to 7d, got 1s"),
+        (LOCAL + 'leeway = "61s"\n', "identity.leeway: expected 0s to 60s, got 61s"),
+        (LOCAL + 'max_token_lifetime = "2d"\n', "identity.max_token_lifetime: expected 10s to 1d, got 2d"),
+        (LOCAL + POSTGRES + 'max_bytes = "4MB"\n', "targets.orders.max_bytes: expected a size such as '64KiB' or '4MiB', "
+            "got '4MB'"),
+        (LOCAL + POSTGRES + "max_bytes = 4\n", "targets.orders.max_bytes: expected a string, got an integer"),
+        (LOCAL + POSTGRES + 'max_bytes = "1GiB"\n', "targets.orders.max_bytes: expected 1KiB to 64MiB, got 1GiB"),
+        (LOCAL + '[approvals]\nwait = "50s"\n', "approvals.wait: expected less than server.answer_within, which is 50s"),
+        (LOCAL + '[server]\nanswer_within = "30s"\n', "approvals.wait: expected less than server.answer_within, which is "
+            "30s"),
+        (LOCAL + POSTGRES + 'timeout = "50s"\n', "targets.orders.timeout: expected less than server.answer_within, which "
+            "is 50s: an approved call could never be claimed"),
+        # Paths.
+        (LOCAL + '[gateway]\ndata_dir = "data"\n', "gateway.data_dir: expected an absolute path without '..'; '~' and "
+            "variables are not replaced"),
+        (LOCAL + '[gateway]\ndata_dir = "~/data"\n', "gateway.data_dir: expected an absolute path without '..'; '~' and "
+            "variables are not replaced"),
+        (LOCAL + '[policy]\npaths = ["/etc/../policies"]\n', "policy.paths[0]: expected an absolute path without '..'; "
+            "'~' and variables are not replaced"),
+        (LOCAL + '[policy]\npaths = ["/a", "/a"]\n', "policy.paths: expected each entry once, got '/a' twice"),
+        (LOCAL + '[policy]\npaths = [1]\n', "policy.paths[0]: expected an absolute path"),
+        (LOCAL + SSH.replace('"/k"', '"known_hosts"'), "targets.web1.known_hosts: expected an absolute path without '..'; "
+            "'~' and variables are not replaced"),
+        (LOCAL + SSH.replace('"/i"', '"id"'), "targets.web1.key.file: expected an absolute path without '..'; '~' and "
+            "variables are not replaced"),
+        # Targets.
+        (LOCAL + POSTGRES.replace("env", "team"), 'targets.orders.labels: the label \'env\' is required, such as labels = '
+            '{ env = "prod" }'),
+        (LOCAL + POSTGRES.replace("labels =", "#"), "targets.orders.labels: is required"),
+        (LOCAL + POSTGRES.replace('"dev"', '"a\\nb"'), "targets.orders.labels.env: expected 1 to 1,000 printable "
+            "characters on one line"),
+        (LOCAL + POSTGRES + 'description = "a\\u001b[2J"\n', "targets.orders.description: expected at most 500 printable "
+            "characters on one line"),
+        (LOCAL + POSTGRES.replace("targets.orders", 'targets."or.ders"'), 'targets."or.ders": expected 1 to 64 of a-z, '
+            "0-9, '_' and '-'"),
+        (LOCAL + POSTGRES.replace("targets.orders", 'targets."a\\u0000b"'), 'targets."a\\u0000b": expected 1 to 64 of '
+            "a-z, 0-9, '_' and '-'"),
+        (LOCAL + POSTGRES.replace("db.internal", "postgres://gateway:hunter2-9f27c1d0@db"), "targets.orders.host: expected "
+            "a host name or an address, without scheme, port or path"),
+        (LOCAL + POSTGRES.replace("db.internal", "2130706433"), "targets.orders.host: expected a host name or an address, "
+            "without scheme, port or path"),
+        (LOCAL + POSTGRES + 'tls = "disable"\n', "targets.orders.tls: 'disable' is for loopback only, where 'db.internal' "
+            "is not; expected 'verify-full'"),
+        (LOCAL + POSTGRES + 'tls = "prefer"\n', "targets.orders.tls: 'prefer' is for loopback only, where 'db.internal' "
+            "is not; expected 'verify-full'"),
+        (LOCAL + POSTGRES + 'tls = "verify_full"\n', "targets.orders.tls: expected 'disable', 'allow', 'prefer', "
+            "'require', 'verify-ca' or 'verify-full', got 'verify_full'"),
+        (LOCAL + POSTGRES + '[targets.orders.classify]\n"customers.ssn" = "pii.national_id"\n',
+            'targets.orders.classify."customers.ssn": expected a column as "schema.table.column", such as '
+            '"public.customers.ssn"'),
+        (LOCAL + POSTGRES + '[targets.orders.classify]\n"public.customers.ssn" = "PII"\n',
+            'targets.orders.classify."public.customers.ssn": expected a data class such as \'pii.email\' (a-z, 0-9, \'_\', '
+            "parts between dots)"),
+        (LOCAL + POSTGRES + 'detectors = ["defualt"]\n', None),
+        # HTTP targets.
+        (LOCAL + HTTP.replace("https:", "http:"), "targets.billing.base_url: expected an https URL; http is for loopback, "
+            "or for what 'networks' holds"),
+        (LOCAL + HTTP.replace("billing.internal", "user:hunter2-9f27c1d0@billing.internal"), "targets.billing.base_url: "
+            "expected a URL such as 'https://billing.internal/v1', without user, query or fragment"),
+        (LOCAL + HTTP.replace("/v1", "/v1?key=hunter2-9f27c1d0"), "targets.billing.base_url: expected a URL such as "
+            "'https://billing.internal/v1', without user, query or fragment"),
+        (LOCAL + HTTP.replace("/v1", "/v1/%2e%2E/x"), "targets.billing.base_url: expected a path without '.', '..' and "
+            "empty segments"),
+        (LOCAL + HTTP.replace("/v1", "/v1//x"), "targets.billing.base_url: expected a path without '.', '..' and empty "
+            "segments"),
+        (LOCAL + HTTP.replace("/v1", "/v1%2Fx"), "targets.billing.base_url: expected a path without encoded slashes, "
+            "backslashes, NULs and broken escapes"),
+        (LOCAL + HTTP + 'networks = ["10.0.0.1/8"]\n', "targets.billing.networks[0]: expected a range such as '10.0.0.0/8', "
+            "without host bits, got '10.0.0.1/8'"),
+        (LOCAL + HTTP + 'networks = ["169.254.169.254/32"]\n', "targets.billing.networks[0]: the range "
+            "'169.254.169.254/32' holds link-local addresses, which are never allowed"),
+        (LOCAL + HTTP + 'networks = ["0.0.0.0/0"]\n', "targets.billing.networks[0]: the range '0.0.0.0/0' holds "
+            "link-local addresses, which are never allowed"),
+        (LOCAL + HTTP + 'networks = ["fe80::/64"]\n', "targets.billing.networks[0]: the range 'fe80::/64' holds "
+            "link-local addresses, which are never allowed"),
+        (LOCAL + HTTP + 'networks = ["100.100.100.200/32"]\n', "targets.billing.networks[0]: the range "
+            "'100.100.100.200/32' belongs to a cloud's metadata service, which is never allowed"),
+        (LOCAL + HTTP + 'networks = ["224.0.0.0/4"]\n', "targets.billing.networks[0]: the range '224.0.0.0/4' is not one "
+            "of a private network"),
+        (LOCAL + HTTP + 'headers = ["X-Tenant", "x-tenant"]\n', "targets.billing.headers: expected each entry once, got "
+            "'x-tenant' twice"),
+        (LOCAL + HTTP + 'headers = ["X Tenant"]\n', "targets.billing.headers[0]: expected the name of a request header"),
+        # Credentials.
+        (LOCAL + POSTGRES + 'password = { env = "hunter2-9f27c1d0" }\n', "targets.orders.password.env: expected the name "
+            "of an environment variable (letters, digits and '_')"),
+        (LOCAL + POSTGRES + 'password = { value = "hunter2-9f27c1d0" }\n', "targets.orders.password: expected a table with "
+            "exactly one of 'env', 'file', 'keyring', 'command'"),
+        (LOCAL + POSTGRES + 'password = { env = "A", file = "/b" }\n', "targets.orders.password: expected a table with "
+            "exactly one of 'env', 'file', 'keyring', 'command'"),
+        (LOCAL + POSTGRES + 'password = { keyring = { service = "a" } }\n', "targets.orders.password.keyring.username: is "
+            "required"),
+        (LOCAL + POSTGRES + 'password = { command = "pass hunter2-9f27c1d0" }\n', "targets.orders.password.command: "
+            'expected a program and its arguments, such as ["/usr/bin/pass", "orders"]; there is no shell'),
+        (LOCAL + POSTGRES + 'password = { command = ["pass"] }\n', "targets.orders.password.command: expected the absolute "
+            "path of a program first; no PATH is searched"),
+        (LOCAL + POSTGRES + 'password = { command = [] }\n', "targets.orders.password.command: expected the absolute path "
+            "of a program first; no PATH is searched"),
+        (LOCAL + HTTP + 'auth = "hunter2-9f27c1d0"\n', "targets.billing.auth: a credential never stands here itself; "
+            'expected { bearer = { env = "NAME" } } or the like'),
+        (LOCAL + HTTP + 'auth = { bearer = "hunter2-9f27c1d0" }\n', "targets.billing.auth.bearer: a credential never "
+            'stands here itself; name its source, such as { env = "NAME" }'),
+        (LOCAL + HTTP + 'auth = { bearre = { env = "A" } }\n', "targets.billing.auth.bearre: unknown key; did you mean "
+            "'bearer'?"),
+        (LOCAL + HTTP + 'auth = {}\n', "targets.billing.auth: expected exactly one of 'bearer', 'basic', 'header'"),
+        (LOCAL + HTTP + 'auth = { header = { name = "Host", value = { env = "A" } } }\n', "targets.billing.auth.header."
+            "name: the header 'Host' cannot carry a credential"),
+        # Identity.
+        (EXTERNAL.replace("https://idp", "http://idp"), "identity.issuer: an issuer's URL is https, or http on loopback"),
+        (EXTERNAL.replace("https://idp.example.com", "idp.example.com"), "identity.issuer: expected 'local' or the https "
+            "URL of an OpenID provider, without query"),
+        (EXTERNAL.replace("https://idp", "http://127.0.0.1.idp"), "identity.issuer: an issuer's URL is https, or http on "
+            "loopback"),
+        (EXTERNAL + 'algorithms = ["HS256"]\n', "identity.algorithms[0]: expected 'RS256', 'PS256', 'ES256' or 'EdDSA', "
+            "got 'HS256'"),
+        (EXTERNAL + 'algorithms = ["none"]\n', "identity.algorithms[0]: expected 'RS256', 'PS256', 'ES256' or 'EdDSA', got "
+            "'none'"),
+        (EXTERNAL + "algorithms = []\n", "identity.algorithms: expected at least one entry"),
+        (EXTERNAL + "token_types = []\n", "identity.token_types: expected at least one entry"),
+        (EXTERNAL + '[identity.scopes]\nquery_databse = "db"\n', "identity.scopes.query_databse: no such tool; did you mean "
+            "'query_database'?"),
+        (EXTERNAL + '[identity.scopes]\nquery_database = "a b"\n', "identity.scopes.query_database: expected one OAuth "
+            "scope without spaces"),
+        (EXTERNAL + '[identity.local]\npeople = { dana = {} }\n', "identity.local: local people exist only with issuer = "
+            '"local"'),
+        (LOCAL + '[identity.local]\npeople = { dana = { groups = ["caller"] } }\n', "identity.local.people.dana.groups: the "
+            "group name 'caller' is reserved"),
+        (LOCAL + '[tools]\nenabled = ["call_api"]\n', "tools.enabled: 'call_api' is built in and always there"),
+        # The server.
+        (EXTERNAL + '[server]\nlisten = ":8765"\n', "server.listen: expected address:port, such as '127.0.0.1:8765', "
+            "'[::1]:8765' or '0.0.0.0:8765'"),
+        (EXTERNAL + '[server]\nlisten = "::1:8765"\n', "server.listen: expected address:port, such as '127.0.0.1:8765', "
+            "'[::1]:8765' or '0.0.0.0:8765'"),
+        (EXTERNAL + '[server]\nlisten = "0.0.0.0:8765"\n', "server.tls_key: listening beyond loopback needs 'tls_cert' and "
+            "'tls_key', or 'behind_tls_proxy = true' where a proxy ends TLS"),
+        (EXTERNAL + '[server]\nlisten = "[::]:8765"\n', "server.tls_key: listening beyond loopback needs 'tls_cert' and "
+            "'tls_key', or 'behind_tls_proxy = true' where a proxy ends TLS"),
+        (EXTERNAL + '[server]\ntls_cert = "/c"\n', "server.tls_key: expected both 'tls_cert' and 'tls_key', or neither"),
+        (EXTERNAL + '[server]\npublic_url = "http://gateway.example.com"\n', "server.public_url: public_url is https, or "
+            "http on loopback"),
+        (EXTERNAL + '[server]\npublic_url = "https://gateway.example.com/mcp"\n', "server.public_url: expected a URL such "
+            "as 'https://gateway.example.com', without path or query"),
+        (EXTERNAL + '[server]\nallowed_origins = ["*"]\n', "server.allowed_origins[0]: expected an origin such as "
+            "'https://console.example.com', in lower case, without path"),
+        (EXTERNAL + '[server]\nallowed_origins = ["null"]\n', "server.allowed_origins[0]: expected an origin such as "
+            "'https://console.example.com', in lower case, without path"),
+        (LOCAL + '[server]\nlisten = "0.0.0.0:8765"\ntls_cert = "/c"\ntls_key = "/k"\npublic_url = "https://localhost"\n',
+            "identity.issuer: 'local' is for loopback only, and server.listen is '0.0.0.0:8765'"),
+        (LOCAL + '[server]\npublic_url = "https://gateway.example.com"\n', "identity.issuer: 'local' is for loopback only, "
+            "and server.public_url is not on loopback"),
+        (LOCAL + "[server]\nbehind_tls_proxy = true\n", "identity.issuer: 'local' is for loopback only, and "
+            "server.behind_tls_proxy is true"),
+        # Masking.
+        (LOCAL + '[masking.styles]\n"pii.email" = "last4"\n', 'masking.styles."pii.email": the style \'last4\' is for '
+            "classes below 'payment.' only"),
+        (LOCAL + '[masking.styles]\n"pii.email" = "bold"\n', "masking.styles.\"pii.email\": expected 'redact', 'last4', "
+            "'hash', 'null' or 'token', got 'bold'"),
+        (LOCAL + '[masking.styles]\npii.email = "hash"\n', "masking.styles.pii: expected 'redact', 'last4', 'hash', 'null' "
+            "or 'token', got a table; a name with dots needs quotes"),
+        (LOCAL + '[masking.styles]\n"pii.emial" = "hash"\n', 'masking.styles."pii.emial": no such data class; did you mean '
+            "'pii.email'?"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(text: str, expected: str | None) -> None:
+    found = problems(text)
+
+    if expected is None:
+        assert len(found) == 1
+        assert found[0].startswith("targets.orders.detectors: unknown detector 'defualt'")
+    else:
+        assert found == [expected]
+
+
+HARMFUL_HEADERS = """
+    Authorization Proxy-Authorization Cookie Host Connection Content-Length Transfer-Encoding TE Upgrade Expect Forwarded
+    X-Forwarded-For X-HTTP-Method X-HTTP-Method-Override X-Method-Override X-Original-URL X-Rewrite-URL Proxy-Anything
+    Sec-Fetch-Site
+""".split()
+
+
+@pytest.mark.parametrize("header", [form(name) for name in HARMFUL_HEADERS for form in (str.lower, str.upper)])
+def test_headers_that_make_another_request_can_never_be_allowed(header: str) -> None:
+    assert problems(LOCAL + HTTP + f'headers = ["{header}"]\n') == [
+        f"targets.billing.headers[0]: the header {header!r} can never be an agent's to set"
+    ]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.8.8", "/var/run/postgresql"])
+def test_a_database_on_this_machine_may_do_without_tls(host: str) -> None:
+    assert postgres(POSTGRES.replace("db.internal", host) + 'tls = "disable"\n').host == host
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080/v1", "http://[::1]/v1", "http://localhost"])
+def test_an_api_on_this_machine_may_do_without_tls(url: str) -> None:
+    target = parse(LOCAL + HTTP.replace("https://billing.internal/v1", url)).targets["billing"]
+
+    assert isinstance(target, HTTPTarget)
+    assert target.base_url == url
+
+
+def test_an_api_in_a_named_network_may_do_without_tls() -> None:
+    text = HTTP.replace("https:", "http:") + 'networks = ["10.0.0.0/8", "fd00::/8"]\n'
+
+    assert isinstance(parse(LOCAL + text).targets["billing"], HTTPTarget)
+
+
+def test_a_scope_may_be_demanded_by_a_tool_that_is_enabled() -> None:
+    settings = parse(EXTERNAL + '[identity.scopes]\nsend_mail = "mail"\n[tools]\nenabled = ["send_mail"]\n')
+
+    assert settings.identity.scopes == {"send_mail": "mail"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a = \n", f"{FILE}:1:5: no valid TOML: invalid value"),
+        ("[a\n", f"{FILE}:1:3: no valid TOML: expected ']' at the end of a table declaration"),
+        ('a = """', f"{FILE}: no valid TOML: unterminated string"),
+        ("[targets.a]\n[targets.a]\n", f"{FILE}:2:11: no valid TOML: cannot declare ('targets', 'a') twice"),
+    ],
+)
+def test_what_is_no_toml_is_said_with_its_place(text: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+
+    assert str(caught.value) == expected
+
+
+def test_toml_that_is_nested_without_end_is_refused() -> None:
+    with pytest.raises(ConfigError, match="the TOML cannot be parsed"):
+        parse("a = " + "[" * 100_000)
+
+
+# Files.
+
+
+def written(folder: Path, content: str | bytes, *, mode: int = 0o600) -> Path:
+    path = folder / "gateway.toml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    path.chmod(mode)
+    return path
+
+
+def test_a_file_is_loaded(tmp_path: Path) -> None:
+    assert load_settings(written(tmp_path, COMPLETE)) == parse(COMPLETE)
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "expected"),
+    [
+        (LOCAL, 0o666, ": it has mode 0666, so that others can write to it; run chmod go-w on it"),
+        (b"# ok\n# \xff\n", 0o600, ":2: expected UTF-8"),
+        ("#" * (1024 * 1024 + 1), 0o600, ": expected at most 1,048,576 bytes, got more"),
+    ],
+)
+def test_a_file_that_cannot_be_trusted_or_read_is_refused(
+    tmp_path: Path, content: str | bytes, mode: int, expected: str
+) -> None:
+    path = written(tmp_path, content, mode=mode)
+
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path)
+
+    assert str(caught.value) == f"{path}{expected}"
+
+
+# Where the file is.
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's configuration folder, wherever the platform has it, below a home of the test's own."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    from mcp_gateway.config import config_folder
+
+    folder = config_folder()
+    assert folder.is_relative_to(tmp_path)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_the_option_counts_first(home: Path) -> None:
+    written(home, LOCAL)
+
+    assert find_config("/a.toml", {"MCP_GATEWAY_CONFIG": "/b.toml"}) == Path("/a.toml")
+
+
+def test_then_the_variable(home: Path) -> None:
+    written(home, LOCAL)
+
+    assert find_config(None, {"MCP_GATEWAY_CONFIG": "/b.toml"}) == Path("/b.toml")
+
+
+def test_then_the_users_configuration_folder(home: Path) -> None:
+    path = written(home, LOCAL)
+
+    assert find_config(None, {}) == path
+    assert find_config(None, {"MCP_GATEWAY_CONFIG": ""}) == path
+
+
+def test_the_current_folder_never_counts(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    written(workspace, LOCAL)
+    monkeypatch.chdir(workspace)
+
+    with pytest.raises(ConfigError) as caught:
+        find_config(None, {})
+
+    assert str(caught.value) == (
+        f"{home / 'gateway.toml'}: there is no configuration; run `mcp-gateway init`, or give --config"
+    )
+
+
+@pytest.mark.parametrize(
+    ("explicit", "environ", "expected"),
+    [
+        ("gateway.toml", {}, "--config: expected an absolute path, got 'gateway.toml'"),
+        (None, {"MCP_GATEWAY_CONFIG": "./x.toml"}, "MCP_GATEWAY_CONFIG: expected an absolute path, got './x.toml'"),
+    ],
+)
+def test_a_path_below_the_current_folder_is_refused(
+    explicit: str | None, environ: dict[str, str], expected: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        find_config(explicit, environ)
+
+    assert str(caught.value) == expected
+
+
+def test_a_configuration_folder_below_the_current_folder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", "relative")
+    monkeypatch.setattr("sys.platform", "linux")
+
+    with pytest.raises(ConfigError):
+        find_config(None, {})
