@@ -1,0 +1,236 @@
+"""A whole road for tests: real store, real policies, real masking, and one target that is a real HTTP API.
+
+The API (`tests.peers.api`) writes down what arrives, so a test can say whether the target was touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+from mcp_gateway.masking.masker import masker_for
+from mcp_gateway_tools.call_api import CallAPI
+
+from mcp_gateway.answers import Answer, Masked, Refusal
+from mcp_gateway.approval.holding import Channels, Holder, InputRequired
+from mcp_gateway.approval.store import MIGRATIONS, ApprovalStore
+from mcp_gateway.approval.ticket import Vote
+from mcp_gateway.audit.store import AuditStore
+from mcp_gateway.calls import Caller, Secret, Target
+from mcp_gateway.clock import new_id
+from mcp_gateway.errors import IdentityError
+from mcp_gateway.masking.classes import BUILT_IN
+from mcp_gateway.pipeline import Parts, Request, Road
+from mcp_gateway.policy.engine import PolicyEngine
+from mcp_gateway.policy.loader import load_policies
+from mcp_gateway.registry import Registered, Registry
+from mcp_gateway.targets.http import HTTPConnector
+from tests.approval.tickets import a_caller
+from tests.peers.api import API, running_api
+
+POLICIES = """
+@id("reads") permit (principal in Group::"dev", action == Action::"call_api", resource);
+@id("writes-need-dba") @approval("dba") @reason("writes wait for a DBA")
+forbid (principal, action == Action::"call_api", resource) when { context.http.method == "POST" }
+unless { context.approval.by.contains("dba") };
+@id("confirm-put") @approval("caller")
+forbid (principal, action == Action::"call_api", resource) when { context.http.method == "PUT" }
+unless { context.approval.by.contains("caller") };
+@id("never-delete") @reason("nobody deletes")
+forbid (principal, action == Action::"call_api", resource) when { context.http.method == "DELETE" };
+"""
+
+
+@dataclass
+class Settings:
+    """A target's settings, as the connector needs them."""
+
+    base_url: str
+    networks: Sequence[str] = ("127.0.0.0/8",)
+    headers: Sequence[str] = ()
+    auth: Any = None
+
+
+@dataclass
+class Clock:
+    """A clock that a test moves."""
+
+    now: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+class Bench:
+    """A road and what a test needs around it."""
+
+    def __init__(self, road: Road, *, api: API, store: AuditStore, approvals: ApprovalStore, clock: Clock) -> None:
+        self.road = road
+        self.api = api
+        self.store = store
+        self.approvals = approvals
+        self.clock = clock
+        self.engines: list[PolicyEngine] = []
+        self.targets: dict[str, Target] = {}
+        self.folder = Path()
+
+    async def call(
+        self,
+        arguments: dict[str, Any] | None = None,
+        *,
+        caller: Caller | IdentityError | None = None,
+        tool: str = "call_api",
+        **more: Any,
+    ) -> Answer | InputRequired:
+        """Take one call over the road as `caller`."""
+        who = caller or self.caller()
+
+        async def identify() -> Caller:
+            if isinstance(who, IdentityError):
+                raise who
+            return who
+
+        given = {"target": "api", "path": "x"} | (arguments or {})
+        return await self.road.call(
+            Request(
+                door="http",
+                tool=tool,
+                arguments=given,
+                identify=identify,
+                channels=more.pop("channels", Channels()),
+                **more,
+            )
+        )
+
+    async def code(self, arguments: dict[str, Any] | None = None, **more: Any) -> str:
+        """The code of the answer."""
+        answer = await self.call(arguments, **more)
+        return "input_required" if isinstance(answer, InputRequired) else answer.code
+
+    def caller(self, **changes: Any) -> Caller:
+        """Alice by her agent, in time."""
+        values = {"issued_at": self.clock.now, "expires_at": self.clock.now + timedelta(minutes=30)}
+        return a_caller(**values | changes)
+
+    async def vote(self, approval_id: str, subject: str = "dana", *groups: str, yes: bool = True) -> object:
+        """Decide as a person."""
+        vote = Vote(
+            person=f"https://idp.example.com|{subject}",
+            email=None,
+            groups=frozenset(groups or {"dba"}),
+            actor="approver",
+            token_id="t",
+            at=self.clock.now,
+            channel="test",
+        )
+        return await (self.approvals.approve if yes else self.approvals.deny)(approval_id, vote=vote)
+
+    async def kinds(self, call_id: str) -> list[str]:
+        """The kinds of a call's events, in order."""
+        rows = await self.store.read(
+            lambda connection: connection.execute(
+                "SELECT kind FROM events WHERE call_id = ? ORDER BY sequence", (call_id,)
+            ).fetchall()
+        )
+        return [row[0] for row in rows]
+
+    def load(self, policies: str) -> None:
+        """Put another policy set in force."""
+        path = self.folder / f"{len(self.engines)}.cedar"
+        path.write_text(policies)
+        path.chmod(0o600)
+        self.engines.append(load_policies([path], targets=list(self.targets.values()), classes=frozenset(BUILT_IN)))
+
+
+def refusal(answer: object) -> Refusal:
+    """The refusal of an answer that has to be one."""
+    assert isinstance(answer, Answer), answer
+    assert isinstance(answer.outcome, Refusal), answer
+    return answer.outcome
+
+
+def result(answer: object) -> Any:
+    """The result of an answer that has to have one."""
+    assert isinstance(answer, Answer), answer
+    assert isinstance(answer.outcome, Masked), answer
+    return orjson.loads(answer.outcome.structured)
+
+
+@asynccontextmanager
+async def laid(folder: Path, *, policies: str = POLICIES, wait: timedelta = timedelta(0)) -> AsyncIterator[Bench]:
+    """A road in a folder of its own."""
+    folder.chmod(0o700)
+    clock = Clock()
+    async with running_api() as api:
+        store = await AuditStore.open(folder / "data", clock=clock, migrations=MIGRATIONS)
+        connector = HTTPConnector(Settings(api.url), fetch=_no_credential)
+        try:
+            approvals = ApprovalStore(store, key=Secret(bytes(32)), clock=clock, new_id=new_id)
+            target = Target(
+                name="api",
+                kind="http",
+                description="",
+                labels={"env": "prod"},
+                classes=frozenset(),
+                fingerprint="f" * 64,
+            )
+            registered = Registered(
+                target=target,
+                connector=connector,
+                timeout=timedelta(seconds=5),
+                max_rows=1,
+                max_bytes=100_000,
+                detectors=("default",),
+            )
+            holder = Holder(
+                approvals,
+                clock=clock,
+                new_id=new_id,
+                wait=wait,
+                ttl=timedelta(minutes=15),
+                claim=timedelta(minutes=15),
+            )
+            engines: list[PolicyEngine] = []
+            road = Road(
+                Parts(
+                    registry=Registry(targets=[registered], tools=[CallAPI()]),
+                    policies=lambda: engines[-1],
+                    store=store,
+                    holder=holder,
+                    masker=_masker,
+                    scope_of={}.get,
+                    classes=frozenset(BUILT_IN),
+                    clock=clock,
+                    new_id=new_id,
+                    instance="test",
+                )
+            )
+            bench = Bench(road, api=api, store=store, approvals=approvals, clock=clock)
+            bench.engines, bench.targets, bench.folder = engines, {"api": target}, folder
+            bench.load(policies)
+            yield bench
+        finally:
+            await connector.aclose()
+            await store.aclose()
+
+
+def _masker(
+    *, revealed: frozenset[str], classes: frozenset[str], detectors: Sequence[str], secrets: Sequence[Secret]
+) -> Any:
+    return masker_for(
+        revealed=revealed,
+        all_classes=classes,
+        styles={},
+        detectors=tuple(detectors) or ("default",),
+        secrets=secrets,
+        hash_key=bytes(32),
+    )
+
+
+async def _no_credential(_: object) -> Secret:
+    raise AssertionError("this target has no credential")

@@ -1,0 +1,373 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from mcp_gateway.approval.holding import Channels, Confirmation, InputRequired
+from mcp_gateway.approval.ticket import Ticket
+from mcp_gateway.audit.store import AuditStore, Transaction
+from mcp_gateway.errors import IdentityError, StoreError
+from mcp_gateway.events import Event
+from tests.peers.api import answer
+from tests.roads import POLICIES, Bench, laid, refusal, result
+
+pytestmark = pytest.mark.anyio
+
+ALLOWED = ["Received", "Identified", "Examined", "Decided", "Started", "Finished", "Answered"]
+ASKED = ["Received", "Identified", "Examined", "Decided", "Asked", "Answered"]
+POST = {"method": "POST"}
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with laid(tmp_path) as found:
+        yield found
+
+
+async def asked(bench: Bench, arguments: dict[str, Any] = POST, **more: Any) -> str:
+    """Ask for an approval and give its id."""
+    pending = refusal(await bench.call(arguments, **more))
+    assert pending.code == "approval_pending"
+    assert pending.approval is not None
+    return pending.approval.id
+
+
+async def test_an_allowed_call_leaves_its_whole_list_of_events(bench: Bench) -> None:
+    found = await bench.call()
+
+    assert result(found)["text"] == "ok"
+    assert await bench.kinds(found.call_id) == ALLOWED
+
+
+async def test_personal_data_in_an_answer_is_masked(bench: Bench) -> None:
+    bench.api.answers = [answer(b"write to ada@example.com")]
+
+    found = result(await bench.call())
+
+    assert "ada@example.com" not in found["text"]
+    assert found["masked"] == {"pii.email": 1}
+
+
+async def test_a_caller_who_is_not_proved_is_refused(bench: Bench) -> None:
+    found = await bench.call(caller=IdentityError("token is expired"))
+
+    assert refusal(found).code == "identity_required"
+    assert await bench.kinds(found.call_id) == ["Received", "Refused", "Answered"]
+    assert bench.api.requests == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"path": 7}, "path: input should be a valid string"),
+        ({"unknown": 1}, "unknown: extra inputs are not permitted"),
+        ({"path": "../x"}, "a path holds no . or .. segment"),
+        ({"method": "POST", "json": {"n": 2**60}}, "no canonical JSON form"),
+        ({"method": "POST", "body": "\ud800"}, "no canonical JSON form"),
+        ({"method": "POST", "body": "a", "json": {}}, "give at most one of json and body"),
+    ],
+)
+async def test_bad_arguments_are_named_and_nothing_runs(bench: Bench, arguments: dict[str, Any], message: str) -> None:
+    found = refusal(await bench.call(arguments))
+
+    assert found.code == "invalid_arguments"
+    assert message in found.message
+    assert bench.api.requests == []
+
+
+async def test_a_target_that_one_may_not_see_does_not_exist(bench: Bench) -> None:
+    stranger = bench.caller(groups=frozenset({"interns"}))
+
+    hidden, missing = refusal(await bench.call(caller=stranger)), refusal(await bench.call({"target": "nowhere"}))
+
+    assert hidden.code == missing.code == "unknown_target"
+    assert hidden.message == missing.message.replace("nowhere", "api")
+
+
+async def test_a_denied_call_never_reaches_the_target(bench: Bench) -> None:
+    found = await bench.call({"method": "DELETE"})
+
+    assert refusal(found).message == "policy does not allow this call: nobody deletes"
+    assert await bench.kinds(found.call_id) == ["Received", "Identified", "Examined", "Decided", "Denied", "Answered"]
+    assert bench.api.requests == []
+
+
+async def test_a_call_that_asks_is_held_and_runs_after_the_yes_exactly_once(bench: Bench) -> None:
+    first = await bench.call(POST)
+    approval = refusal(first).approval
+    assert approval is not None
+    assert await bench.kinds(first.call_id) == ASKED
+    assert bench.api.requests == []
+
+    await bench.vote(approval.id)
+    ran = await bench.call(POST)
+    again = refusal(await bench.call(POST))
+
+    assert result(ran)["status"] == 200
+    assert await bench.kinds(ran.call_id) == [
+        "Received", "Identified", "Examined", "Decided", "Decided", "Claimed", "Started", "Finished", "Answered"
+    ]  # fmt: skip
+    assert again.code == "already_run"
+    assert again.detail == {"first_call_id": ran.call_id, "outcome": "ok"}
+    assert len(bench.api.requests) == 1
+
+
+@pytest.mark.requirement("I4", "R11")
+async def test_racing_retries_run_an_approved_call_once(bench: Bench) -> None:
+    await bench.vote(await asked(bench))
+    codes: list[str] = []
+
+    async def retry() -> None:
+        codes.append(await bench.code(POST))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(20):
+            group.start_soon(retry)
+
+    assert codes.count("ok") == 1
+    assert set(codes) <= {"ok", "already_run"}
+    assert len(bench.api.requests) == 1
+
+
+@pytest.mark.requirement("R13")
+async def test_an_approval_covers_no_other_call(bench: Bench) -> None:
+    await bench.vote(await asked(bench))
+
+    assert await bench.code(POST | {"path": "y"}) == "approval_pending"
+    assert await bench.code(POST | {"body": "x"}) == "approval_pending"
+    assert await bench.code(POST, caller=bench.caller(subject="bob")) == "approval_pending"
+    assert await bench.code(POST, caller=bench.caller(actor="other-agent")) == "approval_pending"
+    assert bench.api.requests == []
+    assert await bench.code(POST, caller=bench.caller(token_id="refreshed")) == "ok"
+
+
+async def test_a_denied_approval_answers_so_until_its_time_is_over(bench: Bench) -> None:
+    await bench.vote(await asked(bench), yes=False)
+
+    assert await bench.code(POST) == "approval_denied"
+    bench.clock.now += timedelta(minutes=15)
+    assert await bench.code(POST) == "approval_pending"
+    assert bench.api.requests == []
+
+
+async def test_expired_withdrawn_and_revoked_approvals_never_run(bench: Bench) -> None:
+    expired = await asked(bench)
+    await bench.vote(expired)
+    bench.clock.now += timedelta(minutes=15)
+    withdrawn = await asked(bench)
+    assert withdrawn != expired
+    await bench.approvals.withdraw(withdrawn, by="alice", why="")
+    revoked = await asked(bench)
+    await bench.vote(revoked)
+    await bench.vote(revoked, "erin", yes=False)
+
+    assert await bench.code(POST) == "approval_denied"
+    assert bench.api.requests == []
+
+
+async def test_running_once_more_on_purpose_is_a_new_ask(bench: Bench) -> None:
+    await bench.vote(await asked(bench))
+    first = await bench.call(POST)
+
+    assert await bench.code(POST | {"repeat_of": first.call_id}) == "approval_pending"
+    assert len(bench.api.requests) == 1
+
+
+@pytest.mark.requirement("R14")
+async def test_a_policy_that_changed_in_between_counts(bench: Bench) -> None:
+    await bench.vote(await asked(bench))
+    bench.load(POLICIES.replace('"dba"', '"security"'))
+
+    stale = refusal(await bench.call(POST))
+
+    assert stale.code == "approval_stale"
+    assert "the policy changed" in stale.message
+    assert stale.approval is not None
+    assert stale.approval.approvers == ("security",)
+    bench.load(POLICIES.replace('== "DELETE"', '== "POST"'))
+    assert await bench.code(POST) == "denied"
+    assert bench.api.requests == []
+
+
+@pytest.mark.requirement("R10")
+async def test_a_client_that_goes_away_leaves_the_approval_pending(tmp_path: Path) -> None:
+    async with laid(tmp_path, wait=timedelta(minutes=1)) as bench:
+        with anyio.move_on_after(0.3):
+            await bench.call(POST)
+        (held,) = await bench.approvals.listing()
+
+        assert held.state == "pending"
+        assert (await bench.kinds(held.call_id))[-1] == "Answered"
+        await bench.vote(held.id)
+        assert bench.api.requests == []
+        assert await bench.code(POST) == "ok"
+
+
+async def test_a_waiting_call_runs_when_the_yes_comes(tmp_path: Path) -> None:
+    async with laid(tmp_path, wait=timedelta(seconds=30)) as bench:
+        codes: list[str] = []
+
+        async def wait() -> None:
+            codes.append(await bench.code(POST))
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(wait)
+                while not (held := await bench.approvals.listing()):
+                    await anyio.sleep(0.01)
+                await bench.vote(held[0].id)
+
+    assert codes == ["ok"]
+
+
+async def test_a_yes_that_comes_too_late_for_an_answer_is_kept_for_the_next_call(tmp_path: Path) -> None:
+    async with laid(tmp_path, wait=timedelta(seconds=30)) as bench:
+        found: list[Any] = []
+
+        async def wait() -> None:
+            found.append(await bench.call(POST, answer_by=bench.clock.now + timedelta(seconds=1)))
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(wait)
+                while not (held := await bench.approvals.listing()):
+                    await anyio.sleep(0.01)
+                await bench.vote(held[0].id)
+
+        assert refusal(found[0]).message == "this call is approved and has not run yet"
+        assert bench.api.requests == []
+        assert await bench.code(POST) == "ok"
+
+
+@pytest.mark.parametrize(
+    ("action", "code"), [("accept", "ok"), ("decline", "approval_denied"), ("cancel", "approval_pending")]
+)
+async def test_the_callers_human_confirms_by_a_form(tmp_path: Path, action: Any, code: str) -> None:
+    async def confirm(ticket: Ticket, seconds: float) -> Any:
+        return action
+
+    async with laid(tmp_path, wait=timedelta(seconds=20)) as bench:
+        assert await bench.code({"method": "PUT"}, channels=Channels(confirm=confirm)) == code
+        assert len(bench.api.requests) == (code == "ok")
+
+
+@pytest.mark.parametrize(
+    ("action", "code"), [("accept", "ok"), ("decline", "approval_denied"), ("cancel", "approval_pending")]
+)
+async def test_the_callers_human_confirms_in_a_later_request(bench: Bench, action: Any, code: str) -> None:
+    first = await bench.call({"method": "PUT"}, channels=Channels(can_require_input=True))
+    assert isinstance(first, InputRequired)
+    confirmation = Confirmation(approval_id=first.ticket.id, action=action)
+
+    later = Channels(can_require_input=True, confirmation=confirmation)
+
+    assert await bench.code({"method": "PUT"}, channels=later) == code
+    assert (
+        await bench.code({"method": "PUT", "path": "other"}, channels=Channels(confirmation=confirmation))
+        == "approval_pending"
+    )
+
+
+async def test_a_form_never_counts_for_another_group(bench: Bench) -> None:
+    held = await asked(bench)
+    confirmation = Confirmation(approval_id=held, action="accept")
+
+    assert await bench.code(POST, channels=Channels(confirmation=confirmation)) == "approval_pending"
+    assert bench.api.requests == []
+
+
+async def test_at_most_twenty_approvals_wait_for_one_caller(bench: Bench) -> None:
+    for number in range(20):
+        await asked(bench, POST | {"path": f"p{number}"})
+
+    assert await bench.code(POST | {"path": "one-more"}) == "limit_exceeded"
+    assert await bench.code(POST | {"path": "x"}, caller=bench.caller(subject="bob")) == "approval_pending"
+
+
+@pytest.mark.requirement("R9")
+async def test_a_cancelled_call_is_recorded_as_cancelled(bench: Bench) -> None:
+    bench.api.stall = True
+    with anyio.move_on_after(0.3):
+        await bench.call()
+
+    rows = await bench.store.read(lambda connection: connection.execute("SELECT kind FROM events").fetchall())
+    assert [row[0] for row in rows][-2:] == ["Cancelled", "Answered"]
+
+
+async def test_an_error_of_the_target_is_recorded_before_it_is_told(bench: Bench) -> None:
+    bench.api.answers = [answer(b"half", length=1000)]
+
+    found = await bench.call()
+
+    assert refusal(found).code == "failed"
+    assert await bench.kinds(found.call_id) == [*ALLOWED[:5], "Failed", "Answered"]
+
+
+class Refusing:
+    """A store that refuses one kind of event, and the ones after it."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Make the transaction refuse, where the real one would meet a full disk."""
+        real = Transaction.append
+
+        def append(tx: Transaction, event: Event) -> int:
+            if event.kind == self.kind:
+                raise StoreError("the disk is full")
+            return real(tx, event)
+
+        monkeypatch.setattr(Transaction, "append", append)
+
+
+@pytest.mark.requirement("I1", "I2", "R4")
+@pytest.mark.parametrize("kind", ALLOWED)
+async def test_what_cannot_be_recorded_does_not_happen_or_is_not_told(
+    bench: Bench, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Refusing(kind).install(monkeypatch)
+
+    found = refusal(await bench.call())
+
+    assert found.code == "audit_unavailable"
+    assert len(bench.api.requests) == (kind in {"Finished", "Answered"})
+    if kind in {"Finished", "Answered"}:
+        assert "withheld" in found.message
+
+
+@pytest.mark.requirement("I1", "R4")
+@pytest.mark.parametrize("kind", ["Asked", "Claimed", "Started"])
+async def test_an_approval_that_cannot_be_recorded_is_not_used(
+    bench: Bench, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind != "Asked":
+        await bench.vote(await asked(bench))
+    with monkeypatch.context() as patch:
+        Refusing(kind).install(patch)
+        assert await bench.code(POST) == "audit_unavailable"
+
+    assert bench.api.requests == []
+    assert await bench.code(POST) == ("approval_pending" if kind == "Asked" else "ok")
+
+
+async def test_a_closed_store_refuses_every_call(bench: Bench, tmp_path: Path) -> None:
+    other = await AuditStore.open(tmp_path / "other", clock=bench.clock)
+    await other.aclose()
+    await bench.store.aclose()
+
+    assert await bench.code() == "audit_unavailable"
+    assert bench.api.requests == []
+
+
+async def test_listing_targets_shows_what_the_caller_may_use(bench: Bench) -> None:
+    who = bench.caller()
+
+    assert [item["name"] for item in bench.road.targets_of(who)] == ["api"]
+    assert bench.road.tools_of(who) == {"call_api"}
+    assert bench.road.targets_of(bench.caller(groups=frozenset())) == []
