@@ -78,7 +78,7 @@ class Caller:
     groups: frozenset[str]
     scopes: frozenset[str]
     token_id: str
-    """`jti`, else the SHA-256 of the token in hexadecimal."""
+    """`jti`, else the SHA-256 of what was signed (header and payload) in hexadecimal."""
     issued_at: datetime
     expires_at: datetime
     auth_time: datetime | None

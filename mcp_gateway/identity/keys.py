@@ -175,7 +175,7 @@ class IssuerKeys:
             verify=self._tls,
             trust_env=False,
             follow_redirects=False,
-            timeout=self._fetch_timeout_s,
+            timeout=None,  # the caller bounds the whole, which no timeout of a single read would
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "mcp-gateway"},
         ) as client:
             connect, oauth = metadata_urls(self._issuer)

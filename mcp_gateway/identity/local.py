@@ -19,14 +19,14 @@ import orjson
 from joserfc.jwk import ECKey
 from joserfc.jws import JWSRegistry
 
-from mcp_gateway.calls import Assurance, JSONObject, Secret
+from mcp_gateway.calls import Assurance, Caller, JSONObject, Secret
 from mcp_gateway.errors import IdentityError
 from mcp_gateway.identity.encoding import encode_base64url
 from mcp_gateway.identity.jwks import KeySet, read_keys
 from mcp_gateway.identity.keys import StaticKeys
 from mcp_gateway.identity.local_key import open_local_key
 from mcp_gateway.identity.rules import IdentityPolicy
-from mcp_gateway.identity.tokens import Revocations, TokenVerifier
+from mcp_gateway.identity.tokens import TokenVerifier
 
 LOCAL_ISSUER = "local"
 ALGORITHM = "ES256"
@@ -90,12 +90,12 @@ class LocalIssuer:
         """What the proof of a subject is worth: the operating system's word, or only the configuration's."""
         return "local" if subject == self._user and subject not in self._people else "local-demo"
 
-    def verifier(self, *, is_revoked: Revocations) -> TokenVerifier:
+    def verifier(self, *, revoked: Callable[[Caller], str | None]) -> TokenVerifier:
         """The one verifier, over this issuer's key."""
         return TokenVerifier(
             policy=self.policy,
             keys=StaticKeys(self.keys),
-            is_revoked=is_revoked,
+            revoked=revoked,
             clock=self._clock,
             assurance_of=self.assurance_of,
         )

@@ -6,8 +6,6 @@ read it. `MCP_GATEWAY_TOKEN_FILE` holds a path. What comes out is verified like 
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,6 +15,7 @@ from mcp_gateway.calls import Secret
 from mcp_gateway.errors import IdentityError
 from mcp_gateway.identity.claims import MAX_TOKEN_BYTES
 from mcp_gateway.identity.local import TOKEN_LIFETIME, LocalIssuer
+from mcp_gateway.trusted_files import UntrustedFileError, read_trusted
 
 TOKEN_FILE_VARIABLE = "MCP_GATEWAY_TOKEN_FILE"  # noqa: S105 - the name of a variable
 MAX_FILE_BYTES = MAX_TOKEN_BYTES + 2
@@ -41,39 +40,15 @@ class FileTokenSource:
         self._path = path
 
     def token(self) -> Secret:
-        """Read the file, as it is now.
-
-        1. A regular file: no pipe or device that could hold the gateway up. A link is followed, as projected volumes
-           are made of them; what counts is the file behind it.
-        2. It belongs to us or to the system, and nobody else can write to it. If it is ours, nobody else can read it.
-        3. It is no longer than a token, and not empty.
-        """
+        """Read the file, as it is now: only we or the system can have written it, and nobody else can read it."""
         try:
-            handle = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-            with os.fdopen(handle, "rb") as file:
-                self._check(os.fstat(file.fileno()))
-                content = file.read(MAX_FILE_BYTES + 1)
-        except OSError as error:
-            raise IdentityError(f"token file {str(self._path)!r} cannot be read: {error.strerror}") from None
-        # 3.
-        if len(content) > MAX_FILE_BYTES:
-            raise IdentityError(f"token file {str(self._path)!r} is longer than {MAX_TOKEN_BYTES} bytes")
+            content = read_trusted(self._path, max_bytes=MAX_FILE_BYTES, private=True)
+        except UntrustedFileError as error:
+            raise IdentityError(f"token file {str(self._path)!r}: {error}") from None
         token = content.removesuffix(b"\n").removesuffix(b"\r")
         if not token:
-            raise IdentityError(f"token file {str(self._path)!r} is empty")
+            raise IdentityError(f"token file {str(self._path)!r}: it is empty")
         return Secret(token)
-
-    def _check(self, found: os.stat_result) -> None:
-        # 1.
-        if not stat.S_ISREG(found.st_mode):
-            raise IdentityError(f"token file {str(self._path)!r} is not a regular file")
-        # 2.
-        if found.st_uid not in {os.geteuid(), 0}:
-            raise IdentityError(f"token file {str(self._path)!r} belongs to the user {found.st_uid}")
-        others = 0o077 if found.st_uid == os.geteuid() else 0o022
-        if found.st_mode & others:
-            mode = f"{stat.S_IMODE(found.st_mode):04o}"
-            raise IdentityError(f"token file {str(self._path)!r} can be used by others (mode {mode}); chmod 600 it")
 
 
 class LocalTokenSource:

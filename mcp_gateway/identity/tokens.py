@@ -42,13 +42,6 @@ class KeySource(Protocol):
         """Keys fetched after `than` if that is possible now. Raises `IdentityError`."""
 
 
-class Revocations(Protocol):
-    """Whether somebody has revoked a token, a subject or an agent. A `StoreError` refuses the call."""
-
-    def __call__(self, *, issuer: str, token_id: str, subject: str, actor: str) -> bool:
-        """Look it up; called for every use of every token."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Remembered:
     claims: VerifiedClaims
@@ -63,15 +56,18 @@ class TokenVerifier:
         *,
         policy: IdentityPolicy,
         keys: KeySource,
-        is_revoked: Revocations,
+        revoked: Callable[[Caller], str | None],
         clock: Callable[[], datetime],
         assurance_of: Callable[[str], Assurance] = lambda _subject: "token",
         max_remembered: int = MAX_REMEMBERED,
     ) -> None:
-        """`assurance_of` says what the proof of a subject is worth; only the local issuer has more than one answer."""
+        """`revoked` says what of a caller somebody has revoked, if anything; it is asked for every use of every token.
+
+        `assurance_of` says what the proof of a subject is worth; only the local issuer has more than one answer.
+        """
         self._policy = policy
         self._keys = keys
-        self._is_revoked = is_revoked
+        self._revoked = revoked
         self._clock = clock
         self._assurance_of = assurance_of
         self._max_remembered = max_remembered
@@ -83,7 +79,7 @@ class TokenVerifier:
         """What this verifier accepts."""
         return self._policy
 
-    async def verify(self, token: Secret | str) -> Caller:
+    async def verify(self, bearer: Secret | str) -> Caller:
         """Prove who calls.
 
         1. A token that was verified before, whose key is still the issuer's, is not verified anew.
@@ -95,16 +91,18 @@ class TokenVerifier:
         Raises:
             IdentityError: no caller is proved.
         """
-        raw = token.reveal() if isinstance(token, Secret) else token.encode("utf-8", "surrogatepass")
+        raw = bearer.reveal() if isinstance(bearer, Secret) else bearer.encode("utf-8", "surrogatepass")
         if len(raw) > MAX_TOKEN_BYTES:
             raise IdentityError(f"token is longer than {MAX_TOKEN_BYTES} bytes")
         digest = hashlib.sha256(raw).digest()
+        # What cannot be a token asks the issuer nothing.
+        token = read_token(raw, policy=self._policy) if digest not in self._remembered else None
         keys = await self._keys.current()
         # 1.
         known = self._recall(digest, keys=keys)
         if known is None:
             # 2.
-            known = await self._verified(read_token(raw, policy=self._policy), keys=keys)
+            known = await self._verified(token or read_token(raw, policy=self._policy), keys=keys)
             self._remember(digest, known)
         # 3.
         self._check_still_valid(known.claims)
@@ -172,7 +170,6 @@ class TokenVerifier:
             leeway=self._policy.leeway,
             now=self._clock(),
         )
-        # A revoked agent is refused as the client of a delegated token, too.
-        for agent in {caller.actor, caller.client_id or caller.actor}:
-            if self._is_revoked(issuer=caller.issuer, token_id=caller.token_id, subject=caller.subject, actor=agent):
-                raise IdentityError("token, subject or agent is revoked")
+        what = self._revoked(caller)
+        if what is not None:
+            raise IdentityError(f"{what} is revoked")

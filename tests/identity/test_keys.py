@@ -1,0 +1,449 @@
+"""An issuer's keys are fetched within bounds, whatever the issuer does and whoever asks."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from mcp_gateway.errors import IdentityError
+from mcp_gateway.identity.keys import IssuerKeys, KeyStatus
+from tests.identity.clock import Clock
+from tests.identity.forging import NOW
+from tests.peers.issuer import (
+    CONNECT_METADATA,
+    KEYS,
+    OAUTH_METADATA,
+    FakeIssuer,
+    ed_signer,
+    server_certificate,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def issuer() -> Iterator[FakeIssuer]:
+    with FakeIssuer(path="/realms/corp") as running:
+        yield running
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def keys(issuer: FakeIssuer, clock: Clock) -> IssuerKeys:
+    return IssuerKeys(issuer.url, clock=clock)
+
+
+async def settled(keys: IssuerKeys) -> None:
+    """Let a fetch in the background end."""
+    flight = keys._flight
+    if flight is not None:
+        with anyio.fail_after(10):
+            await asyncio.wait({flight})
+
+
+async def refused(keys: IssuerKeys) -> str:
+    with pytest.raises(IdentityError) as error, anyio.fail_after(10):
+        await keys.current()
+    assert not keys.status().ready
+    return str(error.value).removeprefix("the issuer's keys cannot be had: ")
+
+
+async def test_the_keys_are_those_that_the_issuers_metadata_names(issuer: FakeIssuer, keys: IssuerKeys) -> None:
+    found = await keys.current()
+
+    assert set(found.keys) == {"ec-1"}
+    assert issuer.requests == ["/realms/corp" + CONNECT_METADATA, KEYS]
+
+
+async def test_keys_at_hand_are_used_without_asking(issuer: FakeIssuer, keys: IssuerKeys, clock: Clock) -> None:
+    first = await keys.current()
+    clock.pass_by(minutes=4, seconds=59)
+
+    assert await keys.current() is first
+    assert issuer.key_fetches == 1
+
+
+async def test_metadata_may_lie_where_rfc_8414_puts_it(issuer: FakeIssuer, keys: IssuerKeys) -> None:
+    issuer.reply("/realms/corp" + CONNECT_METADATA, status=404)
+    issuer.reply(OAUTH_METADATA + "/realms/corp", body=issuer.metadata())
+
+    assert set((await keys.current()).keys) == {"ec-1"}
+
+
+async def test_metadata_is_looked_for_elsewhere_only_when_it_is_not_there(issuer: FakeIssuer, keys: IssuerKeys) -> None:
+    issuer.reply("/realms/corp" + CONNECT_METADATA, status=500)
+    issuer.reply(OAUTH_METADATA + "/realms/corp", body=issuer.metadata())
+
+    assert await refused(keys) == "the metadata was answered with 500, expected 200"
+
+
+@pytest.mark.requirement("R17")
+async def test_all_who_wait_share_one_fetch(issuer: FakeIssuer, keys: IssuerKeys) -> None:
+    gate = threading.Event()
+    issuer.reply(KEYS, body=issuer.key_set(), gate=gate)
+    waiting = [asyncio.create_task(keys.current()) for _ in range(100)]
+    await asyncio.to_thread(issuer.wait_for_requests, 2)
+    gate.set()
+
+    found = await asyncio.gather(*waiting)
+
+    assert len(set(map(id, found))) == 1
+    assert issuer.key_fetches == 1
+
+
+@pytest.mark.requirement("R17")
+async def test_who_stops_waiting_does_not_stop_the_fetch_for_others(issuer: FakeIssuer, keys: IssuerKeys) -> None:
+    gate = threading.Event()
+    issuer.reply(KEYS, body=issuer.key_set(), gate=gate)
+    first, second = asyncio.create_task(keys.current()), asyncio.create_task(keys.current())
+    await asyncio.to_thread(issuer.wait_for_requests, 2)
+    first.cancel()
+    await asyncio.wait({first})
+    gate.set()
+
+    assert set((await second).keys) == {"ec-1"}
+    assert first.cancelled()
+    assert issuer.key_fetches == 1
+
+
+@pytest.mark.requirement("R17")
+async def test_a_flood_of_questions_is_one_fetch_in_ten_seconds(
+    issuer: FakeIssuer, keys: IssuerKeys, clock: Clock
+) -> None:
+    await keys.current()
+
+    for _ in range(10_000):
+        clock.pass_by(milliseconds=6)
+        await keys.newer(than=await keys.current())
+
+    assert issuer.key_fetches == 1 + 5
+
+
+@pytest.mark.requirement("R17")
+async def test_a_flood_while_the_issuer_is_down_is_one_fetch_in_ten_seconds(
+    issuer: FakeIssuer, keys: IssuerKeys, clock: Clock
+) -> None:
+    issuer.reply(KEYS, status=503)
+
+    for _ in range(1000):
+        await refused(keys)
+        clock.pass_by(milliseconds=50)
+
+    assert issuer.key_fetches == 5
+
+
+@pytest.mark.requirement("R17")
+async def test_a_new_key_is_found_after_one_fetch(issuer: FakeIssuer, keys: IssuerKeys, clock: Clock) -> None:
+    old = await keys.current()
+    issuer.signers.append(ed_signer())
+    clock.pass_by(seconds=10)
+
+    assert set((await keys.newer(than=old)).keys) == {"ec-1", "ed-1"}
+    assert issuer.key_fetches == 2
+
+
+async def test_who_saw_older_keys_gets_the_ones_at_hand(issuer: FakeIssuer, keys: IssuerKeys, clock: Clock) -> None:
+    first = await keys.current()
+    clock.pass_by(seconds=10)
+    second = await keys.newer(than=first)
+    clock.pass_by(seconds=10)
+
+    assert await keys.newer(than=first) is second
+    assert issuer.key_fetches == 2
+
+
+async def test_old_keys_are_renewed_in_the_background(issuer: FakeIssuer, keys: IssuerKeys, clock: Clock) -> None:
+    old = await keys.current()
+    gate = threading.Event()
+    issuer.signers.append(ed_signer())
+    issuer.reply(KEYS, body=issuer.key_set(), gate=gate)
+    clock.pass_by(minutes=5)
+
+    assert await keys.current() is old
+
+    gate.set()
+    await settled(keys)
+    assert set((await keys.current()).keys) == {"ec-1", "ed-1"}
+
+
+@pytest.mark.requirement("R17")
+async def test_a_removed_key_is_gone_after_ten_minutes_at_most(
+    issuer: FakeIssuer, keys: IssuerKeys, clock: Clock
+) -> None:
+    await keys.current()
+    issuer.signers[:] = [ed_signer()]
+    clock.pass_by(minutes=10)
+
+    assert set((await keys.current()).keys) == {"ed-1"}
+
+
+@pytest.mark.requirement("R18")
+async def test_last_good_keys_are_used_for_an_hour_and_no_longer(
+    issuer: FakeIssuer, keys: IssuerKeys, clock: Clock
+) -> None:
+    good = await keys.current()
+    issuer.reply(KEYS, status=503)
+    clock.pass_by(minutes=5)
+    await keys.current()
+    await settled(keys)
+
+    clock.pass_by(minutes=54, seconds=59)
+    assert await keys.current() is good
+    await settled(keys)
+    assert keys.status() == KeyStatus(
+        ready=True,
+        fetched_at=NOW,
+        problem="the key set was answered with 503, expected 200",
+    )
+
+    clock.pass_by(seconds=11)
+    assert await refused(keys) == "the key set was answered with 503, expected 200"
+
+    del issuer.replies[KEYS]
+    clock.pass_by(seconds=10)
+    assert set((await keys.current()).keys) == {"ec-1"}
+    assert keys.status().ready
+
+
+@pytest.mark.requirement("R18")
+async def test_a_slow_issuer_holds_up_nobody_who_has_keys(issuer: FakeIssuer, keys: IssuerKeys, clock: Clock) -> None:
+    good = await keys.current()
+    issuer.reply(KEYS, status=503)
+    clock.pass_by(minutes=5)
+    await keys.current()
+    await settled(keys)
+    gate = threading.Event()
+    issuer.reply(KEYS, gate=gate)
+    clock.pass_by(minutes=15)
+
+    with anyio.fail_after(2):
+        assert await keys.current() is good
+
+    gate.set()
+    await settled(keys)
+
+
+@pytest.mark.requirement("R16")
+async def test_a_clock_that_steps_back_makes_keys_old(issuer: FakeIssuer, keys: IssuerKeys, clock: Clock) -> None:
+    await keys.current()
+    clock.pass_by(hours=-1)
+
+    await keys.current()
+
+    assert issuer.key_fetches == 2
+
+
+@pytest.mark.requirement("R16")
+async def test_a_clock_that_is_slewed_back_changes_nothing(issuer: FakeIssuer, keys: IssuerKeys, clock: Clock) -> None:
+    first = await keys.current()
+    clock.pass_by(seconds=-59)
+
+    assert await keys.current() is first
+    assert await keys.newer(than=first) is first
+    assert issuer.key_fetches == 1
+
+
+def endless() -> Iterable[bytes]:
+    for _ in range(1600):
+        yield b" " * 65_536
+
+
+@pytest.mark.requirement("R18")
+@pytest.mark.parametrize("what", ["metadata", "key set"])
+@pytest.mark.parametrize(
+    ("reply", "problem"),
+    [
+        ({"status": 500}, "was answered with 500, expected 200"),
+        ({"status": 204}, "was answered with 204, expected 200"),
+        ({"status": 401}, "was answered with 401, expected 200"),
+        ({"status": 206, "body": b"{}"}, "was answered with 206, expected 200"),
+        ({"body": b"<!doctype html><title>sign in</title>"}, "is not JSON"),
+        ({"body": b""}, "is not JSON"),
+        ({"body": b"[]"}, "is not a JSON object"),
+        ({"body": b'{"keys":[],"keys":[]}'}, "has a member twice"),
+        ({"body": b'{"a":' * 2000}, "is nested deeper than 16 levels"),
+        ({"body": endless}, "is longer than 524288 bytes"),
+        ({"body": gzip.compress(b"{}" * 10), "headers": {"Content-Encoding": "gzip"}}, "is compressed"),
+    ],
+    ids=["500", "204", "401", "206", "HTML", "empty", "a list", "twice", "deep", "100 MB", "gzip"],
+)
+async def test_an_answer_that_is_none_gives_no_keys(
+    issuer: FakeIssuer, keys: IssuerKeys, what: str, reply: dict[str, Any], problem: str
+) -> None:
+    issuer.reply("/realms/corp" + CONNECT_METADATA if what == "metadata" else KEYS, **reply)
+
+    assert await refused(keys) == f"the {what} {problem}"
+
+
+@pytest.mark.requirement("R18")
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"issuer": "https://evil.example.com"}, "is of another issuer, expected {url!r}"),
+        ({"issuer": None}, "is of another issuer, expected {url!r}"),
+        ({"jwks_uri": None}, "has no 'jwks_uri'"),
+        ({"jwks_uri": ["https://x.example.com"]}, "has no 'jwks_uri'"),
+        ({"jwks_uri": "http://idp.example.com/keys"}, "has a 'jwks_uri' that is neither https nor http on loopback"),
+        ({"jwks_uri": "file:///etc/passwd"}, "has a 'jwks_uri' that is neither https nor http on loopback"),
+        ({"jwks_uri": "http://127.0.0.1@evil/k"}, "has a 'jwks_uri' that is neither https nor http on loopback"),
+        ({"jwks_uri": "http://169.254.169.254/k"}, "has a 'jwks_uri' that is neither https nor http on loopback"),
+    ],
+)
+async def test_metadata_that_leads_elsewhere_is_refused(
+    issuer: FakeIssuer, keys: IssuerKeys, changes: dict[str, Any], problem: str
+) -> None:
+    issuer.reply("/realms/corp" + CONNECT_METADATA, body=issuer.metadata(**changes))
+
+    assert await refused(keys) == "the metadata " + problem.format(url=issuer.url)
+    assert issuer.key_fetches == 0
+
+
+@pytest.mark.requirement("R18")
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_no_redirect_is_followed(issuer: FakeIssuer, keys: IssuerKeys, status: int) -> None:
+    with FakeIssuer() as other:
+        issuer.reply(KEYS, status=status, headers={"Location": other.url + KEYS})
+
+        assert await refused(keys) == f"the key set was answered with {status}, expected 200"
+        assert other.requests == []
+
+
+@pytest.mark.requirement("R18")
+@pytest.mark.parametrize("path", ["/realms/corp" + CONNECT_METADATA, KEYS])
+async def test_an_issuer_that_never_answers_is_given_up(issuer: FakeIssuer, clock: Clock, path: str) -> None:
+    issuer.reply(path, gate=threading.Event())
+    keys = IssuerKeys(issuer.url, clock=clock, fetch_timeout_s=0.2)
+
+    assert await refused(keys) == "no answer within 0.2 s"
+
+
+@pytest.mark.requirement("R18")
+async def test_an_issuer_that_drips_is_given_up(issuer: FakeIssuer, clock: Clock) -> None:
+    def drip() -> Iterable[bytes]:
+        while not issuer.closing.wait(0.02):
+            yield b" "
+
+    issuer.reply(KEYS, body=drip)
+    keys = IssuerKeys(issuer.url, clock=clock, fetch_timeout_s=0.3)
+
+    assert await refused(keys) == "no answer within 0.3 s"
+
+
+@pytest.mark.requirement("R18")
+async def test_an_issuer_that_refuses_connections_gives_no_keys(clock: Clock) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, not listening: connections to it are refused
+        keys = IssuerKeys(f"http://127.0.0.1:{taken.getsockname()[1]}", clock=clock)
+
+        assert await refused(keys) == "the connection failed (ConnectError)"
+
+
+@pytest.mark.requirement("R18")
+async def test_an_issuer_that_is_no_http_server_gives_no_keys(clock: Clock) -> None:
+    async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        keys = IssuerKeys(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", clock=clock)
+
+        assert await refused(keys) == "the connection failed (RemoteProtocolError)"
+
+
+@pytest.mark.requirement("R18")
+async def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path, clock: Clock) -> None:
+    server, trusting = server_certificate(tmp_path)
+    with FakeIssuer(tls=server) as issuer:
+        assert await refused(IssuerKeys(issuer.url, clock=clock)) == "the connection failed (ConnectError)"
+        assert issuer.requests == []
+
+        assert set((await IssuerKeys(issuer.url, clock=clock, tls=trusting).current()).keys) == {"ec-1"}
+
+
+@pytest.mark.requirement("R18")
+async def test_an_issuer_behind_tls_may_not_send_to_keys_without(tmp_path: Path, clock: Clock) -> None:
+    server, trusting = server_certificate(tmp_path)
+    with FakeIssuer(tls=server) as issuer, FakeIssuer() as plain:
+        issuer.reply(CONNECT_METADATA, body=issuer.metadata(jwks_uri=plain.url + KEYS))
+
+        problem = await refused(IssuerKeys(issuer.url, clock=clock, tls=trusting))
+
+        assert problem == "the metadata has a 'jwks_uri' that is not https"
+        assert plain.requests == []
+
+
+@pytest.mark.requirement("R18")
+async def test_nothing_of_the_environment_counts(
+    issuer: FakeIssuer, keys: IssuerKeys, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login a password b\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "absent.pem"))
+    with FakeIssuer() as proxy:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        monkeypatch.setenv("NO_PROXY", "")
+
+        assert set((await keys.current()).keys) == {"ec-1"}
+        assert proxy.requests == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://idp.example.com",
+        "ftp://idp.example.com",
+        "HTTPS://idp.example.com",
+        "idp.example.com",
+        "https://",
+        "https:///realms",
+        "https://user@idp.example.com",
+        "https://idp.example.com?x=1",
+        "https://idp.example.com#x",
+        "https://idp.example.com/ x",
+        "https://idp.example.com\\@evil",
+        "https://idp.example.com\n",
+        "http://127.0.0.1.evil.example",
+        "http://localhost.evil.example",
+        "http://0.0.0.0:80",
+        "http://[::]:80",
+        "local",
+        "",
+    ],
+)
+async def test_an_issuer_is_https_or_on_loopback(url: str, clock: Clock) -> None:
+    with pytest.raises(ValueError, match=r"issuer|https"):
+        IssuerKeys(url, clock=clock)
+
+
+async def test_closing_stops_a_fetch(issuer: FakeIssuer, keys: IssuerKeys) -> None:
+    issuer.reply(KEYS, gate=threading.Event())
+    waiting = asyncio.create_task(keys.current())
+    await asyncio.to_thread(issuer.wait_for_requests, 2)
+
+    with anyio.fail_after(5):
+        await keys.close()
+        await asyncio.wait({waiting})
+
+    assert waiting.cancelled()
+
+
+async def test_closing_without_a_fetch_is_nothing(keys: IssuerKeys) -> None:
+    await keys.close()
+
+
+async def test_before_the_first_fetch_nothing_is_ready(keys: IssuerKeys) -> None:
+    assert keys.status() == KeyStatus(ready=False, fetched_at=None, problem=None)
