@@ -1,0 +1,285 @@
+"""What a function, operator, type or relation that a statement names may do, as far as that can be proved.
+
+Types of arguments are not known, so a name is as good as the worst of its candidates: a harmless built-in is not
+enough where a function of the same name stands on the search path. Without a catalog a name means the built-in, and
+what is not built in is unproved. `facts.harmless` is the list of built-ins; `facts.sql` asks here while it walks.
+
+What a snapshot of the catalog does not tell and nothing here covers: functions in row-level security policies, and
+domains below a range type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from enum import IntEnum
+from functools import cached_property
+
+from mcp_gateway.calls import JSONObject
+from mcp_gateway.facts.catalog import Catalog, Function, Relation
+from mcp_gateway.facts.harmless import (
+    EXTENSION_RECORD_FILLERS,
+    HARMLESS_EXTENSION_FUNCTIONS,
+    HARMLESS_FUNCTIONS,
+    INFORMATION_SCHEMA_FUNCTIONS,
+    INFORMATION_SCHEMA_TYPES,
+    OPERATORS,
+    RECORD_FILLERS,
+    SERVER_FILE_RELATIONS,
+    SINGLE_ARGUMENT_RISKS,
+    TRUSTED_EXTENSIONS,
+    TYPES,
+)
+from mcp_gateway.facts.parser import SQLSyntaxError, parse_tree
+from mcp_gateway.facts.tree import opened
+
+FIRST_USER_OID = 16384
+"""Objects below it are the server's own (`FirstNormalObjectId`)."""
+SYSTEM_SCHEMAS = ("pg_catalog", "information_schema")
+MAX_NAMES = 4096
+"""How many names a judge remembers: agents choose them."""
+BODY_AS_STATEMENT = "CREATE FUNCTION f() RETURNS int LANGUAGE sql "
+"""What makes a statement of a body in the form `BEGIN ATOMIC ... END` or `RETURN ...`."""
+
+
+class Trust(IntEnum):
+    """How much is known of what would run. The larger of two counts."""
+
+    BUILT_IN = 0
+    """The server's own and harmless."""
+    PROVED = 1
+    """Somebody's own code that has been read, or an extension's that only computes: harmless."""
+    UNPROVED = 2
+    """It may do anything."""
+
+
+class Judge:
+    """Answers for one catalog, or for none; keeps what it found out."""
+
+    def __init__(
+        self, catalog: Catalog | None, *, examine_body: Callable[[Sequence[JSONObject], Judge], Trust]
+    ) -> None:
+        self.catalog = catalog
+        self.path = _with_system_schema(catalog.search_path) if catalog else ("pg_catalog",)
+        self._examine_body = examine_body
+        self._functions: dict[int, Trust] = {}
+        self._views: dict[str, Trust] = {}
+        self._names: dict[tuple[str, Sequence[str]], Trust] = {}
+
+    # Functions
+
+    def _remembered(self, what: str, parts: Sequence[str], judge: Callable[[Sequence[str]], Trust]) -> Trust:
+        known = self._names.get((what, parts))
+        if known is None:
+            known = judge(parts)
+            if len(self._names) >= MAX_NAMES:
+                self._names.clear()
+            self._names[what, parts] = known
+        return known
+
+    def function(self, parts: tuple[str, ...]) -> Trust:
+        """A call of the function of this name, given as the text has it: with or without schema."""
+        return self._remembered("function", parts, self._function)
+
+    def _function(self, parts: Sequence[str]) -> Trust:
+        if not 1 <= len(parts) <= 2:
+            return Trust.UNPROVED
+        schema, name = ("", parts[0]) if len(parts) == 1 else (parts[0], parts[1])
+        found = self._candidates(schema, name)
+        return self._built_in_function(schema, name) if not found else max(map(self._candidate, found))
+
+    def attribute(self, name: str) -> Trust:
+        """`(x).name` where `name` is not proved to be a field: a function or a type of that name is applied to x."""
+        return self._remembered("attribute", (name,), self._attribute)
+
+    def _attribute(self, parts: Sequence[str]) -> Trust:
+        (name,) = parts
+        if name in SINGLE_ARGUMENT_RISKS:
+            return Trust.UNPROVED
+        own = [function for function in self._candidates("", name) if function.oid >= FIRST_USER_OID]
+        return max(
+            (*map(self._candidate, own), *(self._cast_to(key) for key in self._type_keys("", name))),
+            default=Trust.BUILT_IN,
+        )
+
+    def _candidates(self, schema: str, name: str) -> list[Function]:
+        if self.catalog is None:
+            return []
+        schemas = (schema,) if schema else self.path
+        return [function for function in self.catalog.functions.get(name, ()) if function.schema in schemas]
+
+    def _candidate(self, function: Function) -> Trust:
+        if function.oid < FIRST_USER_OID:
+            return self._built_in_function(function.schema, function.name)
+        known = self._functions.get(function.oid)
+        if known is None:
+            self._functions[function.oid] = Trust.UNPROVED  # what a function that calls itself finds
+            known = self._functions[function.oid] = self._own_function(function)
+        return known
+
+    def _built_in_function(self, schema: str, name: str) -> Trust:
+        if schema in {"", "pg_catalog"}:
+            harmless = name in HARMLESS_FUNCTIONS or (name in RECORD_FILLERS and not self._domains_check)
+        else:
+            harmless = schema == "information_schema" and name in INFORMATION_SCHEMA_FUNCTIONS
+        return Trust.BUILT_IN if harmless else Trust.UNPROVED
+
+    def _own_function(self, function: Function) -> Trust:
+        if function.kind == "a":
+            return max((Trust.PROVED, *map(self._named, function.transitions or ("",))))
+        if function.kind not in {"f", "w"}:
+            return Trust.UNPROVED
+        if function.extension and function.language in {"c", "internal"}:
+            return self._extension_function(function, extension=function.extension)
+        # Arguments and results of a domain's type run its CHECK; their types are not in the snapshot.
+        if function.language == "sql" and function.body is not None and not self._domains_check:
+            return max(Trust.PROVED, self._body(function.body))
+        return Trust.UNPROVED
+
+    def _extension_function(self, function: Function, *, extension: str) -> Trust:
+        """Only a superuser can make a C function, so its volatility is a declaration that may be believed."""
+        key = (extension, function.name)
+        if key in EXTENSION_RECORD_FILLERS and self._domains_check:
+            return Trust.UNPROVED
+        only_computes = function.volatility == "i" or (function.volatility == "s" and extension in TRUSTED_EXTENSIONS)
+        return Trust.PROVED if only_computes or key in HARMLESS_EXTENSION_FUNCTIONS else Trust.UNPROVED
+
+    def _body(self, text: str) -> Trust:
+        try:
+            return self._examine_body(_body_statements(text), self)
+        except (SQLSyntaxError, RecursionError):
+            return Trust.UNPROVED
+
+    def _named(self, qualified: str) -> Trust:
+        """A function given as `schema.function`."""
+        parts = tuple(qualified.split("."))
+        return self.function(parts) if len(parts) == 2 else Trust.UNPROVED
+
+    # Operators, casts, types
+
+    def operator(self, parts: tuple[str, ...]) -> Trust:
+        """Use of an operator of this name, as the text has it."""
+        return self._remembered("operator", parts, self._operator)
+
+    def _operator(self, parts: Sequence[str]) -> Trust:
+        schema, name = ("", parts[0]) if len(parts) == 1 else (".".join(parts[:-1]), parts[-1])
+        built_in = name in OPERATORS and schema in {"", "pg_catalog"}
+        own = self.catalog.operators.get(name, ()) if self.catalog and schema != "pg_catalog" else ()
+        if not built_in and not own:
+            return Trust.UNPROVED
+        return max(map(self._named, own), default=Trust.BUILT_IN)
+
+    @cached_property
+    def casts(self) -> Trust:
+        """All user-defined casts: which of them are applied without being written is not in the snapshot."""
+        if self.catalog is None:
+            return Trust.BUILT_IN
+        worst = max(
+            (self._named(name) for names in self.catalog.casts.values() for name in names), default=Trust.BUILT_IN
+        )
+        return Trust.UNPROVED if worst == Trust.UNPROVED else Trust.BUILT_IN
+
+    def type(self, parts: tuple[str, ...]) -> Trust:
+        """A cast to the type of this name: a domain runs its CHECK, a user-defined cast its function."""
+        return self._remembered("type", parts, self._type)
+
+    def _type(self, parts: Sequence[str]) -> Trust:
+        if not 1 <= len(parts) <= 2:
+            return Trust.UNPROVED
+        schema, name = ("", parts[0]) if len(parts) == 1 else (parts[0], parts[1])
+        built_in = (name in TYPES and schema in {"", "pg_catalog"}) or (
+            name in INFORMATION_SCHEMA_TYPES and schema == "information_schema"
+        )
+        if self.catalog is None:
+            return Trust.BUILT_IN if built_in else Trust.UNPROVED
+        return max(self._cast_to(key) for key in self._type_keys(schema, name))
+
+    def _type_keys(self, schema: str, name: str) -> Iterable[str]:
+        names = {name, name.removeprefix("_"), name.lstrip("_")}  # `_name` is the array of `name`
+        return [f"{place}.{one}" for place in ((schema,) if schema else self.path) for one in names]
+
+    def _cast_to(self, key: str, *, above: frozenset[str] = frozenset()) -> Trust:
+        if self.catalog is None or key in above:
+            return Trust.BUILT_IN
+        if self.catalog.domains.get(key) and not key.startswith("information_schema."):
+            return Trust.UNPROVED
+        found = [self._named(name) for name in self.catalog.casts.get(key, ())]
+        row_type = self.catalog.relations.get(key)
+        if row_type is not None and row_type.schema not in SYSTEM_SCHEMAS:
+            fields = {column.type.removesuffix("[]") for column in row_type.columns}
+            found += [self._cast_to(field, above=above | {key}) for field in fields]
+        return max(found, default=Trust.BUILT_IN)
+
+    @cached_property
+    def _domains_check(self) -> bool:
+        """Whether a value that is stored or returned somewhere may run a CHECK; the worst without a catalog."""
+        if self.catalog is None:
+            return True
+        return any(check and not name.startswith("information_schema.") for name, check in self.catalog.domains.items())
+
+    # Relations
+
+    def find(self, parts: Sequence[str]) -> Relation | None:
+        """The relation of this name, as the text has it, if there is a catalog and it knows one."""
+        if self.catalog is None:
+            return None
+        schemas = self.path if len(parts) == 1 else (parts[-2],)
+        for schema in schemas:
+            found = self.catalog.relations.get(f"{schema}.{parts[-1]}")
+            if found is not None and found.schema == schema:
+                return found
+        return None
+
+    def reading(self, parts: Sequence[str]) -> Trust:
+        """Reading the relation of this name: a view runs what it is made of, a foreign table reaches elsewhere."""
+        schema = parts[-2] if len(parts) > 1 else ""
+        if schema in {"", "pg_catalog"} and parts[-1] in SERVER_FILE_RELATIONS:
+            return Trust.UNPROVED
+        if self.catalog is None:
+            return Trust.BUILT_IN
+        found = self.find(parts)
+        if found is None:  # not yet in the snapshot, or nowhere
+            system = schema in SYSTEM_SCHEMAS or (not schema and parts[-1].startswith("pg_"))
+            return Trust.BUILT_IN if system else Trust.UNPROVED
+        if found.schema in SYSTEM_SCHEMAS and found.oid < FIRST_USER_OID:
+            return Trust.BUILT_IN
+        if found.kind == "v":
+            return self._view(found)
+        return Trust.UNPROVED if found.kind == "f" or found.qualified in self._above_foreign else Trust.BUILT_IN
+
+    def _view(self, view: Relation) -> Trust:
+        known = self._views.get(view.qualified)
+        if known is None:
+            self._views[view.qualified] = Trust.UNPROVED
+            known = Trust.UNPROVED if view.definition is None else self._body(view.definition)
+            self._views[view.qualified] = known
+        return known
+
+    @cached_property
+    def _above_foreign(self) -> frozenset[str]:
+        """Tables that are read together with a foreign table: its ancestors."""
+        if self.catalog is None:
+            return frozenset()
+        relations = self.catalog.relations
+        found: set[str] = set()
+        todo = [parent for relation in relations.values() if relation.kind == "f" for parent in relation.parents]
+        while todo:
+            name = todo.pop()
+            if name not in found:
+                found.add(name)
+                todo += relations[name].parents if name in relations else ()
+        return frozenset(found)
+
+
+def _with_system_schema(path: Sequence[str]) -> tuple[str, ...]:
+    return tuple(path) if "pg_catalog" in path else ("pg_catalog", *path)
+
+
+def _body_statements(text: str) -> Sequence[JSONObject]:
+    """The statements of a view's or function's body, in any of its forms."""
+    if not text.lstrip().upper().startswith(("BEGIN ATOMIC", "RETURN")):
+        return [raw["stmt"] for raw in parse_tree(text)]
+    (raw,) = parse_tree(BODY_AS_STATEMENT + text)
+    kind, body = opened(raw["stmt"]["CreateFunctionStmt"]["sql_body"])
+    if kind != "List":
+        return [{kind: body}]
+    return [statement for item in body["items"] for statement in item.get("List", {}).get("items", ())]

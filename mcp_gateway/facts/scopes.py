@@ -1,0 +1,173 @@
+"""Which names mean what where: CTEs, FROM items and their columns, for the facts about a statement.
+
+Only what is provable: an entry whose columns are not all known says so, and what could be several things is no
+finding. Masking has its own, stricter, resolution (`masking.lineage`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from mcp_gateway.calls import JSONObject
+from mcp_gateway.facts.catalog import Relation
+from mcp_gateway.facts.tree import opened, strings, written
+
+SYSTEM_COLUMNS = frozenset({"ctid", "cmax", "cmin", "tableoid", "xmax", "xmin"})
+
+
+@dataclass(slots=True, kw_only=True)
+class Entry:
+    """One FROM item, or a relation that is written."""
+
+    qualifier: str | None
+    """The name that columns are qualified by; None where it is hidden or missing."""
+    schema: str = ""
+    """What may stand before the qualifier: only a stored relation without an alias has it."""
+    base: str | None = None
+    """The stored relation as facts name it; None for anything else."""
+    columns: dict[str, str | None] = field(default_factory=dict)
+    """Names it is known to have, to the stored column's own name where there is one."""
+    complete: bool = False
+    """Whether `columns` is all of them."""
+
+    def proves(self, name: str) -> bool:
+        """Whether `name` is certainly a column here, and so no function."""
+        return name in self.columns or (self.base is not None and name in SYSTEM_COLUMNS)
+
+
+@dataclass(slots=True, kw_only=True)
+class Scope:
+    """One level of names. CTEs and entries of the levels above are visible."""
+
+    parent: Scope | None = None
+    ctes: dict[str, Sequence[str] | None] = field(default_factory=dict)
+    """CTEs to the names of their columns, None where these are not known."""
+    entries: list[Entry] = field(default_factory=list)
+
+    def levels(self) -> Iterator[Scope]:
+        """The levels from here outward."""
+        level: Scope | None = self
+        while level is not None:
+            yield level
+            level = level.parent
+
+    def find_cte(self, name: str) -> tuple[bool, Sequence[str] | None]:
+        """Whether an unqualified relation name means a CTE here, and the columns of that."""
+        for level in self.levels():
+            if name in level.ctes:
+                return True, level.ctes[name]
+        return False, None
+
+    def qualified(self, parts: Sequence[str]) -> Entry | None:
+        """The entry that `parts`, such as `("public", "users")` or `("u",)`, stands for."""
+        for level in self.levels():
+            for entry in level.entries:
+                if entry.qualifier == parts[-1] and (len(parts) == 1 or entry.schema == parts[-2]):
+                    return entry
+        return None
+
+    def unqualified(self, name: str) -> Iterable[str]:
+        """Stored columns that a bare `name` certainly means, as `relation.column`; whole rows as `relation.*`."""
+        for level in self.levels():
+            if not level.entries:
+                continue
+            owners = [entry for entry in level.entries if name in entry.columns]
+            if owners:
+                return [column for entry in owners for column in stored(entry, name)]
+            open_entries = [entry for entry in level.entries if not entry.complete]
+            if open_entries:
+                only = len(level.entries) == 1 and not any(outer.entries for outer in _above(level))
+                return stored(open_entries[0], name) if only else ()
+            for entry in level.entries:
+                if entry.qualifier == name:
+                    return all_stored(entry)
+        return ()
+
+
+def stored(entry: Entry, name: str) -> Iterable[str]:
+    """The stored column behind `name` of an entry, where there is one."""
+    if entry.base is None or name in SYSTEM_COLUMNS:
+        return ()
+    if name == entry.qualifier and name not in entry.columns:
+        return all_stored(entry)
+    column = entry.columns.get(name, None if entry.complete else name)
+    return () if column is None else (f"{entry.base}.{written((column,))}",)
+
+
+def all_stored(entry: Entry) -> Iterable[str]:
+    """Every stored column of an entry."""
+    if entry.base is None:
+        return ()
+    if not entry.complete:
+        return (f"{entry.base}.*",)
+    return [f"{entry.base}.{written((column,))}" for column in entry.columns.values() if column is not None]
+
+
+def relation_entry(base: str, *, relation: Relation | None, body: JSONObject) -> Entry:
+    """The entry of a stored relation, from its RangeVar."""
+    alias = body.get("alias", {})
+    names = strings(alias.get("colnames", ()))
+    qualifier = alias.get("aliasname") or body.get("relname", "")
+    schema = "" if alias else body.get("schemaname", "") or (relation.schema if relation else "")
+    if relation is None:
+        # Which columns an alias list renames is not known, so nothing is certain of such an entry.
+        return Entry(qualifier=qualifier, schema=schema, base=None if names else base, columns=dict.fromkeys(names))
+    own = [column.name for column in relation.columns]
+    shown = [*names, *own[len(names) :]]
+    columns: dict[str, str | None] = dict(zip(shown, own, strict=False))
+    return Entry(qualifier=qualifier, schema=schema, base=base, columns=columns, complete=True)
+
+
+def derived_entry(alias: JSONObject, *, names: Sequence[str] | None) -> Entry:
+    """The entry of a subquery, CTE or function, whose columns are not stored."""
+    given = strings(alias.get("colnames", ()))
+    shown = given if names is None else [*given, *names[len(given) :]]
+    return Entry(qualifier=alias.get("aliasname"), columns=dict.fromkeys(shown), complete=names is not None)
+
+
+def joined_entry(alias: str, members: Iterable[Entry]) -> Entry:
+    """The entry of a join with an alias, which hides its members' own names."""
+    merged = Entry(qualifier=alias, complete=True)
+    for member in members:
+        merged.columns |= dict.fromkeys(member.columns)
+        merged.complete &= member.complete
+        member.qualifier = None
+    return merged
+
+
+def output_names(query: JSONObject) -> Sequence[str] | None:
+    """Names of a query's result columns, None where a star or an unnamed one makes them uncertain."""
+    kind, body = opened(query)
+    if kind == "SelectStmt":
+        while "larg" in body:
+            body = body["larg"]
+        if "valuesLists" in body:
+            width = len(body["valuesLists"][0].get("List", {}).get("items", ()))
+            return [f"column{number}" for number in range(1, width + 1)]
+        targets = body.get("targetList", ())
+    else:
+        targets = body.get("returningClause", {}).get("exprs", ())
+    names = [_output_name(target.get("ResTarget", {})) for target in targets]
+    return None if None in names else [name for name in names if name is not None]
+
+
+def _output_name(target: JSONObject) -> str | None:
+    """As `FigureColname` in PostgreSQL's parse_target.c, for the plain cases."""
+    if "name" in target:
+        return str(target["name"])
+    kind, body = opened(target.get("val", {}))
+    match kind:
+        case "ColumnRef":
+            return strings(body["fields"])[-1] or None
+        case "FuncCall":
+            return strings(body["funcname"])[-1]
+        case "TypeCast" if opened(body["arg"])[0] in {"ColumnRef", "FuncCall"}:
+            return _output_name({"val": body["arg"]})
+    return None
+
+
+def _above(level: Scope) -> Iterator[Scope]:
+    levels = level.levels()
+    next(levels)
+    return levels

@@ -1,0 +1,343 @@
+"""What a SQL text would do: `examine_sql` gives the facts that policy decides on.
+
+Pure. Runs inside `facts.worker`, because text that an agent wrote can make the parser slow or break it. The text is
+parsed with PostgreSQL's grammar and walked (`facts.sql_walk`); `facts.judging` says what the functions in it may do,
+from the catalog where there is one. `read_only` is a claim that is stood behind: nothing that changes anything is in
+the statement, every node of it is known, and everything it calls is harmless. What cannot be proved is not read-only.
+
+It is the first wall. The second is the server's read-only transaction, the third the rights of the gateway's role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from mcp_gateway.calls import JSONObject, SQLFacts
+from mcp_gateway.facts.catalog import Catalog
+from mcp_gateway.facts.conditions import is_unbounded
+from mcp_gateway.facts.judging import Judge, Trust
+from mcp_gateway.facts.parser import TOO_DEEP, SQLSyntaxError, parse_tree
+from mcp_gateway.facts.scopes import Entry, Scope, stored
+from mcp_gateway.facts.sql_statements import (
+    EMPTY,
+    SESSION_FUNCTION,
+    SEVERAL,
+    analyzes,
+    changed_tables,
+    kind_of,
+    knows_explain_options,
+    refusal_of,
+)
+from mcp_gateway.facts.sql_walk import Walk
+from mcp_gateway.facts.tree import opened, relation_parts
+
+DATA_CHANGES = frozenset({"DeleteStmt", "InsertStmt", "MergeStmt", "UpdateStmt"})
+PLANNED = DATA_CHANGES | {"SelectStmt"}
+"""What `EXPLAIN` may be put in front of for a preview."""
+EXPLAINED = PLANNED | {"CreateTableAsStmt", "DeclareCursorStmt", "ExecuteStmt", "RefreshMatViewStmt"}
+"""What PostgreSQL's grammar lets EXPLAIN explain."""
+
+_judges: dict[int, Judge] = {}
+_MAX_JUDGES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SQLExamination:
+    """The facts about a text, and what follows from them whatever policy says."""
+
+    facts: SQLFacts
+    refusal: str | None
+    """Why this may never run in a call; None if policy decides."""
+    harmless: bool
+    """It can be planned, and everything it calls is built in and harmless: `EXPLAIN` of it runs no other code."""
+    called: frozenset[str] = frozenset()
+    """Bare names of functions in their own case: with the relations, what the facts rest on in the catalog."""
+
+
+def examine_sql(sql: str, *, catalog: Catalog | None) -> SQLExamination:
+    """Examine a text. Without a catalog, what only a catalog could tell is taken as the worst.
+
+    Raises `SQLSyntaxError` for what is no SQL, is longer than `MAX_SQL_BYTES` or too deeply nested.
+    """
+    return examine_statements(parse_tree(sql), catalog=catalog)
+
+
+def examine_statements(raw: Sequence[JSONObject], *, catalog: Catalog | None) -> SQLExamination:
+    """As `examine_sql`, for a text that `parse_tree` has parsed."""
+    statements = [one["stmt"] for one in raw]
+    found = Examiner(_judge_for(catalog))
+    try:
+        refusals = [refusal for statement in statements if (refusal := found.statement(statement)) is not None]
+    except RecursionError:
+        raise SQLSyntaxError(TOO_DEEP) from None
+    return found.examination(statements, refusals=refusals)
+
+
+def _judge_for(catalog: Catalog | None) -> Judge:
+    """The judge of a catalog, kept for the next statement: it remembers views and functions it has read."""
+    judge = _judges.get(id(catalog))
+    if judge is None or judge.catalog is not catalog:
+        if len(_judges) >= _MAX_JUDGES:
+            _judges.clear()
+        judge = _judges[id(catalog)] = Judge(catalog, examine_body=_body_trust)
+    return judge
+
+
+def _body_trust(statements: Sequence[JSONObject], judge: Judge) -> Trust:
+    """How far the body of a view or SQL function can be trusted."""
+    found = Examiner(judge)
+    for statement in statements:
+        if "ReturnStmt" in statement:
+            found.node(statement["ReturnStmt"].get("returnval"), Scope())
+        else:
+            found.statement(statement)
+    return Trust.UNPROVED if found.effects else found.worst
+
+
+class Examiner(Walk):
+    """The walk, with what whole statements do."""
+
+    def __init__(self, judge: Judge) -> None:
+        super().__init__(judge)
+        self.writes: set[str] = set()
+        self.unbounded = False
+        self._handlers |= {kind: partial(self.data_change, kind) for kind in DATA_CHANGES}
+
+    @property
+    def worst(self) -> Trust:
+        """The trust in everything that takes part, casts that are applied unseen included."""
+        return max(self.trust, self.judge.casts) if self.computes else self.trust
+
+    def examination(self, statements: Sequence[JSONObject], *, refusals: Sequence[str]) -> SQLExamination:
+        """What all of it comes to."""
+        refusal = refusals[0] if refusals else SESSION_FUNCTION if self.session_function else None
+        if len(statements) != 1:
+            refusal = SEVERAL.format(count=len(statements)) if statements else EMPTY
+        single = len(statements) == 1
+        return SQLExamination(
+            facts=SQLFacts(
+                read_only=single and not self.effects and self.worst != Trust.UNPROVED,
+                kinds=frozenset(self.kinds),
+                reads=frozenset(self.reads),
+                writes=frozenset(self.writes),
+                columns=frozenset(self.columns),
+                functions=frozenset(self.functions),
+                unbounded=self.unbounded,
+                statements=len(statements),
+            ),
+            refusal=refusal,
+            called=frozenset(self.called),
+            harmless=single and opened(statements[0])[0] in PLANNED and self.worst == Trust.BUILT_IN,
+        )
+
+    # Statements
+
+    def statement(self, node: JSONObject, *, scope: Scope | None = None) -> str | None:
+        """Take a whole statement in. Returns why it may never run in a call, or None."""
+        kind, body = opened(node)
+        scope = scope or Scope()
+        refusal = refusal_of(kind, body)
+        if kind in DATA_CHANGES:
+            self.data_change(kind, body, scope)
+            return refusal
+        self.kinds.add(kind_of(kind, body))
+        match kind:
+            case "SelectStmt":
+                self.query(body, scope)
+            case "ExplainStmt":
+                return self._explain(body, scope)
+            case "VariableShowStmt":
+                pass
+            case "CopyStmt":
+                self._copy(body, scope)
+            case "CreateTableAsStmt":
+                self.effect()
+                self.into(body["into"], scope)
+                refusal = self._inner(body["query"], scope)
+            case "DeclareCursorStmt" | "PrepareStmt":
+                self.effect()
+                self._inner(body["query"], scope)
+            case _:
+                self._definition(kind, body, scope)
+        return refusal
+
+    def _inner(self, node: JSONObject, scope: Scope, *, with_kind: bool = True) -> str | None:
+        """The statement that another one wraps."""
+        kind, body = opened(node)
+        if kind == "SelectStmt" and not with_kind:
+            self.query(body, scope)
+            return None
+        return self.statement(node, scope=scope)
+
+    def _explain(self, body: JSONObject, scope: Scope) -> str | None:
+        """EXPLAIN plans, which runs immutable and stable functions; with ANALYZE it runs the whole."""
+        options = body.get("options", ())
+        if not knows_explain_options(options):
+            self.doubt(Trust.UNPROVED)
+        kind, inner = opened(body["query"])
+        self.running = analyzes(options)
+        if kind not in EXPLAINED:
+            self.running = True
+            self.effect()
+        if kind == "CreateTableAsStmt":  # one statement to EXPLAIN, not two
+            self.kinds.add(kind_of(kind, inner))
+            self.effect()
+            self.into(inner["into"], scope)
+            refusal = self._inner(inner["query"], scope, with_kind=False)
+        else:
+            refusal = self.statement(body["query"], scope=scope)
+        self.running = True
+        return refusal
+
+    def _copy(self, body: JSONObject, scope: Scope) -> None:
+        incoming = body.get("is_from", False)
+        if incoming or body.get("is_program") or "filename" in body:
+            self.effect()
+        if "query" in body:
+            self._inner(body["query"], scope)
+        elif incoming:
+            self._write(body["relation"])
+        else:
+            self.relation(body["relation"], scope, only_stored=True)
+        self.node(body.get("whereClause"), scope)
+
+    def _definition(self, kind: str, body: JSONObject, scope: Scope) -> None:
+        """Anything else changes definitions, rights or the session, or runs code: as the closed list ends here."""
+        self.effect()
+        self.doubt(Trust.UNPROVED)
+        if self.running:
+            self.writes.update(self.name_of(parts) for parts in changed_tables(kind, body))
+        self.fields(body, scope)
+
+    def unknown(self, kind: str, body: JSONObject) -> None:
+        """A node outside the closed list; a statement in it adds its kind, as rules, schemas and functions have."""
+        super().unknown(kind, body)
+        if kind.endswith("Stmt"):
+            self.effect()
+            self.kinds.add(kind_of(kind, body))
+            if self.running:
+                self.writes.update(self.name_of(parts) for parts in changed_tables(kind, body))
+
+    def into(self, body: JSONObject, scope: Scope) -> None:
+        """SELECT INTO or CREATE TABLE AS: makes a table."""
+        self.effect()
+        self._write(body["rel"])
+        self.each(body.get("options", ()), scope)
+
+    def _write(self, relation: JSONObject) -> str:
+        """Record a relation as written, unless nothing runs. Returns its name."""
+        name = self.name_of(relation_parts(relation))
+        if self.running:
+            self.writes.add(name)
+        return name
+
+    # INSERT, UPDATE, DELETE, MERGE
+
+    def data_change(self, kind: str, body: JSONObject, scope: Scope) -> None:
+        """One that stands alone, in a CTE, or inside another statement."""
+        self.effect()
+        if kind not in DATA_CHANGES:
+            self.unknown(kind, body)
+            self.fields(body, scope)
+            return
+        self.kinds.add(kind_of(kind, body))
+        self._write(body["relation"])
+        level = self.with_clause(body, scope)
+        before, reads = set(self.columns), set(self.reads)
+        target = self.relation(body["relation"], level, only_stored=True)
+        if not self.running or not self._reads_target(kind, body):
+            self.reads = reads
+        self.columns = before
+        match kind:
+            case "InsertStmt":
+                self._insert(body, level, target)
+            case "MergeStmt":
+                self._merge(body, level, target)
+            case _:
+                self._update_or_delete(kind, body, level, target)
+
+    def _insert(self, body: JSONObject, level: Scope, target: Entry) -> None:
+        self._targets(body.get("cols", ()), target)
+        if "selectStmt" in body:
+            self.query(body["selectStmt"]["SelectStmt"], level)
+        excluded = Entry(qualifier="excluded", columns=dict.fromkeys(target.columns), complete=target.complete)
+        conflict = body.get("onConflictClause", {})
+        self._targets(conflict.get("targetList", ()), target)
+        self.node(conflict.get("infer"), Scope(parent=level, entries=[target]), bare="InferClause")
+        both = Scope(parent=level, entries=[target, excluded])
+        self.each([*conflict.get("targetList", ()), conflict.get("whereClause")], both)
+        self._returning(body, level, [target])
+
+    def _update_or_delete(self, kind: str, body: JSONObject, level: Scope, target: Entry) -> None:
+        inner = Scope(parent=level, entries=[target])
+        for item in (*body.get("fromClause", ()), *body.get("usingClause", ())):
+            inner.entries += self.from_item(item, inner, level)
+        if kind == "UpdateStmt":
+            self._targets(body["targetList"], target)
+        self.each([*body.get("targetList", ()), body.get("whereClause")], inner)
+        self._bound(body.get("whereClause"), body, target)
+        self._returning(body, level, inner.entries)
+
+    def _merge(self, body: JSONObject, level: Scope, target: Entry) -> None:
+        inner = Scope(parent=level, entries=[target])
+        inner.entries += self.from_item(body["sourceRelation"], inner, level)
+        self.node(body["joinCondition"], inner)
+        for node in body.get("mergeWhenClauses", ()):
+            clause = node["MergeWhenClause"]
+            if clause["commandType"] in {"CMD_INSERT", "CMD_UPDATE"}:
+                self._targets(clause.get("targetList", ()), target)
+            self.each([clause.get("condition"), *clause.get("targetList", ()), *clause.get("values", ())], inner)
+            if clause["commandType"] in {"CMD_UPDATE", "CMD_DELETE"}:
+                joined = clause["matchKind"] == "MERGE_WHEN_MATCHED"
+                conditions = [clause.get("condition"), body["joinCondition"] if joined else None]
+                given = [condition for condition in conditions if condition is not None]
+                both = {"BoolExpr": {"boolop": "AND_EXPR", "args": given}} if given else None
+                self._bound(both, body, target)
+        self._returning(body, level, inner.entries)
+
+    def _targets(self, targets: Sequence[JSONObject], entry: Entry) -> None:
+        """Columns that are assigned to."""
+        for target in targets:
+            self.columns.update(stored(entry, target["ResTarget"].get("name", "")))
+
+    def _returning(self, body: JSONObject, level: Scope, entries: Sequence[Entry]) -> None:
+        clause = body.get("returningClause", {})
+        options = [option["ReturningOption"] for option in clause.get("options", ())]
+        target = entries[0]
+        names = [option["value"] for option in options] + ["old", "new"]
+        # Both are the target's rows; they qualify its columns and are no further source of bare names.
+        rows = [
+            Entry(qualifier=name, base=target.base, columns=target.columns, complete=target.complete) for name in names
+        ]
+        self.each(clause.get("exprs", ()), Scope(parent=Scope(parent=level, entries=rows), entries=list(entries)))
+
+    def _bound(self, condition: JSONObject | None, body: JSONObject, target: Entry) -> None:
+        """Note an UPDATE or DELETE that no condition binds."""
+        relation = self.judge.find(relation_parts(body["relation"]))
+        not_null = {column.name for column in relation.columns if column.not_null} if relation else set()
+        if self.running and is_unbounded(condition, names={target.qualifier or ""}, not_null=not_null):
+            self.unbounded = True
+
+    def _reads_target(self, kind: str, body: JSONObject) -> bool:
+        """Whether rows of the target are looked at: then SELECT on it is needed, as in PostgreSQL's own rights."""
+        if kind == "MergeStmt" or "returningClause" in body:
+            return True
+        if kind == "InsertStmt":
+            return "onConflictClause" in body and body["onConflictClause"].get("action") == "ONCONFLICT_UPDATE"
+        return "whereClause" in body or _has_column(body.get("targetList", ()))
+
+
+def _has_column(value: Any) -> bool:
+    todo = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, dict):
+            if "ColumnRef" in item:
+                return True
+            todo += item.values()
+        elif isinstance(item, list):
+            todo += item
+    return False

@@ -1,0 +1,430 @@
+"""The walk over expressions and queries of a parse tree, gathering facts as it goes.
+
+The list of node types is closed: a node that is not named here makes the statement unproved, so that a new grammar
+can bring nothing harmless unseen. `facts.sql` adds what whole statements do; `facts.judging` says what functions,
+operators, types and relations may do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from mcp_gateway.calls import JSONObject
+from mcp_gateway.facts.judging import Judge, Trust
+from mcp_gateway.facts.scopes import (
+    Entry,
+    Scope,
+    all_stored,
+    derived_entry,
+    joined_entry,
+    output_names,
+    relation_entry,
+    stored,
+)
+from mcp_gateway.facts.tree import is_wrapped, opened, relation_parts, strings, written
+
+LEAVES = frozenset(
+    {
+        "A_Const",
+        "A_Star",
+        "Alias",
+        "CurrentOfExpr",
+        "Integer",
+        "JsonFormat",
+        "MergeSupportFunc",
+        "ParamRef",
+        "SQLValueFunction",
+        "SetToDefault",
+        "String",
+    }
+)
+"""Nodes without anything in them that could act."""
+
+PLAIN = frozenset({
+    "A_ArrayExpr", "A_Indices", "BoolExpr", "BooleanTest", "CTECycleClause", "CTESearchClause", "CaseWhen", "CoalesceExpr",
+    "CollateClause", "ColumnDef", "GroupingFunc", "GroupingSet", "IndexElem", "InferClause", "JsonAggConstructor", "JsonArgument",
+    "JsonArrayAgg", "JsonArrayConstructor", "JsonArrayQueryConstructor", "JsonBehavior", "JsonFuncExpr",
+    "JsonIsPredicate", "JsonKeyValue", "JsonObjectAgg", "JsonObjectConstructor", "JsonOutput", "JsonParseExpr",
+    "JsonReturning", "JsonScalarExpr", "JsonSerializeExpr", "JsonTableColumn", "JsonTablePathSpec", "JsonValueExpr",
+    "List", "MinMaxExpr", "MultiAssignRef", "NamedArgExpr", "NullTest", "RangeTableFuncCol", "ResTarget", "RowExpr",
+    "WindowDef", "XmlExpr", "XmlSerialize",
+})  # fmt: skip
+"""Nodes that do no more than what is in them."""
+
+BARE = {
+    "arg": "JsonKeyValue",
+    "constructor": "JsonAggConstructor",
+    "context_item": "JsonValueExpr",
+    "expr": "JsonValueExpr",
+    "format": "JsonFormat",
+    "funccall": "FuncCall",
+    "on_empty": "JsonBehavior",
+    "on_error": "JsonBehavior",
+    "output": "JsonOutput",
+    "over": "WindowDef",
+    "pathspec": "JsonTablePathSpec",
+    "returning": "JsonReturning",
+    "typeName": "TypeName",
+    "val": "JsonValueExpr",
+    "value": "JsonValueExpr",
+}
+"""The type of a node that stands bare in a field of this name, inside an expression."""
+
+IMPLIED_OPERATORS = {
+    "AEXPR_BETWEEN": ("<=", ">="),
+    "AEXPR_BETWEEN_SYM": ("<=", ">="),
+    "AEXPR_NOT_BETWEEN": ("<", ">"),
+    "AEXPR_NOT_BETWEEN_SYM": ("<", ">"),
+}
+"""What kinds of A_Expr use whose name is a keyword."""
+
+SAMPLING_METHODS = frozenset({("bernoulli",), ("system",), ("pg_catalog", "bernoulli"), ("pg_catalog", "system")})
+SESSION_FUNCTIONS = frozenset({("set_config",), ("pg_catalog", "set_config")})
+
+
+class Walk:
+    """Facts gathered so far, and the methods that gather them. One instance for one text."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
+        self.trust = Trust.BUILT_IN
+        self.effects = False
+        """Something that runs changes more than its own result."""
+        self.running = True
+        """False inside an EXPLAIN that does not run its statement."""
+        self.computes = False
+        """There is an expression to which a cast could be applied unseen."""
+        self.session_function = False
+        self.kinds: set[str] = set()
+        self.reads: set[str] = set()
+        self.columns: set[str] = set()
+        self.functions: set[str] = set()
+        self.called: set[str] = set()
+        """Bare names, in their own case, of what may be a function."""
+        self._handlers: dict[str, Callable[[JSONObject, Scope], None]] = {
+            "A_Expr": self._operation,
+            "A_Indirection": self._indirection,
+            "CaseExpr": self._case,
+            "ColumnRef": self._column,
+            "FuncCall": self._call,
+            "SelectStmt": self.query,
+            "SortBy": self._sort,
+            "SubLink": self._sublink,
+            "TypeCast": self._cast,
+            "TypeName": self._type,
+        }
+
+    def doubt(self, trust: Trust) -> None:
+        """Something of this trust takes part."""
+        self.trust = max(self.trust, trust)
+
+    def effect(self) -> None:
+        """Something would change, if it runs here."""
+        self.effects = self.effects or self.running
+
+    def data_change(self, kind: str, body: JSONObject, scope: Scope) -> None:
+        """An INSERT, UPDATE, DELETE or MERGE inside a query. `facts.sql` knows what they do."""
+        raise NotImplementedError
+
+    # Any node
+
+    def each(self, values: Iterable[Any], scope: Scope) -> None:
+        """Walk the nodes of a list."""
+        for value in values:
+            if value:
+                self.node(value, scope)
+
+    def node(self, value: Any, scope: Scope, *, bare: str = "") -> None:
+        """Walk one node, a list of them, or nothing. `bare` is the type of a node that stands without it."""
+        if isinstance(value, list):
+            self.each(value, scope)
+        elif value:
+            kind, body = opened(value)
+            handler = self._handlers.get(kind)
+            if handler is not None:
+                handler(body, scope)
+            elif kind not in LEAVES:
+                if kind not in PLAIN and not is_wrapped(value):
+                    kind, body = bare, value
+                self._other(kind, body, scope)
+
+    def _other(self, kind: str, body: JSONObject, scope: Scope) -> None:
+        handler = self._handlers.get(kind)
+        if handler is not None:
+            handler(body, scope)
+        elif kind not in LEAVES:
+            if kind not in PLAIN:
+                self.unknown(kind, body)
+            self.computes = self.computes or kind != "ResTarget"
+            self.fields(body, scope)
+
+    def fields(self, body: JSONObject, scope: Scope, *, without: Sequence[str] = ()) -> None:
+        """Walk what is in a node."""
+        for name, value in body.items():
+            if name not in without:
+                if isinstance(value, list):
+                    self.each(value, scope)
+                elif isinstance(value, dict):
+                    self.node(value, scope, bare=BARE.get(name, ""))
+
+    def unknown(self, kind: str, body: JSONObject) -> None:  # noqa: ARG002 - statements look at it
+        """A node that the closed list does not name."""
+        self.doubt(Trust.UNPROVED)
+
+    # Expressions
+
+    def _call(self, body: JSONObject, scope: Scope) -> None:
+        parts = strings(body["funcname"])
+        self.computes = True
+        self.functions.add(written(parts).lower())
+        self.called.add(parts[-1])
+        self.doubt(self.judge.function(parts))
+        if parts in SESSION_FUNCTIONS:
+            self.session_function = True
+        self.fields(body, scope, without=("funcname",))
+
+    def _operation(self, body: JSONObject, scope: Scope) -> None:
+        """An operator. Chains lean to the left and may be long, so they are not walked by recursion."""
+        self.computes = True
+        while True:
+            for name in IMPLIED_OPERATORS.get(body["kind"]) or (strings(body["name"]),):
+                self.doubt(self.judge.operator((name,) if isinstance(name, str) else name))
+            self.node(body.get("rexpr"), scope)
+            kind, left = opened(body.get("lexpr", {}))
+            if kind != "A_Expr":
+                break
+            body = left
+        self.node(body.get("lexpr"), scope)
+
+    def _case(self, body: JSONObject, scope: Scope) -> None:
+        if "arg" in body:
+            self.doubt(self.judge.operator(("=",)))
+        self.computes = True
+        self.each([body.get("arg"), *body.get("args", ()), body.get("defresult")], scope)
+
+    def _sort(self, body: JSONObject, scope: Scope) -> None:
+        if "useOp" in body:
+            self.doubt(self.judge.operator(strings(body["useOp"])))
+        self.node(body.get("node"), scope)
+
+    def _sublink(self, body: JSONObject, scope: Scope) -> None:
+        if "testexpr" in body:
+            self.computes = True
+            self.doubt(self.judge.operator(strings(body.get("operName", ())) or ("=",)))
+            self.node(body["testexpr"], scope)
+        self.node(body["subselect"], scope)
+
+    def _cast(self, body: JSONObject, scope: Scope) -> None:
+        self.computes = True
+        self.node(body["arg"], scope)
+        self._type(body["typeName"], scope)
+
+    def _type(self, body: JSONObject, scope: Scope) -> None:
+        self.doubt(Trust.UNPROVED if body.get("pct_type") else self.judge.type(strings(body.get("names", ()))))
+        self.each(body.get("typmods", ()), scope)
+
+    def _indirection(self, body: JSONObject, scope: Scope) -> None:
+        """`(x).name` is a field, or a function applied to x: which of them, the types decide."""
+        self.node(body["arg"], scope)
+        for step in body["indirection"]:
+            kind, inner = opened(step)
+            if kind == "String":
+                self._attribute(inner.get("sval", ""))
+            else:
+                self.node(step, scope)
+
+    def _attribute(self, name: str) -> None:
+        self.called.add(name)
+        found = self.judge.attribute(name)
+        if found != Trust.BUILT_IN:
+            self.functions.add(name.lower())
+            self.doubt(found)
+
+    def _column(self, body: JSONObject, scope: Scope) -> None:
+        nodes = body["fields"]
+        star = "A_Star" in nodes[-1]
+        parts = strings(nodes[:-1] if star else nodes)
+        if star:
+            entry = scope.qualified(parts) if parts else None
+            entries = scope.entries if not parts else [entry] if entry else []
+            self.columns.update(column for one in entries for column in all_stored(one))
+        elif len(parts) == 1:
+            self.columns.update(scope.unqualified(parts[0]))
+        else:
+            *qualifier, name = parts
+            entry = scope.qualified(qualifier)
+            if entry is None or not entry.proves(name):
+                self._attribute(name)
+            if entry is not None:
+                self.columns.update(stored(entry, name))
+
+    # Queries
+
+    def query(self, body: JSONObject, scope: Scope) -> None:
+        """A SELECT, VALUES or TABLE, or a set operation of them."""
+        if "lockingClause" in body:
+            self.effect()
+        level = self.with_clause(body, scope)
+        if "larg" in body:
+            self._set_operation(body, level)
+            return
+        inner = Scope(parent=level)
+        for item in body.get("fromClause", ()):
+            inner.entries += self.from_item(item, inner, level)
+        names = {target.get("ResTarget", {}).get("name") for target in body.get("targetList", ())}
+        for key in (
+            "targetList",
+            "valuesLists",
+            "whereClause",
+            "havingClause",
+            "windowClause",
+            "limitOffset",
+            "limitCount",
+        ):
+            self.node(body.get(key), inner)
+        self.each(body.get("distinctClause", ()), inner)
+        for key in ("groupClause", "sortClause"):
+            self.each((item for item in body.get(key, ()) if _bare_name(item) not in names), inner)
+        if "intoClause" in body:
+            self.into(body["intoClause"], inner)
+            self.kinds.add("SELECT_INTO")
+
+    def _set_operation(self, body: JSONObject, scope: Scope) -> None:
+        """Arms of UNION, INTERSECT and EXCEPT. They lean to the left as well."""
+        self.computes = True
+        arms = [body]
+        while "larg" in arms[-1] and (arms[-1] is body or not _has_own_clauses(arms[-1])):
+            whole = arms.pop()
+            arms += [whole["rarg"], whole["larg"]]
+        for arm in reversed(arms):
+            self.query(arm, scope)
+        plain = Scope(parent=scope)
+        for key in ("sortClause", "limitOffset", "limitCount"):
+            self.node(body.get(key), plain)
+        if "intoClause" in body:
+            self.into(body["intoClause"], plain)
+            self.kinds.add("SELECT_INTO")
+
+    def into(self, body: JSONObject, scope: Scope) -> None:
+        """The table that SELECT INTO or CREATE TABLE AS makes. `facts.sql` records it."""
+        raise NotImplementedError
+
+    def with_clause(self, body: JSONObject, scope: Scope) -> Scope:
+        """A scope with the CTEs of a statement. One sees those before it, and itself only WITH RECURSIVE."""
+        level = Scope(parent=scope)
+        clause = body.get("withClause", {})
+        ctes = [node["CommonTableExpr"] for node in clause.get("ctes", ())]
+        if clause.get("recursive"):
+            level.ctes = {cte["ctename"]: _cte_names(cte) for cte in ctes}
+        for cte in ctes:
+            kind, inner = opened(cte["ctequery"])
+            if kind == "SelectStmt":
+                self.query(inner, level)
+            else:
+                self.data_change(kind, inner, level)
+            self.fields(cte, level, without=("ctequery", "search_clause", "cycle_clause", "aliascolnames"))
+            self.node(cte.get("cycle_clause"), level, bare="CTECycleClause")
+            level.ctes[cte["ctename"]] = _cte_names(cte)
+        return level
+
+    # FROM
+
+    def from_item(self, node: JSONObject, scope: Scope, outer: Scope) -> list[Entry]:
+        """What an item of FROM brings. `scope` has the items before it, which only LATERAL sees; `outer` has not."""
+        kind, body = opened(node)
+        alias = body.get("alias", {})
+        match kind:
+            case "RangeVar":
+                return [self.relation(body, scope)]
+            case "RangeSubselect":
+                self.node(body["subquery"], scope if body.get("lateral") else outer)
+                return [derived_entry(alias, names=output_names(body["subquery"]))]
+            case "JoinExpr":
+                return self._join(body, scope, outer)
+            case "RangeFunction":
+                return [self._range_function(body, scope)]
+            case "RangeTableSample":
+                if strings(body["method"]) not in SAMPLING_METHODS:
+                    self.doubt(Trust.UNPROVED)
+                entries = self.from_item(body["relation"], scope, outer)
+                self.fields(body, scope, without=("relation", "method"))
+                return entries
+            case "RangeTableFunc" | "JsonTable":
+                self.computes = True
+                self.fields(body, scope, without=("alias",))
+                entry = derived_entry(alias, names=None)
+                columns = [opened(column)[1] for column in body.get("columns", ())]
+                entry.columns |= {column.get("colname") or column.get("name", ""): None for column in columns}
+                return [entry]
+            case _:
+                self.doubt(Trust.UNPROVED)
+                self.fields(body, scope)
+                return [Entry(qualifier=None)]
+
+    def relation(self, body: JSONObject, scope: Scope, *, only_stored: bool = False) -> Entry:
+        """A relation that is read. A name without schema may mean a CTE, but never as the target of a change."""
+        parts = relation_parts(body)
+        if len(parts) == 1 and not only_stored:
+            is_cte, names = scope.find_cte(parts[0])
+            if is_cte:
+                return derived_entry({"aliasname": parts[0]} | body.get("alias", {}), names=names)
+        name = self.name_of(parts)
+        self.reads.add(name)
+        self.doubt(self.judge.reading(parts))
+        return relation_entry(name, relation=self.judge.find(parts), body=body)
+
+    def name_of(self, parts: Sequence[str]) -> str:
+        """A relation as facts name it: `schema.name` where a catalog knows it, else as the text has it."""
+        found = self.judge.find(parts)
+        return written(parts if found is None else (found.schema, found.name))
+
+    def _range_function(self, body: JSONObject, scope: Scope) -> Entry:
+        alias = body.get("alias", {})
+        definitions = list(body.get("coldeflist", ()))
+        for function in body.get("functions", ()):
+            call, defined = (*function["List"]["items"], {}, {})[:2]
+            self.node(call, scope)
+            definitions += defined.get("List", {}).get("items", ())
+        self.each(definitions, scope)
+        entry = derived_entry(alias, names=None)
+        entry.columns |= {node["ColumnDef"]["colname"]: None for node in definitions}
+        return entry
+
+    def _join(self, body: JSONObject, scope: Scope, outer: Scope) -> list[Entry]:
+        left = self.from_item(body["larg"], scope, outer)
+        right = self.from_item(body["rarg"], Scope(parent=scope.parent, entries=[*scope.entries, *left]), outer)
+        entries = left + right
+        if "quals" in body:
+            self.node(body["quals"], Scope(parent=scope.parent, entries=entries))
+        if "usingClause" in body or body.get("isNatural"):
+            self.computes = True
+            self.doubt(self.judge.operator(("=",)))
+        for name in strings(body.get("usingClause", ())):
+            self.columns.update(column for entry in entries for column in stored(entry, name))
+        if "join_using_alias" in body:
+            entries.append(derived_entry(body["join_using_alias"], names=strings(body["usingClause"])))
+        if "alias" in body:
+            entries.append(joined_entry(body["alias"]["aliasname"], entries))
+        return entries
+
+
+def _bare_name(item: JSONObject) -> str:
+    """The single name that an item of GROUP BY or ORDER BY is; these may name an output column."""
+    kind, body = opened(item)
+    if kind == "SortBy" and "useOp" not in body:
+        kind, body = opened(body.get("node", {}))
+    return strings(body["fields"])[0] if kind == "ColumnRef" and len(body["fields"]) == 1 else ""
+
+
+def _has_own_clauses(body: JSONObject) -> bool:
+    return any(
+        key in body for key in ("withClause", "sortClause", "limitOffset", "limitCount", "lockingClause", "intoClause")
+    )
+
+
+def _cte_names(cte: JSONObject) -> Sequence[str] | None:
+    given, own = strings(cte.get("aliascolnames", ())), output_names(cte["ctequery"])
+    if own is None or "search_clause" in cte or "cycle_clause" in cte:
+        return None
+    return [*given, *own[len(given) :]]

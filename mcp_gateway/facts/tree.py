@@ -1,0 +1,40 @@
+"""Reading the parser's JSON objects.
+
+A node stands wrapped in its type, `{"ColumnRef": {...}}`, wherever several types are possible, and bare where the
+grammar knows only one, such as `"withClause": {...}`; a node that is not there is left out, or `{}` inside a list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from mcp_gateway.calls import JSONObject
+
+
+def opened(node: JSONObject) -> tuple[str, JSONObject]:
+    """Type and content of a wrapped node; `("", {})` of none."""
+    for kind, body in node.items():
+        return kind, body
+    return "", {}
+
+
+def is_wrapped(value: JSONObject) -> bool:
+    """Whether an object is a node in its type, and not a bare one. Types begin with a capital, fields do not."""
+    return len(value) == 1 and next(iter(value))[0].isupper()
+
+
+def strings(nodes: Iterable[Any]) -> tuple[str, ...]:
+    """The texts of a list of String nodes; other nodes give an empty text."""
+    return tuple([node["String"].get("sval", "") if "String" in node else "" for node in nodes])
+
+
+def written(parts: Iterable[str]) -> str:
+    """A name as text: parts joined by dots, those in quotes that a dot or quote would make ambiguous."""
+    return ".".join(f'"{part}"' if "." in part or '"' in part else part for part in parts if part)
+
+
+def relation_parts(body: JSONObject) -> tuple[str, ...]:
+    """Database, schema and name of a RangeVar, as far as the text has them."""
+    parts = (body.get("catalogname", ""), body.get("schemaname", ""), body.get("relname", ""))
+    return tuple(part for part in parts if part)
