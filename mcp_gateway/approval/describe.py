@@ -26,7 +26,7 @@ def lines(ticket: Ticket) -> Iterator[tuple[str, str]]:
         yield label, make_visible(text)
     for name, value in sorted(ticket.facts.items()):
         if value not in ([], "", None):
-            yield name.replace("_", " "), make_visible(_plain(value))
+            yield name.replace("_", " "), make_visible(fact_text(value))
     if ticket.preview:
         yield "preview", make_visible(ticket.preview)
     reasons = "; ".join(reason for reason in ticket.policy_reasons if reason)
@@ -35,7 +35,8 @@ def lines(ticket: Ticket) -> Iterator[tuple[str, str]]:
         yield "the agent says", make_visible(ticket.reason)
 
 
-def _plain(value: Any) -> str:
+def fact_text(value: Any) -> str:
+    """A fact in words."""
     match value:
         case bool():
             return "yes" if value else "no"

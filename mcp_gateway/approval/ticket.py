@@ -108,6 +108,7 @@ class Ticket:
         return Approved(
             by=frozenset(item.group for item in self.requirements if self._yes(item.group) >= item.approvers),
             approvers=len({vote.person for vote in self.votes}),
+            people=tuple((item.group, self._yes(item.group)) for item in self.requirements),
         )
 
     @property

@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import anyio
+import pytest
+
+from mcp_gateway.approval.store import MAX_PENDING_FOR_A_CALLER, MIGRATIONS, ApprovalStore, ClaimError
+from mcp_gateway.approval.ticket import Rejected, Ticket
+from mcp_gateway.audit.store import AuditStore, Transaction
+from mcp_gateway.calls import Secret
+from mcp_gateway.clock import new_id
+from mcp_gateway.errors import LimitError, StoreError
+from mcp_gateway.events import Event
+from tests.approval.tickets import NOW, a_caller, a_ticket, a_vote
+
+pytestmark = pytest.mark.anyio
+
+
+class Shelf:
+    """A store of approvals with a clock that a test moves."""
+
+    def __init__(self, store: AuditStore, folder: Path) -> None:
+        self.store = store
+        self.folder = folder
+        self.now = NOW
+        self.approvals = ApprovalStore(store, key=Secret(bytes(32)), clock=self.clock, new_id=new_id)
+
+    def clock(self) -> datetime:
+        return self.now
+
+    async def open(self, **changes: object) -> Ticket:
+        ticket = replace(a_ticket(id=new_id()), **changes)  # type: ignore[arg-type]  # one helper for all attributes
+        return (await self.store.transact(lambda tx: self.approvals.open_or_continue(tx, ticket))).ticket
+
+    async def claim(self, ticket: Ticket, call_id: str = "call-2") -> None:
+        await self.store.transact(
+            lambda tx: self.approvals.claim(
+                tx, ticket.id, caller=a_caller(), call_id=call_id, digest=ticket.digest, bound=ticket.bound
+            )
+        )
+
+    async def kinds(self) -> list[str]:
+        rows = await self.store.read(
+            lambda connection: connection.execute("SELECT kind FROM events ORDER BY sequence").fetchall()
+        )
+        return [row[0] for row in rows]
+
+
+@pytest.fixture
+async def shelf(tmp_path: Path) -> AsyncIterator[Shelf]:
+    tmp_path.chmod(0o700)
+    store = await AuditStore.open(tmp_path / "data", clock=lambda: NOW, migrations=MIGRATIONS)
+    try:
+        yield Shelf(store, tmp_path / "data")
+    finally:
+        await store.aclose()
+
+
+async def test_an_approval_comes_back_as_it_was_opened(shelf: Shelf) -> None:
+    ticket = await shelf.open(preview="about 3 rows")
+
+    assert await shelf.approvals.get(ticket.id) == ticket
+    assert await shelf.approvals.latest(ticket.digest) == ticket
+    assert await shelf.approvals.listing() == [ticket]
+    assert await shelf.approvals.get("nowhere") is None
+
+
+async def test_each_move_is_one_event(shelf: Shelf) -> None:
+    approved = await shelf.open()
+    await shelf.approvals.approve(approved.id, vote=a_vote())
+    await shelf.claim(approved)
+    denied = await shelf.open(digest="1" * 64)
+    await shelf.approvals.deny(denied.id, vote=a_vote())
+    revoked = await shelf.open(digest="2" * 64)
+    await shelf.approvals.approve(revoked.id, vote=a_vote())
+    await shelf.approvals.deny(revoked.id, vote=a_vote("erin"))
+    withdrawn = await shelf.open(digest="3" * 64)
+    await shelf.approvals.withdraw(withdrawn.id, by="alice", why="")
+    await shelf.open(digest="4" * 64)
+    shelf.now += timedelta(minutes=15)
+    assert await shelf.approvals.expire_due() == 1
+
+    assert await shelf.kinds() == [
+        "Asked", "Approved", "Claimed", "Asked", "ApprovalDenied", "Asked", "Approved", "ApprovalRevoked", "Asked",
+        "ApprovalWithdrawn", "Asked", "ApprovalExpired",
+    ]  # fmt: skip
+
+
+async def test_a_move_that_is_not_made_leaves_no_event(shelf: Shelf) -> None:
+    ticket = await shelf.open()
+
+    assert isinstance(await shelf.approvals.approve(ticket.id, vote=a_vote("mallory", "interns")), Rejected)
+    assert await shelf.approvals.approve("nowhere", vote=a_vote()) is None
+    assert await shelf.kinds() == ["Asked"]
+
+
+@pytest.mark.requirement("R11")
+async def test_racing_people_have_one_winner(shelf: Shelf) -> None:
+    ticket = await shelf.open()
+    results: list[object] = []
+
+    async def move(yes: bool, who: str) -> None:
+        act = shelf.approvals.approve if yes else shelf.approvals.deny
+        results.append(await act(ticket.id, vote=a_vote(who)))
+
+    async with anyio.create_task_group() as group:
+        for number in range(20):
+            group.start_soon(move, number % 2 == 0, f"person{number}")
+
+    final = await shelf.approvals.get(ticket.id)
+    assert final is not None
+    assert final.state == "denied"  # A no wins, whenever it comes.
+    assert (await shelf.kinds()).count("Approved") <= 1
+    assert all(isinstance(item, Ticket | Rejected) for item in results)
+
+
+@pytest.mark.requirement("I4")
+async def test_racing_claims_have_one_winner(shelf: Shelf) -> None:
+    ticket = await shelf.open()
+    await shelf.approvals.approve(ticket.id, vote=a_vote())
+    won: list[int] = []
+
+    async def claim(number: int) -> None:
+        try:
+            await shelf.claim(ticket, f"call-{number}")
+        except ClaimError as error:
+            assert error.rejected.state == "consumed"
+        else:
+            won.append(number)
+
+    async with anyio.create_task_group() as group:
+        for number in range(20):
+            group.start_soon(claim, number)
+
+    assert len(won) == 1
+    assert (await shelf.kinds()).count("Claimed") == 1
+
+
+async def test_the_same_call_continues_its_approval(shelf: Shelf) -> None:
+    first = await shelf.open()
+    again = await shelf.open()
+
+    assert again == first
+    assert await shelf.kinds() == ["Asked"]
+
+
+async def test_an_ended_approval_is_asked_again_when_it_is_forgotten(shelf: Shelf) -> None:
+    first = await shelf.open()
+    shelf.now += timedelta(minutes=15)
+
+    second = await shelf.open(created_at=shelf.now, deadline=shelf.now + timedelta(minutes=15))
+
+    assert second.id != first.id
+    assert await shelf.kinds() == ["Asked", "ApprovalExpired", "Asked"]
+
+
+@pytest.mark.requirement("R15")
+async def test_at_most_so_many_are_pending_for_a_caller(shelf: Shelf) -> None:
+    for number in range(MAX_PENDING_FOR_A_CALLER):
+        await shelf.open(digest=f"{number:064}")
+
+    with pytest.raises(LimitError, match="20 approvals are pending for this caller"):
+        await shelf.open(digest="f" * 64)
+    await shelf.open(digest="f" * 64, subject="bob")
+
+
+@pytest.mark.requirement("I5")
+async def test_what_the_agent_wrote_is_nowhere_in_the_clear_and_goes_with_the_end(shelf: Shelf) -> None:
+    canary = "canary-3f9a"
+    ticket = await shelf.open(shown={"statement": canary}, reason=canary, facts={"reads": [canary]}, preview=canary)
+
+    assert not found(shelf.folder, canary)
+    await shelf.approvals.deny(ticket.id, vote=a_vote())
+    ended = await shelf.approvals.get(ticket.id)
+    assert ended is not None
+    assert (ended.shown, ended.reason, ended.preview) == ({}, "", "")
+    assert not found(shelf.folder, canary)
+
+
+def found(folder: Path, text: str) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
+async def test_another_key_or_a_moved_row_is_a_clear_error(shelf: Shelf) -> None:
+    ticket = await shelf.open()
+    other = ApprovalStore(shelf.store, key=Secret(bytes(range(32))), clock=shelf.clock, new_id=new_id)
+
+    with pytest.raises(StoreError, match="cannot be decrypted"):
+        await other.get(ticket.id)
+
+
+@pytest.mark.requirement("I1")
+async def test_a_move_that_cannot_be_recorded_is_not_made(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticket = await shelf.open()
+
+    def append(tx: Transaction, event: Event) -> int:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Transaction, "append", append)
+        with pytest.raises(StoreError):
+            await shelf.approvals.approve(ticket.id, vote=a_vote())
+
+    assert await shelf.approvals.get(ticket.id) == ticket
+
+
+DIE = """
+import os, sys, anyio
+from datetime import timedelta
+from pathlib import Path
+from mcp_gateway.approval.store import MIGRATIONS, ApprovalStore
+from mcp_gateway.audit.store import AuditStore
+from mcp_gateway.calls import Secret
+from mcp_gateway.clock import new_id
+from tests.approval.tickets import NOW, a_caller, a_ticket, a_vote
+
+async def main():
+    store = await AuditStore.open(Path(sys.argv[1]), clock=lambda: NOW, migrations=MIGRATIONS)
+    approvals = ApprovalStore(store, key=Secret(bytes(32)), clock=lambda: NOW, new_id=new_id)
+    ticket = a_ticket()
+    await store.transact(lambda tx: approvals.open_or_continue(tx, ticket))
+    if sys.argv[2] in ("approved", "consumed"):
+        await approvals.approve(ticket.id, vote=a_vote())
+    if sys.argv[2] == "consumed":
+        await store.transact(lambda tx: approvals.claim(tx, ticket.id, caller=a_caller(), call_id="c",
+            digest=ticket.digest, bound=ticket.bound))
+    os.kill(os.getpid(), 9)
+
+anyio.run(main)
+"""
+
+
+@pytest.mark.requirement("R2", "R13")
+@pytest.mark.parametrize("state", ["pending", "approved", "consumed"])
+async def test_a_killed_process_leaves_each_state_as_it_was(tmp_path: Path, state: str) -> None:
+    tmp_path.chmod(0o700)
+    root = Path(__file__).parents[2]
+    done = await anyio.run_process(
+        [sys.executable, "-c", DIE, str(tmp_path / "data"), state], cwd=root, check=False, stderr=subprocess.PIPE
+    )
+    assert done.returncode == -9, done.stderr.decode()
+    store = await AuditStore.open(tmp_path / "data", clock=lambda: NOW, migrations=MIGRATIONS)
+    shelf = Shelf(store, tmp_path / "data")
+    try:
+        ticket = await shelf.approvals.get("ticket-1")
+        assert ticket is not None
+        assert ticket.state == state
+        if state == "approved":
+            await shelf.claim(ticket)
+        else:
+            with pytest.raises(ClaimError):
+                await shelf.claim(ticket)
+    finally:
+        await store.aclose()
