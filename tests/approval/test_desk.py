@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mcp_gateway.approval.desk import NOT_FOUND, Desk, Refused, to_json
+from mcp_gateway.approval.store import MIGRATIONS, ApprovalStore
+from mcp_gateway.approval.ticket import Ticket
+from mcp_gateway.audit.store import AuditStore
+from mcp_gateway.calls import Caller, Secret
+from mcp_gateway.clock import new_id
+from mcp_gateway.decisions import Requirement
+from mcp_gateway.identity.approver import ApproverPolicy
+from tests.approval.tickets import NOW, a_caller, a_ticket
+
+pytestmark = pytest.mark.anyio
+
+
+def person(subject: str = "dana", *groups: str, **changes: Any) -> Caller:
+    """Somebody who signed in at the approvers' client."""
+    values = {
+        "subject": subject,
+        "email": f"{subject}@example.com",
+        "groups": frozenset(groups or {"dba"}),
+        "client_id": "approver",
+        "actor": "approver",
+        "auth_time": NOW,
+    }
+    return a_caller(**values | changes)
+
+
+@pytest.fixture
+async def opened(tmp_path: Path) -> AsyncIterator[tuple[Desk, Ticket]]:
+    tmp_path.chmod(0o700)
+    store = await AuditStore.open(tmp_path / "data", clock=lambda: NOW, migrations=MIGRATIONS)
+    approvals = ApprovalStore(store, key=Secret(bytes(32)), clock=lambda: NOW, new_id=new_id)
+    ticket = a_ticket()
+    await store.transact(lambda tx: approvals.open_or_continue(tx, ticket))
+    try:
+        yield Desk(approvals, policy=ApproverPolicy(clients=frozenset({"approver"})), clock=lambda: NOW), ticket
+    finally:
+        await store.aclose()
+
+
+async def test_the_right_person_approves(opened: tuple[Desk, Ticket]) -> None:
+    desk, ticket = opened
+
+    moved = await desk.move(person(), ticket.id, move="approve", channel="cli", note="fine")
+
+    assert isinstance(moved, Ticket)
+    assert moved.state == "approved"
+    assert moved.votes[0].note == "fine"
+
+
+@pytest.mark.requirement("R12")
+@pytest.mark.parametrize(
+    ("who", "why"),
+    [
+        (person("alice", "dba"), "nobody approves their own call"),
+        (person("alicia", "dba", email="Alice@example.com"), "nobody approves their own call, whichever account they use"),
+        (person(client_id="agent"), "the client 'agent' is not one for approvers"),
+        (person(delegated=True), "this token lets an agent act for a person; only the person decides"),
+        (person(auth_time=NOW.replace(hour=NOW.hour - 1)), "you signed in more than 5 minutes ago; sign in again"),
+        (person("mallory", "interns"), NOT_FOUND),
+    ],
+)  # fmt: skip
+async def test_nobody_else_does(opened: tuple[Desk, Ticket], who: Caller, why: str) -> None:
+    desk, ticket = opened
+
+    for move in ("approve", "deny"):
+        refused = await desk.move(who, ticket.id, move=move, channel="cli")  # type: ignore[arg-type]  # two of the moves
+        assert refused == Refused(why=why, state="" if why == NOT_FOUND else "pending")
+
+
+async def test_an_approval_is_seen_by_its_human_and_by_those_who_may_decide(opened: tuple[Desk, Ticket]) -> None:
+    desk, ticket = opened
+
+    assert await desk.listing(person()) == [ticket]
+    assert await desk.listing(person("alice", "dev")) == [ticket]
+    assert await desk.listing(person("mallory", "interns")) == []
+    assert await desk.show(person("mallory", "interns"), ticket.id) == Refused(why=NOT_FOUND)
+    assert await desk.show(person(), "nowhere") == Refused(why=NOT_FOUND)
+
+
+async def test_only_its_human_withdraws_a_request(opened: tuple[Desk, Ticket]) -> None:
+    desk, ticket = opened
+
+    assert isinstance(await desk.move(person(), ticket.id, move="withdraw", channel="cli"), Refused)
+    agent = person("alice", "dev", delegated=True)
+    assert isinstance(await desk.move(agent, ticket.id, move="withdraw", channel="cli"), Refused)
+    moved = await desk.move(person("alice", "dev"), ticket.id, move="withdraw", channel="cli")
+    assert isinstance(moved, Ticket)
+    assert moved.state == "withdrawn"
+
+
+async def test_a_loser_sees_the_winner(opened: tuple[Desk, Ticket]) -> None:
+    desk, ticket = opened
+    await desk.move(person(), ticket.id, move="deny", channel="cli")
+
+    late = await desk.move(person("erin"), ticket.id, move="approve", channel="cli")
+
+    assert late == Refused(why="the approval is denied, not pending", state="denied")
+
+
+async def test_a_note_is_short(opened: tuple[Desk, Ticket]) -> None:
+    desk, ticket = opened
+
+    refused = await desk.move(person(), ticket.id, move="deny", channel="cli", note="x" * 501)
+
+    assert refused == Refused(why="a note has at most 500 characters, this one has 501")
+
+
+def test_the_json_form_is_complete() -> None:
+    ticket = a_ticket(requirements=(Requirement(group="dba", approvers=2),))
+
+    found = to_json(ticket)
+
+    assert found["shown"] == {"statement": "DELETE FROM orders"}
+    assert found["needs"] == {"dba": 2}
+    assert found["id"] == ticket.id
