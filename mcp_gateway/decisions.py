@@ -5,7 +5,7 @@ Each carries the ids of the policies that determined it, sorted, and their reaso
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeAlias
 
@@ -21,6 +21,8 @@ class Approved:
     """Groups whose quorum has approved."""
     approvers: int = 0
     """Distinct people."""
+    people: tuple[tuple[str, int], ...] = field(default=(), compare=False)
+    """Distinct people of each group that said yes, where it is known; for quorums that grew after the Ask."""
 
 
 NOT_APPROVED = Approved()

@@ -1,0 +1,153 @@
+"""The Cedar schema that policies are validated against, and the shape of every context that is decided on.
+
+One table says which attributes a tool's facts have and of what type; the schema text is generated from it and
+`question` checks every context against it, so that the two cannot drift apart. Environments, labels and data
+classes are enumerated from the configuration: a policy that misspells one does not load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+from mcp_gateway.calls import Facts, HTTPFacts, ShellFacts, SQLFacts, Target, TargetKind
+from mcp_gateway.masking.classes import BUILT_IN
+
+AttributeType: TypeAlias = Literal["Bool", "Long", "String", "Set<String>", "datetime"]
+Shape: TypeAlias = Mapping[str, AttributeType]
+
+REVEAL = "reveal"
+KNOWN_ENVS = ("dev", "prod", "staging", "test")
+"""Environments that a policy may name whether or not a target has them, so that one set of policies (the starter
+policies above all) fits several configurations. Any further name has to be the `env` of a target."""
+NO_LABEL = "(no target has a label)"
+"""Cedar has no empty enumeration. A label is written `key=value`, so no label can be this."""
+
+CALL: Shape = MappingProxyType(
+    {
+        "tool": "String",
+        "door": "String",
+        "assurance": "String",
+        "scopes": "Set<String>",
+        "token_age": "Long",
+        "time": "datetime",
+    }
+)
+APPROVAL: Shape = MappingProxyType({"by": "Set<String>", "approvers": "Long"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One governed tool as policy knows it."""
+
+    name: str
+    kind: TargetKind
+    record: str
+    """The member of the context that holds its facts."""
+    record_type: str
+    """The name of that record's type in the schema."""
+    facts: type[Facts]
+    shape: Shape
+
+
+ACTIONS: Mapping[str, Action] = MappingProxyType(
+    {
+        action.name: action
+        for action in (
+            Action(
+                name="query_database",
+                kind="postgres",
+                record="sql",
+                record_type="Sql",
+                facts=SQLFacts,
+                shape=MappingProxyType(
+                    {
+                        "read_only": "Bool",
+                        "kinds": "Set<String>",
+                        "reads": "Set<String>",
+                        "writes": "Set<String>",
+                        "functions": "Set<String>",
+                        "unbounded": "Bool",
+                        "statements": "Long",
+                    }
+                ),
+            ),
+            Action(
+                name="run_ssh_command",
+                kind="ssh",
+                record="shell",
+                record_type="Shell",
+                facts=ShellFacts,
+                shape=MappingProxyType(
+                    {"programs": "Set<String>", "opaque": "Bool", "writes_files": "Bool", "privileged": "Bool"}
+                ),
+            ),
+            Action(
+                name="call_api",
+                kind="http",
+                record="http",
+                record_type="Http",
+                facts=HTTPFacts,
+                shape=MappingProxyType({"method": "String", "host": "String", "path": "String"}),
+            ),
+        )
+    }
+)
+
+
+def labels_of(target: Target) -> tuple[str, ...]:
+    """The ids of the `Label`s that a target is in: `key=value`, sorted. `env` is an entity type of its own."""
+    return tuple(sorted(f"{key}={value}" for key, value in target.labels.items() if key != "env"))
+
+
+def schema_text(*, targets: Sequence[Target], classes: Collection[str]) -> str:
+    """The schema in Cedar's own syntax.
+
+    `classes` are the configured data classes; the built-in ones and the targets' own are always added.
+    """
+    envs = {*KNOWN_ENVS, *(target.labels["env"] for target in targets if "env" in target.labels)}
+    labels = {label for target in targets for label in labels_of(target)} or {NO_LABEL}
+    data = {*BUILT_IN, *classes, *(name for target in targets for name in target.classes)}
+    lines = [
+        "entity Group;",
+        f"entity Env enum {_enumerated(envs)};",
+        f"entity Label enum {_enumerated(labels)};",
+        f"entity DataClass enum {_enumerated(data)};",
+        "entity Target in [Env, Label] { name: String, kind: String };",
+        "entity Caller in [Group] { subject: String, issuer: String, actor: String, email?: String };",
+        _record("Call", CALL),
+        _record("Approval", APPROVAL),
+        *(_record(action.record_type, action.shape) for action in ACTIONS.values()),
+        *(
+            _action(action.name, resource="Target", last=f"{action.record}: {action.record_type}")
+            for action in ACTIONS.values()
+        ),
+        _action(REVEAL, resource="DataClass", last="target: Target"),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _record(name: str, shape: Shape) -> str:
+    return f"type {name} = {{ {', '.join(f'{attribute}: {of}' for attribute, of in shape.items())} }};"
+
+
+def _action(name: str, *, resource: str, last: str) -> str:
+    context = f"{{ call: Call, approval: Approval, {last} }}"
+    return f'action "{name}" appliesTo {{ principal: [Caller], resource: [{resource}], context: {context} }};'
+
+
+def _enumerated(names: Iterable[str]) -> str:
+    return f"[{', '.join(quoted(name) for name in sorted(names))}]"
+
+
+def quoted(text: str) -> str:
+    r"""Write a string literal: printable ASCII as it is, everything else as `\u{...}`."""
+    return '"' + "".join(_escaped(character) for character in text) + '"'
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    return character if " " <= character <= "~" else f"\\u{{{ord(character):x}}}"

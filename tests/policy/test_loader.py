@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mcp_gateway.errors import ConfigError
+from mcp_gateway.policy.engine import PolicyEngine
+from mcp_gateway.policy.loader import load_policies
+from tests.policy.worlds import READ_ALL, TARGETS, WRITES_ASK
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "policies"
+    path.mkdir(mode=0o755)
+    return path
+
+
+def write(path: Path, text: str, *, mode: int = 0o644) -> Path:
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def load(*paths: Path, guarded: bool = True) -> PolicyEngine:
+    return load_policies(paths, targets=TARGETS, classes=[], guarded=guarded)
+
+
+def refused(*paths: Path) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(*paths)
+    return str(caught.value).splitlines()
+
+
+def test_files_and_folders_make_one_set(folder: Path, tmp_path: Path) -> None:
+    write(folder / "a.cedar", READ_ALL)
+    write(folder / "notes.txt", "no policy")
+    write(folder / ".a.cedar", "an editor's copy")
+    extra = write(tmp_path / "extra.cedar", WRITES_ASK)
+    policies = load(folder, extra)
+    assert list(policies.policies) == ["all", "writes"]
+    assert str(policies.policies["writes"].place) == f"{extra}:2:1"
+
+
+def test_no_policies_at_all_load_and_deny(folder: Path) -> None:
+    assert load(folder).policies == {}
+    assert load().policies == {}
+
+
+def test_a_file_that_two_paths_lead_to_is_read_once(folder: Path) -> None:
+    file = write(folder / "a.cedar", READ_ALL)
+    (folder / "link.cedar").symlink_to(file)
+    assert list(load(folder, file).policies) == ["all"]
+
+
+def test_problems_of_paths_and_of_policies_come_together(folder: Path, tmp_path: Path) -> None:
+    file = write(folder / "a.cedar", "\npermit (principal, action, resource);")
+    gone = tmp_path / "gone"
+    text = write(tmp_path / "a.txt", "")
+    assert refused(folder, gone, text, Path("policies")) == [
+        f"{gone}: cannot be read: No such file or directory",
+        f"{text}: is not a *.cedar file",
+        "policies: is not an absolute path",
+        f"{file}:2:1: the policy has no @id",
+        f"{file}:2:1: a permit has to name its actions; this one would permit all, reveal too",
+    ]
+
+
+def test_policies_in_a_folder_of_the_folder_are_not_silently_left_out(folder: Path) -> None:
+    (folder / "more").mkdir()
+    write(folder / "more" / "b.cedar", READ_ALL)
+    assert refused(folder) == [
+        f"{folder / 'more'}: is not searched, though it holds policies; name it in [policy] paths"
+    ]
+
+
+def test_text_that_is_not_utf8_is_refused(folder: Path) -> None:
+    (folder / "a.cedar").write_bytes(b"// \xff")
+    assert refused(folder) == [f"{folder / 'a.cedar'}: is not UTF-8: byte 3 cannot be read"]
+
+
+def test_a_file_that_is_too_large_is_refused(folder: Path) -> None:
+    with (folder / "a.cedar").open("wb") as file:
+        file.truncate(64 * 1024 * 1024)
+    assert refused(folder) == [f"{folder / 'a.cedar'}: has more than 4,194,304 bytes"]
+
+
+def test_what_is_no_file_is_refused_without_waiting_for_it(folder: Path) -> None:
+    os.mkfifo(folder / "a.cedar")
+    assert refused(folder) == [f"{folder / 'a.cedar'}: is not a regular file"]
+    assert refused(Path(os.devnull)) == ["/dev/null: is neither a folder nor a *.cedar file"]
+
+
+@pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
+def test_a_file_that_others_can_write_is_refused(folder: Path, mode: int) -> None:
+    file = write(folder / "a.cedar", READ_ALL, mode=mode)
+    assert refused(folder) == [f"{file}: can be written by others (mode {mode:04o}); `chmod go-w {file}` mends it"]
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
+def test_a_folder_that_others_can_write_is_refused(folder: Path, mode: int) -> None:
+    write(folder / "a.cedar", READ_ALL)
+    folder.chmod(mode)
+    assert refused(folder) == [f"{folder}: can be written by others (mode {mode:04o}); `chmod go-w {folder}` mends it"]
+
+
+def test_a_folder_on_the_way_that_others_can_write_is_refused(folder: Path, tmp_path: Path) -> None:
+    file = write(folder / "a.cedar", READ_ALL)
+    tmp_path.chmod(0o777)
+    expected = [f"{tmp_path}: can be written by others (mode 0777); `chmod go-w {tmp_path}` mends it"]
+    assert refused(folder) == expected
+    assert refused(file) == expected
+    tmp_path.chmod(0o1777)
+    assert load(folder).policies
+
+
+def test_a_link_does_not_lead_around_the_check(folder: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    target = write(elsewhere / "a.cedar", READ_ALL)
+    (folder / "a.cedar").symlink_to(target)
+    elsewhere.chmod(0o777)
+    assert refused(folder) == [f"{elsewhere}: can be written by others (mode 0777); `chmod go-w {elsewhere}` mends it"]
+    elsewhere.chmod(0o755)
+    target.chmod(0o666)
+    link = folder / "a.cedar"
+    assert refused(folder) == [f"{link}: can be written by others (mode 0666); `chmod go-w {link}` mends it"]
+
+
+@as_root
+def test_a_file_of_another_user_is_refused(folder: Path) -> None:
+    file = write(folder / "a.cedar", READ_ALL)
+    os.chown(file, 12345, 12345)
+    assert refused(folder) == [f"{file}: belongs to user 12345; policies have to belong to root or to user 0"]
+    os.chown(file, 0, 0)
+    os.chown(folder, 12345, 12345)
+    assert refused(folder) == [f"{folder}: belongs to user 12345; policies have to belong to root or to user 0"]
+
+
+def test_a_candidate_set_is_tested_whoever_can_write_it(folder: Path) -> None:
+    write(folder / "a.cedar", READ_ALL, mode=0o666)
+    assert load(folder, guarded=False).policies

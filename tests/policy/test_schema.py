@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cedarpy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_gateway.policy.schema import ACTIONS, NO_LABEL, labels_of, quoted, schema_text
+from tests.policy.worlds import COMMAND, ORDERS, READ, REQUEST, TARGETS, compiled, problems
+
+
+def test_the_schema_is_the_documented_one() -> None:
+    text = schema_text(targets=[ORDERS], classes=["shop.price"])
+    assert 'entity Env enum ["dev", "prod", "staging", "test"];' in text
+    assert 'entity Label enum ["team=payments"];' in text
+    assert '"pii.email"' in text
+    assert '"shop.margin"' in text
+    assert '"shop.price"' in text
+    for line in (
+        "entity Group;",
+        "entity Target in [Env, Label] { name: String, kind: String };",
+        "entity Caller in [Group] { subject: String, issuer: String, actor: String, email?: String };",
+        "type Call = { tool: String, door: String, assurance: String, scopes: Set<String>, token_age: Long, time: datetime };",
+        "type Approval = { by: Set<String>, approvers: Long };",
+        "type Sql = { read_only: Bool, kinds: Set<String>, reads: Set<String>, writes: Set<String>, functions: Set<String>, "
+        "unbounded: Bool, statements: Long };",
+        "type Shell = { programs: Set<String>, opaque: Bool, writes_files: Bool, privileged: Bool };",
+        "type Http = { method: String, host: String, path: String };",
+        'action "query_database" appliesTo { principal: [Caller], resource: [Target], '
+        "context: { call: Call, approval: Approval, sql: Sql } };",
+        'action "run_ssh_command" appliesTo { principal: [Caller], resource: [Target], '
+        "context: { call: Call, approval: Approval, shell: Shell } };",
+        'action "call_api" appliesTo { principal: [Caller], resource: [Target], '
+        "context: { call: Call, approval: Approval, http: Http } };",
+        'action "reveal" appliesTo { principal: [Caller], resource: [DataClass], '
+        "context: { call: Call, approval: Approval, target: Target } };",
+    ):
+        assert line in text.splitlines()
+
+
+def test_the_shapes_are_those_of_the_facts() -> None:
+    for facts in (READ, COMMAND, REQUEST):
+        action = next(action for action in ACTIONS.values() if action.facts is type(facts))
+        assert facts.context().keys() == action.shape.keys()
+
+
+def test_without_labels_the_schema_still_parses_and_no_label_can_be_named() -> None:
+    text = schema_text(targets=[], classes=[])
+    cedarpy.Schema.from_str(text)
+    assert NO_LABEL in text
+    assert "=" not in NO_LABEL
+
+
+def test_env_is_an_entity_type_and_no_label() -> None:
+    assert labels_of(ORDERS) == ("team=payments",)
+
+
+def test_the_environments_of_targets_can_be_named_and_others_cannot() -> None:
+    permit = '@id("a") permit (principal, action == Action::"call_api", resource in Env::"%s");'
+    live = replace(ORDERS, labels={"env": "live"})
+    assert compiled(permit % "live", targets=[live]).policies
+    assert problems(permit % "live") == [
+        'p.cedar:1:1: a: entity `Env::"live"` is of an enumerated entity type, '
+        'but `"live"` is not declared as a valid eid'
+    ]
+
+
+@pytest.mark.parametrize("env", ["dev", "test", "staging", "prod"])
+def test_well_known_environments_can_always_be_named(env: str) -> None:
+    assert problems(f'@id("a") permit (principal, action == Action::"call_api", resource in Env::"{env}");') == []
+
+
+def test_an_environment_that_no_target_has_is_noted() -> None:
+    notes = compiled('@id("a")\npermit (principal, action == Action::"call_api", resource in Env::"test");').notes
+    assert [str(note) for note in notes] == ['p.cedar:2:62: a: no target is in Env::"test"']
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))
+def test_any_name_can_be_written_in_the_schema_and_named_in_a_policy(name: str) -> None:
+    schema = cedarpy.Schema.from_str(schema_text(targets=TARGETS, classes=[name]))
+    text = f'permit (principal, action == Action::"reveal", resource == DataClass::{quoted(name)});'
+    assert cedarpy.validate_policies(text, schema).errors == []
