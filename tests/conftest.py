@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tests.peers.oidc_provider import oidc_provider
 from tests.peers.postgres import postgres_database, postgres_programs, postgres_server
 from tests.peers.sshd import ssh_server
 
-__all__ = ["postgres_database", "postgres_programs", "postgres_server", "ssh_server"]
+__all__ = ["oidc_provider", "postgres_database", "postgres_programs", "postgres_server", "ssh_server"]
 
 
 @pytest.fixture(scope="session")
