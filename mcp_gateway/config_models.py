@@ -185,18 +185,11 @@ class MaskingSettings(Section):
         return styles
 
 
-class ToolSettings(Section):
-    """`[tools]`: third-party tools, by the names of their entry points; the built-in ones are always there."""
-
-    enabled: Annotated[tuple[Text, ...], BeforeValidator(parse_array)] = ()
-
-
 class Settings(Section):
     """All of gateway.toml."""
 
     gateway: GatewaySettings = Field(default_factory=GatewaySettings)
     server: ServerSettings = Field(default_factory=ServerSettings)
-    tools: ToolSettings = ToolSettings()
     identity: IdentitySettings
     policy: PolicySettings = PolicySettings()
     approvals: Annotated[ApprovalSettings, Field(validate_default=True)] = ApprovalSettings()
@@ -216,19 +209,10 @@ class Settings(Section):
             url = "unknown"  # the same problem is found again where it belongs, and nothing starts
         return raw | {"identity": identity | {"audience": url}}
 
-    @field_validator("tools")
-    @classmethod
-    def _check_tools(cls, tools: ToolSettings) -> ToolSettings:
-        refuse(
-            (("enabled",), f"{name!r} is built in and always there") for name in tools.enabled if name in BUILT_IN_TOOLS
-        )
-        return tools
-
     @field_validator("identity")
     @classmethod
     def _check_identity(cls, identity: IdentitySettings, info: ValidationInfo) -> IdentitySettings:
-        known = info.data
-        refuse(_wrong_scopes(identity, known.get("tools")) + _wrong_local_issuer(identity, known.get("server")))
+        refuse(_wrong_scopes(identity) + _wrong_local_issuer(identity, info.data.get("server")))
         return identity
 
     @field_validator("approvals")
@@ -305,12 +289,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _wrong_scopes(identity: IdentitySettings, tools: ToolSettings | None) -> list[Wrong]:
-    if tools is None:
-        return []
-    known = BUILT_IN_TOOLS | set(tools.enabled)
+def _wrong_scopes(identity: IdentitySettings) -> list[Wrong]:
     return [
-        (("scopes", tool), f"no such tool{did_you_mean(tool, known)}") for tool in identity.scopes if tool not in known
+        (("scopes", tool), f"no such tool{did_you_mean(tool, BUILT_IN_TOOLS)}")
+        for tool in identity.scopes
+        if tool not in BUILT_IN_TOOLS
     ]
 
 

@@ -440,7 +440,6 @@ kind = "telnet"
             '"local"'),
         (LOCAL + '[identity.local]\npeople = { dana = { groups = ["caller"] } }\n', "identity.local.people.dana.groups: the "
             "group name 'caller' is reserved"),
-        (LOCAL + '[tools]\nenabled = ["call_api"]\n', "tools.enabled: 'call_api' is built in and always there"),
         # The server.
         (EXTERNAL + '[server]\nlisten = ":8765"\n', "server.listen: expected address:port, such as '127.0.0.1:8765', "
             "'[::1]:8765' or '0.0.0.0:8765'"),
@@ -517,12 +516,6 @@ def test_an_api_in_a_named_network_may_do_without_tls() -> None:
     text = HTTP.replace("https:", "http:") + 'networks = ["10.0.0.0/8", "fd00::/8"]\n'
 
     assert isinstance(parse(LOCAL + text).targets["billing"], HTTPTarget)
-
-
-def test_a_scope_may_be_demanded_by_a_tool_that_is_enabled() -> None:
-    settings = parse(EXTERNAL + '[identity.scopes]\nsend_mail = "mail"\n[tools]\nenabled = ["send_mail"]\n')
-
-    assert settings.identity.scopes == {"send_mail": "mail"}
 
 
 @pytest.mark.parametrize(
