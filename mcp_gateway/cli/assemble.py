@@ -158,7 +158,7 @@ def build_registry(settings: Settings, worker: SQLWorker) -> Registry:
         max_rows = UNLIMITED_ROWS
         match target:
             case PostgresTarget():
-                connector = PostgresConnector(target)
+                connector = PostgresConnector(target, name=name, fetch=fetch)
                 max_rows = target.max_rows
             case SSHTarget():
                 connector = SSHConnector(target, fetch=fetch)

@@ -1,27 +1,23 @@
-"""`mcp-gateway approvals` and `mcp-gateway revoke`: what people do, from a terminal."""
+"""`mcp-gateway approvals`: see and decide what waits for a person, from a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import anyio
 import typer
 
 from mcp_gateway.approval.desk import Move
 from mcp_gateway.calls import JSONObject
-from mcp_gateway.cli.main import settings_of
-from mcp_gateway.cli.output import Output
-from mcp_gateway.config import Settings
+from mcp_gateway.cli.output import AsJSON, print_fields, print_json, print_line
 
 app = typer.Typer(no_args_is_help=True, help="See and decide what waits for a person.")
-revoke_app = typer.Typer(no_args_is_help=True, help="Refuse a token, a person or an agent from now on.")
 
 As = Annotated[str | None, typer.Option("--as", help='Which local person you are; for issuer = "local" only.')]
 Url = Annotated[str | None, typer.Option("--url", help="A running gateway; without it this machine's own store.")]
 Note = Annotated[str, typer.Option(help="Why, for the record and for the agent.")]
-AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ApprovalId = Annotated[str, typer.Argument(metavar="ID")]
 
 
@@ -35,15 +31,14 @@ def listing(
 ) -> None:
     """List what waits."""
     found = _run(context, person, url, lambda counter: counter.listing(everything=everything))
-    output = Output(as_json=as_json)
     if as_json:
-        output.json(found)
+        print_json(found)
         return
     if not found:
-        output.line("nothing waits for an approval")
+        print_line("nothing waits for an approval")
     for item in found:
-        output.line(f"{item['id']}  {item['state']:<9} {_left(item)}  {item['tool']} on {item['target']}")
-        output.line(f"    {item['email'] or item['subject']}, through {item['agent']}; needs {_needs(item)}")
+        print_line(f"{item['id']}  {item['state']:<9} {_left(item)}  {item['tool']} on {item['target']}")
+        print_line(f"    {item['email'] or item['subject']}, through {item['agent']}; needs {_needs(item)}")
 
 
 @app.command()
@@ -52,15 +47,10 @@ def show(
 ) -> None:
     """Show one, complete."""
     item = _run(context, person, url, lambda counter: counter.show(approval_id))
-    output = Output(as_json=as_json)
     if as_json:
-        output.json(item)
+        print_json(item)
         return
-    for label, text in _lines(item):
-        first, *rest = text.split("\n")
-        output.line(f"{label:<14} {first}")
-        for line in rest:
-            output.line(f"{'':<14} {line}")
+    print_fields(_fields(item))
 
 
 @app.command()
@@ -113,19 +103,18 @@ def _move(
     as_json: bool,
 ) -> None:
     item = _run(context, person, url, lambda counter: counter.move(approval_id, move=move, note=note))
-    output = Output(as_json=as_json)
     if as_json:
-        output.json(item)
+        print_json(item)
     elif item["state"] == "pending":
-        output.line(f"your yes counts; still missing: {_missing(item)}")
+        print_line(f"your yes counts; still missing: {_missing(item)}")
     else:
-        output.line(f"{item['id']} is {item['state']}")
+        print_line(f"{item['id']} is {item['state']}")
 
 
 def _run(context: typer.Context, person: str | None, url: str | None, work: Callable[[Any], Awaitable[Any]]) -> Any:
     from mcp_gateway.cli.people import counter
 
-    settings = settings_of(context)
+    settings = context.obj.settings()
 
     async def main() -> Any:
         async with counter(settings, person=person, url=url) as found:
@@ -134,23 +123,16 @@ def _run(context: typer.Context, person: str | None, url: str | None, work: Call
     return anyio.run(main)
 
 
-def _lines(item: JSONObject) -> list[tuple[str, str]]:
-    """Label and text in the order to be read, everything that an agent wrote made visible."""
+def _fields(item: JSONObject) -> list[tuple[str, str]]:
+    """Label and text in the order to be read: the statement comes before anything that explains it."""
     from mcp_gateway.approval.describe import fact_text
-    from mcp_gateway.masking.visible import make_visible
 
     who = f"{item['email'] or item['subject']}, through the agent {item['agent']}"
-    rows = [
-        ("approval", f"{item['id']}, {item['state']}"),
-        ("who", who),
-        ("wants", f"{item['tool']} on {item['target']}"),
-    ]
+    rows = [("approval", f"{item['id']}, {item['state']}"), ("who", who)]
+    rows.append(("wants", f"{item['tool']} on {item['target']}"))
     rows += list(item["shown"].items())
-    rows += [
-        (name.replace("_", " "), fact_text(value))
-        for name, value in sorted(item["facts"].items())
-        if value not in ([], "", None)
-    ]
+    facts = [(name, value) for name, value in sorted(item["facts"].items()) if value not in ([], "", None)]
+    rows += [(name.replace("_", " "), fact_text(value)) for name, value in facts]
     if item["preview"]:
         rows.append(("preview", item["preview"]))
     reasons = "; ".join(reason for reason in item["policy_reasons"] if reason)
@@ -163,7 +145,7 @@ def _lines(item: JSONObject) -> list[tuple[str, str]]:
     ]
     if item["why"]:
         rows.append(("because", item["why"]))
-    return [(make_visible(label), make_visible(text)) for label, text in rows]
+    return rows
 
 
 def _needs(item: JSONObject) -> str:
@@ -178,35 +160,3 @@ def _left(item: JSONObject) -> str:
     left = datetime.fromisoformat(item["deadline"]) - datetime.now(UTC)
     minutes = max(0, int(left.total_seconds())) // 60
     return f"{minutes:>3} min left" if item["state"] == "pending" else " " * 12
-
-
-def _revoke(context: typer.Context, what: Literal["token", "subject", "agent"], value: str, note: str) -> None:
-    from mcp_gateway.cli.assemble import opened_records
-    from mcp_gateway.identity.local import operating_system_user
-
-    settings: Settings = settings_of(context)
-
-    async def main() -> None:
-        async with opened_records(settings) as records:
-            await records.revocations.revoke(what=what, value=value, by=operating_system_user(), note=note)
-
-    anyio.run(main)
-    Output(as_json=False).line(f"{what} {value} is refused from now on, in every gateway on this store")
-
-
-@revoke_app.command()
-def token(context: typer.Context, value: Annotated[str, typer.Argument(metavar="TOKEN_ID")], note: Note = "") -> None:
-    """Refuse one token, by its `jti`."""
-    _revoke(context, "token", value, note)
-
-
-@revoke_app.command()
-def subject(context: typer.Context, value: Annotated[str, typer.Argument(metavar="SUBJECT")], note: Note = "") -> None:
-    """Refuse a person: `sub`, `issuer|sub` or e-mail address."""
-    _revoke(context, "subject", value, note)
-
-
-@revoke_app.command()
-def agent(context: typer.Context, value: Annotated[str, typer.Argument(metavar="AGENT")], note: Note = "") -> None:
-    """Refuse an agent."""
-    _revoke(context, "agent", value, note)

@@ -1,0 +1,34 @@
+"""`mcp-gateway demo`: the whole road on this machine, with real targets and a scripted agent."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mcp_gateway.cli.output import print_note
+
+app = typer.Typer()
+
+
+@app.command()
+def demo(
+    serve: Annotated[bool, typer.Option("--serve", help="Stay up for a real MCP client.")] = False,
+) -> None:
+    """Show a governed agent at work: a database, a host, an API, an approver, the audit."""
+    from rich.console import Console
+
+    from mcp_gateway.cli.logs import log_to_stderr
+    from mcp_gateway.cli.serving import run_loop
+    from mcp_gateway.demo.run import run_demo
+    from mcp_gateway.demo.story import StoryError
+    from mcp_gateway.demo.world import DemoError
+
+    log_to_stderr(quiet=True)
+    console = Console(highlight=False)
+    try:
+        run_loop(lambda: run_demo(console, serve=serve))
+    except* (DemoError, StoryError) as group:
+        for error in group.exceptions:
+            print_note(f"mcp-gateway: {error}")
+        raise typer.Exit(1) from None

@@ -1,0 +1,28 @@
+"""`mcp-gateway serve`: the gateway for the network."""
+
+from __future__ import annotations
+
+import typer
+
+from mcp_gateway.cli.output import print_note
+
+app = typer.Typer()
+
+
+@app.command()
+def serve(context: typer.Context) -> None:
+    """Serve MCP over HTTP until SIGTERM or Ctrl-C."""
+    from mcp_gateway.cli.logs import log_to_stderr
+    from mcp_gateway.cli.serving import run_loop, run_serve
+
+    settings = context.obj.settings()
+    log_to_stderr()
+    print_note(setup_line(local=settings.identity.issuer == "local"))
+    run_loop(lambda: run_serve(settings, started=lambda url: print_note(f"serving {url}/mcp")))
+
+
+def setup_line(*, local: bool) -> str:
+    """Which of the two set-ups this is, in one line."""
+    if local:
+        return "set-up: a safeguard, not a boundary: the local issuer proves only who is signed in on this machine"
+    return "set-up: a boundary, as long as no agent runs as this user on this machine"

@@ -1,0 +1,22 @@
+"""`mcp-gateway stdio`: the gateway for the MCP host that started it. Standard output carries JSON-RPC alone."""
+
+from __future__ import annotations
+
+import typer
+
+from mcp_gateway.cli.output import print_note
+
+app = typer.Typer()
+
+
+@app.command()
+def stdio(context: typer.Context) -> None:
+    """Serve one MCP client over standard input and output."""
+    from mcp_gateway.cli.commands.serve import setup_line
+    from mcp_gateway.cli.logs import log_to_stderr
+    from mcp_gateway.cli.serving import run_loop, run_stdio
+
+    settings = context.obj.settings()
+    log_to_stderr()
+    print_note(setup_line(local=settings.identity.issuer == "local"))
+    run_loop(lambda: run_stdio(settings))

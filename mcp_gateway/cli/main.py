@@ -1,0 +1,164 @@
+"""The console script `mcp-gateway`: finds the command, runs it, and turns what went wrong into words and a status.
+
+Commands stand in files of their own and are imported when they are called: MCP hosts start this program anew for
+each session, and `--help` needs none of it. So nothing heavy is imported here, at the top or by way of others.
+
+Exit statuses, the same for every command:
+
+    0  it did what was asked
+    1  it did, and the answer is no: a check failed, a case differs, a person or policy refused
+    2  it cannot be done as asked: the command line or the configuration is wrong
+    3  something else is not there now: the audit store, a target, a credential, an identity provider
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import typer.core
+import typer.main
+
+from mcp_gateway import __version__
+from mcp_gateway.errors import (
+    ConfigError,
+    CredentialError,
+    GatewayError,
+    RequestError,
+    StoreError,
+    TargetTimeout,
+    TargetUnavailable,
+)
+
+if TYPE_CHECKING:
+    from mcp_gateway.config import Settings
+
+PROGRAM = "mcp-gateway"
+
+OK = 0
+NEGATIVE = 1
+MISUSED = 2
+UNAVAILABLE = 3
+
+COMMANDS: Mapping[str, str] = {
+    "demo": "See the whole road at work on this machine.",
+    "init": "Write a first configuration and the starter policies.",
+    "check": "Read the configuration and the policies, and say what they come to.",
+    "serve": "Serve the network: streamable HTTP, SSE, the approvals API.",
+    "stdio": "Serve the MCP host that started this process.",
+    "client-config": "Print or write what an MCP host has to be told.",
+    "targets": "List and test what stands behind the gateway.",
+    "policy": "Check, test and explain policies.",
+    "inspect": "Show what the gateway makes of a statement, a command, a URL or a text.",
+    "approvals": "See and decide what waits for a person.",
+    "revoke": "Refuse a token, a person or an agent from now on.",
+    "audit": "Search, show and verify what was recorded.",
+}
+"""Every command and what it does, in the order of `--help`. Each is the `app` of `mcp_gateway.cli.commands.<name>`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """What was said before the command."""
+
+    config: str | None
+
+    def settings(self) -> Settings:
+        """The configuration. Raises `ConfigError`."""
+        import os
+
+        from mcp_gateway.config import find_config, load_settings
+
+        return load_settings(find_config(self.config, os.environ))
+
+
+class LazyGroup(typer.core.TyperGroup):
+    """The commands of the table above, each imported when it is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the form of the base class
+        """Their names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import one."""
+        if cmd_name not in COMMANDS:
+            from difflib import get_close_matches
+
+            close = get_close_matches(cmd_name, COMMANDS, n=1)
+            ctx.fail(f"No such command {cmd_name!r}." + (f" Did you mean {close[0]!r}?" if close else ""))
+        module = import_module(f"mcp_gateway.cli.commands.{cmd_name.replace('-', '_')}")
+        return typer.main.get_command(module.app)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - the form of the base class
+        """Write the table without importing what it names."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    epilog="Exit status: 0 done; 1 done, and the answer is no; 2 wrong command line or configuration; 3 not there now.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    ctx: typer.Context,
+    config: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="The configuration, as an absolute path.", show_default=False),
+    ] = None,
+    version: Annotated[  # noqa: ARG001 - its callback does it
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """A governed road from AI agents to databases, hosts and APIs.
+
+    The configuration is the file of --config, else of MCP_GATEWAY_CONFIG, else gateway.toml in your configuration
+    folder; never one in the current folder.
+    """
+    ctx.obj = Invocation(config=config)
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and give its exit status."""
+    try:
+        typer.main.get_command(app).main(list(arguments), prog_name=PROGRAM)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else OK
+    except GatewayError as error:
+        from mcp_gateway.cli.output import print_error
+
+        print_error(error)
+        return status_of(error)
+    return OK
+
+
+def status_of(error: GatewayError) -> int:
+    """The exit status that an error comes to."""
+    match error:
+        case ConfigError() | RequestError():
+            return MISUSED
+        case StoreError() | CredentialError() | TargetUnavailable() | TargetTimeout():
+            return UNAVAILABLE
+        case _:
+            return NEGATIVE
