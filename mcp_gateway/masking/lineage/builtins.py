@@ -70,9 +70,6 @@ SINKS = _names("""
 """Their result tells nothing, their argument does: it can be seen elsewhere, later, or in the time it takes."""
 
 PURE_IN_EXTENSIONS = {
-    "citext": _names("citext"),
-    "hstore": _names("hstore populate_record hstore_to_json hstore_to_jsonb"),
-    "intarray": _names("sort"),
     "pg_trgm": _names("""
         show_limit similarity_op strict_word_similarity_commutator_op strict_word_similarity_op
         word_similarity_commutator_op word_similarity_op
@@ -89,12 +86,12 @@ PURE_IN_EXTENSIONS = {
 
 TOTAL_FUNCTIONS = _names("""
     age ascii avg bit_length bool_and bool_or btrim cardinality char_length character_length concat concat_ws corr
-    count covar_pop covar_samp cume_dist date_part dense_rank every extract first_value format_type initcap jsonb_typeof
-    json_typeof lag last_value lead left length lower ltrim max md5 min mode now num_nonnulls num_nulls octet_length
-    percent_rank percentile_cont percentile_disc pg_column_size pg_typeof position quote_ident quote_literal
-    quote_nullable rank regr_avgx regr_avgy regr_count regr_intercept regr_r2 regr_slope reverse right row_number
-    row_to_json rtrim sha224 sha256 sha384 sha512 starts_with stddev stddev_pop stddev_samp strpos sum to_hex to_json
-    to_jsonb upper var_pop var_samp variance
+    count covar_pop covar_samp cume_dist dense_rank every first_value format_type initcap jsonb_typeof json_build_array
+    json_typeof jsonb_build_array lag last_value lead left length lower ltrim max md5 min mode now num_nonnulls
+    num_nulls octet_length percent_rank pg_column_size pg_typeof position quote_ident quote_literal quote_nullable rank
+    regr_avgx regr_avgy regr_count regr_intercept regr_r2 regr_slope reverse right row_number row_to_json rtrim sha224
+    sha256 sha384 sha512 starts_with stddev stddev_pop stddev_samp strpos sum to_hex to_json to_jsonb upper var_pop
+    var_samp variance
     any_value array_agg json_agg jsonb_agg json_arrayagg string_agg xmlagg
 """)
 """Cannot fail on any value of bounded size."""
@@ -102,14 +99,21 @@ TOTAL_FUNCTIONS = _names("""
 UNBOUNDED_RESULTS = _names("array_agg json_agg jsonb_agg json_arrayagg string_agg xmlagg")
 """Total themselves, but what takes their result may run out of memory, and tells by that."""
 
-TOTAL_WITH_CONSTANTS = _names("""
-    array_length array_to_string ceil ceiling date date_trunc encode floor json_build_array json_build_object
-    jsonb_build_array jsonb_build_object lpad ntile nth_value overlay regexp_count regexp_like regexp_match
-    regexp_matches regexp_replace regexp_split_to_array regexp_split_to_table regexp_substr replace round rpad sign
-    split_part string_to_array substr substring timezone to_char to_tsvector translate trunc width_bucket
-    like_escape similar_to_escape
-""")
-"""Cannot fail depending on one argument while all others are literals."""
+TOTAL_IN_ARGUMENT = dict.fromkeys(
+    _names("""
+        array_length array_to_string ceil ceiling date encode floor like_escape lpad nth_value overlay regexp_count
+        regexp_like regexp_match regexp_matches regexp_replace regexp_split_to_array regexp_split_to_table regexp_substr
+        replace round rpad sign similar_to_escape split_part string_to_array substr substring to_char translate trunc
+        width_bucket
+    """),
+    0,
+) | dict.fromkeys(_names("date_part date_trunc extract timezone"), 1)
+"""By the position of the one argument that they cannot fail on, while all others are literals."""
+
+TOTAL_WITH_LITERALS_IN = dict.fromkeys(_names("ntile percentile_cont percentile_disc"), 1) | dict.fromkeys(
+    _names("json_build_object jsonb_build_object"), 2
+)
+"""Cannot fail while every n-th argument, from the first, is a literal: all of them, or the keys of an object."""
 
 TOTAL_OPERATORS = _names("= <> < > <= >= @> <@ && || ? ?| ?& -> ->> #> #>>")
 PATTERN_OPERATORS = _names("~ ~* !~ !~* ~~ ~~* !~~ !~~*")

@@ -13,7 +13,8 @@ from mcp_gateway.facts.catalog import Function
 from mcp_gateway.masking.lineage.builtins import (
     SINKS,
     TOTAL_FUNCTIONS,
-    TOTAL_WITH_CONSTANTS,
+    TOTAL_IN_ARGUMENT,
+    TOTAL_WITH_LITERALS_IN,
     UNBOUNDED_RESULTS,
 )
 from mcp_gateway.masking.lineage.classified import ClassifiedCatalog, Expansion, Judged, Shape
@@ -65,23 +66,30 @@ class Calls(Walker):
             opaque=opaque,
             sink=sink,
             returns_set=any(f.returns_set for f in candidates),
-            total=builtin and names <= TOTAL_FUNCTIONS | TOTAL_WITH_CONSTANTS,
+            total=builtin and names <= TOTAL_FUNCTIONS | TOTAL_IN_ARGUMENT.keys() | TOTAL_WITH_LITERALS_IN.keys(),
             expansions=tuple(expansions),
             shape=shapes.pop() if len(shapes) == 1 else Shape("open"),
             result_type=types.pop() if len(types) == 1 else None,
         )
 
     def applied(
-        self, judged: Judged, name: str, arguments: Sequence[Value], *, constants: int = 0, extra: Classes = NONE
+        self,
+        judged: Judged,
+        name: str,
+        arguments: Sequence[Value],
+        *,
+        constants: Sequence[bool] = (),
+        extra: Classes = NONE,
     ) -> Value:
         """The value of a call: its arguments' classes, what its body adds, everything if it is opaque.
 
-        `constants` says how many of the arguments are literals; `extra` are classes that decide over the result
+        `constants` says which of the arguments are literals; `extra` are classes that decide over the result
         beside the arguments.
         """
         given = NONE.union(*(argument.classes for argument in arguments), extra)
         if (judged.opaque or judged.sink) and given:
             self.found.refuse(HANDED_OVER.format(name=name))
+        self.found.effects = self.found.effects or judged.sink
         plain = _is_total(judged, name, arguments, constants=constants)
         if given and not plain:
             self.found.fact("may_fail", given)
@@ -98,7 +106,7 @@ class Calls(Walker):
         if judged.expansions:
             self.found.spoken |= classes
         if judged.returns_set:
-            self.found.fact("rows", classes)
+            self.found.fact("rows", given)
         bounded = plain and not judged.returns_set and name not in UNBOUNDED_RESULTS
         value = Value(classes, plain=bounded, type=self._result_type(judged, arguments))
         if judged.shape.kind != "scalar" and (row := self._row(judged, value, arguments)) is not None:
@@ -112,15 +120,16 @@ class Calls(Walker):
             columns = Columns(row)
             if name in columns.names:
                 return tainted(columns.names[name], columns.loose or NONE)
-            if columns.loose is not None:
-                return Value(columns.loose, plain=False)
+            loose = columns.loose
+        else:
+            loose = value.classes
         judged = self.judge([name])
         if judged is None:
-            if row is not None:
+            if loose is None:
                 raise Unsure("no such field")
-            return Value(value.classes, plain=value.plain)
+            return Value(loose, plain=value.plain)
         result = self.applied(judged, name, [value])
-        return result if row is not None else tainted(Value(result.classes, plain=False), value.classes)
+        return result if loose is None else Value(result.classes | loose, plain=False)
 
     def row_of_type(self, name: str | None, value: Value) -> tuple[Column, ...] | None:
         """The columns of a composite type, each with the classes of the value."""
@@ -197,7 +206,12 @@ def _shape(function: Function, prepared: ClassifiedCatalog) -> Shape:
     return Shape("scalar", tuple(name for name in function.outputs if name))
 
 
-def _is_total(judged: Judged, name: str, arguments: Sequence[Value], *, constants: int) -> bool:
+def _is_total(judged: Judged, name: str, arguments: Sequence[Value], *, constants: Sequence[bool]) -> bool:
     if not judged.total or not all(argument.plain for argument in arguments):
         return False
-    return name in TOTAL_FUNCTIONS or constants >= len(arguments) - 1
+    if name in TOTAL_FUNCTIONS:
+        return True
+    subject = TOTAL_IN_ARGUMENT.get(name, 0)
+    if name in TOTAL_WITH_LITERALS_IN:
+        return all(constants[:: TOTAL_WITH_LITERALS_IN[name]])
+    return all(constant for position, constant in enumerate(constants) if position != subject)

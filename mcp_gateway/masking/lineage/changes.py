@@ -41,6 +41,7 @@ class Changes(Queries):
     def change(self, tag: str, body: JSONObject, scope: Scope | None) -> Row:
         """Resolve a query that writes: the columns of its RETURNING."""
         self.visit()
+        self.found.effects = True
         inner = Scope(scope)
         self.with_clause(body, inner)
         match tag:

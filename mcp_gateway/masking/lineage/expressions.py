@@ -221,7 +221,7 @@ class Expressions(SQLJSON):
             raise Unsure("a subquery of an unknown kind")
         if len(columns) == 1:
             of_one = columns[0].value
-            return tainted(of_one._replace(base=False, plain=False), classes)
+            return tainted(of_one._replace(base=False, plain=False), flow)
         row = tuple(Column(name, tainted(value._replace(base=False), flow)) for name, value in columns)
         return Value(classes, plain=False, type="pg_catalog.record", row=row)
 
@@ -246,7 +246,7 @@ class Expressions(SQLJSON):
             extra |= self.window_classes(body["over"], scope)
         if judged is None:
             return self._functional_cast(names, arguments), arguments
-        constants = sum(map(is_constant, nodes))
+        constants = [is_constant(node) for node in nodes]
         if judged.builtin and names[-1] == "count" and judged.kinds <= {"a"}:
             return self._count(body, arguments, extra), arguments
         return self.applied(judged, names[-1], arguments, constants=constants, extra=extra), arguments

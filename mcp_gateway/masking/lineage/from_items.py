@@ -219,8 +219,7 @@ def _single(
     alias: str, columns: Columns, names: JSONObject, *, qualified: str | None = None, stored: bool = False
 ) -> Item:
     """An item of one entry, its columns renamed by the alias's column list."""
-    renames = strings(names.get("colnames"))
-    seen = columns.renamed(renames) if renames else columns
+    seen = columns.renamed(strings(names.get("colnames")))
     return Item([Entry(alias, seen, qualified=qualified, stored=stored)], [seen], stored=stored)
 
 

@@ -149,10 +149,7 @@ def _figured(node: JSONObject) -> tuple[str | None, int]:
             return (name, 2) if name is not None or body.get("op") != "IS_DOCUMENT" else (UNNAMED, 0)
         case "SubLink":
             return _figured_sublink(body)
-        case "A_Const":
-            # Before PostgreSQL 15 `true` was a cast and its column was called `bool`.
-            return (None if "boolval" in body else UNNAMED), 0
-        case "A_Expr" | "BoolExpr" | "NullTest" | "BooleanTest" | "ParamRef" | "JsonIsPredicate":
+        case "A_Const" | "A_Expr" | "BoolExpr" | "NullTest" | "BooleanTest" | "ParamRef" | "JsonIsPredicate":
             return UNNAMED, 0
         case _:
             return None, 0

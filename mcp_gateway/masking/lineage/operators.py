@@ -128,7 +128,7 @@ def _is_total_operation(kind: str, name: str, body: JSONObject) -> bool:
     if name in DIVISIONS:
         divisor = constant(right)
         return isinstance(divisor, int) and divisor > 0
-    return kind != "AEXPR_OP" or name in TOTAL_OPERATORS
+    return kind not in ("AEXPR_OP", "AEXPR_OP_ANY", "AEXPR_OP_ALL") or name in TOTAL_OPERATORS
 
 
 def _is_total_cast(of: str | None, to: str) -> bool:

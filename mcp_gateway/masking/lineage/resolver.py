@@ -127,7 +127,9 @@ class Resolver(Changes):
             parameters=frozenset(name for name in function.arguments if name),
             own_name=function.name,
         )
-        return inner.resolved_text(f"{function.schema}.{function.name}/{function.oid}", text)
+        body = inner.resolved_text(f"{function.schema}.{function.name}/{function.oid}", text)
+        # Its parameters were taken for clear, so where it puts them must not matter.
+        return None if body is None or body.found.effects else body
 
     def _expanded_text(self, name: str, text: str) -> Expansion | None:
         return Resolver(self.prepared, path=BUILTIN_PATH).resolved_text(name, text)

@@ -28,14 +28,12 @@ class Entry:
         """Whether it has system columns."""
 
     def column(self, name: str) -> Value | None:
-        """Its column `name`, or None: then `entry.name` is the function `name(entry)`."""
+        """Its column `name`; None where it has none of that name for certain."""
         value = self.columns.names.get(name)
-        loose = self.columns.loose
         if value is None and self.stored and name in SYSTEM_COLUMNS:
             value = CLEAR
-        if loose is None:
-            return value
-        return Value(loose, plain=False) if value is None else tainted(value, loose)
+        loose = self.columns.loose
+        return value if value is None or loose is None else tainted(value, loose)
 
 
 class Item:

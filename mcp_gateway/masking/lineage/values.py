@@ -92,11 +92,13 @@ def classes_of(columns: Iterable[Column]) -> Classes:
 class Columns:
     """A list of columns, found by name. `open` holds the classes of further columns that nobody can name."""
 
-    __slots__ = ("all", "loose", "names", "open")
+    __slots__ = ("all", "loose", "names", "open", "own_names")
 
     def __init__(self, columns: Iterable[Column], *, open_classes: Classes | None = None) -> None:
         self.all = tuple(columns)
         self.open = open_classes
+        self.own_names = True
+        """False after a column alias list: a row keeps the names of its type, whatever the list says."""
         self.loose = open_classes
         """Classes that a name found nowhere else may have; None when every name is known."""
         self.names: dict[str, Value] = {}
@@ -121,30 +123,37 @@ class Columns:
 
     def renamed(self, names: list[str]) -> Columns:
         """With a column alias list, which may be shorter than the list."""
+        if not names:
+            return self
         if len(names) > len(self.all) and self.open is None:
             raise Unsure("more column aliases than columns")
         rest = Value(self.open or NONE, plain=False)
         padded = self.all + tuple(Column(None, rest) for _ in names[len(self.all) :])
         columns = [Column(name, column.value) for name, column in zip(names, padded, strict=False)]
-        return Columns((*columns, *padded[len(names) :]), open_classes=self.open)
+        renamed = Columns((*columns, *padded[len(names) :]), open_classes=self.open)
+        renamed.own_names = False
+        return renamed
 
     def row(self) -> Value:
         """The whole row as one value."""
         if self.open is not None:
             return Value(self.classes, plain=False)
         base, plain = all(c.value.base for c in self.all), all(c.value.plain for c in self.all)
-        return Value(self.classes, base, plain, "pg_catalog.record", self.all)
+        row = self.all if self.own_names else tuple(Column(None, column.value) for column in self.all)
+        return Value(self.classes, base, plain, "pg_catalog.record", row)
 
 
 class Found:
     """What has been found out beside the columns: facts, relations, opaque things, a reason to refuse."""
 
-    __slots__ = ("facts", "functions", "opaque", "refusal", "relations", "spoken", "touch")
+    __slots__ = ("effects", "facts", "functions", "opaque", "refusal", "relations", "spoken", "touch")
 
     def __init__(self) -> None:
         self.facts: dict[str, Classes] = {}
         self.touch: Classes = NONE
         self.opaque = False
+        self.effects = False
+        """It writes, or gives arguments to what shows them elsewhere."""
         self.refusal: str | None = None
         self.relations: set[str] = set()
         self.functions: set[str] = set()
@@ -167,6 +176,7 @@ class Found:
             self.fact(kind, classes)
         self.touch |= other.touch
         self.opaque = self.opaque or other.opaque
+        self.effects = self.effects or other.effects
         self.relations |= other.relations
         self.functions |= other.functions
         self.spoken |= other.spoken

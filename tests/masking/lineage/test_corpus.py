@@ -1,0 +1,138 @@
+"""The published ways around masking, each run on a real server and masked by the verdict on it."""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from mcp_gateway.facts.parser import parse_tree
+from mcp_gateway.masking.lineage import ClassifiedCatalog, Lineage, prepare, resolve
+from tests.masking.lineage.databases import catalog_of, database, outcome
+from tests.peers.postgres import PostgresServer
+
+CORPORA = Path(__file__).resolve().parents[3].parent / "shared" / "corpora"
+CLASSIFY = {"public.users.ssn": "pii.national_id", "public.users.email": "pii.email"}
+SECRETS = (
+    "123-45-6789", "987-65-4320", "555-12-3456", "alice@example.com", "bob@example.org", "carol@example.net",
+)  # fmt: skip
+
+LEAKS_WITHOUT_MASKING = 40
+
+
+def cases() -> list[dict[str, Any]]:
+    path = CORPORA / "mask_evasion.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+CASES = cases()
+
+
+@pytest.fixture(scope="module")
+def connection(postgres_server: PostgresServer) -> Iterator[psycopg.Connection[Any]]:
+    with database(postgres_server, "lineage_corpus", (CORPORA / "mask_evasion.sql").read_text()) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def prepared(postgres_server: PostgresServer, connection: psycopg.Connection[Any]) -> ClassifiedCatalog:
+    return prepare(catalog_of(postgres_server, "lineage_corpus"), CLASSIFY)
+
+
+def test_the_corpus_is_there() -> None:
+    if CASES:
+        return
+    if os.environ.get("CI"):
+        pytest.fail(f"no corpus at {CORPORA}")
+    pytest.skip(f"no corpus at {CORPORA}")
+
+
+def forms(secret: str) -> set[str]:
+    """The value and what the corpus does with it: every form that would give it away in a cell."""
+    digits = secret.replace("-", "")
+    data = secret.encode()
+    found = {
+        secret, secret.upper(), secret.title(), secret[::-1], digits,
+        secret.translate(str.maketrans("0123456789", "abcdefghij")),
+        data.hex(), binascii.b2a_base64(data, newline=False).decode(), hashlib.md5(data).hexdigest(),
+        hashlib.sha256(data).hexdigest(), " ".join(str(byte) for byte in data),
+    }  # fmt: skip
+    if digits.isdigit():
+        found |= {f"{int(digits):x}", ",".join(secret.split("-")), str(int(digits[:5]))}
+    return found
+
+
+FORMS = {form for secret in SECRETS for form in forms(secret)}
+
+
+def leaking(cell: object) -> set[str]:
+    text = bytes(cell).hex() if isinstance(cell, (bytes, memoryview)) else str(cell)
+    return {form for form in FORMS if form in text}
+
+
+@pytest.mark.requirement("I5")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
+def test_no_way_around_masking_gives_a_value(
+    case: dict[str, Any], connection: psycopg.Connection[Any], prepared: ClassifiedCatalog
+) -> None:
+    sql, expected = case["input"]["sql"], case["expected"]
+    assert {path: CLASSIFY[path] for path in case["input"]["masked_columns"]} == CLASSIFY
+
+    verdict = resolve(parse_tree(sql), catalog=prepared, classify=CLASSIFY)
+
+    if expected["must_pass"]:
+        assert passes_untouched(verdict, connection, sql)
+        return
+    if verdict.refusal is not None:
+        assert "refuse" in expected["ok_actions"]
+        return
+    result = outcome(connection, sql)
+    if result.sqlstate is not None:
+        # The masker reduces errors to their code when anything classified or opaque is involved.
+        assert verdict.touch or verdict.opaque
+        return
+    assert expected["channel"] == "result", "other channels are for refusals and errors"
+    own = set() if verdict.columns is None else _own_literals(sql)
+    for row in result.rows:
+        for cell, masked in zip(row, masks(verdict, result.names), strict=True):
+            assert masked or not leaking(cell) - own, f"{sql} gives {cell!r}"
+    if expected["inference"]:
+        assert verdict.inference or all(masks(verdict, result.names)[1:] or masks(verdict, result.names))
+
+
+def test_without_masking_the_same_check_finds_the_values(connection: psycopg.Connection[Any]) -> None:
+    """The baseline: it says that the check above sees what it looks for."""
+    given_away = [
+        case["id"]
+        for case in CASES
+        if case["expected"]["channel"] == "result"
+        and case["expected"]["form"] != "inference"
+        and any(leaking(cell) for row in outcome(connection, case["input"]["sql"]).rows for cell in row)
+    ]
+    assert len(given_away) >= LEAKS_WITHOUT_MASKING or not CASES
+
+
+def passes_untouched(verdict: Lineage, connection: psycopg.Connection[Any], sql: str) -> bool:
+    names = outcome(connection, sql).names
+    return verdict.refusal is None and not verdict.inference and not any(masks(verdict, names))
+
+
+def masks(verdict: Lineage, names: tuple[str, ...]) -> list[bool]:
+    """What the masker does with the verdict: aligned by position, and all masked where anything does not fit."""
+    if verdict.columns is None or len(verdict.columns) != len(names):
+        return [True] * len(names)
+    assert all(column.name in (None, name) for column, name in zip(verdict.columns, names, strict=True))
+    return [bool(column.classes) for column in verdict.columns]
+
+
+def _own_literals(sql: str) -> set[str]:
+    """A plan may repeat what the agent wrote itself."""
+    return {form for literal in re.findall(r"'([^']*)'", sql) for form in FORMS if form in literal}
