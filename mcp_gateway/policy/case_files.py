@@ -1,0 +1,304 @@
+"""The files of `mcp-gateway policy test`: TOML to cases, or to every mistake in them.
+
+    policies = ["../mcp_gateway_policies"]       # beside this file; the command line can name others
+
+    [targets.orders]                             # imagined ones, beside those of the configuration
+    kind = "postgres"
+    labels = { env = "prod" }
+    classes = ["pii.email"]
+
+    [callers.dev]
+    groups = ["developers"]
+
+    [[case]]
+    name = "a write to production waits for a DBA"
+    caller = "dev"                               # or { groups = ["developers"] }
+    target = "orders"
+    arguments.sql = "UPDATE orders SET paid = true WHERE id = 1"
+    expect.decision = "ask"                      # allow, ask, deny; refused: it never comes to policy
+    expect.policies = ["changes-need-a-dba"]
+    expect.approvers = { dba = 1 }
+
+What `expect` leaves out is not compared. `cases` runs them.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from mcp_gateway.calls import Assurance, Caller, Door, Target, TargetKind
+from mcp_gateway.decisions import Approved
+from mcp_gateway.errors import ConfigError, Problem
+from mcp_gateway.policy.schema import ACTIONS
+
+TOOL_OF_KIND: Mapping[str, str] = {action.kind: name for name, action in ACTIONS.items()}
+DEFAULT_BASE_URL = "https://api.example.com"
+NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _has_env(labels: dict[str, str]) -> dict[str, str]:
+    if "env" not in labels:
+        raise ValueError("env is required")
+    return labels
+
+
+class TargetCase(_Model):
+    """A target that exists only for the cases."""
+
+    kind: TargetKind
+    labels: Annotated[dict[str, str], AfterValidator(_has_env)]
+    classes: frozenset[str] = frozenset()
+    base_url: str = DEFAULT_BASE_URL
+    description: str = ""
+
+
+class CallerCase(_Model):
+    """A caller, as their token would have it."""
+
+    groups: frozenset[str] = frozenset()
+    subject: str = "somebody"
+    issuer: str = "https://idp.example.com"
+    actor: str = "agent"
+    email: str | None = None
+    scopes: frozenset[str] = frozenset()
+    assurance: Assurance = "token"
+
+
+class ApprovalCase(_Model):
+    """An approval that has been given."""
+
+    by: frozenset[str]
+    approvers: int = Field(default=1, ge=1)
+
+
+class QueryArguments(_Model):
+    """Arguments of `query_database`."""
+
+    sql: str
+    params: list[Any] = []
+    max_rows: int | None = None
+
+
+class CommandArguments(_Model):
+    """Arguments of `run_ssh_command`."""
+
+    argv: list[str] | None = None
+    command: str | None = None
+    stdin: str | None = None
+    timeout_s: int | None = None
+
+
+class RequestArguments(_Model):
+    """Arguments of `call_api`."""
+
+    method: str = "GET"
+    path: str
+    query: dict[str, str | list[str]] = {}
+    headers: dict[str, str] = {}
+    body: str | None = None
+
+
+class Expectation(_Model):
+    """What a case has to come to; None is not compared."""
+
+    decision: Literal["allow", "ask", "deny", "refused"]
+    policies: list[str] | None = None
+    approvers: dict[str, int] | None = None
+    """Group to people."""
+    revealed: list[str] | None = None
+    """Every data class that this caller may see raw, of all there are."""
+    visible: bool | None = None
+    """Whether the caller sees the tool on this target at all."""
+
+
+class CaseModel(_Model):
+    """One `[[case]]`."""
+
+    name: str = Field(min_length=1)
+    caller: str | CallerCase = CallerCase()
+    target: str
+    tool: str | None = None
+    """Left out: the tool of the target's kind."""
+    arguments: dict[str, Any]
+    door: Door = "http"
+    token_age: int = 60
+    time: AwareDatetime = NOON
+    approval: ApprovalCase | None = None
+    expect: Expectation
+
+
+class CaseFile(_Model):
+    """A whole file."""
+
+    policies: list[str] = []
+    targets: dict[str, TargetCase] = {}
+    callers: dict[str, CallerCase] = {}
+    case: list[CaseModel] = []
+
+
+ARGUMENTS: Mapping[str, type[_Model]] = {
+    "query_database": QueryArguments,
+    "run_ssh_command": CommandArguments,
+    "call_api": RequestArguments,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One case, complete."""
+
+    file: Path
+    name: str
+    caller: Caller
+    target: Target
+    base_url: str
+    tool: str
+    arguments: Mapping[str, Any]
+    door: Door
+    token_age: int
+    time: datetime
+    approval: Approved
+    expect: Expectation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cases:
+    """The cases of one file and what they are run with."""
+
+    file: Path
+    policies: tuple[Path, ...]
+    targets: tuple[Target, ...]
+    """Those of the configuration, and the file's own in place of their namesakes."""
+    cases: tuple[Case, ...]
+
+
+def read_cases(path: Path, *, targets: Sequence[Target] = (), base_urls: Mapping[str, str] | None = None) -> Cases:
+    """Read one file; raises `ConfigError`. `targets` are those of the configuration, `base_urls` belong to them by name."""
+    try:
+        model = CaseFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError([Problem(file=str(path), message=str(error))]) from None
+    except ValidationError as error:
+        raise ConfigError(list(_problems(path, error))) from None
+    known = {target.name: target for target in targets} | {
+        name: _target(name, given) for name, given in model.targets.items()
+    }
+    urls = dict(base_urls or {}) | {name: given.base_url for name, given in model.targets.items()}
+    reader = _Reader(path=path, callers=model.callers, targets=known, urls=urls)
+    cases = [reader.case(given) for given in model.case]
+    if len({case.name for case in model.case}) != len(model.case):
+        reader.problems.append(Problem(file=str(path), path="case", message="two cases have the same name"))
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    return Cases(
+        file=path,
+        policies=tuple((path.parent / name).resolve() for name in model.policies),
+        targets=tuple(known.values()),
+        cases=tuple(case for case in cases if case is not None),
+    )
+
+
+def imagined_caller(given: CallerCase) -> Caller:
+    """A caller that no token proved: for cases and explanations alone, never for a call."""
+    return Caller(
+        issuer=given.issuer,
+        subject=given.subject,
+        actor=given.actor,
+        client_id=given.actor,
+        delegated=False,
+        email=given.email,
+        groups=given.groups,
+        scopes=given.scopes,
+        token_id="imagined",  # noqa: S106 - no token
+        issued_at=NOON,
+        expires_at=NOON + timedelta(hours=1),
+        auth_time=None,
+        assurance=given.assurance,
+    )
+
+
+def _target(name: str, given: TargetCase) -> Target:
+    return Target(
+        name=name,
+        kind=given.kind,
+        description=given.description,
+        labels=given.labels,
+        classes=given.classes,
+        fingerprint="imagined",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reader:
+    """What the cases of one file may name, and what is wrong with them."""
+
+    path: Path
+    callers: Mapping[str, CallerCase]
+    targets: Mapping[str, Target]
+    urls: Mapping[str, str]
+    problems: list[Problem] = field(default_factory=list)
+
+    def case(self, given: CaseModel) -> Case | None:
+        """Complete one case; None when something is wrong with it."""
+        target = self.targets.get(given.target)
+        caller = given.caller if isinstance(given.caller, CallerCase) else self.callers.get(given.caller)
+        if target is None:
+            self._wrong(given, "target", f"there is no target {given.target!r}; there are {_listed(self.targets)}")
+        if caller is None:
+            self._wrong(given, "caller", f"there is no caller {given.caller!r}; there are {_listed(self.callers)}")
+        if target is None or caller is None:
+            return None
+        tool = given.tool or TOOL_OF_KIND[target.kind]
+        arguments = self._arguments(given, tool)
+        if arguments is None:
+            return None
+        approval = given.approval
+        return Case(
+            file=self.path,
+            name=given.name,
+            caller=imagined_caller(caller),
+            target=target,
+            base_url=self.urls.get(target.name, DEFAULT_BASE_URL),
+            tool=tool,
+            arguments=arguments,
+            door=given.door,
+            token_age=given.token_age,
+            time=given.time,
+            approval=Approved() if approval is None else Approved(by=approval.by, approvers=approval.approvers),
+            expect=given.expect,
+        )
+
+    def _arguments(self, given: CaseModel, tool: str) -> dict[str, Any] | None:
+        if tool not in ARGUMENTS:
+            self._wrong(given, "tool", f"there is no tool {tool!r}; there are {_listed(ARGUMENTS)}")
+            return None
+        try:
+            return ARGUMENTS[tool].model_validate(given.arguments).model_dump()
+        except ValidationError as error:
+            for item in error.errors():
+                self._wrong(given, ".".join(("arguments", *map(str, item["loc"]))), item["msg"])
+            return None
+
+    def _wrong(self, given: CaseModel, key: str, message: str) -> None:
+        self.problems.append(Problem(file=str(self.path), path=f"case {given.name!r}: {key}", message=message))
+
+
+def _problems(path: Path, error: ValidationError) -> Sequence[Problem]:
+    return [
+        Problem(file=str(path), path=".".join(map(str, item["loc"])), message=item["msg"]) for item in error.errors()
+    ]
+
+
+def _listed(names: Mapping[str, object]) -> str:
+    return ", ".join(repr(name) for name in sorted(names)) or "none"

@@ -1,0 +1,54 @@
+"""From the raw arguments of a tool to facts, for cases and explanations: the same functions as on the road, and no target.
+
+Without a target there is no catalog, so what only a catalog could tell is taken as the worst.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TypeAlias
+
+from mcp_gateway.calls import Facts, JSONObject
+
+Examiner: TypeAlias = Callable[[JSONObject, str], Facts]
+"""Arguments and the target's base URL (empty unless it is an HTTP target) to facts. `ValueError`: refused before policy."""
+
+
+def examine_query(arguments: JSONObject, base_url: str) -> Facts:
+    """Facts of a `query_database` call."""
+    del base_url
+    from mcp_gateway.facts.sql import examine_sql
+
+    examination = examine_sql(arguments["sql"], catalog=None)
+    if examination.refusal is not None:
+        raise ValueError(examination.refusal)
+    return examination.facts
+
+
+def examine_command(arguments: JSONObject, base_url: str) -> Facts:
+    """Facts of a `run_ssh_command` call."""
+    del base_url
+    from mcp_gateway.facts.shell import examine_shell
+
+    return examine_shell(argv=arguments.get("argv"), command=arguments.get("command"))
+
+
+def examine_request(arguments: JSONObject, base_url: str) -> Facts:
+    """Facts of a `call_api` call. The headers that a target allows beside the usual ones are taken as allowed."""
+    from mcp_gateway.facts.http import resolve
+
+    headers: Mapping[str, str] = arguments.get("headers") or {}
+    return resolve(
+        base_url,
+        arguments["path"],
+        method=arguments.get("method", "GET"),
+        query=arguments.get("query"),
+        headers=headers,
+        allowed_headers=tuple(headers),
+    ).facts
+
+
+EXAMINERS: Mapping[str, Examiner] = MappingProxyType(
+    {"query_database": examine_query, "run_ssh_command": examine_command, "call_api": examine_request}
+)
