@@ -106,9 +106,7 @@ class Permitted:
 class MaskerFactory(Protocol):
     """Builds the masker of one call."""
 
-    def __call__(
-        self, *, revealed: frozenset[str], classes: frozenset[str], detectors: Sequence[str], secrets: Sequence[Secret]
-    ) -> Masker:
+    def __call__(self, *, revealed: frozenset[str], detectors: Sequence[str], secrets: Sequence[Secret]) -> Masker:
         """Build it."""
 
 
@@ -653,7 +651,6 @@ class Road:
     def _masker(self, registered: Registered | None, *, revealed: frozenset[str]) -> Masker:
         return self._.masker(
             revealed=revealed,
-            classes=registered.target.classes if registered else frozenset(),
             detectors=registered.detectors if registered else (),
             secrets=registered.connector.secrets() if registered else (),
         )

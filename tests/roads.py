@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from mcp_gateway.masking.masker import masker_for
 from mcp_gateway_tools.call_api import CallAPI
 
 from mcp_gateway.answers import Answer, Masked, Refusal
@@ -25,6 +24,8 @@ from mcp_gateway.calls import Caller, Secret, Target
 from mcp_gateway.clock import new_id
 from mcp_gateway.errors import IdentityError
 from mcp_gateway.masking.classes import BUILT_IN
+from mcp_gateway.masking.detectors import resolve
+from mcp_gateway.masking.masker import masker_for
 from mcp_gateway.pipeline import Parts, Request, Road
 from mcp_gateway.policy.engine import PolicyEngine
 from mcp_gateway.policy.loader import load_policies
@@ -219,14 +220,12 @@ async def laid(folder: Path, *, policies: str = POLICIES, wait: timedelta = time
             await store.aclose()
 
 
-def _masker(
-    *, revealed: frozenset[str], classes: frozenset[str], detectors: Sequence[str], secrets: Sequence[Secret]
-) -> Any:
+def _masker(*, revealed: frozenset[str], detectors: Sequence[str], secrets: Sequence[Secret]) -> Any:
     return masker_for(
         revealed=revealed,
-        all_classes=classes,
+        all_classes=frozenset(BUILT_IN),
         styles={},
-        detectors=tuple(detectors) or ("default",),
+        detectors=resolve(tuple(detectors) or ("default",)),
         secrets=secrets,
         hash_key=bytes(32),
     )

@@ -31,6 +31,7 @@ from mcp_gateway.identity.keys import IssuerKeys
 from mcp_gateway.identity.local import LocalIssuer, LocalPerson, open_local_issuer
 from mcp_gateway.identity.rules import IdentityPolicy
 from mcp_gateway.identity.tokens import TokenVerifier
+from mcp_gateway.masking.detectors import resolve
 from mcp_gateway.masking.masker import masker_for
 from mcp_gateway.pipeline import Parts, Road
 from mcp_gateway.policy.engine import PolicyEngine
@@ -227,14 +228,12 @@ def _road(settings: Settings, records: Records, policies: Policies, registry: Re
     hash_key = open_key(settings.gateway.data_dir / "masking.key")
     default = tuple(settings.masking.detectors)
 
-    def build_masker(
-        *, revealed: frozenset[str], classes: frozenset[str], detectors: Sequence[str], secrets: Sequence[Secret]
-    ) -> Masker:
+    def build_masker(*, revealed: frozenset[str], detectors: Sequence[str], secrets: Sequence[Secret]) -> Masker:
         return masker_for(
             revealed=revealed,
-            all_classes=classes,
+            all_classes=settings.classes,
             styles=settings.masking.styles,
-            detectors=tuple(detectors) or default,
+            detectors=resolve(tuple(detectors) or default),
             secrets=secrets,
             hash_key=hash_key.reveal(),
         )
