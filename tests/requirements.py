@@ -1,0 +1,51 @@
+"""What has to hold, as data: the invariants, and the scenarios that have tests so far. A test marks which it shows.
+
+`test_requirements.py` fails when one of these has no test, or a test names one that is not here.
+"""
+
+from __future__ import annotations
+
+REQUIREMENTS: dict[str, str] = {
+    "I1": "no effect on a target without a durable intent before it",
+    "I2": "no byte of a result before its outcome is durable",
+    "I3": "each intent ends in exactly one outcome, and none dangles after a restart",
+    "I4": "an approval is used at most once, for exactly what was approved",
+    "I5": "credentials and masked values appear nowhere in the clear",
+    "I6": "the audit chain verifies",
+    "I7": "any internal error means deny",
+    "I8": "memory, descriptors, tasks and pool slots return to the baseline",
+    "R1": "killed in the middle of a call",
+    "R2": "killed while approvals are held",
+    "R3": "power lost: what was acknowledged survives",
+    "R4": "disk full on the audit store",
+    "R5": "audit file unlinked, replaced, unreadable, read-only or locked",
+    "R6": "audit database corrupt",
+    "R7": "log tampered with",
+    "R8": "a target that stalls",
+    "R9": "the client goes away while something runs",
+    "R10": "the client goes away while an approval is pending",
+    "R11": "racing decisions on one approval",
+    "R12": "somebody approves who may not",
+    "R13": "an approval is replayed",
+    "R14": "the world changes between approval and call",
+    "R15": "many held approvals",
+    "R16": "clocks that are wrong or move",
+    "R17": "the issuer's keys rotate",
+    "R18": "the issuer is away or hostile",
+    "R19": "huge results",
+    "R24": "the database fails over",
+    "R25": "one caller's session state reaches another",
+    "R26": "the life of a credential",
+    "R27": "the masker fails, or is fed what it may not understand",
+    "R28": "a stage raises, hangs or gives garbage",
+    "R29": "shutdown and upgrade",
+    "R31": "several processes on one store",
+    "R34": "replay of a tampered record",
+    "R35": "the audit is complete under load",
+    "R36": "a hostile upstream",
+    "R37": "log and terminal injection",
+    "R38": "Host and Origin",
+    "R39": "a decision that comes late or twice",
+    "R40": "backup and retention",
+    "R42": "revocation reaches what runs and what is held",
+}
