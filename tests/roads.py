@@ -70,12 +70,15 @@ class Clock:
 class Bench:
     """A road and what a test needs around it."""
 
-    def __init__(self, road: Road, *, api: API, store: AuditStore, approvals: ApprovalStore, clock: Clock) -> None:
+    def __init__(
+        self, road: Road, *, registry: Registry, api: API, store: AuditStore, approvals: ApprovalStore, clock: Clock
+    ) -> None:
         self.road = road
         self.api = api
         self.store = store
         self.approvals = approvals
         self.clock = clock
+        self.registry: Registry = registry
         self.engines: list[PolicyEngine] = []
         self.targets: dict[str, Target] = {}
         self.folder = Path()
@@ -197,9 +200,10 @@ async def laid(folder: Path, *, policies: str = POLICIES, wait: timedelta = time
                 claim=timedelta(minutes=15),
             )
             engines: list[PolicyEngine] = []
+            registry = Registry(targets=[registered], tools=[CallAPI()])
             road = Road(
                 Parts(
-                    registry=Registry(targets=[registered], tools=[CallAPI()]),
+                    registry=registry,
                     policies=lambda: engines[-1],
                     store=store,
                     holder=holder,
@@ -211,7 +215,7 @@ async def laid(folder: Path, *, policies: str = POLICIES, wait: timedelta = time
                     instance="test",
                 )
             )
-            bench = Bench(road, api=api, store=store, approvals=approvals, clock=clock)
+            bench = Bench(road, registry=registry, api=api, store=store, approvals=approvals, clock=clock)
             bench.engines, bench.targets, bench.folder = engines, {"api": target}, folder
             bench.load(policies)
             yield bench

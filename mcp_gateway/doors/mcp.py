@@ -95,7 +95,12 @@ class MCPDoor:
         except Exception as error:
             log.critical("list_tools_failed", error=type(error).__name__, exc_info=error)
             raise MCPError(code=types.INTERNAL_ERROR, message="the gateway cannot list its tools now") from None
-        return {"tools": [tool for tool in self._listed if tool["name"] in usable], "resultType": "complete"}
+        return {
+            "tools": [tool for tool in self._listed if tool["name"] in usable],
+            "resultType": "complete",
+            "ttlMs": 0,
+            "cacheScope": "private",
+        }
 
     # Calling.
 
