@@ -22,6 +22,7 @@ from mcp_gateway.config_models import (
     PolicySettings,
     ServerSettings,
     Settings,
+    default_data_dir,
 )
 from mcp_gateway.config_report import report
 from mcp_gateway.config_sources import CommandSource, CredentialSource, EnvSource, FileSource, HTTPAuth, KeyringSource
@@ -48,6 +49,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "config_folder",
+    "default_data_dir",
     "find_config",
     "load_settings",
     "parse_settings",

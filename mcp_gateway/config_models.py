@@ -47,7 +47,8 @@ Wrong: TypeAlias = tuple[tuple[str, ...], str]
 """Where below a field something is wrong, and what."""
 
 
-def _default_data_dir() -> Path:
+def default_data_dir() -> Path:
+    """The user's data folder of this program."""
     return platformdirs.user_data_path("mcp-gateway", appauthor=False)
 
 
@@ -55,7 +56,7 @@ class GatewaySettings(Section):
     """`[gateway]`."""
 
     name: Text = "mcp-gateway"
-    data_dir: AbsolutePath = Field(default_factory=_default_data_dir)
+    data_dir: AbsolutePath = Field(default_factory=default_data_dir)
 
 
 class ServerSettings(Section):

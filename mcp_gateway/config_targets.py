@@ -14,7 +14,7 @@ import rfc8785
 from pydantic import BeforeValidator, Field, ValidationInfo, field_serializer, field_validator
 
 from mcp_gateway.calls import Target
-from mcp_gateway.config_sources import AbsolutePath, Auth, CredentialSource, Section, Text
+from mcp_gateway.config_sources import AbsolutePath, Auth, CredentialSource, HTTPAuth, Section, Text
 from mcp_gateway.config_values import (
     Network,
     duration_within,
@@ -139,6 +139,15 @@ class HTTPTarget(TargetSettings):
         if not secure:
             raise ValueError("expected an https URL; http is for loopback, or for what 'networks' holds")
         return url
+
+    @field_validator("headers")
+    @classmethod
+    def _check_headers(cls, headers: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        auth: HTTPAuth | None = info.data.get("auth")
+        own = auth.header.name.lower() if auth is not None and auth.header is not None else None
+        if own in {name.lower() for name in headers}:
+            raise ValueError(f"the header {own!r} carries the gateway's own credential")
+        return headers
 
     @field_serializer("networks")
     def _write_networks(self, networks: tuple[Network, ...]) -> list[str]:

@@ -39,12 +39,10 @@ def read_trusted(path: Path, *, max_bytes: int, private: bool = False) -> bytes:
         UntrustedFileError: it is missing, unreadable, not a regular file, too large, or open to others.
     """
     try:
-        real = _walk(path)  # (1)
-        descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)  # (2)
+        descriptor = _open(path, private=private)
     except OSError as error:
         raise UntrustedFileError(_explain(error)) from None
     try:
-        _check_file(os.fstat(descriptor), private=private)  # (3)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(max_bytes + 1)
     except OSError as error:
@@ -54,6 +52,18 @@ def read_trusted(path: Path, *, max_bytes: int, private: bool = False) -> bytes:
     if len(content) > max_bytes:  # (4)
         raise UntrustedFileError(f"expected at most {max_bytes:,} bytes, got more")
     return content
+
+
+def check_trusted(path: Path, *, private: bool = False) -> None:
+    """Check a file as `read_trusted` does, without reading it.
+
+    Raises:
+        UntrustedFileError: as in `read_trusted`.
+    """
+    try:
+        os.close(_open(path, private=private))
+    except OSError as error:
+        raise UntrustedFileError(_explain(error)) from None
 
 
 def check_folder(path: Path) -> None:
@@ -72,6 +82,17 @@ def check_folder(path: Path) -> None:
     _check_owner(state, what="it")
     if state.st_mode & OTHERS_WRITE:
         raise UntrustedFileError(f"it has mode {_octal(state)}, so that others can write to it; run chmod go-w on it")
+
+
+def _open(path: Path, *, private: bool) -> int:
+    real = _walk(path)  # (1)
+    descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)  # (2)
+    try:
+        _check_file(os.fstat(descriptor), private=private)  # (3)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _walk(path: Path) -> Path:

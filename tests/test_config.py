@@ -420,6 +420,8 @@ kind = "telnet"
         (LOCAL + HTTP + 'auth = {}\n', "targets.billing.auth: expected exactly one of 'bearer', 'basic', 'header'"),
         (LOCAL + HTTP + 'auth = { header = { name = "Host", value = { env = "A" } } }\n', "targets.billing.auth.header."
             "name: the header 'Host' cannot carry a credential"),
+        (LOCAL + HTTP + 'auth = { header = { name = "X-API-Key", value = { env = "A" } } }\nheaders = ["x-api-key"]\n',
+            "targets.billing.headers: the header 'x-api-key' carries the gateway's own credential"),
         # Identity.
         (EXTERNAL.replace("https://idp", "http://idp"), "identity.issuer: an issuer's URL is https, or http on loopback"),
         (EXTERNAL.replace("https://idp.example.com", "idp.example.com"), "identity.issuer: expected 'local' or the https "

@@ -13,8 +13,9 @@ Exit statuses, the same for every command:
 
 from __future__ import annotations
 
+import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
@@ -136,6 +137,10 @@ def options(
 
 def main() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        # Where the terminal cannot show a character, the command must not fail over it.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -146,11 +151,30 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else OK
     except GatewayError as error:
-        from mcp_gateway.cli.output import print_error
-
-        print_error(error)
-        return status_of(error)
+        return _fail([error])
+    except BaseExceptionGroup as group:
+        # Task groups wrap what their tasks raise. Whatever else is in there is a defect and keeps its traceback.
+        known, unknown = group.split(GatewayError)
+        if unknown is not None or known is None:
+            raise
+        return _fail(list(_leaves(known)))
     return OK
+
+
+def _fail(errors: Sequence[GatewayError]) -> int:
+    from mcp_gateway.cli.output import print_error
+
+    for error in errors:
+        print_error(error)
+    return max(map(status_of, errors))
+
+
+def _leaves(group: BaseExceptionGroup[GatewayError]) -> Iterator[GatewayError]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def status_of(error: GatewayError) -> int:

@@ -34,6 +34,7 @@ def print_line(text: str = "") -> None:
 
 def print_note(text: str) -> None:
     """One line beside the result, to standard error."""
+    sys.stdout.flush()
     sys.stderr.write(_visible(text) + "\n")
 
 
@@ -67,10 +68,10 @@ def print_fields(fields: Sequence[tuple[str, str]]) -> None:
     """Names and values, one a line; further lines of a value are indented below its first."""
     width = max((len(name) for name, _ in fields), default=0)
     for name, value in fields:
-        first, *more = value.split("\n")
-        sys.stdout.write(f"{name.ljust(width)}  {_visible(first)}".rstrip() + "\n")
+        first, *more = _visible(value, block=True).split("\n")
+        sys.stdout.write(f"{_visible(name).ljust(width)}  {first}".rstrip() + "\n")
         for line in more:
-            sys.stdout.write(f"{'':{width}}  {_visible(line)}".rstrip() + "\n")
+            sys.stdout.write(f"{'':{width}}  {line}".rstrip() + "\n")
 
 
 @contextmanager
@@ -100,7 +101,7 @@ def _print_rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     Console(highlight=False).print(table)
 
 
-def _visible(text: str) -> str:
+def _visible(text: str, *, block: bool = False) -> str:
     from mcp_gateway.masking.visible import make_visible
 
-    return make_visible(text)
+    return make_visible(text, block=block)

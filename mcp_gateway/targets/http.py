@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import anyio
 import httpcore2
@@ -141,6 +142,7 @@ class HTTPConnector:
         self._fetch = fetch
         self._secrets: tuple[Secret, ...] = ()
         networks = [ip_network(str(network)) for network in settings.networks]
+        self._backend = GuardedBackend(networks=networks, resolve=resolve)
         transport = httpx2.AsyncHTTPTransport(verify=ssl.create_default_context(), trust_env=False, retries=0)
         transport._pool = httpcore2.AsyncConnectionPool(  # noqa: SLF001 - the one way to give httpx2 a network backend
             ssl_context=ssl.create_default_context(),
@@ -149,7 +151,7 @@ class HTTPConnector:
             http1=True,
             http2=False,
             retries=0,
-            network_backend=GuardedBackend(networks=networks, resolve=resolve),
+            network_backend=self._backend,
         )
         self._client = httpx2.AsyncClient(transport=transport, trust_env=False, follow_redirects=False, cookies=None)
 
@@ -160,6 +162,29 @@ class HTTPConnector:
     async def aclose(self) -> None:
         """Close the client."""
         await self._client.aclose()
+
+    async def check(self) -> str:
+        """Fetch the credential, connect, verify the certificate and hang up; no request is sent. Says who answered.
+
+        Raises:
+            TargetUnavailable: it may not be connected to, does not answer, or is not who it has to be.
+            CredentialError: there is no credential to send.
+        """
+        await self._authentication()
+        base = urlsplit(self.settings.base_url)
+        host, secure = base.hostname or "", base.scheme == "https"
+        port = base.port or (443 if secure else 80)
+        stream = await self._backend.connect_tcp(host, port, timeout=CONNECT_SECONDS)
+        try:
+            if secure:
+                context = ssl.create_default_context()
+                stream = await stream.start_tls(context, server_hostname=host, timeout=CONNECT_SECONDS)
+        except (httpcore2.ConnectError, httpcore2.TimeoutException) as error:
+            raise TargetUnavailable(f"no TLS with {host}:{port}: {error}") from None
+        finally:
+            with anyio.CancelScope(shield=True):
+                await stream.aclose()
+        return f"{host}:{port} answers" + (" and proves its name" if secure else ", without TLS")
 
     async def send(self, request: Resolved, *, body: bytes | None, seconds: float, max_bytes: int) -> Response:
         """Send exactly this request and read the answer up to `max_bytes`, decompressed.

@@ -21,8 +21,10 @@ def serve(context: typer.Context) -> None:
     run_loop(lambda: run_serve(settings, started=lambda url: print_note(f"serving {url}/mcp")))
 
 
-def setup_line(*, local: bool) -> str:
-    """Which of the two set-ups this is, in one line."""
+def setup_line(*, local: bool, stdio: bool = False) -> str:
+    """Which of the two set-ups this is, in one line. Over stdio the agent's host runs as the gateway's own user."""
     if local:
         return "set-up: a safeguard, not a boundary: the local issuer proves only who is signed in on this machine"
+    if stdio:
+        return "set-up: a safeguard, not a boundary: what started this process runs as the same user"
     return "set-up: a boundary, as long as no agent runs as this user on this machine"

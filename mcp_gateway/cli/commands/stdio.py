@@ -18,5 +18,5 @@ def stdio(context: typer.Context) -> None:
 
     settings = context.obj.settings()
     log_to_stderr()
-    print_note(setup_line(local=settings.identity.issuer == "local"))
+    print_note(setup_line(local=settings.identity.issuer == "local", stdio=True))
     run_loop(lambda: run_stdio(settings))

@@ -1,0 +1,196 @@
+"""`mcp-gateway audit`: what was recorded, and whether it is still what was recorded. Who looked is recorded, too."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mcp_gateway.cli.output import AsJSON, print_fields, print_json, print_line, print_table, progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mcp_gateway.audit.chain import Head
+    from mcp_gateway.audit.search import Record
+    from mcp_gateway.audit.summaries import CallSummary
+
+app = typer.Typer(no_args_is_help=True, help="Search, show and verify what was recorded.")
+
+Time = Annotated[str | None, typer.Option(metavar="TIME", help="ISO 8601, or how long ago: 15m, 2h, 7d.")]
+
+
+@app.command()
+def search(
+    context: typer.Context,
+    caller: Annotated[str | None, typer.Option(help="Subject, e-mail address, issuer|subject or agent.")] = None,
+    tool: Annotated[str | None, typer.Option()] = None,
+    target: Annotated[str | None, typer.Option()] = None,
+    decision: Annotated[str | None, typer.Option(help="allow, ask or deny.")] = None,
+    code: Annotated[str | None, typer.Option(help="What was answered: ok, or an error code.")] = None,
+    since: Time = None,
+    until: Time = None,
+    text: Annotated[str | None, typer.Option(help="Somewhere in what was recorded.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    as_json: AsJSON = False,
+) -> None:
+    """List calls, the newest first."""
+    from mcp_gateway.audit.search import Filters
+    from mcp_gateway.audit.search import search as find
+
+    data_dir = context.obj.settings().gateway.data_dir
+    filters = Filters(
+        caller=caller,
+        tool=tool,
+        target=target,
+        decision=decision,
+        code=code,
+        since=_time(since, "--since"),
+        until=_time(until, "--until"),
+        text=text,
+    )
+    found = find(data_dir, filters=filters, limit=limit)
+    _record_view(data_dir, what=f"search: {len(found)} calls")
+    if as_json:
+        print_json([summary.to_json() for summary in found])
+        return
+    print_table(
+        ["call", "at", "who", "agent", "tool", "target", "decision", "answer"],
+        [_row(summary) for summary in found],
+        empty="no call fits",
+    )
+
+
+@app.command()
+def show(
+    context: typer.Context, call_id: Annotated[str, typer.Argument(metavar="CALL_ID")], as_json: AsJSON = False
+) -> None:
+    """Show everything about one call: its events and its masked result."""
+    from mcp_gateway.audit.search import show as find
+
+    data_dir = context.obj.settings().gateway.data_dir
+    record = find(data_dir, call_id=call_id)
+    if record is None:
+        raise typer.BadParameter(f"there is no call {call_id!r}", param_hint="CALL_ID")
+    _record_view(data_dir, what=f"call {call_id}")
+    if as_json:
+        print_json(_record_json(record))
+    else:
+        _print_record(record)
+
+
+@app.command()
+def verify(
+    context: typer.Context,
+    expect: Annotated[
+        str | None,
+        typer.Option(metavar="HEAD", help="A head of this store, SEQUENCE:HASH, that was kept somewhere else."),
+    ] = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Verify the whole store: every event, every result, and that nothing was taken out or put in.
+
+    Without --expect nobody can tell whether the end was cut off or everything was written anew.
+    """
+    from mcp_gateway.audit.verify import verify as run
+
+    data_dir = context.obj.settings().gateway.data_dir
+    head = _head(expect)
+    with progress("verifying") as tell:
+        found = run(data_dir, expected=head, progress=tell)
+    if as_json:
+        print_json(found.to_json())
+    elif found.flaw is not None:
+        print_line(f"NOT as it was recorded: event {found.flaw.sequence} {found.flaw.why}")
+        print_line(f"{found.events} events before it fit")
+    else:
+        print_line(f"{found.events} events and {found.results} results are as they were recorded")
+        print_line(f"head {found.head.sequence}:{found.head.hash.hex()}; keep it elsewhere, for --expect later")
+    if found.flaw is not None:
+        raise typer.Exit(1)
+
+
+def _record_view(data_dir: Path, *, what: str) -> None:
+    """Record that somebody looks. Where the store takes no more records, it can still be read, and says so."""
+    import anyio
+
+    from mcp_gateway.cli.logs import log_to_stderr
+    from mcp_gateway.cli.output import print_warning
+    from mcp_gateway.cli.viewing import record_view
+    from mcp_gateway.errors import StoreError
+
+    log_to_stderr(quiet=True)
+    try:
+        anyio.run(lambda: record_view(data_dir, what=what))
+    except StoreError as error:
+        print_warning(f"this look could not be recorded: {error}")
+
+
+def _time(given: str | None, option: str) -> datetime | None:
+    from mcp_gateway.clock import utc_now
+    from mcp_gateway.quantities import parse_duration
+
+    if given is None:
+        return None
+    try:
+        if re.fullmatch(r"[0-9]+[a-z]+", given, re.ASCII):
+            return utc_now() - parse_duration(given)
+        found = datetime.fromisoformat(given)
+        return found.astimezone(UTC) if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            "expected a time such as 2026-01-31T12:00:00Z, 2026-01-31 or 2h", param_hint=option
+        ) from None
+
+
+def _head(given: str | None) -> Head | None:
+    from mcp_gateway.audit.chain import Head
+
+    if given is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,15}):([0-9a-f]{64})", given, re.ASCII)
+    if match is None:
+        raise typer.BadParameter("expected SEQUENCE:HASH, as verify prints it", param_hint="--expect")
+    return Head(sequence=int(match[1]), hash=bytes.fromhex(match[2]))
+
+
+def _row(summary: CallSummary) -> list[str]:
+    return [
+        summary.call_id,
+        summary.at,
+        summary.email or summary.subject,
+        summary.actor,
+        summary.tool,
+        summary.target,
+        " then ".join(summary.decisions),
+        summary.code,
+    ]
+
+
+def _record_json(record: Record) -> dict[str, Any]:
+    return record.summary.to_json() | {
+        "events": [event.to_json() for event in record.events],
+        "result": None if record.result is None else record.result.decode("utf-8", "replace"),
+        "result_flaw": record.result_flaw,
+    }
+
+
+def _print_record(record: Record) -> None:
+    import json
+
+    for event in record.events:
+        print_line(f"{event.sequence}  {event.at}  {event.kind}")
+        shown = [(name, value) for name, value in event.body.items() if value not in (None, "", [], {})]
+        print_fields(
+            [
+                (f"    {name.replace('_', ' ')}", value if isinstance(value, str) else json.dumps(value))
+                for name, value in shown
+            ]
+        )
+    if record.result is not None:
+        print_line("result, masked")
+        print_fields([("    ", record.result.decode("utf-8", "replace"))])
+    elif record.result_flaw:
+        print_line(f"the result cannot be shown: {record.result_flaw}")

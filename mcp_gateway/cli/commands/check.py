@@ -1,0 +1,89 @@
+"""`mcp-gateway check`: everything that would stop or weaken the gateway, before it starts."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import typer
+
+from mcp_gateway.cli.output import (
+    PROGRAM,
+    AsJSON,
+    print_error,
+    print_fields,
+    print_json,
+    print_line,
+    print_note,
+    print_warning,
+)
+
+app = typer.Typer()
+
+
+@app.command()
+def check(context: typer.Context, as_json: AsJSON = False) -> None:
+    """Read the configuration, the policies and the files they name; say what was found and what is wrong."""
+    from mcp_gateway.cli.findings import find_file_problems, find_warnings
+    from mcp_gateway.cli.loading import load_engine
+    from mcp_gateway.config import find_config, load_settings
+    from mcp_gateway.errors import ConfigError
+
+    path = find_config(context.obj.config, os.environ)
+    settings = load_settings(path)
+    engine = load_engine(settings)
+    problems = find_file_problems(settings)
+    warnings = find_warnings(settings, environ=os.environ, policies=len(engine.policies))
+    # Policies are written for targets to come, too; without any target every name in them would be odd.
+    notes = [str(note) for note in engine.notes] if settings.targets else []
+    found = _found(settings, config=str(path), engine=engine)
+    if as_json:
+        problem_texts = [str(problem) for problem in problems]
+        print_json(found | {"problems": problem_texts, "warnings": warnings, "notes": notes})
+    else:
+        _print(found)
+        for note in notes:
+            print_note(f"{PROGRAM}: note: {note}")
+        for warning in warnings:
+            print_warning(warning)
+        if problems:
+            print_error(ConfigError(problems))
+    if problems:
+        raise typer.Exit(1)
+
+
+def _found(settings: Any, *, config: str, engine: Any) -> dict[str, Any]:
+    from mcp_gateway.cli.commands.serve import setup_line
+    from mcp_gateway.cli.commands.targets import describe
+
+    local = settings.identity.issuer == "local"
+    return {
+        "id": config,
+        "setup": "safeguard" if local else "boundary",
+        "setup_line": setup_line(local=local),
+        "issuer": settings.identity.issuer,
+        "data_dir": str(settings.gateway.data_dir),
+        "fingerprint": settings.fingerprint,
+        "policies": len(engine.policies),
+        "policy_version": engine.version,
+        "targets": [describe(name, target) for name, target in settings.targets.items()],
+    }
+
+
+def _print(found: dict[str, Any]) -> None:
+    from mcp_gateway.cli.commands.targets import print_targets
+
+    print_fields(
+        [
+            ("configuration", found["id"]),
+            ("issuer", found["issuer"]),
+            ("data", found["data_dir"]),
+            ("policies", f"{found['policies']}, version {found['policy_version'][:12]}"),
+            ("targets", str(len(found["targets"]))),
+        ]
+    )
+    if found["targets"]:
+        print_line()
+        print_targets(found["targets"])
+        print_line()
+    print_line(found["setup_line"])

@@ -1,0 +1,59 @@
+"""`mcp-gateway inspect`: what the gateway makes of something, as JSON, for people who write policies and for test suites.
+
+One item from standard input, or one a line with `--jsonl`; one JSON object each, in order. A bad item gets an object
+with an `error` and stops nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Show what the gateway makes of a statement, a command, a URL or a text.")
+
+Lines = Annotated[bool, typer.Option("--jsonl", help="Read one JSON object a line.")]
+AsJSON = Annotated[bool, typer.Option("--json", help="As it is in any case.")]
+
+
+@app.command()
+def sql(jsonl: Lines = False, as_json: AsJSON = False) -> None:  # noqa: ARG001 - JSON is all there is
+    """A statement: text, or {"id", "sql"}."""
+    _inspect("sql", jsonl=jsonl)
+
+
+@app.command()
+def shell(jsonl: Lines = False, as_json: AsJSON = False) -> None:  # noqa: ARG001 - JSON is all there is
+    """A command: text, or {"id", "command"} or {"id", "argv"}."""
+    _inspect("shell", jsonl=jsonl)
+
+
+@app.command()
+def url(jsonl: Lines = False, as_json: AsJSON = False) -> None:  # noqa: ARG001 - JSON is all there is
+    """A request: {"id", "base_url", "path", "method"?, "headers"?, "addresses"?}."""
+    _inspect("url", jsonl=jsonl)
+
+
+@app.command()
+def text(
+    jsonl: Lines = False,
+    as_json: AsJSON = False,  # noqa: ARG001 - JSON is all there is
+    detectors: Annotated[
+        list[str] | None, typer.Option("--detector", help="As in [masking] detectors; repeatable.")
+    ] = None,
+) -> None:
+    """A text: as it is, or {"id", "text"}."""
+    _inspect("text", jsonl=jsonl, detectors=detectors or ["default"])
+
+
+def _inspect(kind: Literal["sql", "shell", "url", "text"], *, jsonl: bool, detectors: list[str] | None = None) -> None:
+    import sys
+
+    import anyio
+
+    from mcp_gateway.cli.inspecting import inspect_stream, inspector_for
+    from mcp_gateway.cli.logs import log_to_stderr
+
+    log_to_stderr(quiet=True)
+    inspector = inspector_for(kind, detectors=detectors or [])
+    anyio.run(lambda: inspect_stream(inspector, sys.stdin.buffer, jsonl=jsonl))

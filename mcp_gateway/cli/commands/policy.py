@@ -1,0 +1,168 @@
+"""`mcp-gateway policy`: whether the policies are valid, whether they do what was meant, and why they say what they say."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mcp_gateway.cli.output import PROGRAM, AsJSON, print_fields, print_json, print_line, print_note, print_warning
+
+if TYPE_CHECKING:
+    from mcp_gateway.config import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Check, test and explain policies.")
+
+Policies = Annotated[
+    list[str] | None,
+    typer.Option("--policies", metavar="PATH", help="A file or folder to take in place of the configured policies."),
+]
+
+
+@app.command()
+def check(context: typer.Context, policies: Policies = None, as_json: AsJSON = False) -> None:
+    """Validate the policies against the schema and the configured targets."""
+    from mcp_gateway.cli.loading import load_engine
+
+    engine = load_engine(context.obj.settings(), paths=_paths(policies))
+    if as_json:
+        found = [
+            {
+                "id": policy.id,
+                "effect": policy.effect,
+                "file": policy.place.file,
+                "line": policy.place.line,
+                "reason": policy.annotations.reason,
+            }
+            for policy in engine.policies.values()
+        ]
+        print_json({"version": engine.version, "policies": found, "notes": [str(note) for note in engine.notes]})
+        return
+    print_line(f"{len(engine.policies)} policies, version {engine.version[:12]}")
+    for note in engine.notes:
+        print_note(f"{PROGRAM}: note: {note}")
+
+
+@app.command("test")
+def run_tests(
+    context: typer.Context,
+    cases: Annotated[list[str], typer.Argument(metavar="PATH...", help="Case files, or folders of them.")],
+    policies: Policies = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Run cases from raw SQL, command or request to decision and policy ids.
+
+    Works without a configuration: then cases can use only the targets that their own file describes.
+    """
+    from mcp_gateway.cli.loading import base_urls_of, targets_of
+    from mcp_gateway.policy.cases import run_cases
+
+    settings = _settings_if_any(context)
+    report = run_cases(
+        _paths(cases),
+        policies=_paths(policies),
+        targets=targets_of(settings) if settings is not None else (),
+        base_urls=base_urls_of(settings) if settings is not None else {},
+        classes=settings.classes if settings is not None else (),
+    )
+    if as_json:
+        results = [result.to_json() for result in report.results]
+        print_json({"passed": report.passed, "cases": results, "uncovered": list(report.uncovered)})
+    else:
+        _print_report(report)
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def explain(
+    context: typer.Context,
+    target: Annotated[str, typer.Option(help="A configured target.")],
+    sql: Annotated[str | None, typer.Option(help="For query_database.")] = None,
+    command: Annotated[str | None, typer.Option(help="For run_ssh_command.")] = None,
+    path: Annotated[str | None, typer.Option(help="For call_api.")] = None,
+    method: Annotated[str, typer.Option(help="For call_api.")] = "GET",
+    groups: Annotated[list[str] | None, typer.Option("--group", help="A group of the caller; repeatable.")] = None,
+    subject: Annotated[str, typer.Option(help="The caller.")] = "somebody",
+    actor: Annotated[str, typer.Option(help="The agent that acts for the caller.")] = "agent",
+    assurance: Annotated[str, typer.Option(help="token, local or local-demo.")] = "token",
+    approved_by: Annotated[list[str] | None, typer.Option(help="A group whose approval is given; repeatable.")] = None,
+    policies: Policies = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Say what would be decided for one call, by which policies, and why.
+
+    The target itself is not asked: what only its catalog could tell is taken as the worst.
+    """
+    from mcp_gateway.cli.explaining import Imagined, explain_call
+
+    asked = Imagined(
+        target=target,
+        sql=sql,
+        command=command,
+        path=path,
+        method=method,
+        groups=tuple(groups or ()),
+        subject=subject,
+        actor=actor,
+        assurance=assurance,
+        approved_by=tuple(approved_by or ()),
+    )
+    explanation = explain_call(context.obj.settings(), asked, policies=_paths(policies))
+    if as_json:
+        print_json(explanation)
+    else:
+        _print_explanation(explanation)
+
+
+def _paths(given: list[str] | None) -> list[Path]:
+    """Paths from the command line: relative to where the person is."""
+    return [Path(path).absolute() for path in given or ()]
+
+
+def _settings_if_any(context: typer.Context) -> Settings | None:
+    """The configuration; None where nobody named one and there is none in the user's folder."""
+    from mcp_gateway.config import FILE_NAME, VARIABLE, config_folder
+
+    named = context.obj.config is not None or bool(os.environ.get(VARIABLE))
+    if not named and not (config_folder() / FILE_NAME).exists():
+        return None
+    settings: Settings = context.obj.settings()
+    return settings
+
+
+def _print_report(report: Any) -> None:
+    failed = [result for result in report.results if not result.passed]
+    for result in failed:
+        print_line(f"{result.file}: {result.name}")
+        for difference in result.differences:
+            print_line(f"    {difference}")
+    print_line(f"{len(report.results) - len(failed)} of {len(report.results)} cases passed")
+    for policy in report.uncovered:
+        print_warning(f"no case is determined by the policy {policy!r}")
+
+
+def _print_explanation(found: dict[str, Any]) -> None:
+    needs = found.get("approvers") or {}
+    fields = [("decision", found["decision"])]
+    fields += [("needs", ", ".join(f"{count} of {group}" for group, count in sorted(needs.items())))] if needs else []
+    fields += [("error", found["error"])] if found.get("error") else []
+    fields += [("fact", f"{name} = {_shown(value)}") for name, value in sorted(found["facts"].items())]
+    fields += [("shown raw", ", ".join(found["revealed"]) or "no data class")]
+    for policy in found["determining"]:
+        fields.append((policy["effect"], f"{policy['id']} ({policy['file']}:{policy['line']})"))
+        if policy["reason"]:
+            fields.append(("", policy["reason"]))
+    print_fields(fields)
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case list():
+            return ", ".join(map(str, value)) or "none"
+        case bool():
+            return "yes" if value else "no"
+        case _:
+            return str(value)

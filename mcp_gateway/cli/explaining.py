@@ -1,0 +1,101 @@
+"""One imagined call for `policy explain`: nobody is verified and no target is asked, so nothing can come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from mcp_gateway.calls import JSONObject
+from mcp_gateway.cli.loading import base_urls_of, load_engine
+from mcp_gateway.clock import utc_now
+from mcp_gateway.config import Settings, to_target
+from mcp_gateway.decisions import Approved
+from mcp_gateway.errors import RequestError
+from mcp_gateway.policy.case_files import TOOL_OF_KIND, CallerCase, imagined_caller
+from mcp_gateway.policy.engine import Question
+from mcp_gateway.policy.examiners import EXAMINERS
+from mcp_gateway.policy.explain import explain
+
+TOKEN_AGE_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imagined:
+    """A call as the command line describes it."""
+
+    target: str
+    sql: str | None
+    command: str | None
+    path: str | None
+    method: str
+    groups: tuple[str, ...]
+    subject: str
+    actor: str
+    assurance: str
+    approved_by: tuple[str, ...]
+
+
+def explain_call(settings: Settings, asked: Imagined, *, policies: Sequence[Path] = ()) -> JSONObject:
+    """Facts, decision and determining policies.
+
+    Raises:
+        RequestError: there is no such target, or the call would be refused before any policy.
+        ConfigError: the policies cannot be used.
+    """
+    configured = settings.targets.get(asked.target)
+    if configured is None:
+        known = ", ".join(sorted(settings.targets)) or "none"
+        raise _refused(f"there is no target {asked.target!r}", f"the configuration has {known}")
+    engine = load_engine(settings, paths=policies)
+    target = to_target(asked.target, configured)
+    tool = TOOL_OF_KIND[target.kind]
+    try:
+        facts = EXAMINERS[tool](_arguments(asked, tool), base_urls_of(settings).get(target.name, ""))
+        caller = imagined_caller(
+            CallerCase.model_validate(
+                {
+                    "groups": asked.groups,
+                    "subject": asked.subject,
+                    "issuer": settings.identity.issuer,
+                    "actor": asked.actor,
+                    "assurance": asked.assurance,
+                }
+            )
+        )
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise _refused(f"there is no such caller: {wrong}", "see --help") from None
+    except ValueError as error:
+        raise _refused(f"refused before any policy: {error}", "") from None
+    question = Question(
+        caller=caller,
+        target=target,
+        tool=tool,
+        facts=facts,
+        door="cli",
+        token_age=TOKEN_AGE_SECONDS,
+        time=utc_now(),
+        approval=Approved(by=frozenset(asked.approved_by), approvers=len(set(asked.approved_by))),
+    )
+    return explain(engine, question, classes=settings.classes).to_json()
+
+
+def _arguments(asked: Imagined, tool: str) -> JSONObject:
+    given = {"query_database": asked.sql, "run_ssh_command": asked.command, "call_api": asked.path}
+    if given[tool] is None or any(value is not None for name, value in given.items() if name != tool):
+        wanted = {"query_database": "--sql", "run_ssh_command": "--command", "call_api": "--path"}
+        raise _refused(f"{asked.target!r} takes {wanted[tool]}, and nothing else of its kind", "see --help")
+    match tool:
+        case "query_database":
+            return {"sql": asked.sql}
+        case "run_ssh_command":
+            return {"command": asked.command}
+        case _:
+            return {"method": asked.method, "path": asked.path}
+
+
+def _refused(message: str, next_step: str) -> RequestError:
+    return RequestError(f"{message}; {next_step}" if next_step else message, next_step=next_step)

@@ -1,0 +1,119 @@
+"""What `check` looks at beyond the text of the configuration: the files it names, and what works but should not stay so.
+
+Reads owner and mode of files and whether a variable is set; never what is in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcp_gateway.config import EnvSource, FileSource, HTTPTarget, PostgresTarget, Settings, SSHTarget
+from mcp_gateway.config_sources import CommandSource, KeyringSource
+from mcp_gateway.errors import Problem, StoreError
+from mcp_gateway.trusted_files import UntrustedFileError, check_trusted
+
+AnyTarget = PostgresTarget | SSHTarget | HTTPTarget
+AnySource = EnvSource | FileSource | KeyringSource | CommandSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedFile:
+    """A file that the configuration names, and what kind of trust it needs."""
+
+    key: str
+    path: Path
+    private: bool
+
+
+def find_file_problems(settings: Settings) -> list[Problem]:
+    """Files that are missing, or that others could read or change: what needs them would be refused."""
+    problems = []
+    for named in _files(settings):
+        try:
+            check_trusted(named.path, private=named.private)
+        except UntrustedFileError as error:
+            problems.append(Problem(file=str(named.path), path=named.key, message=str(error)))
+    data_dir = settings.gateway.data_dir
+    if data_dir.exists():
+        from mcp_gateway.audit.files import check_directory
+
+        try:
+            check_directory(data_dir)
+        except StoreError as error:
+            problems.append(Problem(path="gateway.data_dir", message=str(error)))
+    return problems
+
+
+def find_warnings(settings: Settings, *, environ: Mapping[str, str], policies: int) -> list[str]:
+    """What is allowed, and weaker or emptier than it may be meant."""
+    found = list(_general_warnings(settings, policies=policies))
+    for name, target in settings.targets.items():
+        found += [f"targets.{name}: {warning}" for warning in _target_warnings(target)]
+        for key, source in _sources(target):
+            if isinstance(source, EnvSource) and not environ.get(source.env):
+                found.append(f"targets.{name}.{key}: {source} is not set here; it has to be where the gateway runs")
+    return found
+
+
+def _general_warnings(settings: Settings, *, policies: int) -> Iterator[str]:
+    if not settings.targets:
+        yield "there is no target, so there is nothing that a call could reach"
+    if not policies:
+        yield "there is no policy, so nothing is permitted"
+    if not settings.approvals.clients:
+        yield "approvals.clients is empty, so nobody can approve anything"
+    tokens = sorted(name for name, style in settings.masking.styles.items() if style == "token")
+    if tokens:
+        yield f"the style 'token' acts as 'redact' until there are tokens: {', '.join(tokens)}"
+    if "/" in settings.identity.audience.partition("://")[2]:
+        yield "identity.audience has a path: clients that check RFC 9728 metadata may refuse it"
+
+
+def _target_warnings(target: AnyTarget) -> Iterator[str]:
+    if not isinstance(target, PostgresTarget):
+        return
+    if not target.classify:
+        yield "no column is classified, so only detectors mask what comes back"
+    match target.tls:
+        case "require":
+            yield "tls = 'require' does not check who the server is: anybody between can read along; use 'verify-full'"
+        case "verify-ca":
+            yield "tls = 'verify-ca' takes any host's certificate of that authority; use 'verify-full'"
+        case _:
+            pass
+
+
+def _files(settings: Settings) -> Iterator[NamedFile]:
+    server = settings.server
+    if server.tls_cert is not None and server.tls_key is not None:
+        yield NamedFile(key="server.tls_cert", path=server.tls_cert, private=False)
+        yield NamedFile(key="server.tls_key", path=server.tls_key, private=True)
+    for name, target in settings.targets.items():
+        if isinstance(target, SSHTarget):
+            yield NamedFile(key=f"targets.{name}.known_hosts", path=target.known_hosts, private=False)
+        if isinstance(target, PostgresTarget) and target.tls_ca is not None:
+            yield NamedFile(key=f"targets.{name}.tls_ca", path=target.tls_ca, private=False)
+        for key, source in _sources(target):
+            if isinstance(source, FileSource):
+                yield NamedFile(key=f"targets.{name}.{key}", path=source.file, private=True)
+            if isinstance(source, CommandSource):
+                yield NamedFile(key=f"targets.{name}.{key}", path=Path(source.command[0]), private=False)
+
+
+def _sources(target: AnyTarget) -> Iterator[tuple[str, AnySource]]:
+    match target:
+        case PostgresTarget(password=source) if source is not None:
+            yield "password", source
+        case SSHTarget(key=source):
+            yield "key", source
+        case HTTPTarget(auth=auth) if auth is not None:
+            if auth.bearer is not None:
+                yield "auth.bearer", auth.bearer
+            if auth.basic is not None:
+                yield "auth.basic.password", auth.basic.password
+            if auth.header is not None:
+                yield "auth.header.value", auth.header.value
+        case _:
+            pass

@@ -1,0 +1,216 @@
+"""What `inspect` does with its items. Reads items, asks the gateway's own pure parts, writes one object for each.
+
+Where an item cannot be understood, its object says the worst that there is to say, and why in `error`.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, ClassVar, Literal
+
+from mcp_gateway.calls import JSONObject
+from mcp_gateway.cli.output import print_json
+from mcp_gateway.errors import GatewayError
+
+Kind = Literal["sql", "shell", "url", "text"]
+
+
+class ItemError(ValueError):
+    """An item that is not one."""
+
+
+class Inspector(ABC):
+    """One kind of item."""
+
+    bare: ClassVar[str | None]
+    """The key of an item that may stand alone as plain text."""
+    keys: ClassVar[frozenset[str]]
+    """Keys of which an item has at least one."""
+    worst: ClassVar[JSONObject]
+    """What is said of an item that cannot be understood."""
+
+    @abstractmethod
+    async def inspect(self, item: JSONObject) -> JSONObject:
+        """All that is said of an item but its `id` and `error`. Raises `ValueError` or `GatewayError`."""
+
+    async def aclose(self) -> None:  # noqa: B027 - most have nothing to end
+        """End what was started for it."""
+
+
+class SQLInspector(Inspector):
+    """Statements, examined where they can break nothing."""
+
+    bare = "sql"
+    keys = frozenset({"sql"})
+    worst: ClassVar[JSONObject] = {
+        "read_only": False,
+        "kinds": [],
+        "reads": [],
+        "writes": [],
+        "columns": [],
+        "functions": [],
+        "unbounded": False,
+        "statements": 0,
+        "refusal": None,
+    }
+
+    def __init__(self) -> None:
+        from mcp_gateway.facts.worker import SQLWorker
+
+        self._worker = SQLWorker()
+
+    async def inspect(self, item: JSONObject) -> JSONObject:
+        """Facts, and in `refusal` why this could never be a call, where it could not."""
+        from mcp_gateway.facts.inspect_sql import inspection_of
+
+        examination, _ = await self._worker.examine(_text(item, "sql"))
+        return inspection_of(examination) | {"refusal": examination.refusal}
+
+    async def aclose(self) -> None:
+        """End the worker."""
+        await self._worker.aclose()
+
+
+class ShellInspector(Inspector):
+    """Commands."""
+
+    bare = "command"
+    keys = frozenset({"command", "argv"})
+    worst: ClassVar[JSONObject] = {"programs": [], "opaque": True, "writes_files": True, "privileged": True}
+
+    async def inspect(self, item: JSONObject) -> JSONObject:
+        """Facts."""
+        from mcp_gateway.facts.inspect_shell import inspect_shell
+
+        command = _text(item, "command") if item.get("command") is not None else None
+        argv = _texts(item, "argv") if item.get("argv") is not None else None
+        return inspect_shell(command=command, argv=argv)
+
+
+class URLInspector(Inspector):
+    """Requests."""
+
+    bare = None
+    keys = frozenset({"base_url", "path"})
+    worst: ClassVar[JSONObject] = {"allowed": False, "url": None, "reason": ""}
+
+    async def inspect(self, item: JSONObject) -> JSONObject:
+        """Whether it may be sent, as what, and if not why."""
+        from mcp_gateway.facts.inspect_url import inspect_url
+
+        return inspect_url(
+            base_url=_text(item, "base_url"),
+            path=_text(item, "path"),
+            method=_text(item, "method") if item.get("method") is not None else "GET",
+            headers=_headers(item) if item.get("headers") is not None else None,
+            addresses=_texts(item, "addresses") if item.get("addresses") is not None else None,
+        )
+
+
+class TextInspector(Inspector):
+    """Texts, under a choice of detectors."""
+
+    bare = "text"
+    keys = frozenset({"text"})
+    worst: ClassVar[JSONObject] = {"found": [], "masked": None}
+
+    def __init__(self, detectors: Sequence[str]) -> None:
+        """Raises `ConfigError` for a detector that there is not."""
+        from mcp_gateway.masking.detectors import resolve
+
+        self._detectors = resolve(detectors)
+
+    async def inspect(self, item: JSONObject) -> JSONObject:
+        """What the detectors find, and the text without it."""
+        from mcp_gateway.masking.inspect_text import inspect_text
+
+        return inspect_text(_text(item, "text"), self._detectors)
+
+
+def inspector_for(kind: Kind, *, detectors: Sequence[str]) -> Inspector:
+    """What inspects items of a kind."""
+    match kind:
+        case "sql":
+            return SQLInspector()
+        case "shell":
+            return ShellInspector()
+        case "url":
+            return URLInspector()
+        case "text":
+            return TextInspector(detectors)
+
+
+async def inspect_stream(inspector: Inspector, stream: BinaryIO, *, jsonl: bool) -> None:
+    """Read items and print an object for each, in order."""
+    try:
+        for read in _lines(stream) if jsonl else [stream.read()]:
+            print_json(await _inspect_one(inspector, read, jsonl=jsonl))
+    finally:
+        await inspector.aclose()
+
+
+async def _inspect_one(inspector: Inspector, read: bytes, *, jsonl: bool) -> JSONObject:
+    item: JSONObject = {}
+    try:
+        item = _object(read) if jsonl else _single(read, inspector)
+        if not inspector.keys & item.keys():
+            raise ItemError(f"expected an object with {' and '.join(map(repr, sorted(inspector.keys)))}")
+        found = await inspector.inspect(item)
+    except (ValueError, RecursionError, GatewayError) as error:
+        return {"id": item.get("id")} | inspector.worst | {"error": str(error) or type(error).__name__}
+    return {"id": item.get("id")} | found | {"error": None}
+
+
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    for line in stream:
+        if line.strip():
+            yield line
+
+
+def _single(read: bytes, inspector: Inspector) -> JSONObject:
+    """An item as JSON, or where its kind allows it as plain text. One final line end is not part of a text."""
+    try:
+        item = _object(read)
+    except (ValueError, RecursionError):
+        item = {}
+    if inspector.bare is None or inspector.keys & item.keys():
+        return item or _object(read)
+    try:
+        return {inspector.bare: read.decode().removesuffix("\n").removesuffix("\r")}
+    except UnicodeDecodeError as error:
+        raise ItemError(f"expected UTF-8, byte {error.start} is none") from None
+
+
+def _object(read: bytes) -> JSONObject:
+    try:
+        item = json.loads(read.decode())
+    except UnicodeDecodeError as error:
+        raise ItemError(f"expected UTF-8, byte {error.start} is none") from None
+    except json.JSONDecodeError as error:
+        raise ItemError(f"expected JSON: {error}") from None
+    if not isinstance(item, dict):
+        raise ItemError("expected a JSON object")
+    return item
+
+
+def _text(item: JSONObject, key: str) -> str:
+    value = item.get(key)
+    if not isinstance(value, str):
+        raise ItemError(f"expected a string for {key!r}")
+    return value
+
+
+def _texts(item: JSONObject, key: str) -> list[str]:
+    value: Any = item.get(key)
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        raise ItemError(f"expected an array of strings for {key!r}")
+    return value
+
+
+def _headers(item: JSONObject) -> dict[str, str]:
+    value: Any = item["headers"]
+    if not isinstance(value, dict) or not all(isinstance(entry, str) for entry in value.values()):
+        raise ItemError("expected an object of strings for 'headers'")
+    return value
