@@ -31,7 +31,7 @@ from mcp_gateway.answers import Answer, Masked, Refusal
 from mcp_gateway.approval.holding import Channels, Held, Holder, InputRequired, bound
 from mcp_gateway.approval.store import ClaimError
 from mcp_gateway.approval.ticket import Ticket
-from mcp_gateway.audit.store import AuditStore
+from mcp_gateway.audit.store import AuditStore, Transaction
 from mcp_gateway.calls import Call, Caller, Client, Door, JSONObject, Secret
 from mcp_gateway.decisions import NOT_APPROVED, Allow, Approved, Ask, Decision, Deny
 from mcp_gateway.errors import (
@@ -467,20 +467,21 @@ class Road:
             journal.note(started)
             await journal.record()
         else:
-            try:
-                await journal.record_with(
-                    lambda tx: (
-                        self._.holder.approvals.claim(
-                            tx,
-                            ticket.id,
-                            caller=call.caller,
-                            call_id=call.id,
-                            digest=call.digest,
-                            bound=bound(known.examination),
-                        ),
-                        tx.append(started),
-                    )
+            approved = ticket
+
+            def claim_and_start(tx: Transaction) -> None:
+                self._.holder.approvals.claim(
+                    tx,
+                    approved.id,
+                    caller=call.caller,
+                    call_id=call.id,
+                    digest=call.digest,
+                    bound=bound(known.examination),
                 )
+                tx.append(started)
+
+            try:
+                await journal.record_with(claim_and_start)
             except ClaimError:
                 now = await self._.holder.approvals.get(ticket.id)
                 return await self._not_approved(journal, Held(ticket=now or ticket, waited=False))
@@ -531,7 +532,7 @@ class Road:
         journal, call = permitted.journal, permitted.call
         now = journal.now()
 
-        def record(tx: Any) -> None:
+        def record(tx: Transaction) -> None:
             tx.append(
                 Finished(
                     at=now,

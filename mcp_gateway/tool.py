@@ -70,13 +70,17 @@ class Masker(Protocol):
     def hides(self, classes: frozenset[str]) -> frozenset[str]:
         """Those of `classes` that this caller may not see raw."""
 
-    def column(self, values: Sequence[Any], *, classes: frozenset[str]) -> list[Any]:
-        """Mask one column of JSON values: the whole value where a class is hidden, else by detectors."""
+    def column(self, values: Sequence[Any], *, classes: frozenset[str], keep_nulls: bool = False) -> list[Any]:
+        """Mask one column of JSON values: the whole value where a class is hidden, else by detectors.
 
-    def text(self, value: str) -> str:
-        """Mask a text by detectors and credential scrubbing."""
+        NULLs of a hidden column are masked too, unless `keep_nulls`: only where it is proved to be a stored column
+        passed through unchanged, because `nullif(ssn, 'guess')` answers by being NULL.
+        """
 
-    def raw(self, value: bytes) -> bytes:
+    def text(self, value: str, *, cut: bool = False) -> str:
+        """Mask a text by detectors and credential scrubbing. `cut`: a limit cut its end off, maybe inside a value."""
+
+    def raw(self, value: bytes, *, cut: bool = False) -> bytes:
         """Mask bytes in the same way; the same for any chunking is the caller's to keep by masking whole outputs."""
 
     def json(self, value: Any) -> Any:
@@ -111,6 +115,9 @@ class Tool(Protocol[E]):
 
     async def examine(self, arguments: Any, *, target: Target, connector: Any) -> Examination[E]:
         """Find out what the call would do. Raises `RequestError` or `TargetError`."""
+
+    async def preview(self, arguments: Any, *, examination: Examination[E], connector: Any) -> str:
+        """What an approver may be told beyond the facts, such as planned rows; empty where it is not safe to ask."""
 
     async def execute(self, arguments: Any, *, examination: Examination[E], connector: Any, permit: Permit) -> Any:
         """Do it. Cancellation is passed on to the target. Raises `TargetError`."""

@@ -71,7 +71,7 @@ async def test_nobody_else_does(opened: tuple[Desk, Ticket], who: Caller, why: s
     desk, ticket = opened
 
     for move in ("approve", "deny"):
-        refused = await desk.move(who, ticket.id, move=move, channel="cli")  # type: ignore[arg-type]  # two of the moves
+        refused = await desk.move(who, ticket.id, move=move, channel="cli")
         assert refused == Refused(why=why, state="" if why == NOT_FOUND else "pending")
 
 

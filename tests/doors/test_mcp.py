@@ -38,6 +38,12 @@ async def connected(server: Served, era: str, *, person: str = "alex", **more: A
             yield client
 
 
+def text(result: types.CallToolResult) -> str:
+    (block,) = result.content
+    assert isinstance(block, types.TextContent)
+    return block.text
+
+
 def code(result: Any) -> str:
     content = result.structured_content
     return content["error"]["code"] if result.is_error else "ok"
@@ -59,7 +65,7 @@ async def test_an_agent_lists_targets_and_calls_a_tool(server: Served, era: str)
     assert [tool.name for tool in tools] == ["list_targets", "call_api"]
     assert [item["name"] for item in targets.structured_content["targets"]] == ["api"]
     assert (code(found), found.structured_content["text"]) == ("ok", "ok")
-    assert orjson.loads(found.content[0].text) == found.structured_content
+    assert orjson.loads(text(found)) == found.structured_content
 
 
 @pytest.mark.parametrize("era", [MODERN, LEGACY, SSE])
@@ -71,7 +77,7 @@ async def test_a_refusal_says_what_to_do_next(server: Served, era: str) -> None:
     assert held.is_error
     assert error["code"] == "approval_pending"
     assert error["approval"]["approvers"] == ["dba"]
-    assert held.content[0].text == f"{error['message']}. Next: {error['next']}"
+    assert text(held) == f"{error['message']}. Next: {error['next']}"
     assert server.bench.api.requests == []
 
 
@@ -84,9 +90,12 @@ async def test_the_callers_human_confirms_in_a_form(tmp_path: Path, era: str, ac
         asked.append(params.message)
         return types.ElicitResult(action=action, content={} if action == "accept" else None)
 
-    async with served(tmp_path, wait=timedelta(seconds=20)) as server:
-        async with connected(server, era, elicitation_callback=elicit) as client:
-            found = await client.call_tool("call_api", {"target": "api", "path": "x", "method": "PUT", "body": "hello"})
+    put = {"target": "api", "path": "x", "method": "PUT", "body": "hello"}
+    async with (
+        served(tmp_path, wait=timedelta(seconds=20)) as server,
+        connected(server, era, elicitation_callback=elicit) as client,
+    ):
+        found = await client.call_tool("call_api", put)
 
     assert code(found) == expected
     assert len(asked) == 1
@@ -133,18 +142,21 @@ async def test_nobody_else_decides_over_the_api(server: Served) -> None:
 async def test_a_call_waits_with_progress_until_the_yes(tmp_path: Path) -> None:
     call = {"target": "api", "path": "x", "method": "POST"}
     found: list[Any] = []
-    async with served(tmp_path, wait=timedelta(seconds=30)) as server:
-        async with connected(server, MODERN) as client, server.approver() as dana:
+    async with (
+        served(tmp_path, wait=timedelta(seconds=30)) as server,
+        connected(server, MODERN) as client,
+        server.approver() as dana,
+    ):
 
-            async def wait() -> None:
-                found.append(await client.call_tool("call_api", call))
+        async def wait() -> None:
+            found.append(await client.call_tool("call_api", call))
 
-            with anyio.fail_after(25):
-                async with anyio.create_task_group() as group:
-                    group.start_soon(wait)
-                    while not (listed := (await dana.get("/api/approvals")).json()):
-                        await anyio.sleep(0.02)
-                    await dana.post(f"/api/approvals/{listed[0]['id']}/approve")
+        with anyio.fail_after(25):
+            async with anyio.create_task_group() as group:
+                group.start_soon(wait)
+                while not (listed := (await dana.get("/api/approvals")).json()):
+                    await anyio.sleep(0.02)
+                await dana.post(f"/api/approvals/{listed[0]['id']}/approve")
 
     assert code(found[0]) == "ok"
 
@@ -155,8 +167,8 @@ async def test_big_results_are_sent_once(server: Served) -> None:
         found = await client.call_tool("call_api", {"target": "api", "path": "x"})
 
     assert len(found.structured_content["text"]) == 20_000
-    assert len(found.content[0].text) < TEXT_LIMIT_BYTES
-    assert found.content[0].text.endswith("bytes of result are in the structured content")
+    assert len(text(found)) < TEXT_LIMIT_BYTES
+    assert text(found).endswith("bytes of result are in the structured content")
 
 
 async def test_a_caller_sees_only_what_they_may_use(server: Served) -> None:

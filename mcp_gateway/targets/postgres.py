@@ -1,0 +1,449 @@
+"""The way to a PostgreSQL database: catalog, statements and their transactions, previews, a check of the role.
+
+An agent's statement runs unchanged, alone, in a transaction of its own. One that only reads ends in ROLLBACK
+whatever happened, and its session is used again only if every function in it is known to leave nothing behind; all
+other sessions are thrown away. What the gateway itself asks goes over sessions of their own
+(`application_name = mcp-gateway/catalog`).
+
+Whether a statement may run is decided before; what may be shown of its rows and errors afterwards, by the tool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import anyio
+import asyncpg
+import orjson
+
+from mcp_gateway.calls import Secret
+from mcp_gateway.errors import TargetFailed
+from mcp_gateway.facts.catalog import Catalog
+from mcp_gateway.targets import postgres_errors
+from mcp_gateway.targets.postgres_catalog import (
+    Snapshot,
+    Touched,
+    Versions,
+    catalog_stamp,
+    load_snapshot,
+    read_versions,
+)
+from mcp_gateway.targets.postgres_pool import Pool
+from mcp_gateway.targets.postgres_queries import BUILTIN_TYPES, OWN_PATH, RIGHTS, TYPES_BEHIND, VERSIONS
+from mcp_gateway.targets.postgres_rights import Findings, read_findings
+from mcp_gateway.targets.postgres_session import (
+    CATALOG_BYTES,
+    PROTOCOL_ERRORS,
+    Address,
+    ConnectionLost,
+    Fetched,
+    Prepared,
+    Session,
+    open_session,
+)
+from mcp_gateway.targets.postgres_statement import Execution, Result, ResultColumn, Statement
+from mcp_gateway.targets.postgres_types import TypeInfo, Types
+
+MAX_SESSIONS = 10
+MAX_CATALOG_SESSIONS = 3
+CONNECT_SECONDS = 10.0
+CATALOG_SECONDS = 15.0
+PREVIEW_MILLISECONDS = 2000
+STAMP_SECONDS = 1.0
+STAMP_SHARE = 0.02
+"""A snapshot counts as fresh for a while after it was checked, so that checking takes at most this share of time."""
+IDLE_IN_TRANSACTION = "60s"
+
+CATALOG_SETTINGS = {
+    "application_name": "mcp-gateway/catalog",
+    "search_path": "",
+    "default_transaction_read_only": "on",
+    "standard_conforming_strings": "on",
+    "DateStyle": "ISO",
+    "IntervalStyle": "iso_8601",
+    "bytea_output": "hex",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
+
+T = TypeVar("T")
+
+
+class PostgresSettings(Protocol):
+    """The part of a target's settings that is needed here."""
+
+    @property
+    def host(self) -> str:
+        """Name, address, or folder of a Unix socket."""
+
+    @property
+    def port(self) -> int:
+        """TCP port."""
+
+    @property
+    def database(self) -> str:
+        """Name of the database."""
+
+    @property
+    def user(self) -> str:
+        """The role to log in as."""
+
+    @property
+    def password(self) -> Any:
+        """Source of the password; None where the server asks for none."""
+
+    @property
+    def tls(self) -> str:
+        """One of libpq's names."""
+
+    @property
+    def timeout(self) -> timedelta:
+        """The target's own limit for one statement."""
+
+    @property
+    def classify(self) -> Mapping[str, str]:
+        """`schema.table.column` to data class."""
+
+
+class PostgresConnector:
+    """Holds the way to one database."""
+
+    def __init__(self, settings: PostgresSettings, *, name: str, fetch: Callable[[Any], Awaitable[Secret]]) -> None:
+        self._settings = settings
+        self._name = name
+        self._fetch = fetch
+        tls_ca: Path | None = getattr(settings, "tls_ca", None)
+        self._address = Address(
+            host=settings.host,
+            port=settings.port,
+            database=settings.database,
+            user=settings.user,
+            tls=settings.tls,
+            tls_ca=tls_ca,
+        )
+        self._password: Secret | None = None
+        self._secrets: tuple[Secret, ...] = ()
+        self._path: tuple[str, ...] | None = None
+        self._sessions = Pool(self._open_for_calls, size=MAX_SESSIONS)
+        self._catalog_sessions = Pool(self._open_for_catalog, size=MAX_CATALOG_SESSIONS)
+        self._snapshot: Snapshot | None = None
+        self._fresh_until = 0.0
+        self._loading = anyio.Lock()
+        self._builtin_types: tuple[TypeInfo, ...] = ()
+        self._types = Types()
+
+    def secrets(self) -> Sequence[Secret]:
+        """The passwords in use: the newest, and the one before it that older sessions were opened with."""
+        return self._secrets
+
+    @property
+    def classify(self) -> Mapping[str, str]:
+        """`schema.table.column` to data class, as configured."""
+        return self._settings.classify
+
+    async def aclose(self) -> None:
+        """Close every session."""
+        await self._sessions.aclose()
+        await self._catalog_sessions.aclose()
+
+    # The catalog.
+
+    async def catalog(self) -> Catalog:
+        """The catalog as it is, or was at most a second ago."""
+        snapshot, _ = await self.snapshot()
+        return snapshot.catalog
+
+    async def snapshot(self, *, beside: Snapshot | None = None) -> tuple[Snapshot, str]:
+        """The snapshot in force, and what was done at the server to have it (empty: nothing).
+
+        `beside` is one that was found not to hold any more: another one is loaded.
+
+        Raises:
+            TargetUnavailable: the server is away, or older than version 14.
+        """
+        if beside is None and self._snapshot is not None and self._now() < self._fresh_until:
+            return self._snapshot, ""
+        async with self._loading:
+            kept = self._snapshot
+            if kept is not None and kept is not beside:
+                if self._now() < self._fresh_until:
+                    return kept, ""
+                if await self._stamp() == kept.stamp:
+                    return kept, "catalog checked"
+            self._snapshot = await self._load()
+            self._fresh_until = self._now() + STAMP_SECONDS
+            return self._snapshot, "catalog loaded"
+
+    async def versions(self, touched: Touched) -> Versions:
+        """What the objects that a statement touches are now; `Snapshot.expected` says what they should be."""
+
+        async def ask(session: Session) -> Versions:
+            known = session.known.get(VERSIONS)
+            if known is None:
+                known = session.known[VERSIONS] = await session.prepare(VERSIONS, name="versions")
+            fetched = await session.fetch(known, touched.parameters(), max_rows=1, max_bytes=CATALOG_BYTES, drain=False)
+            return read_versions(fetched.rows[0][0] or "[]")
+
+        return await self._look(ask)
+
+    async def _stamp(self) -> str:
+        async def ask(session: Session) -> str:
+            session.allow()
+            return await catalog_stamp(session.connection)
+
+        began = self._now()
+        stamp = await self._look(ask)
+        self._fresh_until = self._now() + max(STAMP_SECONDS, (self._now() - began) / STAMP_SHARE)
+        return stamp
+
+    async def _load(self) -> Snapshot:
+        path = await self._search_path()
+
+        async def ask(session: Session) -> Snapshot:
+            if not self._builtin_types:
+                self._builtin_types = _type_infos(await session.value(BUILTIN_TYPES))
+            session.allow()
+            return await load_snapshot(session.connection, search_path=path)
+
+        snapshot = await self._look(ask)
+        self._types = Types(self._builtin_types)
+        return snapshot
+
+    async def _search_path(self) -> tuple[str, ...]:
+        """The schemas that unqualified names mean: what the role has when the gateway starts, from then on fixed."""
+        if self._path is None:
+            session = await self._open(CATALOG_SETTINGS, without="search_path")
+            try:
+                self._path = tuple(orjson.loads(await session.value(OWN_PATH)))
+            except (ConnectionLost, asyncpg.PostgresError) as error:
+                raise self._unavailable(error) from error
+            finally:
+                await session.close()
+        return self._path
+
+    async def _look(self, ask: Callable[[Session], Awaitable[T]]) -> T:
+        """Ask something of the gateway's own, once more if a session had died in the pool."""
+        try:
+            with anyio.fail_after(CATALOG_SECONDS):
+                while True:
+                    async with self._catalog_session() as (session, new):
+                        try:
+                            return await ask(session)
+                        except ConnectionLost:
+                            if new:
+                                raise
+                    self._catalog_sessions.purge()
+        except (ConnectionLost, TimeoutError, asyncpg.PostgresError, *PROTOCOL_ERRORS) as error:
+            raise self._unavailable(error, seconds=CATALOG_SECONDS) from error
+
+    @asynccontextmanager
+    async def _catalog_session(self) -> AsyncIterator[tuple[Session, bool]]:
+        session, new = await self._catalog_sessions.acquire()
+        reusable = False
+        try:
+            yield session, new
+            reusable = session.unchanged
+        finally:
+            await self._catalog_sessions.release(session, reusable=reusable)
+
+    # Statements.
+
+    async def run(self, statement: Statement) -> Result:
+        """Run one statement, once; `Execution` says in which steps.
+
+        Raises:
+            TargetUnavailable: nothing ran.
+            SnapshotStale: nothing ran, because the database is not what it was when the call was examined.
+            TargetFailed: the statement was refused or failed, and left nothing behind.
+            TargetTimeout: it took too long and was cancelled at the server.
+            OutcomeLost: the connection was lost when a write was under way or being committed.
+        """
+        return await Execution(statement, lender=self).run()
+
+    async def explain(self, sql: str, parameters: Sequence[Any]) -> Any:
+        """The plan of a statement as `EXPLAIN (FORMAT JSON)` has it; it is planned and not run.
+
+        Planning evaluates functions: only for statements whose functions are all known to be harmless.
+        """
+        path = await self._search_path()
+
+        async def ask(session: Session) -> Any:
+            await session.control(
+                f"BEGIN READ ONLY; SET LOCAL statement_timeout = {PREVIEW_MILLISECONDS}; "
+                f"SET LOCAL search_path = {_path_setting(path)}; SELECT 1"
+            )
+            try:
+                prepared = await session.prepare("EXPLAIN (FORMAT JSON) " + sql)
+                values = await self.bind(prepared, parameters)
+                fetched = await session.fetch(prepared, values, max_rows=1, max_bytes=CATALOG_BYTES, drain=False)
+                return orjson.loads(fetched.rows[0][0] or "null")
+            except asyncpg.PostgresError as error:
+                raise postgres_errors.refused(error) from error
+            finally:
+                if not session.closed:
+                    with anyio.CancelScope(shield=True):
+                        await session.control("ROLLBACK")
+
+        return await self._look(ask)
+
+    async def check(self) -> Findings:
+        """Connect and say who answers, what is wider than it need be, and what the configuration gets wrong."""
+        snapshot, _ = await self.snapshot()
+
+        async def ask(session: Session) -> str:
+            return await session.value(RIGHTS)
+
+        rights = orjson.loads(await self._look(ask))
+        return read_findings(rights, address=self._address, catalog=snapshot.catalog, classify=self._settings.classify)
+
+    # What an `Execution` needs.
+
+    @property
+    def place(self) -> str:
+        """Host and port."""
+        return self._address.place
+
+    async def begin(self, sql: str) -> Session:
+        """A session with a transaction begun; `sql` is the gateway's own and has no effect if it is lost."""
+        while True:
+            session, new = await self._sessions.acquire()
+            try:
+                await session.control(sql)
+            except (ConnectionLost, asyncpg.PostgresError) as error:
+                await self._sessions.release(session, reusable=False)
+                if new or not isinstance(error, ConnectionLost):
+                    raise self._unavailable(error) from error
+                # The server behind it was restarted or replaced: what else is idle died with it.
+                self._sessions.purge()
+            except BaseException:
+                await self._sessions.release(session, reusable=False)
+                raise
+            else:
+                return session
+
+    async def end(self, session: Session, *, reusable: bool) -> None:
+        """Give a session back."""
+        await self._sessions.release(session, reusable=reusable)
+
+    async def bind(self, prepared: Prepared, values: Sequence[Any]) -> list[str | None]:
+        """Learn the types of a statement, and give JSON values as texts for its parameters."""
+        expected = len(prepared.parameters)
+        if len(values) != expected:
+            raise TargetFailed(f"the statement has {expected} parameters and {len(values)} values were given")
+        missing = self._types.missing({oid for _, oid in prepared.columns} | set(prepared.parameters))
+        if missing:
+            wanted = "{" + ",".join(str(oid) for oid in sorted(missing)) + "}"
+
+            async def ask(session: Session) -> str:
+                return await session.value(TYPES_BEHIND, wanted)
+
+            self._types.add(_type_infos(await self._look(ask)))
+        return [self._types.parameter(oid, value) for oid, value in zip(prepared.parameters, values, strict=True)]
+
+    def result(self, prepared: Prepared, fetched: Fetched, *, max_rows: int) -> Result:
+        """Rows of texts as columns of JSON values."""
+        rows = fetched.rows[:max_rows]
+        columns = list(zip(*rows, strict=True)) if rows else [() for _ in prepared.columns]
+        return Result(
+            columns=tuple(
+                ResultColumn(
+                    name=name, type=self._types.name(oid), origin=origin, values=self._types.column(oid, values)
+                )
+                for (name, oid), origin, values in zip(prepared.columns, prepared.origins, columns, strict=True)
+            ),
+            rows=len(rows),
+            affected=None if prepared.columns else _affected(fetched.tag),
+            truncated=fetched.cut or len(fetched.rows) > max_rows,
+        )
+
+    # Sessions.
+
+    async def _open_for_calls(self) -> Session:
+        path = await self._search_path()
+        milliseconds = int(self._settings.timeout.total_seconds() * 1000)
+        return await self._open(
+            CATALOG_SETTINGS
+            | {
+                "application_name": "mcp-gateway",
+                "search_path": _path_setting(path),
+                "statement_timeout": str(milliseconds),
+                "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION,
+            },
+            without="jit",
+        )
+
+    async def _open_for_catalog(self) -> Session:
+        return await self._open(CATALOG_SETTINGS)
+
+    async def _open(self, settings: Mapping[str, str], *, without: str = "") -> Session:
+        """Connect; where the server refuses the password, fetch it once more, because it may have been rotated."""
+        wanted = {name: value for name, value in settings.items() if name != without}
+        try:
+            with anyio.fail_after(CONNECT_SECONDS):
+                used = self._password or await self._fetch_password()
+                try:
+                    return await self._connect(used, wanted)
+                except asyncpg.InvalidAuthorizationSpecificationError:
+                    again = await self._fetch_password()
+                    if used is None or again is None or again.reveal() == used.reveal():
+                        raise
+                    return await self._connect(again, wanted)
+        except (ConnectionLost, TimeoutError, asyncpg.PostgresError, *PROTOCOL_ERRORS) as error:
+            raise self._unavailable(error) from error
+
+    async def _connect(self, password: Secret | None, settings: Mapping[str, str]) -> Session:
+        session = await open_session(self._address, password=password, settings=settings)
+        try:
+            # So that a statement ends soon after the gateway has died; not every system can see that.
+            await session.control("SET client_connection_check_interval = '1s'")
+        except asyncpg.PostgresError:
+            pass
+        except BaseException:
+            await session.close()
+            raise
+        return session
+
+    async def _fetch_password(self) -> Secret | None:
+        if self._settings.password is None:
+            return None
+        fetched = await self._fetch(self._settings.password)
+        self._secrets = (*self._secrets, fetched)[-2:]
+        self._password = fetched
+        return fetched
+
+    def _unavailable(self, error: BaseException, *, seconds: float = CONNECT_SECONDS) -> Exception:
+        return postgres_errors.unavailable(error, address=self._address, seconds=seconds)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _path_setting(path: Sequence[str]) -> str:
+    """`pg_temp` comes last: by default temporary tables come first and could stand in for any other."""
+    return ", ".join('"' + schema.replace('"', '""') + '"' for schema in (*path, "pg_temp"))
+
+
+def _affected(tag: str) -> int | None:
+    last = tag.rpartition(" ")[2]
+    return int(last) if last.isascii() and last.isdigit() else None
+
+
+def _type_infos(text: str) -> tuple[TypeInfo, ...]:
+    return tuple(
+        TypeInfo(
+            oid=oid,
+            name=name,
+            kind=kind,
+            element=element,
+            delimiter=delimiter,
+            base=base,
+            fields=tuple((field, field_type) for field, field_type in fields or ()),
+        )
+        for oid, name, kind, element, delimiter, base, fields in orjson.loads(text)
+    )

@@ -1,0 +1,198 @@
+"""`query_database`: one SQL statement on a registered PostgreSQL database."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import orjson
+from pydantic import Field
+
+from mcp_gateway.answers import Masked
+from mcp_gateway.calls import JSONObject, Target, TargetKind
+from mcp_gateway.errors import RequestError, TargetError
+from mcp_gateway.facts.parser import SQLSyntaxError
+from mcp_gateway.facts.sql import SQLExamination
+from mcp_gateway.facts.worker import SQLWorker
+from mcp_gateway.masking.lineage.verdict import Lineage
+from mcp_gateway.targets.postgres import PostgresConnector
+from mcp_gateway.targets.postgres_catalog import Snapshot, Touched
+from mcp_gateway.targets.postgres_statement import Result, ResultColumn, Statement
+from mcp_gateway.tool import Arguments, Examination, Looked, Masker, Permit
+
+
+class QueryDatabaseArguments(Arguments):
+    """One statement and the values of its parameters."""
+
+    sql: str
+    params: list[Any] | None = Field(default=None, description="values of $1, $2, ...")
+    max_rows: int | None = Field(default=None, ge=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What the examination knows that execution and masking need."""
+
+    examination: SQLExamination
+    lineage: Lineage
+    snapshot: Snapshot
+    touched: Touched
+    classes: frozenset[str]
+    """Every class of the target: what a column has that nothing is proved of."""
+
+    @property
+    def quiet(self) -> bool:
+        """Whether what the server says while the statement runs may hold data that has to stay."""
+        unsure = self.lineage.columns is None and bool(self.classes)
+        return bool(self.lineage.touch) or self.lineage.opaque or unsure
+
+
+class QueryDatabase:
+    """Runs one statement."""
+
+    name: ClassVar[str] = "query_database"
+    kind: ClassVar[TargetKind] = "postgres"
+    description: ClassVar[str] = "Run one SQL statement on a registered PostgreSQL database."
+    read_only_hint: ClassVar[bool] = False
+    Arguments: ClassVar[type[Arguments]] = QueryDatabaseArguments
+    result_schema: ClassVar[JSONObject] = {
+        "type": "object",
+        "properties": {
+            "columns": {"type": "array", "items": {"type": "object"}},
+            "rows": {"type": "array", "items": {"type": "array"}},
+            "row_count": {"type": "integer"},
+            "truncated": {"type": "boolean"},
+            "masked": {"type": "object"},
+            "call_id": {"type": "string"},
+        },
+        "required": ["columns", "rows", "row_count", "call_id"],
+    }
+
+    def __init__(self, *, worker: SQLWorker) -> None:
+        self._worker = worker
+
+    async def examine(
+        self, arguments: QueryDatabaseArguments, *, target: Target, connector: PostgresConnector
+    ) -> Examination[Prepared]:
+        """Parse the statement against the catalog: what it would do, and where its columns come from."""
+        snapshot, looked = await connector.snapshot()
+        try:
+            examination, lineage = await self._worker.examine(
+                arguments.sql, catalog_key=target.name, catalog=snapshot.catalog, classify=connector.classify
+            )
+        except SQLSyntaxError as error:
+            where = f" at character {error.position}" if error.position else ""
+            raise RequestError(f"{error.message}{where}", next_step="mend the SQL") from None
+        lineage = lineage or Lineage(columns=None, opaque=True)
+        refusal = examination.refusal or lineage.refusal
+        if refusal is not None:
+            raise RequestError(f"this statement cannot run in a call: {refusal}", next_step="change the statement")
+        facts = examination.facts
+        touched = snapshot.touched(
+            relations=facts.reads | facts.writes | lineage.relations, functions=examination.called | lineage.functions
+        )
+        return Examination(
+            facts=facts,
+            environment=_environment(target, snapshot, touched),
+            shown=_shown(arguments),
+            looked=(Looked(what=looked),) if looked else (),
+            private=Prepared(
+                examination=examination, lineage=lineage, snapshot=snapshot, touched=touched, classes=target.classes
+            ),
+        )
+
+    async def preview(
+        self,
+        arguments: QueryDatabaseArguments,
+        *,
+        examination: Examination[Prepared],
+        connector: PostgresConnector,
+    ) -> str:
+        """Planned rows by EXPLAIN, only where planning runs nothing but what is known to be harmless."""
+        if not examination.private.examination.harmless:
+            return ""
+        plan = await connector.explain(arguments.sql, arguments.params or [])
+        try:
+            top = plan[0]["Plan"]
+            inner = top.get("Plans", [{}])[0] if top["Node Type"] == "ModifyTable" else top
+            return f"PostgreSQL expects about {int(inner['Plan Rows']):,} rows"
+        except (KeyError, IndexError, TypeError, ValueError):
+            return ""
+
+    async def execute(
+        self,
+        arguments: QueryDatabaseArguments,
+        *,
+        examination: Examination[Prepared],
+        connector: PostgresConnector,
+        permit: Permit,
+    ) -> Result:
+        """Run it, once, unchanged."""
+        known = examination.private
+        return await connector.run(
+            Statement(
+                sql=arguments.sql,
+                parameters=arguments.params or [],
+                call_id=permit.call_id,
+                read_only=known.examination.facts.read_only,
+                harmless=known.examination.harmless,
+                quiet=known.quiet,
+                snapshot=known.snapshot,
+                touched=known.touched,
+                timeout=permit.timeout,
+                max_rows=min(permit.max_rows, arguments.max_rows or permit.max_rows),
+                max_bytes=permit.max_bytes,
+            )
+        )
+
+    def mask(self, raw: Result, *, examination: Examination[Prepared], masker: Masker, call_id: str) -> Masked:
+        """Each column by the classes that it may derive from, then by what its values look like."""
+        columns: list[JSONObject] = []
+        cells: list[list[Any]] = []
+        for column, classes in zip(raw.columns, _classes(raw.columns, examination.private), strict=True):
+            name, hidden = masker.text(column.name), sorted(masker.hides(classes))
+            columns.append({"name": name, "type": column.type, "masked": hidden})
+            cells.append(masker.column(column.values, classes=classes))
+        rows = list(zip(*cells, strict=True)) if cells else []
+        count = raw.rows if raw.affected is None else raw.affected
+        result: JSONObject = {
+            "columns": columns,
+            "rows": rows,
+            "row_count": count,
+            "truncated": raw.truncated,
+            "call_id": call_id,
+        }
+        return masker.seal(result, rows=count, truncated=raw.truncated)
+
+    def mask_error(self, error: TargetError, *, examination: Examination[Prepared], masker: Masker) -> str:
+        """The connector's own sentence, and the server's words where they may leave."""
+        del examination
+        if not error.detail_released or not error.detail:
+            return masker.text(error.message)
+        return masker.text(f"{error.message}: {error.detail}")
+
+
+def _classes(columns: tuple[ResultColumn, ...], known: Prepared) -> list[frozenset[str]]:
+    """The classes of each column, by position; all of the target's where the verdict and the server differ."""
+    proved = known.lineage.columns
+    if proved is None or len(proved) != len(columns):
+        return [known.classes] * len(columns)
+    return [
+        verdict.classes if verdict.name is None or verdict.name == column.name else known.classes
+        for verdict, column in zip(proved, columns, strict=True)
+    ]
+
+
+def _environment(target: Target, snapshot: Snapshot, touched: Touched) -> str:
+    """What an approval rests on: the target's configuration and every object that the statement can reach."""
+    versions = sorted((*key, str(version)) for key, version in snapshot.expected(touched).items())
+    path = list(snapshot.catalog.search_path)
+    return hashlib.sha256(orjson.dumps([target.fingerprint, path, versions])).hexdigest()
+
+
+def _shown(arguments: QueryDatabaseArguments) -> dict[str, str]:
+    shown = {"statement": arguments.sql}
+    for number, value in enumerate(arguments.params or [], start=1):
+        shown[f"${number}"] = orjson.dumps(value).decode()
+    return shown
