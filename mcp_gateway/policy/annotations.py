@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, TypeAlias, TypeVar
 
+from mcp_gateway.quantities import parse_duration
+
 Effect: TypeAlias = Literal["permit", "forbid"]
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
-DURATION = re.compile(r"([1-9][0-9]{0,5})(s|m|h|d)")
-UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 MAX_REASON_CHARACTERS = 500
 MAX_APPROVERS = 100
 MAX_ROWS = 1_000_000_000
@@ -113,10 +113,13 @@ def _count(highest: int) -> Callable[[str], int]:
 
 
 def _duration(text: str) -> timedelta:
-    match = DURATION.fullmatch(text)
-    if match is None:
+    try:
+        duration = parse_duration(text)
+    except ValueError:
+        duration = timedelta(0)
+    if not duration:
         raise ValueError("is not a duration such as 30s, 15m, 2h or 1d")
-    return int(match[1]) * UNITS[match[2]]
+    return duration
 
 
 def _listed(names: Mapping[str, object]) -> str:

@@ -106,6 +106,7 @@ class RequestArguments(_Model):
     path: str
     query: dict[str, str | list[str]] = {}
     headers: dict[str, str] = {}
+    json_value: Any = Field(default=None, alias="json")
     body: str | None = None
 
 

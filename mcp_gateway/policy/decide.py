@@ -69,18 +69,17 @@ def _lifted(
     if without.error is not None:
         return Deny(policies=(), error=without.error)
     lifted = [] if without.allowed else [policies[name] for name in without.policies]
-    short = tuple(
-        policy.id
-        for policy in lifted
-        if not all(_enough(group, policy, approval) for group in policy.annotations.approval)
-    )
+    short = tuple(policy.id for policy in lifted if not _has_its_people(policy, approval))
     return _ask(short, policies) if short else _allow(first.policies, policies)
 
 
-def _enough(group: str, policy: Policy, approval: Approved) -> bool:
-    if group not in approval.by:
-        return bool(policy.lifted_by)  # lifted by another of its groups: its `unless` says "or"
-    return dict(approval.people).get(group, approval.approvers) >= policy.annotations.approvers
+def _has_its_people(policy: Policy, approval: Approved) -> bool:
+    """Whether the groups of a lifted policy have said yes: all of them, or those that its `unless` was content with."""
+    asked, counted = policy.annotations.approval, dict(approval.people)
+    present = asked & approval.by
+    if not present or (not policy.lifted_by and present != asked):
+        return False
+    return all(counted.get(group, approval.approvers) >= policy.annotations.approvers for group in present)
 
 
 def _allow(determining: tuple[str, ...], policies: Mapping[str, Policy]) -> Allow:

@@ -32,6 +32,7 @@ from mcp_gateway.policy.question import (
     resource_of,
 )
 from mcp_gateway.policy.schema import ACTIONS, REVEAL
+from mcp_gateway.policy.scopes import Scope
 from mcp_gateway.policy.statement import Compiled, Policy
 
 __all__ = ["PolicyEngine", "Question", "Verdict"]
@@ -56,11 +57,12 @@ class PolicyEngine:
         self._permits = [
             (policy, _reach(policy, targets)) for policy in self.policies.values() if policy.effect == "permit"
         ]
-        self._reveals = [policy.scope for policy, _ in self._permits if policy.scope.names(REVEAL)]
         self._decisions: _Memory[Decision] = _Memory(REMEMBERED_DECISIONS if remember else 0)
         self._revealed: _Memory[bool] = _Memory(REMEMBERED_DECISIONS if remember else 0)
         self._resources = {target.name: resource_of(target) for target in targets}
         self._principals = lru_cache(maxsize=REMEMBERED_CALLERS)(principal_of)
+        self._visible = lru_cache(maxsize=REMEMBERED_CALLERS)(self._visible_to)
+        self._revealing = lru_cache(maxsize=REMEMBERED_CALLERS)(self._reveals_for)
         self._entities = lru_cache(maxsize=REMEMBERED_CALLERS)(self._parsed_entities)
 
     def decide(self, question: Question) -> Decision:
@@ -81,11 +83,8 @@ class PolicyEngine:
 
     def reveal(self, question: Question, classes: Collection[str]) -> frozenset[str]:
         """Those of `classes` that this caller may see raw in the result of this call. When in doubt: none."""
-        wanted = [
-            name
-            for name in sorted(classes)
-            if any(scope.matches_class(name) and scope.matches_caller(question.caller) for scope in self._reveals)
-        ]
+        scopes = self._revealing(question.caller)
+        wanted = [name for name in sorted(classes) if any(scope.matches_class(name) for scope in scopes)]
         if not wanted:
             return frozenset()
         try:
@@ -96,9 +95,7 @@ class PolicyEngine:
 
     def visible(self, caller: Caller) -> frozenset[tuple[str, str]]:
         """`(tool, target)` where the scope of some permit, its conditions left aside, matches."""
-        return frozenset[tuple[str, str]]().union(
-            *(reach for policy, reach in self._permits if reach and policy.scope.matches_caller(caller))
-        )
+        return self._visible(caller)
 
     def evaluate(self, question: Question, approval: Approved) -> Verdict:
         """What Cedar says under an approval; for `explain`. Never from memory."""
@@ -159,6 +156,16 @@ class PolicyEngine:
         if result.decision is cedarpy.Decision.NoDecision or not self.policies.keys() >= set(policies):
             return Verdict(allowed=False, error="the policies gave no decision")
         return Verdict(allowed=result.decision is cedarpy.Decision.Allow, policies=tuple(policies))
+
+    def _visible_to(self, caller: Caller) -> frozenset[tuple[str, str]]:
+        return frozenset[tuple[str, str]]().union(
+            *(reach for policy, reach in self._permits if reach and policy.scope.matches_caller(caller))
+        )
+
+    def _reveals_for(self, caller: Caller) -> tuple[Scope, ...]:
+        """The scopes of the permits that could reveal something to a caller: nothing else is worth asking Cedar."""
+        scopes = (policy.scope for policy, _ in self._permits if policy.scope.names(REVEAL))
+        return tuple(scope for scope in scopes if scope.matches_caller(caller))
 
     def _parsed_entities(self, caller: Caller, target: str) -> Any:
         document = orjson.dumps([self._principals(caller), self._resources[target]])

@@ -111,27 +111,39 @@ def _check_record(name: str, record: JSONObject, shape: Shape) -> None:
         odd = ", ".join(sorted(record.keys() ^ shape.keys()))
         raise QuestionError(f"{name} and the schema differ in {odd}")
     for attribute, of in shape.items():
-        _check(f"{name}.{attribute}", record[attribute], of)
+        if not _is(record[attribute], of):
+            raise _refusal(f"{name}.{attribute}", record[attribute], of)
 
 
 def _check(name: str, value: Any, of: AttributeType) -> None:
+    if not _is(value, of):
+        raise _refusal(name, value, of)
+
+
+def _is(value: Any, of: AttributeType) -> bool:
     """Exact types: to Python `1 == True`, and a cache must not think so too."""
-    sound = False
     match of:
         case "Bool":
-            sound = type(value) is bool
+            return type(value) is bool
         case "Long":
-            sound = type(value) is int and MIN_LONG <= value <= MAX_LONG
+            return type(value) is int and MIN_LONG <= value <= MAX_LONG
         case "String":
-            sound = type(value) is str and _is_text(value)
+            return type(value) is str and _is_text(value)
         case "datetime":
-            sound = isinstance(value, datetime) and value.tzinfo is not None
+            return isinstance(value, datetime) and value.tzinfo is not None
         case "Set<String>":
-            sound = type(value) is list and {str}.issuperset(map(type, value)) and _is_text("".join(value))
-            if sound and len(value) > MAX_SET:
-                raise QuestionError(f"{name} has {len(value)} members, more than {MAX_SET}")
-    if not sound:
-        raise QuestionError(f"{name} is not a {of}")
+            return (
+                type(value) is list
+                and len(value) <= MAX_SET
+                and {str}.issuperset(map(type, value))
+                and _is_text("".join(value))
+            )
+
+
+def _refusal(name: str, value: Any, of: AttributeType) -> QuestionError:
+    if of == "Set<String>" and isinstance(value, list) and len(value) > MAX_SET:
+        return QuestionError(f"{name} has {len(value)} members, more than {MAX_SET}")
+    return QuestionError(f"{name} is not a {of}")
 
 
 def _is_text(value: str) -> bool:

@@ -30,6 +30,9 @@ forbid (principal, action, resource)
 unless { context.approval.by.contains("dba") || context.approval.by.contains("ops") };
 @id("people") @approval("legal") @approvers("2")
 forbid (principal, action, resource) unless { context.approval.approvers >= 2 };
+@id("loose") @approval("dba")
+forbid (principal, action, resource)
+unless { context.approval.by.contains("dba") || context.approval.approvers >= 1 };
 @id("never") @reason("never")
 forbid (principal, action, resource);
 """
@@ -40,6 +43,7 @@ LIFTED: dict[str, Callable[[Approved], bool]] = {
     "both": lambda approval: {"dba", "ops"} <= approval.by,
     "either": lambda approval: bool({"dba", "ops"} & approval.by),
     "people": lambda approval: approval.approvers >= 2,
+    "loose": lambda approval: "dba" in approval.by or approval.approvers >= 1,
     "never": lambda approval: False,
 }
 
@@ -132,6 +136,8 @@ def test_an_ask_names_every_group_with_its_people_and_the_smallest_ttl(
         (("permit", "dba-twice"), approved("dba", people=2), True),
         (("permit", "dba-twice"), approved("dba", "ops", people=2, dba=1, ops=1), False),
         (("permit", "dba-twice"), approved("dba", "ops", people=3, dba=2, ops=1), True),
+        (("permit", "loose"), approved("ops", people=3), False),
+        (("permit", "loose"), approved("dba"), True),
         (("permit", "people"), approved("dba", people=2), False),
         (("permit", "people"), approved("legal", people=2), True),
         (("permit", "people"), approved("legal", "dba", people=2, legal=1, dba=1), False),

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from mcp_gateway.calls import HTTPFacts
 from mcp_gateway.decisions import Allow, Approved, Ask, Deny, Requirement
 from tests.policy.worlds import (
     BILLING,
@@ -159,6 +162,34 @@ def test_facts_that_look_like_cedar_json_are_only_strings() -> None:
     )
     odd = replace(REQUEST, path='{"__entity": {"type": "Env", "id": "dev"}}')
     assert isinstance(policies.decide(question(tool="call_api", target=BILLING, facts=odd)), Deny)
+
+
+ANY_TEXT = st.text(max_size=30) | st.text(alphabet='"\\{}[]:;\ud800\0é\u202e', max_size=30)
+
+
+@pytest.mark.requirement("I7", "R28")
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ANY_TEXT, min_size=9, max_size=9), st.datetimes(timezones=st.just(UTC)), st.integers())
+def test_whatever_an_agent_and_its_token_say_there_is_a_decision(texts: list[str], time: datetime, age: int) -> None:
+    policies = engine(
+        '@id("a") permit (principal, action == Action::"call_api", resource) when { context.http.path like "*a*b*" };'
+        '@id("b") forbid (principal, action, resource) when { context.call.time > datetime("2030-01-01") };'
+    )
+    issuer, subject, actor, email, group, scope, method, host, path = texts
+    caller = replace(
+        CALLER, issuer=issuer, subject=subject, actor=actor, email=email, groups=frozenset({group}), scopes=frozenset({scope})
+    )  # fmt: skip
+    asked = question(
+        caller=caller,
+        target=BILLING,
+        tool="call_api",
+        facts=HTTPFacts(method=method, host=host, path=path),
+        time=time,
+        token_age=age,
+    )
+    decision = policies.decide(asked)
+    assert isinstance(decision, Allow | Deny)
+    assert isinstance(decision, Deny) or ("a" in path and time.year < 2030)
 
 
 def test_the_ids_of_a_decision_are_sorted() -> None:

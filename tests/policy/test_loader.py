@@ -59,86 +59,80 @@ def test_a_file_that_two_paths_lead_to_is_read_once(folder: Path) -> None:
 
 def test_problems_of_paths_and_of_policies_come_together(folder: Path, tmp_path: Path) -> None:
     file = write(folder / "a.cedar", "\npermit (principal, action, resource);")
-    gone = tmp_path / "gone"
+    gone, gone_too = tmp_path / "gone.cedar", tmp_path / "gone"
     text = write(tmp_path / "a.txt", "")
-    assert refused(folder, gone, text, Path("policies")) == [
-        f"{gone}: cannot be read: No such file or directory",
-        f"{text}: is not a *.cedar file",
-        "policies: is not an absolute path",
+    assert refused(folder, gone, gone_too, text, Path("policies")) == [
+        f"{gone}: there is no such file or folder",
+        f"{gone_too}: there is no such file or folder",
+        f"{text}: expected a folder or a *.cedar file",
+        "policies: expected an absolute path",
         f"{file}:2:1: the policy has no @id",
         f"{file}:2:1: a permit has to name its actions; this one would permit all, reveal too",
+    ]
+
+
+def test_one_bad_file_does_not_hide_the_problems_of_the_next(folder: Path) -> None:
+    (folder / "a.cedar").write_bytes(b"// \xff")
+    write(folder / "b.cedar", READ_ALL, mode=0o666)
+    (folder / "c.cedar").symlink_to(folder / "nowhere")
+    write(folder / "d.cedar", "permit")
+    assert refused(folder) == [
+        f"{folder / 'a.cedar'}: it is not UTF-8: byte 3 cannot be read",
+        f"{folder / 'b.cedar'}: it has mode 0666, so that others can write to it; run chmod go-w on it",
+        f"{folder / 'c.cedar'}: it cannot be read: No such file or directory",
+        f"{folder / 'd.cedar'}:1:1: the policy does not end in ';'",
     ]
 
 
 def test_policies_in_a_folder_of_the_folder_are_not_silently_left_out(folder: Path) -> None:
     (folder / "more").mkdir()
     write(folder / "more" / "b.cedar", READ_ALL)
-    assert refused(folder) == [
-        f"{folder / 'more'}: is not searched, though it holds policies; name it in [policy] paths"
-    ]
-
-
-def test_text_that_is_not_utf8_is_refused(folder: Path) -> None:
-    (folder / "a.cedar").write_bytes(b"// \xff")
-    assert refused(folder) == [f"{folder / 'a.cedar'}: is not UTF-8: byte 3 cannot be read"]
+    assert refused(folder) == [f"{folder}: 'more' in it holds policies too; name that folder in [policy] paths"]
 
 
 def test_a_file_that_is_too_large_is_refused(folder: Path) -> None:
     with (folder / "a.cedar").open("wb") as file:
         file.truncate(64 * 1024 * 1024)
-    assert refused(folder) == [f"{folder / 'a.cedar'}: has more than 4,194,304 bytes"]
+    assert refused(folder) == [f"{folder / 'a.cedar'}: expected at most 4,194,304 bytes, got more"]
 
 
-def test_what_is_no_file_is_refused_without_waiting_for_it(folder: Path) -> None:
+@pytest.mark.parametrize("guarded", [True, False])
+def test_what_is_no_file_is_refused_without_waiting_for_it(folder: Path, *, guarded: bool) -> None:
     os.mkfifo(folder / "a.cedar")
-    assert refused(folder) == [f"{folder / 'a.cedar'}: is not a regular file"]
-    assert refused(Path(os.devnull)) == ["/dev/null: is neither a folder nor a *.cedar file"]
+    with pytest.raises(ConfigError, match="expected a regular file"):
+        load(folder, guarded=guarded)
 
 
-@pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
-def test_a_file_that_others_can_write_is_refused(folder: Path, mode: int) -> None:
-    file = write(folder / "a.cedar", READ_ALL, mode=mode)
-    assert refused(folder) == [f"{file}: can be written by others (mode {mode:04o}); `chmod go-w {file}` mends it"]
-
-
-@pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
-def test_a_folder_that_others_can_write_is_refused(folder: Path, mode: int) -> None:
-    write(folder / "a.cedar", READ_ALL)
-    folder.chmod(mode)
-    assert refused(folder) == [f"{folder}: can be written by others (mode {mode:04o}); `chmod go-w {folder}` mends it"]
-
-
-def test_a_folder_on_the_way_that_others_can_write_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_that_others_can_write_is_refused(folder: Path, tmp_path: Path) -> None:
     file = write(folder / "a.cedar", READ_ALL)
+    folder.chmod(0o1777)
+    assert refused(folder) == [f"{folder}: it has mode 1777, so that others can write to it; run chmod go-w on it"]
+    folder.chmod(0o775)
+    assert len(refused(folder)) == 1
+    assert len(refused(file)) == 1
+    folder.chmod(0o755)
     tmp_path.chmod(0o777)
-    expected = [f"{tmp_path}: can be written by others (mode 0777); `chmod go-w {tmp_path}` mends it"]
-    assert refused(folder) == expected
-    assert refused(file) == expected
-    tmp_path.chmod(0o1777)
-    assert load(folder).policies
+    assert len(refused(file)) == 1
 
 
 def test_a_link_does_not_lead_around_the_check(folder: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    target = write(elsewhere / "a.cedar", READ_ALL)
-    (folder / "a.cedar").symlink_to(target)
+    goal = write(elsewhere / "a.cedar", READ_ALL)
+    (folder / "a.cedar").symlink_to(goal)
+    assert load(folder).policies
+    goal.chmod(0o666)
+    assert len(refused(folder)) == 1
+    goal.chmod(0o644)
     elsewhere.chmod(0o777)
-    assert refused(folder) == [f"{elsewhere}: can be written by others (mode 0777); `chmod go-w {elsewhere}` mends it"]
-    elsewhere.chmod(0o755)
-    target.chmod(0o666)
-    link = folder / "a.cedar"
-    assert refused(folder) == [f"{link}: can be written by others (mode 0666); `chmod go-w {link}` mends it"]
+    assert len(refused(folder)) == 1
 
 
 @as_root
 def test_a_file_of_another_user_is_refused(folder: Path) -> None:
     file = write(folder / "a.cedar", READ_ALL)
     os.chown(file, 12345, 12345)
-    assert refused(folder) == [f"{file}: belongs to user 12345; policies have to belong to root or to user 0"]
-    os.chown(file, 0, 0)
-    os.chown(folder, 12345, 12345)
-    assert refused(folder) == [f"{folder}: belongs to user 12345; policies have to belong to root or to user 0"]
+    assert refused(folder) == [f"{file}: it belongs to user 12345, expected root or the user that runs this (0)"]
 
 
 def test_a_candidate_set_is_tested_whoever_can_write_it(folder: Path) -> None:

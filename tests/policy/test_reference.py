@@ -1,0 +1,47 @@
+"""The reference of policies names everything that a policy can use."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mcp_gateway.policy.annotations import KNOWN
+from mcp_gateway.policy.schema import ACTIONS, APPROVAL, CALL, KNOWN_ENVS, REVEAL
+from tests.policy.worlds import problems
+
+REFERENCE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "policy.md").read_text(encoding="utf-8")
+
+ATTRIBUTES = [
+    *(f"context.call.{name}" for name in CALL),
+    *(f"context.approval.{name}" for name in APPROVAL),
+    *(f"context.{action.record}.{name}" for action in ACTIONS.values() for name in action.shape),
+    *(f"principal.{name}" for name in ("subject", "issuer", "actor", "email")),
+    *(f"resource.{name}" for name in ("name", "kind")),
+    *(f"context.target.{name}" for name in ("name", "kind")),
+]
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_every_attribute_has_its_entry(name: str) -> None:
+    assert f"`{name}`" in REFERENCE
+
+
+def test_nothing_else_is_promised() -> None:
+    promised = set(re.findall(r"`((?:context|principal|resource)\.[a-z_.]+)`", REFERENCE)) - {"context.approval"}
+    assert promised == set(ATTRIBUTES)
+
+
+def test_every_annotation_action_and_environment_has_its_entry() -> None:
+    for name in KNOWN:
+        assert f"`@{name}(" in REFERENCE
+    for action in (*ACTIONS, REVEAL):
+        assert f'Action::"{action}"' in REFERENCE
+    for env in KNOWN_ENVS:
+        assert f"`{env}`" in REFERENCE
+
+
+def test_the_policy_that_is_shown_loads() -> None:
+    for text in re.findall(r"```cedar\n(.*?)```", REFERENCE, re.DOTALL):
+        assert problems(text) == []
