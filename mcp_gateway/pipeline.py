@@ -429,23 +429,23 @@ class Road:
             case Deny():
                 return await self._deny(journal, decision)
             case Ask():
-                return await self._stale(known, journal, ticket, why="the policy changed", ask=decision)
+                return await self._stale(known, journal, ticket, why="the policy changed")
             case Allow():
                 return await self._start(known, journal, decision, revealed=revealed, ticket=ticket)
 
-    async def _stale(
-        self, known: _Examined, journal: Journal, ticket: Ticket, *, why: str, ask: Ask | None = None
-    ) -> Answer:
-        if ask is None:
-            decision, _ = self._decide(known, journal, approval=NOT_APPROVED)
-            if isinstance(decision, Deny):
+    async def _stale(self, known: _Examined, journal: Journal, ticket: Ticket, *, why: str) -> Answer:
+        """Replace an approval that no longer fits: everybody whom the policies ask now is asked anew."""
+        decision, _ = self._decide(known, journal, approval=NOT_APPROVED)
+        match decision:
+            case Deny():
                 return await self._deny(journal, decision)
-            if isinstance(decision, Allow):
+            case Allow():
                 raise RequestError(f"the approval no longer fits: {why}", next_step=refusals.CALL_AGAIN)
-            ask = decision
-        preview = await self._preview(known, journal)
-        draft = self._.holder.draft(known.call, examination=known.examination, ask=ask, preview=preview)
-        return await self._not_approved(journal, await self._.holder.replace(ticket, draft, journal=journal, why=why))
+            case Ask():
+                preview = await self._preview(known, journal)
+                draft = self._.holder.draft(known.call, examination=known.examination, ask=decision, preview=preview)
+                held = await self._.holder.replace(ticket, draft, journal=journal, why=why)
+                return await self._not_approved(journal, held)
 
     # Step 6.
 

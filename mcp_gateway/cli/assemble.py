@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -12,14 +11,13 @@ import structlog
 
 from mcp_gateway import __version__
 from mcp_gateway.approval.holding import Holder
-from mcp_gateway.approval.store import MIGRATIONS as APPROVAL_MIGRATIONS
 from mcp_gateway.approval.store import ApprovalStore
 from mcp_gateway.audit.leases import Lease, keep_closing
-from mcp_gateway.audit.revocations import MIGRATIONS as REVOCATION_MIGRATIONS
-from mcp_gateway.audit.revocations import Revocations
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.calls import Secret
+from mcp_gateway.cli.issuing import Identity, build_identity
 from mcp_gateway.cli.keys import open_key
+from mcp_gateway.cli.records import Records, opened_records
 from mcp_gateway.clock import new_id, utc_now
 from mcp_gateway.config import Settings
 from mcp_gateway.config_targets import HTTPTarget, PostgresTarget, SSHTarget, to_target
@@ -27,10 +25,6 @@ from mcp_gateway.credentials.sources import fetch
 from mcp_gateway.errors import StoreError
 from mcp_gateway.events import ConfigurationLoaded, GatewayStarted, GatewayStopped, PolicyLoaded
 from mcp_gateway.facts.worker import SQLWorker
-from mcp_gateway.identity.keys import IssuerKeys
-from mcp_gateway.identity.local import LocalIssuer, LocalPerson, open_local_issuer
-from mcp_gateway.identity.rules import IdentityPolicy
-from mcp_gateway.identity.tokens import TokenVerifier
 from mcp_gateway.masking.detectors import resolve
 from mcp_gateway.masking.masker import masker_for
 from mcp_gateway.pipeline import Parts, Road
@@ -51,24 +45,6 @@ UNLIMITED_ROWS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Records:
-    """The store and what lives in it."""
-
-    store: AuditStore
-    approvals: ApprovalStore
-    revocations: Revocations
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """How tokens are verified, and the local issuer where that is who signs them."""
-
-    verifier: TokenVerifier
-    keys: IssuerKeys | None
-    local: LocalIssuer | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
     """A running gateway without its doors."""
 
@@ -79,66 +55,6 @@ class Gateway:
     registry: Registry
     road: Road
     instance: str
-
-
-@asynccontextmanager
-async def opened_records(settings: Settings) -> AsyncIterator[Records]:
-    """The store of the configured data directory with approvals and revocations, for as long as the block lasts."""
-    data_dir = settings.gateway.data_dir
-    store = await AuditStore.open(data_dir, clock=utc_now, migrations=(*APPROVAL_MIGRATIONS, *REVOCATION_MIGRATIONS))
-    revocations = Revocations(store, clock=utc_now)
-    try:
-        key = open_key(data_dir / "approval.key")
-        yield Records(
-            store=store,
-            approvals=ApprovalStore(store, key=key, clock=utc_now, new_id=new_id),
-            revocations=revocations,
-        )
-    finally:
-        revocations.close()
-        with anyio.CancelScope(shield=True):
-            await store.aclose()
-
-
-def build_identity(settings: Settings, revocations: Revocations) -> Identity:
-    """The verifier of the configured issuer's tokens."""
-    if settings.identity.issuer == "local":
-        local = build_local_issuer(settings)
-        return Identity(verifier=local.verifier(revoked=revocations.refuses), keys=None, local=local)
-    keys = IssuerKeys(settings.identity.issuer, clock=utc_now)
-    verifier = TokenVerifier(policy=identity_policy(settings), keys=keys, revoked=revocations.refuses, clock=utc_now)
-    return Identity(verifier=verifier, keys=keys, local=None)
-
-
-def build_local_issuer(settings: Settings) -> LocalIssuer:
-    """The local issuer of the configured data directory."""
-    people = {
-        name: LocalPerson(groups=frozenset(person.groups), email=person.email)
-        for name, person in settings.identity.local.people.items()
-    }
-    return open_local_issuer(
-        settings.gateway.data_dir,
-        audience=settings.identity.audience,
-        clock=utc_now,
-        new_id=new_id,
-        people=people,
-        scopes=settings.identity.scopes,
-    )
-
-
-def identity_policy(settings: Settings) -> IdentityPolicy:
-    """What tokens the configuration accepts."""
-    identity = settings.identity
-    return IdentityPolicy(
-        issuer=identity.issuer,
-        audience=identity.audience,
-        algorithms=tuple(identity.algorithms),
-        token_types=tuple(identity.token_types),
-        max_token_lifetime=identity.max_token_lifetime,
-        leeway=identity.leeway,
-        groups_claim=identity.groups_claim,
-        scopes=identity.scopes,
-    )
 
 
 def load_engine(settings: Settings) -> PolicyEngine:
@@ -293,8 +209,3 @@ async def _keep_expiring(approvals: ApprovalStore) -> None:
         except StoreError as error:
             log.warning("approvals_not_expired", cause=str(error))
         await anyio.sleep(EXPIRE_SECONDS)
-
-
-def token_environment(environ: Mapping[str, str] = os.environ) -> Mapping[str, str]:
-    """The part of the environment that says where a token is; the token itself never stands there."""
-    return {name: value for name, value in environ.items() if name == "MCP_GATEWAY_TOKEN_FILE"}

@@ -92,6 +92,7 @@ class LazyGroup(typer.core.TyperGroup):
             close = get_close_matches(cmd_name, COMMANDS, n=1)
             ctx.fail(f"No such command {cmd_name!r}." + (f" Did you mean {close[0]!r}?" if close else ""))
         module = import_module(f"mcp_gateway.cli.commands.{cmd_name.replace('-', '_')}")
+        module.app.rich_markup_mode = None
         return typer.main.get_command(module.app)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - the form of the base class

@@ -15,8 +15,7 @@ import httpx2
 
 from mcp_gateway.approval.desk import Desk, Move, Refused, to_json
 from mcp_gateway.calls import Caller, JSONObject, Secret
-from mcp_gateway.cli.assemble import build_identity, build_local_issuer, opened_records, token_environment
-from mcp_gateway.cli.serving import approver_policy
+from mcp_gateway.cli.issuing import approver_policy, build_identity, build_local_issuer, token_environment
 from mcp_gateway.clock import utc_now
 from mcp_gateway.config import Settings
 from mcp_gateway.errors import GatewayError, IdentityError
@@ -68,6 +67,8 @@ async def counter(settings: Settings, *, person: str | None, url: str | None) ->
         ) as client:
             yield _Remote(client)
         return
+    from mcp_gateway.cli.records import opened_records
+
     async with opened_records(settings) as records:
         identity = build_identity(settings, records.revocations)
         try:

@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 
 from mcp_gateway.approval.desk import Desk
-from mcp_gateway.cli.assemble import Gateway, running, token_environment
+from mcp_gateway.cli.assemble import Gateway, running
+from mcp_gateway.cli.issuing import approver_policy, token_environment
 from mcp_gateway.cli.keys import open_key
 from mcp_gateway.clock import utc_now
 from mcp_gateway.config import Settings
@@ -19,7 +20,6 @@ from mcp_gateway.doors.app import HTTPParts, HTTPSettings, serve_http
 from mcp_gateway.doors.guard import reachable
 from mcp_gateway.doors.stdio import serve_stdio
 from mcp_gateway.errors import ConfigError, Problem
-from mcp_gateway.identity.approver import ApproverPolicy
 from mcp_gateway.identity.sources import LocalTokenSource, TokenSource, token_source
 
 STDIO_CLIENT = "mcp-gateway-stdio"
@@ -118,12 +118,6 @@ async def _serve(gateway: Gateway, listener: socket.socket, announce: Callable[[
 def build_desk(gateway: Gateway) -> Desk:
     """The desk over a running gateway's approvals."""
     return Desk(gateway.records.approvals, policy=approver_policy(gateway.settings), clock=utc_now)
-
-
-def approver_policy(settings: Settings) -> ApproverPolicy:
-    """Whose tokens may approve."""
-    approvals = settings.approvals
-    return ApproverPolicy(clients=frozenset(approvals.clients), require_auth_time=approvals.require_auth_time)
 
 
 def _problem(gateway: Gateway) -> str | None:

@@ -9,7 +9,8 @@ from typing import Any
 import anyio
 
 from mcp_gateway.calls import JSONObject
-from mcp_gateway.cli.assemble import build_registry, opened_records
+from mcp_gateway.cli.assemble import build_registry
+from mcp_gateway.cli.records import opened_records
 from mcp_gateway.clock import utc_now
 from mcp_gateway.config import Settings
 from mcp_gateway.errors import ConfigError, CredentialError, TargetError, TargetTimeout, TargetUnavailable

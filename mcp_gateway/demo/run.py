@@ -13,7 +13,7 @@ import anyio
 from rich.console import Console
 
 from mcp_gateway.calls import Secret
-from mcp_gateway.cli.assemble import build_local_issuer
+from mcp_gateway.cli.issuing import build_local_issuer
 from mcp_gateway.cli.serving import bind, serving
 from mcp_gateway.config import Settings, load_settings
 from mcp_gateway.demo.configuration import APPROVER, HUMAN, write_configuration

@@ -149,7 +149,9 @@ class _Story:
 
     def _verdict(self, code: str, text: str) -> None:
         colour = {"ok": "green", "approval_pending": "yellow"}.get(code, "red")
-        self._console.print(Text.assemble(("  gateway ", "bold"), (code, f"bold {colour}"), f"  {text}"))
+        self._console.print(
+            Text.assemble(("  gateway ", "bold"), (code, f"bold {colour}"), f"  {text}"), soft_wrap=True
+        )
 
     async def _decide(self, move: str, approval_id: str, *, note: str = "") -> None:
         """Show the approval to the approver and decide, both by the real command."""
@@ -159,7 +161,9 @@ class _Story:
 
     async def _command(self, arguments: Sequence[str]) -> None:
         program = [sys.executable, "-I", "-m", "mcp_gateway", "--config", str(self._config), *arguments]
-        self._console.print(Text.assemble(("  $ ", "bold magenta"), f"mcp-gateway {' '.join(arguments)}"))
+        self._console.print(
+            Text.assemble(("  $ ", "bold magenta"), f"mcp-gateway {' '.join(arguments)}"), soft_wrap=True
+        )
         done = await anyio.to_thread.run_sync(
             lambda: subprocess.run(program, capture_output=True, check=False, text=True)  # noqa: S603 - our own command
         )
@@ -174,7 +178,7 @@ class _Story:
         self._console.print(Panel(Text(text), title=f"{self._step}. {title}", title_align="left", border_style="blue"))
 
     def _line(self, text: str) -> None:
-        self._console.print(Text(f"          {text}"))
+        self._console.print(Text(f"          {text}"), soft_wrap=True)
 
     def _table(self, result: JSONObject) -> None:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

@@ -6,8 +6,11 @@ its target and recorded, and the process ends.
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +23,8 @@ from mcp_gateway.identity.sources import TokenSource
 from mcp_gateway.identity.tokens import TokenVerifier
 from mcp_gateway.pipeline import Road
 from mcp_gateway.registry import Registry
+
+MAX_LINE_BYTES = 8 * 1024 * 1024
 
 
 async def serve_stdio(
@@ -53,9 +58,51 @@ async def serve_stdio(
     )
     async with anyio.create_task_group() as group:
         group.start_soon(_stop_on_signal, group.cancel_scope)
-        async with stdio_server() as (read, write):
+        async with _input() as lines, stdio_server(stdin=lines) as (read, write):
             await door.server.run(read, write, door.server.create_initialization_options())
         group.cancel_scope.cancel()
+
+
+class _Lines:
+    """Lines of standard input, as the SDK's transport iterates them; unlike a thread's read, waiting can be cancelled."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+
+    def __aiter__(self) -> _Lines:
+        return self
+
+    async def __anext__(self) -> str:
+        try:
+            line = await self._reader.readline()
+        except ValueError:
+            # A line beyond the limit is dropped to its end by the reader; what is left of it is no message either.
+            return "\n"
+        if not line:
+            raise StopAsyncIteration
+        return line.decode("utf-8", "replace")
+
+
+@asynccontextmanager
+async def _input() -> AsyncIterator[Any]:
+    """Standard input for the protocol alone: descriptor 0 itself reads nothing from here on, here and in children."""
+    private = os.dup(0)
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123, ASYNC230 - a device
+        os.dup2(nothing.fileno(), 0)
+    reader = asyncio.StreamReader(limit=MAX_LINE_BYTES)
+    try:
+        pipe = os.fdopen(private, "rb", buffering=0)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), pipe
+        )
+    except ValueError:
+        # A regular file is no pipe; it cannot make anybody wait, either.
+        yield anyio.wrap_file(os.fdopen(private, encoding="utf-8", errors="replace"))
+        return
+    try:
+        yield _Lines(reader)
+    finally:
+        transport.close()
 
 
 async def _stop_on_signal(scope: anyio.CancelScope) -> None:
