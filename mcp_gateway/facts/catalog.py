@@ -69,9 +69,14 @@ class Function:
     """Names of the input arguments; empty strings where there is none."""
     outputs: tuple[str, ...] = ()
     """Names of OUT and TABLE columns."""
+    types: tuple[str, ...] | None = None
+    """Types of all arguments, in and out; None where they are not known."""
     body: str | None = None
     """The body of a LANGUAGE sql function. None where its names do not mean what they mean in a session: a body in
     quotes with a SET clause, which may be for search_path."""
+    defaults: str | None = None
+    """Expressions of the arguments' defaults, comma-separated, fully qualified; empty where there are none, None where
+    they are not known."""
     transitions: tuple[str, ...] = ()
     """`schema.name` of an aggregate's own functions."""
     version: str = ""
@@ -94,6 +99,6 @@ class Catalog:
     casts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """User-defined casts: target `schema.type` to `schema.function` of each."""
     domains: Mapping[str, bool] = field(default_factory=dict)
-    """`schema.type` of each domain to whether it has a CHECK."""
+    """`schema.type` of each domain to whether it, or a domain it is based on, has a CHECK."""
     version: str = ""
     """SHA-256 over all of it: two snapshots with the same version are equal."""

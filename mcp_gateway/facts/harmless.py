@@ -376,7 +376,7 @@ TRUSTED_EXTENSIONS = frozenset(
     seg unaccent uuid-ossp vector
     """.split()
 )
-"""Extensions that bring data types: also what they declare stable only computes."""
+"""Extensions that bring data types, vetted: what they declare immutable or stable only computes."""
 
 HARMLESS_EXTENSION_FUNCTIONS = frozenset(
     (extension, name)

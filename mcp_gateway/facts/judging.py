@@ -44,22 +44,31 @@ BODY_AS_STATEMENT = "CREATE FUNCTION f() RETURNS int LANGUAGE sql "
 class Trust(IntEnum):
     """How much is known of what would run. The larger of two counts."""
 
-    BUILT_IN = 0
-    """The server's own and harmless."""
+    KNOWN = 0
+    """The server's own or a vetted extension's, and harmless."""
     PROVED = 1
-    """Somebody's own code that has been read, or an extension's that only computes: harmless."""
+    """Somebody's own code that has been read, or any extension's that only computes: harmless."""
     UNPROVED = 2
     """It may do anything."""
 
 
 class Judge:
-    """Answers for one catalog, or for none; keeps what it found out."""
+    """Answers for one catalog, or for none; keeps what it found out.
+
+    `root` is the judge by whose path a session's names are looked up; this one then is for definitions, which are read
+    with an empty path and qualify everything that is not in pg_catalog.
+    """
 
     def __init__(
-        self, catalog: Catalog | None, *, examine_body: Callable[[Sequence[JSONObject], Judge], Trust]
+        self,
+        catalog: Catalog | None,
+        *,
+        examine_body: Callable[[Sequence[JSONObject], Judge], Trust],
+        root: Judge | None = None,
     ) -> None:
         self.catalog = catalog
-        self.path = _with_system_schema(catalog.search_path) if catalog else ("pg_catalog",)
+        self.path = ("pg_catalog",) if catalog is None or root else _with_system_schema(catalog.search_path)
+        self._root = root or self
         self._examine_body = examine_body
         self._functions: dict[int, Trust] = {}
         self._views: dict[str, Trust] = {}
@@ -95,11 +104,19 @@ class Judge:
         (name,) = parts
         if name in SINGLE_ARGUMENT_RISKS:
             return Trust.UNPROVED
-        own = [function for function in self._candidates("", name) if function.oid >= FIRST_USER_OID]
+        own = [function for one in _spellings(name) for function in self._candidates("", one)]
         return max(
-            (*map(self._candidate, own), *(self._cast_to(key) for key in self._type_keys("", name))),
-            default=Trust.BUILT_IN,
+            (
+                *(self._candidate(function) for function in own if function.oid >= FIRST_USER_OID),
+                *(self._cast_to(key) for key in self._type_keys("", name)),
+            ),
+            default=Trust.KNOWN,
         )
+
+    def keyword(self, name: str) -> Trust:
+        """Syntax that newer grammars know, in the form of a call: an older server finds a function of this name."""
+        own = [function for function in self._candidates("", name) if function.oid >= FIRST_USER_OID]
+        return max(map(self._candidate, own), default=Trust.KNOWN)
 
     def _candidates(self, schema: str, name: str) -> list[Function]:
         if self.catalog is None:
@@ -110,10 +127,11 @@ class Judge:
     def _candidate(self, function: Function) -> Trust:
         if function.oid < FIRST_USER_OID:
             return self._built_in_function(function.schema, function.name)
-        known = self._functions.get(function.oid)
+        verdicts = self._root._functions  # noqa: SLF001 - of the same class
+        known = verdicts.get(function.oid)
         if known is None:
-            self._functions[function.oid] = Trust.UNPROVED  # what a function that calls itself finds
-            known = self._functions[function.oid] = self._own_function(function)
+            verdicts[function.oid] = Trust.UNPROVED  # what a function that calls itself finds
+            known = verdicts[function.oid] = self._own_function(function)
         return known
 
     def _built_in_function(self, schema: str, name: str) -> Trust:
@@ -121,19 +139,28 @@ class Judge:
             harmless = name in HARMLESS_FUNCTIONS or (name in RECORD_FILLERS and not self._domains_check)
         else:
             harmless = schema == "information_schema" and name in INFORMATION_SCHEMA_FUNCTIONS
-        return Trust.BUILT_IN if harmless else Trust.UNPROVED
+        return Trust.KNOWN if harmless else Trust.UNPROVED
 
     def _own_function(self, function: Function) -> Trust:
+        best = Trust.KNOWN if function.extension in TRUSTED_EXTENSIONS else Trust.PROVED
         if function.kind == "a":
-            return max((Trust.PROVED, *map(self._named, function.transitions or ("",))))
+            return max((best, *map(self._named, function.transitions or ("",))))
         if function.kind not in {"f", "w"}:
             return Trust.UNPROVED
         if function.extension and function.language in {"c", "internal"}:
-            return self._extension_function(function, extension=function.extension)
-        # Arguments and results of a domain's type run its CHECK; their types are not in the snapshot.
-        if function.language == "sql" and function.body is not None and not self._domains_check:
-            return max(Trust.PROVED, self._body(function.body))
-        return Trust.UNPROVED
+            return max(best, self._extension_function(function, extension=function.extension))
+        return max(best, self._sql_function(function)) if function.language == "sql" else Trust.UNPROVED
+
+    def _sql_function(self, function: Function) -> Trust:
+        """Its body, the defaults of its arguments, and the CHECKs of domains among its types."""
+        if function.body is None or function.defaults is None or function.types is None:
+            return Trust.UNPROVED
+        types = {name.removesuffix("[]") for name in (function.result_type, *function.types)}
+        return max(
+            self._body(function.body, judge=self._definitions if _is_stored_parsed(function.body) else self._root),
+            self._body(f"SELECT {function.defaults}", judge=self._definitions) if function.defaults else Trust.KNOWN,
+            *map(self._cast_to, types),
+        )
 
     def _extension_function(self, function: Function, *, extension: str) -> Trust:
         """Only a superuser can make a C function, so its volatility is a declaration that may be believed."""
@@ -141,11 +168,15 @@ class Judge:
         if key in EXTENSION_RECORD_FILLERS and self._domains_check:
             return Trust.UNPROVED
         only_computes = function.volatility == "i" or (function.volatility == "s" and extension in TRUSTED_EXTENSIONS)
-        return Trust.PROVED if only_computes or key in HARMLESS_EXTENSION_FUNCTIONS else Trust.UNPROVED
+        return Trust.KNOWN if only_computes or key in HARMLESS_EXTENSION_FUNCTIONS else Trust.UNPROVED
 
-    def _body(self, text: str) -> Trust:
+    @cached_property
+    def _definitions(self) -> Judge:
+        return Judge(self.catalog, examine_body=self._examine_body, root=self._root)
+
+    def _body(self, text: str, *, judge: Judge) -> Trust:
         try:
-            return self._examine_body(_body_statements(text), self)
+            return self._examine_body(_body_statements(text), judge)
         except (SQLSyntaxError, RecursionError):
             return Trust.UNPROVED
 
@@ -163,20 +194,19 @@ class Judge:
     def _operator(self, parts: Sequence[str]) -> Trust:
         schema, name = ("", parts[0]) if len(parts) == 1 else (".".join(parts[:-1]), parts[-1])
         built_in = name in OPERATORS and schema in {"", "pg_catalog"}
-        own = self.catalog.operators.get(name, ()) if self.catalog and schema != "pg_catalog" else ()
+        only_system = schema == "pg_catalog" or (not schema and self.path == ("pg_catalog",))
+        own = () if only_system or self.catalog is None else self.catalog.operators.get(name, ())
         if not built_in and not own:
             return Trust.UNPROVED
-        return max(map(self._named, own), default=Trust.BUILT_IN)
+        return max(map(self._named, own), default=Trust.KNOWN)
 
     @cached_property
     def casts(self) -> Trust:
         """All user-defined casts: which of them are applied without being written is not in the snapshot."""
         if self.catalog is None:
-            return Trust.BUILT_IN
-        worst = max(
-            (self._named(name) for names in self.catalog.casts.values() for name in names), default=Trust.BUILT_IN
-        )
-        return Trust.UNPROVED if worst == Trust.UNPROVED else Trust.BUILT_IN
+            return Trust.KNOWN
+        worst = max((self._named(name) for names in self.catalog.casts.values() for name in names), default=Trust.KNOWN)
+        return Trust.UNPROVED if worst == Trust.UNPROVED else Trust.KNOWN
 
     def type(self, parts: tuple[str, ...]) -> Trust:
         """A cast to the type of this name: a domain runs its CHECK, a user-defined cast its function."""
@@ -190,16 +220,17 @@ class Judge:
             name in INFORMATION_SCHEMA_TYPES and schema == "information_schema"
         )
         if self.catalog is None:
-            return Trust.BUILT_IN if built_in else Trust.UNPROVED
+            return Trust.KNOWN if built_in else Trust.UNPROVED
         return max(self._cast_to(key) for key in self._type_keys(schema, name))
 
     def _type_keys(self, schema: str, name: str) -> Iterable[str]:
-        names = {name, name.removeprefix("_"), name.lstrip("_")}  # `_name` is the array of `name`
+        """What a type's name may mean: `_name` is the array of `name`."""
+        names = {part for one in _spellings(name) for part in (one, one.removeprefix("_"), one.lstrip("_"))}
         return [f"{place}.{one}" for place in ((schema,) if schema else self.path) for one in names]
 
     def _cast_to(self, key: str, *, above: frozenset[str] = frozenset()) -> Trust:
         if self.catalog is None or key in above:
-            return Trust.BUILT_IN
+            return Trust.KNOWN
         if self.catalog.domains.get(key) and not key.startswith("information_schema."):
             return Trust.UNPROVED
         found = [self._named(name) for name in self.catalog.casts.get(key, ())]
@@ -207,11 +238,11 @@ class Judge:
         if row_type is not None and row_type.schema not in SYSTEM_SCHEMAS:
             fields = {column.type.removesuffix("[]") for column in row_type.columns}
             found += [self._cast_to(field, above=above | {key}) for field in fields]
-        return max(found, default=Trust.BUILT_IN)
+        return max(found, default=Trust.KNOWN)
 
     @cached_property
     def _domains_check(self) -> bool:
-        """Whether a value that is stored or returned somewhere may run a CHECK; the worst without a catalog."""
+        """Whether filling in the fields of some row type may run a CHECK; the worst without a catalog."""
         if self.catalog is None:
             return True
         return any(check and not name.startswith("information_schema.") for name, check in self.catalog.domains.items())
@@ -235,23 +266,25 @@ class Judge:
         if schema in {"", "pg_catalog"} and parts[-1] in SERVER_FILE_RELATIONS:
             return Trust.UNPROVED
         if self.catalog is None:
-            return Trust.BUILT_IN
+            return Trust.KNOWN
         found = self.find(parts)
         if found is None:  # not yet in the snapshot, or nowhere
             system = schema in SYSTEM_SCHEMAS or (not schema and parts[-1].startswith("pg_"))
-            return Trust.BUILT_IN if system else Trust.UNPROVED
+            return Trust.KNOWN if system else Trust.UNPROVED
         if found.schema in SYSTEM_SCHEMAS and found.oid < FIRST_USER_OID:
-            return Trust.BUILT_IN
+            return Trust.KNOWN
         if found.kind == "v":
             return self._view(found)
-        return Trust.UNPROVED if found.kind == "f" or found.qualified in self._above_foreign else Trust.BUILT_IN
+        return Trust.UNPROVED if found.kind == "f" or found.qualified in self._above_foreign else Trust.KNOWN
 
     def _view(self, view: Relation) -> Trust:
-        known = self._views.get(view.qualified)
+        if view.definition is None:
+            return Trust.UNPROVED
+        verdicts = self._root._views  # noqa: SLF001 - of the same class
+        known = verdicts.get(view.qualified)
         if known is None:
-            self._views[view.qualified] = Trust.UNPROVED
-            known = Trust.UNPROVED if view.definition is None else self._body(view.definition)
-            self._views[view.qualified] = known
+            verdicts[view.qualified] = Trust.UNPROVED
+            known = verdicts[view.qualified] = self._body(view.definition, judge=self._definitions)
         return known
 
     @cached_property
@@ -270,13 +303,23 @@ class Judge:
         return frozenset(found)
 
 
+def _spellings(name: str) -> set[str]:
+    """A name as the parser folded it, and as a server does whose encoding has one byte for each character."""
+    return {name} if name.isascii() else {name, name.lower()}
+
+
 def _with_system_schema(path: Sequence[str]) -> tuple[str, ...]:
     return tuple(path) if "pg_catalog" in path else ("pg_catalog", *path)
 
 
+def _is_stored_parsed(body: str) -> bool:
+    """Whether a function's body is in the form that the server keeps parsed, and so gives qualified."""
+    return body.lstrip().upper().startswith(("BEGIN ATOMIC", "RETURN"))
+
+
 def _body_statements(text: str) -> Sequence[JSONObject]:
     """The statements of a view's or function's body, in any of its forms."""
-    if not text.lstrip().upper().startswith(("BEGIN ATOMIC", "RETURN")):
+    if not _is_stored_parsed(text):
         return [raw["stmt"] for raw in parse_tree(text)]
     (raw,) = parse_tree(BODY_AS_STATEMENT + text)
     kind, body = opened(raw["stmt"]["CreateFunctionStmt"]["sql_body"])

@@ -33,7 +33,7 @@ class Entry:
 
     def proves(self, name: str) -> bool:
         """Whether `name` is certainly a column here, and so no function."""
-        return name in self.columns or (self.base is not None and name in SYSTEM_COLUMNS)
+        return name in self.columns
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,6 +44,8 @@ class Scope:
     ctes: dict[str, Sequence[str] | None] = field(default_factory=dict)
     """CTEs to the names of their columns, None where these are not known."""
     entries: list[Entry] = field(default_factory=list)
+    only_qualified: list[Entry] = field(default_factory=list)
+    """Entries that bare names do not reach: OLD and NEW in RETURNING."""
 
     def levels(self) -> Iterator[Scope]:
         """The levels from here outward."""
@@ -62,7 +64,7 @@ class Scope:
     def qualified(self, parts: Sequence[str]) -> Entry | None:
         """The entry that `parts`, such as `("public", "users")` or `("u",)`, stands for."""
         for level in self.levels():
-            for entry in level.entries:
+            for entry in (*level.entries, *level.only_qualified):
                 if entry.qualifier == parts[-1] and (len(parts) == 1 or entry.schema == parts[-2]):
                     return entry
         return None
@@ -87,7 +89,7 @@ class Scope:
 
 def stored(entry: Entry, name: str) -> Iterable[str]:
     """The stored column behind `name` of an entry, where there is one."""
-    if entry.base is None or name in SYSTEM_COLUMNS:
+    if entry.base is None or not name or name in SYSTEM_COLUMNS:
         return ()
     if name == entry.qualifier and name not in entry.columns:
         return all_stored(entry)
@@ -126,12 +128,14 @@ def derived_entry(alias: JSONObject, *, names: Sequence[str] | None) -> Entry:
     return Entry(qualifier=alias.get("aliasname"), columns=dict.fromkeys(shown), complete=names is not None)
 
 
-def joined_entry(alias: str, members: Iterable[Entry]) -> Entry:
-    """The entry of a join with an alias, which hides its members' own names."""
-    merged = Entry(qualifier=alias, complete=True)
+def joined_entry(alias: JSONObject, members: Iterable[Entry]) -> Entry:
+    """The entry of a join with an alias, which hides its members' own names, and may rename columns."""
+    given = strings(alias.get("colnames", ()))
+    merged = Entry(qualifier=alias.get("aliasname"), columns=dict.fromkeys(given), complete=not given)
     for member in members:
-        merged.columns |= dict.fromkeys(member.columns)
-        merged.complete &= member.complete
+        if not given:
+            merged.columns |= dict.fromkeys(member.columns)
+            merged.complete &= member.complete
         member.qualifier = None
     return merged
 

@@ -52,7 +52,8 @@ class SQLExamination:
     refusal: str | None
     """Why this may never run in a call; None if policy decides."""
     harmless: bool
-    """It can be planned, and everything it calls is built in and harmless: `EXPLAIN` of it runs no other code."""
+    """It can be planned, and everything it calls is on the list of what is known to be harmless: `EXPLAIN` of it runs no
+    other code."""
     called: frozenset[str] = frozenset()
     """Bare names of functions in their own case: with the relations, what the facts rest on in the catalog."""
 
@@ -130,7 +131,7 @@ class Examiner(Walk):
             ),
             refusal=refusal,
             called=frozenset(self.called),
-            harmless=single and opened(statements[0])[0] in PLANNED and self.worst == Trust.BUILT_IN,
+            harmless=single and opened(statements[0])[0] in PLANNED and self.worst == Trust.KNOWN,
         )
 
     # Statements
@@ -266,6 +267,8 @@ class Examiner(Walk):
         excluded = Entry(qualifier="excluded", columns=dict.fromkeys(target.columns), complete=target.complete)
         conflict = body.get("onConflictClause", {})
         self._targets(conflict.get("targetList", ()), target)
+        for element in conflict.get("infer", {}).get("indexElems", ()):
+            self.columns.update(stored(target, element["IndexElem"].get("name", "")))
         self.node(conflict.get("infer"), Scope(parent=level, entries=[target]), bare="InferClause")
         both = Scope(parent=level, entries=[target, excluded])
         self.each([*conflict.get("targetList", ()), conflict.get("whereClause")], both)
@@ -308,11 +311,10 @@ class Examiner(Walk):
         options = [option["ReturningOption"] for option in clause.get("options", ())]
         target = entries[0]
         names = [option["value"] for option in options] + ["old", "new"]
-        # Both are the target's rows; they qualify its columns and are no further source of bare names.
         rows = [
             Entry(qualifier=name, base=target.base, columns=target.columns, complete=target.complete) for name in names
         ]
-        self.each(clause.get("exprs", ()), Scope(parent=Scope(parent=level, entries=rows), entries=list(entries)))
+        self.each(clause.get("exprs", ()), Scope(parent=level, entries=list(entries), only_qualified=rows))
 
     def _bound(self, condition: JSONObject | None, body: JSONObject, target: Entry) -> None:
         """Note an UPDATE or DELETE that no condition binds."""

@@ -75,7 +75,7 @@ EXPLAIN_OPTIONS = frozenset(
 FALSE_WORDS = frozenset({"false", "off"})
 
 TABLE_OBJECTS = frozenset({"OBJECT_TABLE", "OBJECT_FOREIGN_TABLE", "OBJECT_MATVIEW"})
-PARTS_OF_TABLES = TABLE_OBJECTS | {"OBJECT_COLUMN", "OBJECT_TABCONSTRAINT"}
+RENAMED_WITH_TABLE = TABLE_OBJECTS | {"OBJECT_TABCONSTRAINT"}
 
 FIRST_WORD = re.compile(r"[A-Z][a-z]*")
 
@@ -84,6 +84,8 @@ def kind_of(statement: str, body: JSONObject) -> str:
     """The kind of a statement node, in upper case: `SELECT`, `CREATE`, `SECURITY_LABEL`."""
     match statement:
         case "SelectStmt":
+            while "larg" in body:  # INTO stands in the first arm
+                body = body["larg"]
             return "SELECT_INTO" if "intoClause" in body else "SELECT"
         case "TransactionStmt":
             return TRANSACTION_KINDS.get(body.get("kind", ""), "TRANSACTION")
@@ -158,6 +160,5 @@ def changed_tables(statement: str, body: JSONObject) -> list[tuple[str, ...]]:
 
 
 def _renames_table(body: JSONObject) -> bool:
-    if body.get("renameType") not in PARTS_OF_TABLES or "relation" not in body:
-        return False
-    return body["renameType"] in TABLE_OBJECTS or body.get("relationType", "OBJECT_TABLE") in TABLE_OBJECTS
+    renamed = body.get("renameType")
+    return renamed in RENAMED_WITH_TABLE or (renamed == "OBJECT_COLUMN" and body.get("relationType") in TABLE_OBJECTS)

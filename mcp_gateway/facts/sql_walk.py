@@ -1,7 +1,7 @@
 """The walk over expressions and queries of a parse tree, gathering facts as it goes.
 
-The list of node types is closed: a node that is not named here makes the statement unproved, so that a new grammar
-can bring nothing harmless unseen. `facts.sql` adds what whole statements do; `facts.judging` says what functions,
+The list of node types is closed (`facts.sql_nodes`): a node that is not on it makes the statement unproved, so that a
+new grammar brings nothing unseen. `facts.sql` adds what whole statements do; `facts.judging` says what functions,
 operators, types and relations may do.
 """
 
@@ -22,65 +22,16 @@ from mcp_gateway.facts.scopes import (
     relation_entry,
     stored,
 )
-from mcp_gateway.facts.tree import is_wrapped, opened, relation_parts, strings, written
-
-LEAVES = frozenset(
-    {
-        "A_Const",
-        "A_Star",
-        "Alias",
-        "CurrentOfExpr",
-        "Integer",
-        "JsonFormat",
-        "MergeSupportFunc",
-        "ParamRef",
-        "SQLValueFunction",
-        "SetToDefault",
-        "String",
-    }
+from mcp_gateway.facts.sql_nodes import (
+    BARE,
+    IMPLIED_OPERATORS,
+    KEYWORD_FUNCTIONS,
+    LEAVES,
+    PLAIN,
+    SAMPLING_METHODS,
+    SESSION_FUNCTIONS,
 )
-"""Nodes without anything in them that could act."""
-
-PLAIN = frozenset({
-    "A_ArrayExpr", "A_Indices", "BoolExpr", "BooleanTest", "CTECycleClause", "CTESearchClause", "CaseWhen", "CoalesceExpr",
-    "CollateClause", "ColumnDef", "GroupingFunc", "GroupingSet", "IndexElem", "InferClause", "JsonAggConstructor", "JsonArgument",
-    "JsonArrayAgg", "JsonArrayConstructor", "JsonArrayQueryConstructor", "JsonBehavior", "JsonFuncExpr",
-    "JsonIsPredicate", "JsonKeyValue", "JsonObjectAgg", "JsonObjectConstructor", "JsonOutput", "JsonParseExpr",
-    "JsonReturning", "JsonScalarExpr", "JsonSerializeExpr", "JsonTableColumn", "JsonTablePathSpec", "JsonValueExpr",
-    "List", "MinMaxExpr", "MultiAssignRef", "NamedArgExpr", "NullTest", "RangeTableFuncCol", "ResTarget", "RowExpr",
-    "WindowDef", "XmlExpr", "XmlSerialize",
-})  # fmt: skip
-"""Nodes that do no more than what is in them."""
-
-BARE = {
-    "arg": "JsonKeyValue",
-    "constructor": "JsonAggConstructor",
-    "context_item": "JsonValueExpr",
-    "expr": "JsonValueExpr",
-    "format": "JsonFormat",
-    "funccall": "FuncCall",
-    "on_empty": "JsonBehavior",
-    "on_error": "JsonBehavior",
-    "output": "JsonOutput",
-    "over": "WindowDef",
-    "pathspec": "JsonTablePathSpec",
-    "returning": "JsonReturning",
-    "typeName": "TypeName",
-    "val": "JsonValueExpr",
-    "value": "JsonValueExpr",
-}
-"""The type of a node that stands bare in a field of this name, inside an expression."""
-
-IMPLIED_OPERATORS = {
-    "AEXPR_BETWEEN": ("<=", ">="),
-    "AEXPR_BETWEEN_SYM": ("<=", ">="),
-    "AEXPR_NOT_BETWEEN": ("<", ">"),
-    "AEXPR_NOT_BETWEEN_SYM": ("<", ">"),
-}
-"""What kinds of A_Expr use whose name is a keyword."""
-
-SAMPLING_METHODS = frozenset({("bernoulli",), ("system",), ("pg_catalog", "bernoulli"), ("pg_catalog", "system")})
-SESSION_FUNCTIONS = frozenset({("set_config",), ("pg_catalog", "set_config")})
+from mcp_gateway.facts.tree import is_wrapped, opened, relation_parts, strings, written
 
 
 class Walk:
@@ -88,7 +39,7 @@ class Walk:
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
-        self.trust = Trust.BUILT_IN
+        self.trust = Trust.KNOWN
         self.effects = False
         """Something that runs changes more than its own result."""
         self.running = True
@@ -154,6 +105,10 @@ class Walk:
         if handler is not None:
             handler(body, scope)
         elif kind not in LEAVES:
+            keyword = KEYWORD_FUNCTIONS.get(body.get("op", kind) if kind == "JsonFuncExpr" else kind)
+            if keyword is not None:
+                self.called.add(keyword)
+                self.doubt(self.judge.keyword(keyword))
             if kind not in PLAIN:
                 self.unknown(kind, body)
             self.computes = self.computes or kind != "ResTarget"
@@ -237,7 +192,7 @@ class Walk:
     def _attribute(self, name: str) -> None:
         self.called.add(name)
         found = self.judge.attribute(name)
-        if found != Trust.BUILT_IN:
+        if found != Trust.KNOWN:
             self.functions.add(name.lower())
             self.doubt(found)
 
@@ -352,6 +307,8 @@ class Walk:
                 return entries
             case "RangeTableFunc" | "JsonTable":
                 self.computes = True
+                if kind == "JsonTable":
+                    self.doubt(self.judge.keyword("json_table"))
                 self.fields(body, scope, without=("alias",))
                 entry = derived_entry(alias, names=None)
                 columns = [opened(column)[1] for column in body.get("columns", ())]
@@ -405,7 +362,7 @@ class Walk:
         if "join_using_alias" in body:
             entries.append(derived_entry(body["join_using_alias"], names=strings(body["usingClause"])))
         if "alias" in body:
-            entries.append(joined_entry(body["alias"]["aliasname"], entries))
+            entries.append(joined_entry(body["alias"], entries))
         return entries
 
 

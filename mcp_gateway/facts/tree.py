@@ -31,7 +31,12 @@ def strings(nodes: Iterable[Any]) -> tuple[str, ...]:
 
 def written(parts: Iterable[str]) -> str:
     """A name as text: parts joined by dots, those in quotes that a dot or quote would make ambiguous."""
-    return ".".join(f'"{part}"' if "." in part or '"' in part else part for part in parts if part)
+    return ".".join([_quoted(part) if "." in part or '"' in part else part for part in parts if part])
+
+
+def _quoted(part: str) -> str:
+    doubled = part.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def relation_parts(body: JSONObject) -> tuple[str, ...]:

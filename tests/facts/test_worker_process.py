@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import io
+import pickle
+from typing import Any
+
+import orjson
+
+from mcp_gateway.facts.catalog import Catalog, Column, Relation
+from mcp_gateway.facts.frames import LENGTH, framed
+from mcp_gateway.facts.worker_process import Desk, serve
+
+CATALOG = Catalog(
+    server_version=150018,
+    search_path=("public",),
+    relations={
+        "public.users": Relation(
+            oid=20_000,
+            schema="public",
+            name="users",
+            kind="r",
+            columns=(Column(name="id", type="pg_catalog.int4"), Column(name="ssn", type="pg_catalog.text")),
+        )
+    },
+)
+CLASSIFY = {"public.users.ssn": "pii.national_id"}
+
+
+def answers_to(*requests: object) -> list[Any]:
+    asked = io.BytesIO(b"".join(framed(pickle.dumps(request)) for request in requests))
+    said = io.BytesIO()
+    serve(asked, said)
+    said.seek(0)
+    found = []
+    while header := said.read(LENGTH.size):
+        found.append(orjson.loads(said.read(*LENGTH.unpack(header))))
+    return found
+
+
+def test_it_says_that_it_is_ready_and_ends_with_its_input() -> None:
+    assert answers_to() == [{"ready": True}]
+
+
+def test_without_a_catalog_there_is_no_lineage() -> None:
+    _, answer = answers_to(("examine", None, "DELETE FROM users"))
+
+    assert answer["examination"]["facts"]["writes"] == ["users"]
+    assert answer["lineage"] is None
+
+
+def test_with_a_catalog_there_are_resolved_names_and_lineage() -> None:
+    _, done, answer = answers_to(("load", 1, CATALOG, CLASSIFY), ("examine", 1, "SELECT id, ssn FROM users"))
+
+    assert done == {"done": True}
+    assert answer["examination"]["facts"]["reads"] == ["public.users"]
+    assert [column["classes"] for column in answer["lineage"]["columns"]] == [[], ["pii.national_id"]]
+
+
+def test_a_syntax_error_is_an_answer() -> None:
+    _, answer = answers_to(("examine", None, "SELECT )"))
+
+    assert answer == {"syntax": 'syntax error at or near ")"', "position": 8}
+
+
+def test_a_request_that_fails_does_not_end_it() -> None:
+    _, *failed, answer = answers_to(("examine", 7, "SELECT 1"), ("what",), 5, ("examine", None, "SELECT 1"))
+
+    assert [set(one) for one in failed] == [{"failed"}] * 3
+    assert answer["examination"]["facts"]["read_only"] is True
+
+
+def test_a_dropped_snapshot_is_gone() -> None:
+    _, *_, answer = answers_to(("load", 1, CATALOG, CLASSIFY), ("drop", 1), ("drop", 1), ("examine", 1, "SELECT 1"))
+
+    assert answer == {"failed": "KeyError"}
+
+
+def test_each_snapshot_answers_for_itself() -> None:
+    desk = Desk()
+    desk.answer(("load", 1, CATALOG, CLASSIFY))
+    desk.answer(("load", 2, Catalog(server_version=150018, search_path=()), {}))
+
+    assert desk.answer(("examine", 1, "TABLE users"))["examination"]["facts"]["reads"] == ["public.users"]
+    assert desk.answer(("examine", 2, "TABLE users"))["examination"]["facts"]["reads"] == ["users"]
