@@ -45,11 +45,15 @@ class Event:
 
     def body(self) -> JSONObject:
         """Everything but `at` and `call_id`, as JSON."""
+        return {name: plain(value) for name, value in self.values().items()}
+
+    def values(self) -> dict[str, Any]:
+        """Everything but `at` and `call_id`, as it is."""
         names = _BODY_NAMES.get(self.kind)
         if names is None:
             found = tuple(field.name for field in fields(self) if field.name not in {"at", "call_id"})
             names = _BODY_NAMES.setdefault(self.kind, found)
-        return {name: plain(getattr(self, name)) for name in names}
+        return {name: getattr(self, name) for name in names}
 
 
 def plain(value: object) -> Any:

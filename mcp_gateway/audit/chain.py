@@ -23,6 +23,7 @@ import orjson
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.errors import StoreError
+from mcp_gateway.events import Event, plain
 
 GENESIS = b"mcp_gateway audit chain 1\n"
 
@@ -42,12 +43,12 @@ class Head:
 class Flaw:
     """The first thing wrong in a chain."""
 
-    sequence: int
-    """Which event; 0 when it is not the fault of one."""
+    sequence: int | None
+    """Which event; None when it is not the fault of one."""
     why: str
 
     def __str__(self) -> str:
-        return f"event {self.sequence} {self.why}" if self.sequence else f"the store {self.why}"
+        return f"event {self.sequence} {self.why}" if self.sequence is not None else f"the store {self.why}"
 
 
 def genesis(store_id: str) -> Head:
@@ -60,6 +61,14 @@ def encode_time(at: datetime) -> str:
     if at.tzinfo is None:
         raise StoreError(f"an event's time must have a zone, got {at.isoformat()!r}")
     return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def encode_event(event: Event) -> str:
+    """The body of an event, as `encode_body` writes it."""
+    try:
+        return orjson.dumps(event.values(), default=plain, option=orjson.OPT_SORT_KEYS).decode()
+    except TypeError:
+        return encode_body(event.body())
 
 
 def encode_body(body: JSONObject) -> str:

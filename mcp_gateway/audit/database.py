@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,7 +27,7 @@ from mcp_gateway.audit.files import (
     refuse_network,
 )
 from mcp_gateway.audit.lock import CommitLock
-from mcp_gateway.audit.transaction import Transaction
+from mcp_gateway.audit.transaction import Group, Transaction
 from mcp_gateway.errors import StoreError
 
 WAL_PAGES = 4000
@@ -65,6 +65,7 @@ class Database:
     """The store's file, open for writing."""
 
     def __init__(self, paths: Paths, *, migrations: Sequence[schema.Migration], pace: Pace) -> None:
+        schema.check_migrations((*schema.BASE, *migrations))
         self._paths = paths
         self._migrations = migrations
         self._pace = pace
@@ -91,7 +92,7 @@ class Database:
         """
         self.close()
         self.attempts += 1
-        with self._translated():
+        with health.translated(self._paths.database):
             # 1.
             make_directory(self._paths.data_dir)
             refuse_network(self._paths.data_dir)
@@ -111,28 +112,23 @@ class Database:
 
         A unit that raises is rolled back alone. When the store fails, none of the group is acknowledged.
         """
-        size = 0
-        outcomes: list[Outcome] = []
-        connection, lock, watch, head = self._ready()
-        with self._translated(), lock.held() as waited:
+        connection, lock, watch, _ = self._ready()
+        with health.translated(self._paths.database), lock.held() as waited:
             watch.check()
             self._bound_busy(connection, waited=waited)
             connection.execute("BEGIN IMMEDIATE")
+            group: Group | None = None
             try:
-                head = self._current_head(connection)
-                for work in works:
-                    tx = Transaction(connection, head=head)
-                    outcomes.append(self._run_unit(connection, tx, work))
-                    size += tx.size
-                    if outcomes[-1].error is None:
-                        head = tx.head
+                group = Group(connection, head=self._current_head(connection))
+                outcomes = [self._run_unit(group, work) for work in works]
+                group.flush()
                 connection.execute("COMMIT")
                 watch.check()
             except BaseException:
-                self._largest_lost = max(self._largest_lost, size)
+                self._largest_lost = max(self._largest_lost, group.size if group else 0)
                 _roll_back(connection)
                 raise
-        self._known = head
+        self._known = group.head
         self.commits += 1
         return outcomes
 
@@ -175,27 +171,27 @@ class Database:
             connection.execute(f"PRAGMA busy_timeout = {100 * tenths}")
             self._busy_tenths = tenths
 
-    def _run_unit(self, connection: sqlite3.Connection, tx: Transaction, work: Work) -> Outcome:
-        connection.execute("SAVEPOINT unit")
+    def _run_unit(self, group: Group, work: Work) -> Outcome:
+        tx = Transaction(group)
         try:
             outcome = Outcome(value=work(tx))
         except Exception as error:  # noqa: BLE001 - a unit's own exception goes back to whoever handed it in
             outcome = Outcome(error=error)
-        finally:
-            tx.close()
         failure = tx.broken or outcome.error
-        if isinstance(failure, sqlite3.Error) and health.is_failure(failure):
+        if failure is not None and health.is_failure(failure):
             raise failure
-        if not connection.in_transaction:
+        if not group.connection.in_transaction:
             raise StoreError("a unit ended the transaction that it ran in", next_step="report this")
-        if outcome.error is not None:
-            connection.execute("ROLLBACK TO unit")
-        connection.execute("RELEASE unit")
+        if outcome.error is None:
+            tx.keep()
+            return outcome
+        tx.undo()
         if isinstance(outcome.error, sqlite3.Error):
             return Outcome(error=StoreError(f"the audit store refuses this record: {outcome.error}"))
         return outcome
 
     def _current_head(self, connection: sqlite3.Connection) -> Head:
+        """Where the chain stands, whoever wrote last; what this process acknowledged must be in it."""
         _, _, _, empty = self._ready()
         head = health.read_head(connection, empty=empty)
         if self._known is not None and head != self._known:
@@ -256,16 +252,6 @@ class Database:
             if self._known is not None:
                 health.check_continues(reader, known=self._known, empty=empty)
             health.check_tail(reader, rows=TAIL_ROWS, empty=empty)
-
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Let nothing of SQLite's or the system's out but `StoreError`."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise health.failure(error, path=self._paths.database) from error
-        except OSError as error:
-            raise StoreError(f"the audit store cannot be used: {error}", next_step="check the disk") from error
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

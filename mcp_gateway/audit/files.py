@@ -65,22 +65,23 @@ def make_directory(path: Path) -> None:
     check_directory(path)
 
 
-def check_directory(path: Path, *, owners: frozenset[int] | None = None) -> None:
+def check_directory(path: Path) -> os.stat_result:
     """Refuse a directory that is a link, is somebody else's, or that others may enter."""
     found = _look(path)
     if not stat.S_ISDIR(found.st_mode):
         raise StoreError(f"{str(path)!r} is not a directory", next_step="it may not be a link either; check data_dir")
-    _check(path, found, mode=DIRECTORY_MODE, owners=owners)
+    _check(path, found, mode=DIRECTORY_MODE)
+    return found
 
 
-def check_file(path: Path, *, owners: frozenset[int] | None = None) -> os.stat_result:
+def check_file(path: Path) -> os.stat_result:
     """Refuse a file that is a link, is somebody else's, or that others may read."""
     found = _look(path)
     if not stat.S_ISREG(found.st_mode):
         raise StoreError(
             f"{str(path)!r} is not a regular file", next_step="it may not be a link either; check data_dir"
         )
-    _check(path, found, mode=FILE_MODE, owners=owners)
+    _check(path, found, mode=FILE_MODE)
     return found
 
 
@@ -121,6 +122,7 @@ class Watch:
 
     def __init__(self, paths: Paths) -> None:
         self._known = {str(path): _identity(check_file(path)) for path in paths.watched}
+        self._known[str(paths.data_dir)] = _identity(check_directory(paths.data_dir))
 
     def check(self) -> None:
         """Refuse when a file is gone, replaced, or no longer this user's alone."""
@@ -130,7 +132,7 @@ class Watch:
             except OSError as error:
                 raise os_failure(Path(name), error) from None
             if found != known:
-                check_file(Path(name))
+                check_directory(Path(name)) if stat.S_ISDIR(known[2]) else check_file(Path(name))
                 raise StoreError(f"{name!r} was replaced by another file", next_step=RESTORE)
 
 
@@ -152,12 +154,10 @@ def _look(path: Path) -> os.stat_result:
         raise os_failure(path, error) from None
 
 
-def _check(path: Path, found: os.stat_result, *, mode: int, owners: frozenset[int] | None) -> None:
-    owners = frozenset({os.geteuid()}) if owners is None else owners
-    if found.st_uid not in owners:
-        expected = " or ".join(str(uid) for uid in sorted(owners))
+def _check(path: Path, found: os.stat_result, *, mode: int) -> None:
+    if found.st_uid != os.geteuid():
         raise StoreError(
-            f"{str(path)!r} belongs to user {found.st_uid}, not to {expected}",
+            f"{str(path)!r} belongs to user {found.st_uid}, not to {os.geteuid()}",
             next_step="run the gateway as the owner of data_dir, or chown it",
         )
     if (got := stat.S_IMODE(found.st_mode)) != mode:

@@ -6,6 +6,7 @@ store then closes. Anything else is one unit's own fault and leaves the store op
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,35 +35,62 @@ FAILURES = {
 }
 CHUNK_ROWS = 2000
 """Rows read at a time: no read holds a snapshot for long, so the WAL can always be reset."""
+HASH_BYTES = 32
 CHUNK = """
     SELECT sequence, at, call_id, kind, body, hash FROM events
     WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?
 """
 
 
-def is_failure(error: sqlite3.Error) -> bool:
+def is_failure(error: Exception) -> bool:
     """Whether it is the store that failed, and not one unit's statement."""
-    return getattr(error, "sqlite_errorcode", 0) & PRIMARY in FAILURES
+    return is_damage(error) or getattr(error, "sqlite_errorcode", 0) & PRIMARY in FAILURES
 
 
-def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the file itself is broken."""
+def is_damage(error: Exception) -> bool:
+    """Whether the file itself is broken. Its texts, those of SQLite's own messages too, may then be no UTF-8."""
     code = getattr(error, "sqlite_errorcode", 0) & PRIMARY
-    return code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    return isinstance(error, UnicodeDecodeError) or code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-def failure(error: sqlite3.Error, *, path: Path) -> StoreError:
+def failure(error: Exception, *, path: Path) -> StoreError:
     """What to tell the operator."""
+    if isinstance(error, UnicodeDecodeError):
+        return StoreError(f"the audit store {str(path)!r} refuses: it is damaged ({error})", next_step=EVIDENCE)
     code = getattr(error, "sqlite_errorcode", 0) & PRIMARY
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     what, next_step = FAILURES.get(code, (str(error), "report this"))
     return StoreError(f"the audit store {str(path)!r} refuses: {what} ({name})", next_step=next_step)
 
 
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Let nothing of SQLite's or the system's out but `StoreError`."""
+    try:
+        yield
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise failure(error, path=path) from error
+    except OSError as error:
+        raise StoreError(f"the audit store cannot be used: {error}", next_step="check the disk and data_dir") from error
+
+
 def read_head(connection: sqlite3.Connection, *, empty: Head) -> Head:
     """The end of the chain as the database has it; `empty` for a store without events."""
     row = connection.execute("SELECT sequence, hash FROM events ORDER BY sequence DESC LIMIT 1").fetchone()
-    return empty if row is None else Head(sequence=row[0], hash=row[1])
+    if row is None:
+        return empty
+    sequence, found = row
+    if sequence < 1 or not isinstance(found, bytes) or len(found) != HASH_BYTES:
+        raise StoreError(f"the audit store does not verify: event {sequence} is no event", next_step=EVIDENCE)
+    return Head(sequence=sequence, hash=found)
+
+
+def before_first(connection: sqlite3.Connection) -> Flaw | None:
+    """A row that is not in the chain, since it comes before its first place: nobody who walks the chain meets it."""
+    (sequence,) = connection.execute("SELECT min(sequence) FROM events").fetchone()
+    if sequence is None or sequence >= 1:
+        return None
+    return Flaw(sequence=sequence, why="is not in the chain, which begins with event 1")
 
 
 def hash_at(connection: sqlite3.Connection, sequence: int, *, empty: Head) -> bytes | None:
@@ -86,10 +114,18 @@ def walk(
 ) -> Iterator[tuple[Sequence[Entry], Head, Flaw | None]]:
     """Verify what comes after `head`, chunk by chunk: the rows, the last that fits and the first that does not.
 
-    The connection's `text_factory` must be `bytes`.
+    The connection's `text_factory` must be `bytes`. Where a chunk cannot be read, its rows are taken one by one, so that
+    the error comes at the row which cannot be.
     """
+    rows = CHUNK_ROWS
     while head.sequence < upto:
-        entries = connection.execute(CHUNK, (head.sequence, upto, CHUNK_ROWS)).fetchall()
+        try:
+            entries = connection.execute(CHUNK, (head.sequence, upto, rows)).fetchall()
+        except (sqlite3.Error, UnicodeDecodeError):
+            if rows == 1:
+                raise
+            rows = 1
+            continue
         if not entries:
             return
         head, flaw = follow(entries, head=head)
@@ -100,6 +136,9 @@ def walk(
 
 def check_tail(connection: sqlite3.Connection, *, rows: int, empty: Head) -> None:
     """Refuse a store whose last `rows` events do not verify."""
+    stray = before_first(connection)
+    if stray is not None:
+        raise StoreError(f"the audit store does not verify: {stray}", next_step=EVIDENCE)
     last = read_head(connection, empty=empty).sequence
     start = max(0, last - rows)
     known = hash_at(connection, start, empty=empty)

@@ -54,6 +54,7 @@ class Lease:
         if not INSTANCE.fullmatch(instance):
             raise ValueError(f"an instance id is 1 to 64 letters, digits, '-' or '_', got {instance!r}")
         directory = Paths(data_dir).leases
+        make_directory(data_dir)
         make_directory(directory)
         path = directory / f"{instance}{SUFFIX}"
         return cls(path, instance=instance, descriptor=_make(path))

@@ -29,16 +29,16 @@ class Readers:
         """Run `work` on one snapshot; it reads all of its rows before it returns. Blocks."""
         self._database.check_files()
         opening = self._database.openings
-        try:
+        with health.translated(self._paths.database):
             connection = self._take(opening)
             try:
                 return _in_snapshot(connection, work)
+            except sqlite3.Error as error:
+                if health.is_failure(error):
+                    raise
+                raise StoreError(f"the audit store refuses this query: {error}") from error
             finally:
                 self._give_back(opening, connection)
-        except sqlite3.Error as error:
-            if health.is_failure(error):
-                raise health.failure(error, path=self._paths.database) from error
-            raise StoreError(f"the audit store refuses this query: {error}") from error
 
     def close(self) -> None:
         """Close what is idle."""

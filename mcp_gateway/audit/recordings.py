@@ -6,11 +6,23 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from dataclasses import dataclass
 
 import zstandard
 
 LEVEL = 3
+
+
+class _Contexts(threading.local):
+    """Contexts of zstandard, which cost more to make than to use, and serve one thread at a time."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=LEVEL)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_OWN = _Contexts()
 
 
 class RecordingError(ValueError):
@@ -34,7 +46,7 @@ def pack(result: bytes) -> Recording:
     return Recording(
         digest=hashlib.sha256(result).hexdigest(),
         size=len(result),
-        data=zstandard.ZstdCompressor(level=LEVEL).compress(result),
+        data=_OWN.compressor.compress(result),
     )
 
 
@@ -43,7 +55,7 @@ def unpack(data: bytes, *, size: int) -> bytes:
     try:
         if zstandard.get_frame_parameters(data).content_size != size:
             raise RecordingError("its size is not the recorded one")
-        found = zstandard.ZstdDecompressor().decompress(data, max_output_size=size, allow_extra_data=False)
+        found = _OWN.decompressor.decompress(data, max_output_size=size, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise RecordingError(f"it cannot be decompressed: {error}") from None
     if len(found) != size:

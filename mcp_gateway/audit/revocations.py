@@ -93,25 +93,25 @@ class Revocations:
         failure = self._store.failure
         if failure is not None:
             raise StoreError(failure.message, next_step=failure.next_step)
-        try:
+        with health.translated(self._path):
             connection = self._connected()
-            (newest,) = connection.execute(NEWEST).fetchone()
-            if (newest or 0) == self._known:
+            newest = connection.execute(NEWEST).fetchone()[0] or 0
+            if newest == self._known:
                 return
-            if (newest or 0) < self._known:
+            if newest < self._known:
                 raise StoreError(
                     f"the audit store lost the revocation in event {self._known}", next_step=health.EVIDENCE
                 )
             for sequence, body in connection.execute(NEWER, (self._known,)).fetchall():
-                found = decode_body(body)
-                self._remember(str(found["what"]), str(found["value"]))
-                self._known = sequence
-        except sqlite3.Error as error:
-            raise health.failure(error, path=self._path) from error
-        except (ValueError, TypeError, KeyError) as error:
-            raise StoreError(f"a revocation cannot be read: {error!r}", next_step=health.EVIDENCE) from error
+                self._remember(sequence, body)
 
-    def _remember(self, what: str, value: str) -> None:
+    def _remember(self, sequence: int, body: str) -> None:
+        try:
+            found = decode_body(body)
+            what, value = str(found["what"]), str(found["value"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise StoreError(f"the revocation in event {sequence} cannot be read", next_step=health.EVIDENCE) from error
+        self._known = sequence
         self._revoked.add((what, value))
         if what == "subject" and "@" in value:
             self._revoked.add((what, value.casefold()))  # an address, which people write in either case

@@ -82,7 +82,7 @@ def is_store(connection: sqlite3.Connection) -> bool:
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration], *, store_id: str) -> None:
     """Bring the file up to `BASE` and `migrations`, inside the caller's transaction. `store_id` names a new store."""
-    wanted = _in_order((*BASE, *migrations))
+    wanted = (*BASE, *migrations)
     if not is_store(connection):
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(LEDGER)
@@ -111,8 +111,8 @@ def store_id(connection: sqlite3.Connection) -> str:
     return str(row[0])
 
 
-def _in_order(migrations: Sequence[Migration]) -> Sequence[Migration]:
-    """Refuse names that are misspelt, given twice or out of order within their package."""
+def check_migrations(migrations: Sequence[Migration]) -> None:
+    """Raise `ValueError` for names that are misspelt, given twice or out of order, and for unfinished scripts."""
     numbers: dict[str, int] = {}
     for migration in migrations:
         match = NAME.fullmatch(migration.name)
@@ -122,7 +122,7 @@ def _in_order(migrations: Sequence[Migration]) -> Sequence[Migration]:
         if number != numbers.get(package, 0) + 1:
             raise ValueError(f"migration {migration.name!r} is given twice or out of order")
         numbers[package] = number
-    return migrations
+        list(_statements(migration.script))
 
 
 def _refuse_newer(applied: dict[str, str], wanted: Sequence[Migration]) -> None:

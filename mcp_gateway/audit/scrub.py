@@ -48,7 +48,7 @@ class Scrub:
         try:
             with contextlib.closing(connect(self._paths.database, read_only=True)) as connection:
                 self._verify(connection)
-        except (sqlite3.Error, StoreError) as error:
+        except (sqlite3.Error, UnicodeDecodeError, StoreError) as error:
             # A locked or full store says so on the next write as well; damage may show to a full read alone.
             if isinstance(error, StoreError) or health.is_damage(error):
                 self._condemn(StoreError(f"the audit store does not verify: {error}", next_step=health.EVIDENCE))

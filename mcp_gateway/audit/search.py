@@ -90,14 +90,11 @@ def opened(data_dir: Path) -> Iterator[sqlite3.Connection]:
     path = Paths(data_dir).database
     if not exists(path):
         raise StoreError(f"there is no audit store in {str(data_dir)!r}", next_step="check data_dir")
-    try:
-        with contextlib.closing(_connect(path)) as connection:
-            connection.text_factory = _lenient_text
-            if not is_store(connection):
-                raise StoreError(f"{str(path)!r} is empty", next_step="restore the store from a copy")
-            yield connection
-    except sqlite3.Error as error:
-        raise health.failure(error, path=path) from error
+    with health.translated(path), contextlib.closing(_connect(path)) as connection:
+        connection.text_factory = _lenient_text
+        if not is_store(connection):
+            raise StoreError(f"{str(path)!r} is empty", next_step="restore the store from a copy")
+        yield connection
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -154,8 +151,8 @@ def _clauses(filters: Filters) -> Iterator[Clause]:
 
 
 def _readable(condition: str) -> str:
-    """A condition on a body, which a body that is no JSON passes: the summary shows what it is."""
-    return f"CASE WHEN json_valid(body) THEN {condition} ELSE 1 END"
+    """A condition on a body, which one that is no JSON object passes: the summary shows what it is."""
+    return f"CASE WHEN json_valid(body) THEN json_type(body) <> 'object' OR {condition} ELSE 1 END"
 
 
 def _of_call(kind: str | None, condition: str) -> str:

@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 import anyio
 import anyio.to_thread
 
-from mcp_gateway.audit.database import Database, Pace
+from mcp_gateway.audit.database import Database, Outcome, Pace
 from mcp_gateway.audit.files import Paths
 from mcp_gateway.audit.readers import MAX_IDLE, Readers
 from mcp_gateway.audit.schema import Migration
@@ -102,7 +102,7 @@ class AuditStore:
         unit = self._writer.submit(work)
         timer = unit.loop.call_later(self._pace.answer_seconds, _give_up, unit, self._pace.answer_seconds)
         try:
-            answer: T = await asyncio.shield(unit.future)
+            answer: T = await unit.future
         except asyncio.CancelledError as cancelled:
             answer = await _answer_first(unit, cancelled)
         finally:
@@ -167,13 +167,8 @@ class AuditStore:
 
 def _give_up(unit: Unit, seconds: float) -> None:
     unit.given_up = True
-    if not unit.future.done():
-        unit.future.set_exception(
-            StoreError(
-                f"the audit store has not answered for {seconds:g} s; the record may still be written",
-                next_step="check the disk",
-            )
-        )
+    message = f"the audit store has not answered for {seconds:g} s; the record may still be written"
+    unit.settle(Outcome(error=StoreError(message, next_step="check the disk")))
 
 
 async def _answer_first(unit: Unit, cancelled: asyncio.CancelledError) -> Any:
@@ -188,7 +183,7 @@ async def _answer_first(unit: Unit, cancelled: asyncio.CancelledError) -> Any:
         with anyio.CancelScope(shield=True):
             while True:
                 try:
-                    return await asyncio.shield(unit.future)
+                    return await unit.awaited_again()
                 except asyncio.CancelledError as another:
                     cancelled, taken = another, taken + 1
     finally:

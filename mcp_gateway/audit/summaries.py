@@ -74,7 +74,9 @@ def stored_event(row: Sequence[Any]) -> StoredEvent:
         decoded = decode_body(body)
     except (ValueError, TypeError, RecursionError):
         decoded = {UNREADABLE: body}
-    return StoredEvent(sequence=sequence, at=at, call_id=call_id, kind=kind, body=decoded, hash=bytes(found).hex())
+    return StoredEvent(
+        sequence=sequence, at=at, call_id=call_id, kind=kind, body=decoded, hash=bytes(found or b"").hex()
+    )
 
 
 def summarise(events: Sequence[StoredEvent]) -> CallSummary:
@@ -90,7 +92,7 @@ def summarise(events: Sequence[StoredEvent]) -> CallSummary:
                 found |= _texts(body, "issuer", "subject", "email", "actor")
             case "Decided":
                 decisions.append(str(body.get("decision", "")))
-                found["policies"] = tuple(map(str, body.get("policies") or ()))
+                found["policies"] = tuple(map(str, _listed(body.get("policies"))))
             case "Finished":
                 found |= {name: body.get(name) for name in ("duration", "rows", "masked")}
             case "Answered":
@@ -100,6 +102,10 @@ def summarise(events: Sequence[StoredEvent]) -> CallSummary:
         if event.kind in EVENT_KINDS and EVENT_KINDS[event.kind].ends_call:
             found["outcome"] = event.kind
     return CallSummary(**found, decisions=tuple(decisions))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _texts(body: JSONObject, *names: str) -> dict[str, str]:

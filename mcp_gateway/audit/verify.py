@@ -34,7 +34,7 @@ class Verification:
 
     store_id: str
     events: int
-    """Events that fit, counted from the first."""
+    """Events of the chain that were found to fit, counted from the first."""
     results: int
     """Recorded results that fit their events."""
     head: Head
@@ -86,12 +86,7 @@ class _Walk:
         connection.text_factory = bytes
 
     def run(self) -> Verification:
-        try:
-            flaw = next(self._flaws(), None)
-        except sqlite3.DatabaseError as error:
-            if not health.is_damage(error):
-                raise
-            flaw = Flaw(sequence=self._head.sequence + 1, why=f"cannot be read: {error}")
+        flaw = next(self._flaws(), None)
         return Verification(
             store_id=self._store_id,
             events=self._head.sequence,
@@ -101,26 +96,43 @@ class _Walk:
         )
 
     def _flaws(self) -> Iterator[Flaw]:
-        last = health.read_head(self._connection, empty=self._head).sequence
-        # 1.
-        for entries, head, flaw in health.walk(self._connection, head=self._head, upto=last):
-            fitting = entries[: head.sequence - self._head.sequence]
-            # 2. and 3., for the events that fit.
-            yield from self._found_flaws(fitting)
-            self._head = head
-            if flaw is not None:
-                yield flaw
-            self._progress(head.sequence, last)
+        # 1., and 2. and 3. for the events that fit.
+        try:
+            yield from self._chain_flaws()
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            yield self._unreadable(error, sequence=self._head.sequence + 1)
         # 2.
         if self._expected is not None and self._expected.sequence > self._head.sequence:
             yield Flaw(
                 sequence=self._head.sequence + 1,
                 why=f"is missing: a head kept elsewhere is of {self._expected.sequence} events",
             )
-        # 3.
-        yield from self._stray_results()
-        # 4.
-        yield from self._index_flaws()
+        try:
+            # 4.
+            yield from self._index_flaws()
+            # 3., the other way round, which goes by an index
+            yield from self._stray_results()
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            yield self._unreadable(error, sequence=None)
+
+    def _chain_flaws(self) -> Iterator[Flaw]:
+        stray = health.before_first(self._connection)
+        if stray is not None:
+            yield stray
+        last = health.read_head(self._connection, empty=self._head).sequence
+        for entries, head, flaw in health.walk(self._connection, head=self._head, upto=last):
+            fitting = entries[: head.sequence - self._head.sequence]
+            self._head = head
+            yield from self._found_flaws(fitting)
+            if flaw is not None:
+                yield flaw
+            self._progress(head.sequence, last)
+
+    def _unreadable(self, error: Exception, *, sequence: int | None) -> Flaw:
+        """A flaw for damage; a store that is only locked, or the like, cannot be verified now."""
+        if not health.is_damage(error):
+            raise error
+        return Flaw(sequence=sequence, why=f"cannot be read: {error}")
 
     def _found_flaws(self, entries: Sequence[Entry]) -> Iterator[Flaw]:
         for sequence, _, call_id, kind, body, found in entries:
@@ -133,12 +145,16 @@ class _Walk:
         if not digest:
             return
         name = (call_id or b"").decode()
-        row = self._connection.execute("SELECT size, data FROM results WHERE call_id = ?", (name,)).fetchone()
-        if row is None:
-            yield Flaw(sequence=sequence, why="names a result that is missing")
-            return
         try:
+            row = self._connection.execute("SELECT size, data FROM results WHERE call_id = ?", (name,)).fetchone()
+            if row is None:
+                yield Flaw(sequence=sequence, why="names a result that is missing")
+                return
             result = unpack(row[1], size=row[0])
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            unreadable = self._unreadable(error, sequence=None)
+            yield Flaw(sequence=sequence, why=f"names a result that {unreadable.why}")
+            return
         except RecordingError as error:
             yield Flaw(sequence=sequence, why=f"names a result that was changed: {error}")
             return
@@ -150,13 +166,13 @@ class _Walk:
         row = self._connection.execute(STRAY).fetchone()
         if row is not None:
             yield Flaw(
-                sequence=0, why=f"holds a result of call {row[0].decode('utf-8', 'replace')!r} that no event names"
+                sequence=None, why=f"holds a result of call {row[0].decode('utf-8', 'replace')!r} that no event names"
             )
 
     def _index_flaws(self) -> Iterator[Flaw]:
         (found,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
         if found != b"ok":
-            yield Flaw(sequence=0, why=f"is inconsistent: {found.decode('utf-8', 'replace')}")
+            yield Flaw(sequence=None, why=f"is inconsistent: {found.decode('utf-8', 'replace')}")
 
 
 def _result_hash(body: bytes) -> str:

@@ -29,18 +29,43 @@ MAX_WAITING = 10_000
 STOP_SECONDS = 5.0
 CLOSED = "the audit store is closed"
 
-Done: TypeAlias = "tuple[asyncio.Future[Any], Outcome]"
 
-
-@dataclass(slots=True, kw_only=True, eq=False)
 class Unit:
-    """Work that somebody awaits."""
+    """Work that somebody awaits. Everything but `work` and `given_up` belongs to the thread of its event loop."""
 
-    work: Work
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-    given_up: bool = False
-    """Nobody waits any more: not written if that has not begun."""
+    __slots__ = ("_outcome", "future", "given_up", "loop", "work")
+
+    def __init__(self, work: Work, *, loop: asyncio.AbstractEventLoop) -> None:
+        self.work = work
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.given_up = False
+        """Nobody waits any more: not written if that has not begun."""
+        self._outcome: Outcome | None = None
+
+    def settle(self, outcome: Outcome) -> None:
+        """Give the answer to whoever waits; the first one counts."""
+        if self._outcome is not None:
+            return
+        self._outcome = outcome
+        if self.future.done():
+            return
+        if outcome.error is None:
+            self.future.set_result(outcome.value)
+        else:
+            self.future.set_exception(outcome.error)
+            self.future.exception()  # nobody may be left to fetch it, and that is no error
+
+    def awaited_again(self) -> asyncio.Future[Any]:
+        """A new future for a task that was cancelled, which cancelled the one that it awaited."""
+        outcome, self._outcome = self._outcome, None
+        self.future = self.loop.create_future()
+        if outcome is not None:
+            self.settle(outcome)
+        return self.future
+
+
+Done: TypeAlias = tuple[Unit, Outcome]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,8 +109,7 @@ class Writer:
         self.refuse_if_closed()
         if self._queue.qsize() >= MAX_WAITING:
             raise StoreError(f"{MAX_WAITING} records wait for the audit store", next_step="check the disk")
-        loop = asyncio.get_running_loop()
-        unit = Unit(work=work, loop=loop, future=loop.create_future())
+        unit = Unit(work, loop=asyncio.get_running_loop())
         self._queue.put(unit)
         return unit
 
@@ -162,11 +186,11 @@ class Writer:
             return
         try:
             outcomes = self._database.run([unit.work for unit in batch])
-        except StoreError as error:
-            self._close_store(error)
+        except Exception as error:  # noqa: BLE001 - whatever breaks here closes the store and never ends the thread
+            self._close_store(_as_store_error(error))
             self._refuse(batch)
         else:
-            _deliver([(unit, outcome) for unit, outcome in zip(batch, outcomes, strict=True)])
+            _deliver(list(zip(batch, outcomes, strict=True)))
 
     def _refuse(self, batch: list[Unit]) -> None:
         failure = self.failure or StoreError(CLOSED)
@@ -191,8 +215,8 @@ class Writer:
             self._database.open()
             self._database.probe()
             self._database.run_one(lambda tx: tx.append(self._reopened(gap)))
-        except StoreError as error:
-            gap.cause = error
+        except Exception as error:  # noqa: BLE001 - as in `_write`
+            gap.cause = _as_store_error(error)
             gap.retry_at = time.monotonic() + self._pace.retry_seconds
         else:
             self._gap = None
@@ -201,27 +225,27 @@ class Writer:
         return StoreReopened(at=self._clock(), since=gap.since, cause=str(gap.cause), refused=gap.refused)
 
 
+def _as_store_error(error: Exception) -> StoreError:
+    if isinstance(error, StoreError):
+        return error
+    return StoreError(f"the audit store broke: {error!r}", next_step="report this")
+
+
 def _copy(error: StoreError) -> StoreError:
     """An exception of its own for each caller: a raised one grows with every traceback."""
     return StoreError(error.message, next_step=error.next_step)
 
 
-def _deliver(done: list[tuple[Unit, Outcome]]) -> None:
+def _deliver(done: list[Done]) -> None:
     """Wake everybody, each event loop once. A loop that is closed has nobody left to wake."""
     by_loop: defaultdict[asyncio.AbstractEventLoop, list[Done]] = defaultdict(list)
     for unit, outcome in done:
-        by_loop[unit.loop].append((unit.future, outcome))
+        by_loop[unit.loop].append((unit, outcome))
     for loop, results in by_loop.items():
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_settle, results)
 
 
 def _settle(results: list[Done]) -> None:
-    for future, outcome in results:
-        if future.done():
-            continue
-        if outcome.error is None:
-            future.set_result(outcome.value)
-        else:
-            future.set_exception(outcome.error)
-            future.exception()  # nobody may be left to fetch it, and that is no error
+    for unit, outcome in results:
+        unit.settle(outcome)

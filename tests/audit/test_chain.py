@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcp_gateway.audit.chain import (
@@ -14,14 +14,38 @@ from mcp_gateway.audit.chain import (
     Head,
     decode_body,
     encode_body,
+    encode_event,
     encode_time,
     entry_hash,
     follow,
     genesis,
 )
 from mcp_gateway.errors import StoreError
+from mcp_gateway.events import Event, Finished, Identified, PolicyLoaded, Received
 
 EMPTY = genesis("store-1")
+NOW = datetime(2026, 11, 24, 12, 0, 0, 7, tzinfo=timezone(timedelta(hours=2)))
+ONE_OF_EACH: list[Event] = [
+    Identified(
+        at=NOW,
+        call_id="c",
+        issuer="i",
+        subject="ü\x00\n",
+        actor="a",
+        email=None,
+        groups=frozenset({"b", "a"}),
+        scopes=frozenset(),
+        token_id="t",
+        token_expires_at=NOW,
+        assurance="token",
+    ),
+    Received(
+        at=NOW, call_id="c", door="http", tool="t", target="o", arguments={"b": [1, {"y": 1.5, "x": None}]}, client={}
+    ),
+    Finished(at=NOW, call_id="c", duration=timedelta(microseconds=1_500_001), masked={"b": 1, "a": 2}),
+    PolicyLoaded(at=NOW, version="v", policies=3, problems=("b", "a")),
+    Received(at=NOW, call_id="c", door="http", tool="t", target="o", arguments={"n": 2**70, "s": "\ud800"}, client={}),
+]
 
 
 def chain(count: int, *, head: Head = EMPTY) -> list[Entry]:
@@ -156,6 +180,7 @@ def test_a_suffix_hashed_anew_fits_and_only_a_head_kept_elsewhere_tells() -> Non
     assert found_head != kept
 
 
+@settings(deadline=None)
 @given(
     place=st.integers(min_value=0, max_value=4),
     part=st.integers(min_value=1, max_value=5),
@@ -186,11 +211,19 @@ json_values = st.recursive(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(body=st.dictionaries(st.text(st.characters()), json_values, max_size=5))
 def test_a_body_comes_back_as_it_was(body: dict[str, Any]) -> None:
     assert decode_body(encode_body(body)) == body
 
 
+@pytest.mark.parametrize("event", ONE_OF_EACH, ids=lambda event: event.kind)
+def test_an_event_is_written_as_its_body(event: Event) -> None:
+    assert encode_event(event) == encode_body(event.body())
+    assert decode_body(encode_event(event)) == event.body()
+
+
+@settings(max_examples=30, deadline=None)
 @given(body=st.dictionaries(st.text(), st.integers(), min_size=2, max_size=5))
 def test_the_order_of_keys_does_not_matter(body: dict[str, Any]) -> None:
     assert encode_body(body) == encode_body(dict(reversed(body.items())))

@@ -4,12 +4,13 @@ import hashlib
 
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcp_gateway.audit.recordings import RecordingError, pack, unpack
 
 
+@settings(max_examples=50, deadline=None)
 @given(result=st.binary(max_size=2000))
 def test_a_result_comes_back_as_it_was(result: bytes) -> None:
     recording = pack(result)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from datetime import timedelta
 from pathlib import Path
 
@@ -7,7 +9,8 @@ import pytest
 
 from mcp_gateway.audit.recordings import pack
 from mcp_gateway.audit.store import Transaction
-from mcp_gateway.audit.transaction import OUTCOMES
+from mcp_gateway.audit.transaction import EVENT_MAX_BYTES, OUTCOMES
+from mcp_gateway.audit.verify import verify
 from mcp_gateway.errors import StoreError
 from mcp_gateway.events import Cancelled, Denied, Event, Failed, OutcomeUnknown, Started, TimedOut
 from tests.audit.records import AT, finished, kinds, loaded, opened_store, received, rows, started
@@ -29,17 +32,20 @@ def test_the_endings_of_these_tests_are_all_there_are() -> None:
 
 
 @pytest.mark.requirement("I3")
-@pytest.mark.parametrize("first", ENDINGS, ids=lambda event: event.kind)
-@pytest.mark.parametrize("second", ENDINGS, ids=lambda event: event.kind)
-async def test_a_call_ends_once(tmp_path: Path, first: Event, second: Event) -> None:
+async def test_a_call_ends_once(tmp_path: Path) -> None:
     async with opened_store(tmp_path / "data") as store:
-        await store.append(started("c"), first)
+        for first, second in itertools.product(ENDINGS, ENDINGS):
+            call_id = f"{first.kind}-{second.kind}"
+            await store.append(started(call_id), dataclasses.replace(first, call_id=call_id))
 
-        with pytest.raises(StoreError, match=f"call 'c' has '{first.kind}' on record already; report this"):
-            await store.append(second)
-
+            with pytest.raises(StoreError) as raised:
+                await store.append(dataclasses.replace(second, call_id=call_id))
+            assert str(raised.value) == (
+                f"call {call_id!r} has {first.kind!r} on record already; report this, with the call's record"
+            )
         assert store.failure is None
-    assert kinds(tmp_path / "data") == ["Started", first.kind]
+
+    assert len(kinds(tmp_path / "data")) == 2 * len(ENDINGS) ** 2
 
 
 @pytest.mark.requirement("I3")
@@ -116,6 +122,46 @@ async def test_a_call_id_that_is_no_text_refuses_its_call_alone(tmp_path: Path) 
 
         assert store.failure is None
         await store.append(loaded())
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        (received("c", arguments={"text": "x" * (EVENT_MAX_BYTES + 1)}), "bytes, more than 33554432"),
+        (dataclasses.replace(received("c"), call_id=5), "a call's id is text, got int"),  # type: ignore[arg-type]
+    ],
+)
+async def test_an_event_that_would_spoil_its_group_is_refused_by_itself(
+    tmp_path: Path, event: Event, message: str
+) -> None:
+    async with opened_store(tmp_path / "data") as store:
+        with pytest.raises(StoreError, match=message):
+            await store.append(event)
+
+        assert store.failure is None
+        await store.append(loaded())
+
+
+async def test_a_unit_s_statements_find_its_events_written(tmp_path: Path) -> None:
+    def work(tx: Transaction) -> list[int]:
+        counts = []
+        for number in range(3):
+            tx.append(loaded(number))
+            counts.append(tx.execute("SELECT count(*) FROM events").fetchone()[0])
+        return counts
+
+    async with opened_store(tmp_path / "data") as store:
+        await store.append(loaded())
+        assert await store.transact(work) == [2, 3, 4]
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 63, 64, 65, 200])
+async def test_any_number_of_events_is_written_at_once(tmp_path: Path, count: int) -> None:
+    async with opened_store(tmp_path / "data") as store:
+        assert await store.append(*(loaded(number) for number in range(count))) == tuple(range(1, count + 1))
+
+    found = verify(tmp_path / "data")
+    assert (found.events, found.flaw) == (count, None)
 
 
 async def test_a_result_is_kept_once_for_a_call(tmp_path: Path) -> None:

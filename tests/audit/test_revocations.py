@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import anyio
+import pytest
+
+from mcp_gateway.audit.revocations import MIGRATIONS, Revocations, What
+from mcp_gateway.audit.store import AuditStore
+from mcp_gateway.audit.verify import verify
+from mcp_gateway.calls import Caller
+from mcp_gateway.errors import StoreError
+from tests.audit.records import AT, loaded, opened_store, reopened, rows, tampering
+
+pytestmark = pytest.mark.anyio
+
+CALLER = Caller(
+    issuer="https://idp.example.com",
+    subject="auth0|123",
+    actor="agent-1",
+    client_id="client-1",
+    delegated=False,
+    email="Dana@example.com",
+    groups=frozenset(),
+    scopes=frozenset(),
+    token_id="t-1",
+    issued_at=AT,
+    expires_at=AT + timedelta(minutes=5),
+    auth_time=None,
+    assurance="token",
+)
+
+
+@contextlib.asynccontextmanager
+async def opened(data_dir: Path) -> AsyncIterator[tuple[AuditStore, Revocations]]:
+    async with opened_store(data_dir, migrations=MIGRATIONS) as store:
+        revocations = Revocations(store, clock=lambda: AT)
+        try:
+            yield store, revocations
+        finally:
+            revocations.close()
+
+
+@pytest.mark.requirement("R42")
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [
+        ("token", "t-1"),
+        ("subject", "auth0|123"),
+        ("subject", "https://idp.example.com|auth0|123"),
+        ("subject", "dana@EXAMPLE.com"),
+        ("agent", "agent-1"),
+        ("agent", "client-1"),
+    ],
+)
+async def test_a_revoked_caller_is_refused_at_the_next_check(tmp_path: Path, what: What, value: str) -> None:
+    async with opened(tmp_path / "data") as (_, revocations):
+        assert revocations.refuses(CALLER) is None
+
+        await revocations.revoke(what=what, value=value, by="https://idp.example.com|ops", note="left")
+
+        assert revocations.refuses(CALLER) == what
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [
+        ("token", "auth0|123"),
+        ("subject", "agent-1"),
+        ("agent", "t-1"),
+        ("subject", "123"),
+        ("subject", "auth0"),
+        ("subject", "https://other.example.com|auth0|123"),
+        ("token", "T-1"),
+    ],
+)
+async def test_what_is_revoked_is_that_and_nothing_else(tmp_path: Path, what: What, value: str) -> None:
+    async with opened(tmp_path / "data") as (_, revocations):
+        await revocations.revoke(what=what, value=value, by="ops")
+
+        assert revocations.refuses(CALLER) is None
+
+
+@pytest.mark.requirement("R12")
+async def test_a_person_is_revoked_by_the_key_that_approvals_use(tmp_path: Path) -> None:
+    async with opened(tmp_path / "data") as (_, revocations):
+        assert not revocations.is_revoked(what="subject", value=CALLER.key)
+        await revocations.revoke(what="subject", value=CALLER.subject, by="ops")
+
+        assert revocations.is_revoked(what="subject", value=CALLER.key)
+        assert not revocations.is_revoked(what="subject", value="https://idp.example.com|other")
+        assert not revocations.is_revoked(what="agent", value=CALLER.key)
+
+
+@pytest.mark.requirement("R42", "R31")
+async def test_a_revocation_reaches_the_other_processes_at_their_next_check(tmp_path: Path) -> None:
+    async with opened(tmp_path / "data") as (_, here), opened(tmp_path / "data") as (_, there):
+        assert there.refuses(CALLER) is None
+
+        await here.revoke(what="agent", value="agent-1", by="ops")
+
+        assert there.refuses(CALLER) == "agent"
+
+
+@pytest.mark.requirement("R42")
+async def test_a_revocation_outlives_the_process(tmp_path: Path) -> None:
+    async with opened(tmp_path / "data") as (_, revocations):
+        await revocations.revoke(what="token", value="t-1", by="ops")
+
+    async with opened(tmp_path / "data") as (_, revocations):
+        assert revocations.refuses(CALLER) == "token"
+
+
+@pytest.mark.requirement("R42")
+async def test_a_running_call_learns_that_its_caller_was_revoked(tmp_path: Path) -> None:
+    learnt: list[str] = []
+    async with opened(tmp_path / "data") as (_, revocations):
+
+        async def running() -> None:
+            learnt.append(await revocations.until_revoked(CALLER))
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(running)
+                await revocations.revoke(what="subject", value="auth0|123", by="ops")
+
+    assert learnt == ["subject"]
+
+
+@pytest.mark.requirement("R7")
+async def test_a_revocation_is_an_event_of_the_chain(tmp_path: Path) -> None:
+    async with opened(tmp_path / "data") as (_, revocations):
+        await revocations.revoke(what="token", value="t-1", by="ops", note="lost laptop")
+
+    assert rows(tmp_path / "data", "SELECT kind, json_extract(body, '$.note') FROM events") == [
+        ("Revoked", "lost laptop")
+    ]
+    with tampering(tmp_path / "data") as connection:
+        connection.execute("UPDATE events SET body = replace(body, 't-1', 't-2')")
+    assert verify(tmp_path / "data").flaw is not None
+
+
+async def test_nothing_cannot_be_revoked(tmp_path: Path) -> None:
+    async with opened(tmp_path / "data") as (_, revocations):
+        with pytest.raises(ValueError, match="nothing to revoke"):
+            await revocations.revoke(what="token", value="", by="ops")
+
+
+async def test_a_caller_without_an_address_is_not_matched_by_one(tmp_path: Path) -> None:
+    import dataclasses
+
+    async with opened(tmp_path / "data") as (_, revocations):
+        await revocations.revoke(what="subject", value="None", by="ops")
+
+        assert revocations.refuses(dataclasses.replace(CALLER, email=None, client_id=None)) is None
+
+
+@pytest.mark.requirement("I7", "R5")
+async def test_nobody_is_cleared_while_the_store_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "audit.db"
+    async with opened(tmp_path / "data") as (store, revocations):
+        revocations.refuses(CALLER)
+        path.chmod(0o400)
+        with pytest.raises(StoreError):
+            await store.append(loaded())
+        with pytest.raises(StoreError, match="has the mode 0400"):
+            revocations.refuses(CALLER)
+
+        path.chmod(0o600)
+        await reopened(store)
+        await revocations.revoke(what="token", value="t-1", by="ops")
+        assert revocations.refuses(CALLER) == "token"
+
+
+@pytest.mark.requirement("I7", "R7")
+async def test_nobody_is_cleared_by_a_revocation_that_cannot_be_read(tmp_path: Path) -> None:
+    async with opened(tmp_path / "data") as (_, revocations):
+        await revocations.revoke(what="token", value="t-1", by="ops")
+        with tampering(tmp_path / "data") as connection:
+            connection.execute("UPDATE events SET body = '[]'")
+
+        with pytest.raises(StoreError, match="the revocation in event 1 cannot be read"):
+            revocations.refuses(CALLER)
+
+
+@pytest.mark.requirement("I7", "R7")
+async def test_nobody_is_cleared_by_a_revocation_that_disappears(tmp_path: Path) -> None:
+    async with opened(tmp_path / "data") as (_, revocations):
+        await revocations.revoke(what="token", value="t-1", by="ops")
+        assert revocations.refuses(CALLER) == "token"
+        with tampering(tmp_path / "data") as connection:
+            connection.execute("DELETE FROM events")
+
+        with pytest.raises(StoreError, match="lost the revocation in event 1"):
+            revocations.refuses(CALLER)
