@@ -26,7 +26,7 @@ demo: $(READY)  ## the whole road in a minute, on your machine
 	@$(BIN)/mcp-gateway demo $(ARGS)
 
 test: $(READY)  ## all tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto $(ARGS)
 
 check: format lint types coverage policy-test build  ## everything that has to hold before a commit
 

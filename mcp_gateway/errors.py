@@ -11,6 +11,7 @@
     │   ├── TargetFailed
     │   └── OutcomeLost
     ├── CredentialError    the operator: a credential source gives nothing usable
+    ├── MaskingError       nobody: masking cannot vouch for a result, so it is withheld
     └── StoreError         the operator, now: the audit store refuses, so every call is refused
 
 An error holds typed attributes and `__str__` builds the sentence. A refusal that policy or a person decided is
@@ -139,6 +140,10 @@ class OutcomeLost(TargetError):
 
 class CredentialError(GatewayError):
     """A credential source gives nothing usable. The text never holds the credential."""
+
+
+class MaskingError(GatewayError):
+    """Masking cannot vouch for a result. The text holds nothing of it."""
 
 
 class StoreError(GatewayError):

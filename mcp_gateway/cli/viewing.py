@@ -9,7 +9,7 @@ from mcp_gateway.audit.revocations import MIGRATIONS as REVOCATION_MIGRATIONS
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.clock import utc_now
 from mcp_gateway.events import RecordViewed
-from mcp_gateway.identity.local import operating_system_user
+from mcp_gateway.identity.system_user import operating_system_user
 
 
 async def record_view(data_dir: Path, *, what: str) -> None:

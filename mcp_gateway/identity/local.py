@@ -7,8 +7,6 @@ started the process and no more: an agent that runs as the same user can read th
 
 from __future__ import annotations
 
-import os
-import pwd
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,6 +24,7 @@ from mcp_gateway.identity.jwks import KeySet, read_keys
 from mcp_gateway.identity.keys import StaticKeys
 from mcp_gateway.identity.local_key import open_local_key
 from mcp_gateway.identity.rules import IdentityPolicy
+from mcp_gateway.identity.system_user import operating_system_user
 from mcp_gateway.identity.tokens import TokenVerifier
 
 LOCAL_ISSUER = "local"
@@ -170,11 +169,3 @@ def open_local_issuer(
         people=people,
         scopes=scopes,
     )
-
-
-def operating_system_user() -> str:
-    """The name of the user whom this process runs as, by the system's word and not by the environment's."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return f"uid-{os.geteuid()}"

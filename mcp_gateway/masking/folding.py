@@ -14,15 +14,20 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import re2
 
+from mcp_gateway.errors import MaskingError
+
 MAX_RUN = 32
 """How many invisible characters in a row are dropped; behind so many stands a barrier that no detector crosses."""
 MAX_TOKEN = 1024
 """No token is longer than this many bytes."""
+MAX_TOKENS = 1_000_000
+"""Tokens in one text. Each costs a microsecond; beyond this the text is withheld."""
 BARRIER = b"\x1a"
 CONTROLS = tuple(bytes([code]) for code in (0x1B, 0x08, 0x7F, 0x01, 0x02))
 
@@ -77,8 +82,6 @@ def compiled(pattern: bytes) -> Any:
 
 
 UNANCHORED = re2._re2.RE2.Anchor.UNANCHORED  # noqa: SLF001 - the binding under `re2`
-_TOKEN = compiled(rb"(?:" + DROPPED + rb"){1,%d}|" % MAX_RUN + _alternation())
-_TOKEN_OR_NUL = compiled(rb"(?:\x00|" + DROPPED + rb"){1,%d}|" % MAX_RUN + _alternation())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,54 +99,84 @@ class Folded:
     def start(self, offset: int) -> int:
         """Where in the original the byte at `offset` begins."""
         piece = bisect_right(self.starts, offset) - 1
-        return self.places[piece] + offset - self.starts[piece]
+        return self.places[piece] + (0 if self.widths[piece] else offset - self.starts[piece])
 
     def end(self, offset: int) -> int:
         """Where in the original the byte before `offset` ends."""
         piece = bisect_right(self.starts, offset - 1) - 1
-        width = self.widths[piece]
-        return self.places[piece] + (width or offset - self.starts[piece])
+        return self.places[piece] + (self.widths[piece] or offset - self.starts[piece])
+
+    def floor(self, place: int) -> int:
+        """The last place up to `place` at which the original can be cut without cutting a token."""
+        offset = self.reach(place)
+        return self.end(offset) if offset else 0
 
     def reach(self, place: int) -> int:
         """How many folded bytes come from the original before `place`, whole tokens only."""
-        piece = bisect_right(self.places, place) - 1
-        if self.widths[piece]:
-            return self.starts[piece] + (place - self.places[piece] >= self.widths[piece])
+        piece = bisect_right(self.places, max(place, 0)) - 1
         following = self.starts[piece + 1] if piece + 1 < len(self.starts) else len(self.text)
-        return min(self.starts[piece] + place - self.places[piece], following)
+        if self.widths[piece]:
+            return following if place - self.places[piece] >= self.widths[piece] else self.starts[piece]
+        return min(self.starts[piece] + max(place, 0) - self.places[piece], following)
+
+
+class Lexer:
+    """Replaces tokens of a text and remembers where everything was.
+
+    A token whose replacement is empty and that follows such a one directly becomes a barrier: a pattern takes in as
+    many dropped characters in a row as it allows, so that there is a bound on how far apart two kept bytes are.
+    """
+
+    def __init__(self, pattern: bytes, replacement: Callable[[bytes], bytes]) -> None:
+        self._match = compiled(pattern).Match
+        self._replacement = replacement
+
+    def fold(self, data: bytes) -> Folded | None:
+        """Fold a text, or None where it has no token."""
+        match, end = self._match, len(data)
+        begin, stop = match(UNANCHORED, data, 0, end)[0]
+        if begin < 0:
+            return None
+        pieces: list[bytes] = []
+        starts, places, widths = [0], [0], [0]
+        place = size = 0
+        dropped_to = -1
+        for _ in range(MAX_TOKENS):
+            pieces.append(data[place:begin])
+            size += begin - place
+            replacement = self._replacement(data[begin:stop])
+            if not replacement:
+                replacement = BARRIER if begin == dropped_to else b""
+                dropped_to = stop
+            if replacement:
+                pieces.append(replacement)
+                starts.append(size)
+                places.append(begin)
+                widths.append(stop - begin)
+                size += len(replacement)
+            starts.append(size)
+            places.append(stop)
+            widths.append(0)
+            place = stop
+            begin, stop = match(UNANCHORED, data, place, end)[0]
+            if begin < 0:
+                break
+        else:
+            raise MaskingError(f"a text holds more than {MAX_TOKENS:,} escapes or invisible characters")
+        pieces.append(data[place:])
+        return Folded(text=b"".join(pieces), starts=starts, places=places, widths=widths)
+
+
+def _as_seen(token: bytes) -> bytes:
+    return REPLACED.get(token, b"")
+
+
+_TEXT = Lexer(rb"(?:" + DROPPED + rb"){1,%d}|" % MAX_RUN + _alternation(), _as_seen)
+_TEXT_WITHOUT_NUL = Lexer(rb"(?:\x00|" + DROPPED + rb"){1,%d}|" % MAX_RUN + _alternation(), _as_seen)
 
 
 def fold(data: bytes, *, nul: bool) -> Folded | None:
     """Fold a text, or None where there is nothing to fold. `nul` says whether NULs are dropped as well."""
     if data.isascii() and not (nul and b"\0" in data) and not any(control in data for control in CONTROLS):
         return None
-    match = (_TOKEN_OR_NUL if nul else _TOKEN).Match
-    end = len(data)
-    begin, stop = match(UNANCHORED, data, 0, end)[0]
-    if begin < 0:
-        return None
-    pieces: list[bytes] = []
-    starts, places, widths = [0], [0], [0]
-    place = size = 0
-    dropped_to = -1
-    while begin >= 0:
-        pieces.append(data[place:begin])
-        size += begin - place
-        token = data[begin:stop]
-        replacement = REPLACED.get(token)
-        if replacement is None:
-            replacement = BARRIER if begin == dropped_to else b""
-            dropped_to = stop
-        if replacement:
-            pieces.append(replacement)
-            starts.append(size)
-            places.append(begin)
-            widths.append(stop - begin)
-            size += 1
-        starts.append(size)
-        places.append(stop)
-        widths.append(0)
-        place = stop
-        begin, stop = match(UNANCHORED, data, place, end)[0]
-    pieces.append(data[place:])
-    return Folded(text=b"".join(pieces), starts=starts, places=places, widths=widths)
+    return (_TEXT_WITHOUT_NUL if nul else _TEXT).fold(data)

@@ -22,7 +22,7 @@ from mcp_gateway.masking.checksums import IBAN_LENGTHS
 from mcp_gateway.masking.identities import BARE_IDENTITY, IDENTITIES, LABELLED_IDENTITY, Identity
 from mcp_gateway.masking.judging import Judge
 
-MAX_MATCH = 128
+MAX_MATCH = 576
 """Bytes of the longest match that a pattern may have."""
 MAX_KEY = 64 * 1024
 """Bytes after which a private key whose end never comes is taken to be over."""

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import re2
 
-from mcp_gateway.errors import GatewayError
+from mcp_gateway.errors import MaskingError
 from mcp_gateway.masking.folding import Folded, compiled, fold, options
 from mcp_gateway.masking.judging import DIGITS
 from mcp_gateway.masking.rules import EDGE, MAX_KEY, MAX_MATCH, RULES, Rule
@@ -30,10 +30,14 @@ AT_START = re2._re2.RE2.Anchor.ANCHOR_START  # noqa: SLF001
 WHOLE = re2._re2.RE2.Anchor.ANCHOR_BOTH  # noqa: SLF001
 END_WINDOW = 96
 """More bytes than the end of a private key has."""
+MAX_CHARACTER = 4
+"""Bytes of a character in UTF-8: a key that is cut off for its length ends with a whole one."""
 MIN_CONTEXT = 4
 """Where a value stands at least so far behind its match's start, the part before it is scanned on its own."""
 MAX_CANDIDATES = 250_000
 """Spans looked at in one text. Far beyond what a result within its limits has of them; each costs microseconds."""
+LEADING = b".-'%+"
+"""What a value that reaches back before its pattern does not begin with."""
 MAX_TRIED = 3
 """Rules that are tried one by one; of more the set says first which could match."""
 WARM_UP = b"bob@example.com 192.0.2.1 password=hunter22"
@@ -45,10 +49,6 @@ QUOTED_TAILS = {
     b"\\'": rb"[^'\\\x00-\x1f]*",
 }
 """By what stands before the value: how it goes on to the closing quote."""
-
-
-class MaskingError(GatewayError):
-    """Masking cannot vouch for a text; the result is withheld."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +138,8 @@ class Scanner:
                     value_start = hits[-1][1]
                     break
                 hits.pop()
+            while value_start < start and text[value_start] in LEADING:
+                value_start += 1
             place, pending = self._extended(text, value_start, value_end, item, stop=stop, final=final)
             hits.append((value_start, place, item.rule))
             if pending is not None:
@@ -193,9 +195,11 @@ def proceed(
     begin, end = _KEY_END(UNANCHORED, text, place, last)[0]
     if begin >= 0:
         return end, None
-    if final or last - place == pending.left:
+    if final or (last - place == pending.left and stop - last >= MAX_CHARACTER):
+        while last < stop and 0x80 <= text[last] < 0xC0:
+            last += 1
         return last, None
-    reach = max(place, stop - END_WINDOW)
+    reach = max(place, last - END_WINDOW)
     return reach, Pending(tail=None, left=pending.left - (reach - place))
 
 

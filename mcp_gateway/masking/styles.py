@@ -2,7 +2,7 @@
 
 redact   the class in brackets: `[pii.email]`
 last4    the class and the last four letters or digits, `[payment.card *1111]`; of `payment.*` only
-hash     the class and a keyed fingerprint, `[pii.email:kbdjfoaehc...]`: equal values stay equal, and nothing else shows
+hash     the class and a keyed fingerprint, `[pii.email#kbdjfoaehc...]`: equal values stay equal, and nothing else shows
 null     nothing: a cell becomes null; inside a longer text, which cannot be null, it is the marker of `redact`
 token    accepted, acts as `redact` until reversible tokens exist
 
@@ -67,6 +67,8 @@ class Markers:
         self._styles = dict(styles)
         self._key = hash_key
         self._keyed: dict[str, hmac.HMAC] = {}
+        self.nulls = frozenset(f"[{name}]" for name, style in styles.items() if style == "null")
+        """The markers that stand for null where they are all that is left of a value."""
 
     def style(self, data_class: str) -> str:
         """The style of a class."""
@@ -109,4 +111,4 @@ class Markers:
     def hashed(self, data_class: str, running: Running) -> str:
         """The marker for a finished fingerprint."""
         letters = running.hexdigest()[:HASH_LETTERS].encode().translate(TO_LETTERS).decode()
-        return f"[{data_class}:{letters}]"
+        return f"[{data_class}#{letters}]"

@@ -48,6 +48,15 @@ class Touched:
     function_names: frozenset[str]
     function_oids: frozenset[int]
 
+    def parameters(self) -> tuple[str, str, str, str]:
+        """The four arrays that the query for versions takes."""
+        return (
+            _text_array(self.relation_names),
+            _text_array(self.relation_oids),
+            _text_array(self.function_names),
+            _text_array(self.function_oids),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
@@ -118,19 +127,12 @@ async def catalog_stamp(connection: AnyConnection) -> str:
 
 async def object_versions(connection: AnyConnection, touched: Touched) -> Versions:
     """Versions of every object that the names or oids in `touched` mean now, whatever they meant before."""
-    found = await connection.fetchval(
-        VERSIONS,
-        *(
-            _text_array(values)
-            for values in (
-                touched.relation_names,
-                touched.relation_oids,
-                touched.function_names,
-                touched.function_oids,
-            )
-        ),
-    )
-    return {(kind, oid): version for kind, oid, version in orjson.loads(found)}
+    return read_versions(str(await connection.fetchval(VERSIONS, *touched.parameters())))
+
+
+def read_versions(text: str) -> Versions:
+    """What the query for versions gave."""
+    return {(kind, oid): version for kind, oid, version in orjson.loads(text)}
 
 
 def _text_array(values: Iterable[str | int]) -> str:
@@ -218,7 +220,9 @@ def _function(row: dict[str, Any], *, type_names: Mapping[int, str]) -> Function
         result_type=type_names[row["result_type"]],
         arguments=tuple(name for name, mode in zip(names, modes, strict=True) if mode in "ibv"),
         outputs=tuple(name for name, mode in zip(names, modes, strict=True) if mode in "bot"),
+        types=tuple(type_names[type_oid] for type_oid in row["types"]),
         body=row["body"],
+        defaults=row["defaults"],
         transitions=tuple(row["transitions"] or ()),
         version=_short(row["version"]),
     )

@@ -71,8 +71,11 @@ SELECT coalesce(json_agg(x ORDER BY oid), '[]')::text FROM (
       WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid
         AND d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.deptype = 'e' LIMIT 1) AS extension,
     p.prorettype::int8 AS result_type, p.pronargs AS inputs, p.proargnames AS names, p.proargmodes AS modes,
+    coalesce(p.proallargtypes, p.proargtypes::oid[])::int8[] AS types,
     CASE WHEN l.lanname = 'sql' AND p.prokind <> 'a'
-         THEN coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) END AS body,
+         THEN coalesce(pg_catalog.pg_get_function_sqlbody(p.oid),
+                       CASE WHEN p.proconfig IS NULL THEN p.prosrc END) END AS body,
+    coalesce(pg_catalog.pg_get_expr(p.proargdefaults, 0), '') AS defaults,
     (SELECT json_agg(fn.nspname || '.' || f.proname)
        FROM pg_catalog.pg_aggregate g
        CROSS JOIN LATERAL (VALUES (g.aggtransfn), (g.aggfinalfn), (g.aggcombinefn), (g.aggserialfn),
@@ -163,4 +166,60 @@ LEFT JOIN pg_catalog.pg_rewrite w ON d.classid = 'pg_catalog.pg_rewrite'::regcla
 WHERE d.classid IN ('pg_catalog.pg_rewrite'::regclass, 'pg_catalog.pg_proc'::regclass)
   AND d.refclassid IN ('pg_catalog.pg_class'::regclass, 'pg_catalog.pg_proc'::regclass)
   AND d.objid >= {FIRST_USER_OID} AND d.refobjid >= {FIRST_USER_OID}
+"""
+
+TYPE_COLUMNS = """
+  t.oid::int8, pg_catalog.format_type(t.oid, NULL), t.typtype,
+  CASE WHEN t.typcategory = 'A' AND t.typlen = -1 AND t.oid NOT IN (22, 30) THEN t.typelem::int8 ELSE 0 END,
+  t.typdelim, t.typbasetype::int8,
+  CASE WHEN t.typtype = 'c' THEN
+    (SELECT json_agg(json_build_array(a.attname, a.atttypid::int8) ORDER BY a.attnum)
+       FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped) END
+"""
+"""int2vector and oidvector call themselves arrays and are written otherwise."""
+
+BUILTIN_TYPES = f"""
+SELECT json_agg(json_build_array({TYPE_COLUMNS}))::text FROM pg_catalog.pg_type t
+WHERE t.oid < {FIRST_USER_OID} AND t.typtype <> 'c' AND t.typelem NOT IN (
+  SELECT c.oid FROM pg_catalog.pg_type c WHERE c.typtype = 'c')
+"""
+
+TYPES_BEHIND = f"""
+WITH RECURSIVE wanted(oid) AS (
+  SELECT unnest($1::text::oid[])
+  UNION
+  SELECT behind.oid FROM wanted JOIN pg_catalog.pg_type t ON t.oid = wanted.oid
+  CROSS JOIN LATERAL (
+    SELECT t.typelem UNION ALL SELECT t.typbasetype UNION ALL
+    SELECT a.atttypid FROM pg_catalog.pg_attribute a
+    WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+  ) behind(oid)
+  WHERE behind.oid <> 0
+)
+SELECT coalesce(json_agg(json_build_array({TYPE_COLUMNS})), '[]')::text
+FROM wanted JOIN pg_catalog.pg_type t ON t.oid = wanted.oid
+"""
+
+OWN_PATH = "SELECT to_json(pg_catalog.current_schemas(false))::text"
+
+RIGHTS = """
+SELECT json_build_object(
+  'version', current_setting('server_version'),
+  'number', current_setting('server_version_num')::int,
+  'tls', coalesce((SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_catalog.pg_backend_pid()), false),
+  'attributes', (SELECT json_build_object('SUPERUSER', rolsuper, 'CREATEROLE', rolcreaterole, 'CREATEDB', rolcreatedb,
+     'REPLICATION', rolreplication, 'BYPASSRLS', rolbypassrls) FROM pg_catalog.pg_roles WHERE rolname = current_user),
+  'roles', (SELECT coalesce(json_agg(rolname ORDER BY rolname), '[]') FROM pg_catalog.pg_roles
+     WHERE rolname IN ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files',
+       'pg_read_all_data', 'pg_write_all_data', 'pg_signal_backend', 'pg_checkpoint', 'pg_maintain',
+       'pg_create_subscription')
+     AND pg_catalog.pg_has_role(current_user, oid, 'MEMBER')),
+  'writable', (SELECT json_build_array(count(*), min(c.oid::regclass::text)) FROM pg_catalog.pg_class c
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind IN ('r', 'p', 'v', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+       AND n.nspname !~ '^pg_(toast|temp)'
+       AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+       AND pg_catalog.has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')),
+  'creates', (SELECT coalesce(json_agg(n.nspname ORDER BY n.nspname), '[]') FROM pg_catalog.pg_namespace n
+     WHERE n.nspname !~ '^pg_' AND pg_catalog.has_schema_privilege(n.oid, 'CREATE')))::text
 """

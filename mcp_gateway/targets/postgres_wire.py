@@ -61,9 +61,8 @@ class Filter:
         self._ready = False
         self._control = 0
         self._reports = 0
-        self._row_bytes = 0
-        self._rows = 0
-        self._max_row_bytes = 0
+        self._room = 0
+        self._rows_left = 0
         self._max_rows = 0
         self._drain = False
         self._armed = False
@@ -82,8 +81,8 @@ class Filter:
         What does not fit is left out: by `drain` the rest is read and dropped (a write has to reach its commit),
         otherwise the driver is told that the portal is suspended, and the connection is `closed`.
         """
-        self._rows = self._row_bytes = self._control = 0
-        self._max_rows, self._max_row_bytes, self._drain = max_rows, max_bytes, drain
+        self._control, self._room, self._drain = 0, max_bytes, drain
+        self._rows_left = self._max_rows = max_rows
         self._armed, self._collecting, self.origins, self.cut = True, False, (), False
 
     def feed(self, data: bytes) -> bytes:
@@ -102,7 +101,7 @@ class Filter:
                 start = position
             elif self._collecting:
                 self._collect(data[:position], complete=not self._payload)
-        while end - position >= HEADER_BYTES:
+        while end - (position := self._whole_rows(data, position)) >= HEADER_BYTES:
             kind = data[position]
             size = _length.unpack_from(data, position + 1)[0] + 1
             if size < HEADER_BYTES:
@@ -128,15 +127,28 @@ class Filter:
         kept.append(data[start:position])
         return b"".join(kept)
 
+    def _whole_rows(self, data: bytes, position: int) -> int:
+        """Pass over rows that are here to their end and fit: nearly all that ever comes."""
+        end, rows, room = len(data), self._rows_left, self._room
+        while rows and position + HEADER_BYTES <= end and data[position] == DATA_ROW:
+            size = _length.unpack_from(data, position + 1)[0] + 1
+            if not HEADER_BYTES <= size <= room or position + size > end:
+                break
+            rows -= 1
+            room -= size
+            position += size
+        self._rows_left, self._room = rows, room
+        return position
+
     def _row(self, size: int) -> Fate:
         """Whether a row fits. The server counts rows too: one that sends more than it was asked for lies."""
-        self._rows += 1
-        if self._rows > self._max_rows:
+        if not self._rows_left:
             raise WireError(f"the server sent more than the {self._max_rows:,} rows it was asked for")
-        self._row_bytes += size
-        if not self.cut and self._row_bytes <= self._max_row_bytes:
+        self._rows_left -= 1
+        if size <= self._room:
+            self._room -= size
             return "keep"
-        self.cut = True
+        self.cut, self._room = True, 0
         self.closed = not self._drain
         return "stop" if self.closed else "drop"
 

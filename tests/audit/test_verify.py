@@ -226,7 +226,7 @@ async def test_a_head_kept_elsewhere_holds_while_the_store_grows(data_dir: Path)
         ("DELETE FROM results WHERE call_id = 'c-1' AND ? IS NOT NULL", "names a result that is missing"),
     ],
 )
-@pytest.mark.parametrize("data", [b"", b"junk", pack(b'{"rows":[[7]]}').data, os.urandom(100)])
+@pytest.mark.parametrize("data", [b"", b"junk", pack(b'{"rows":[[7]]}').data, bytes(range(156, 256))])
 async def test_a_changed_result_is_found_at_its_event(data_dir: Path, tamper: str, why: str, data: bytes) -> None:
     with tampering(data_dir) as connection:
         connection.execute(tamper, (data,))

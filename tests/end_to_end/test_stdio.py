@@ -81,13 +81,14 @@ async def test_malformed_input_never_calls_a_tool_and_only_json_comes_out(tmp_pa
         lines.append(body.replace(b"\n", b" ").replace(b"\r", b" ") + b"\n")
     async with running_api() as api, await anyio.open_process(configure(tmp_path, api)) as process:
         assert process.stdin is not None
-        assert process.stdout is not None
+        stdout = process.stdout
+        assert stdout is not None
         out = bytearray()
         with anyio.fail_after(120):
             async with anyio.create_task_group() as group:
 
                 async def read() -> None:
-                    async for chunk in process.stdout:
+                    async for chunk in stdout:
                         out.extend(chunk)
 
                 group.start_soon(read)
@@ -97,8 +98,8 @@ async def test_malformed_input_never_calls_a_tool_and_only_json_comes_out(tmp_pa
             await process.wait()
 
     assert api.requests == []
-    for line in out.splitlines():
-        assert isinstance(orjson.loads(line), dict)
+    for answered in bytes(out).splitlines():
+        assert isinstance(orjson.loads(answered), dict)
 
 
 @pytest.mark.requirement("R29")

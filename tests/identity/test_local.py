@@ -13,7 +13,8 @@ import pytest
 
 from mcp_gateway.calls import Secret
 from mcp_gateway.errors import IdentityError
-from mcp_gateway.identity.local import LocalIssuer, LocalPerson, open_local_issuer, operating_system_user
+from mcp_gateway.identity.local import LocalIssuer, LocalPerson, open_local_issuer
+from mcp_gateway.identity.system_user import operating_system_user
 from mcp_gateway.identity.tokens import TokenVerifier
 from tests.identity.clock import Clock
 from tests.identity.forging import AUDIENCE, NOW, claims, good, header

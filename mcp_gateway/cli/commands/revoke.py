@@ -15,7 +15,7 @@ Note = Annotated[str, typer.Option(help="Why, for the record.")]
 
 def _revoke(context: typer.Context, what: Literal["token", "subject", "agent"], value: str, note: str) -> None:
     from mcp_gateway.cli.records import opened_records
-    from mcp_gateway.identity.local import operating_system_user
+    from mcp_gateway.identity.system_user import operating_system_user
 
     settings = context.obj.settings()
 

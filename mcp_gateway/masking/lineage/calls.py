@@ -97,7 +97,6 @@ class Calls(Walker):
         for expansion in judged.expansions:
             self.found.merge(expansion.found)
         if judged.opaque:
-            self.found.spoken |= self.top
             value = self.opaque()
             if judged.returns_set:
                 self.found.fact("rows", self.top)
@@ -128,8 +127,8 @@ class Calls(Walker):
             if loose is None:
                 raise Unsure("no such field")
             return Value(loose, plain=value.plain)
-        result = self.applied(judged, name, [value])
-        return result if loose is None else Value(result.classes | loose, plain=False)
+        # It has all classes of the row, so those of a column that it might be instead are among them.
+        return self.applied(judged, name, [value])
 
     def row_of_type(self, name: str | None, value: Value) -> tuple[Column, ...] | None:
         """The columns of a composite type, each with the classes of the value."""

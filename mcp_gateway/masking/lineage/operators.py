@@ -63,7 +63,6 @@ class Operators(Calls):
         """The result of user code that is not found by name; what is classified may not go into it."""
         if classes:
             self.found.refuse(HANDED_OVER.format(name=what))
-        self.found.spoken |= self.top
         return self.opaque()
 
     def cast(self, body: JSONObject, scope: Scope) -> Value:
@@ -74,7 +73,6 @@ class Operators(Calls):
         if self.prepared.has_opaque_cast(name):
             return self.given_away(value.classes, f"the cast to {name!r}")
         if self.prepared.is_checked(to):
-            self.found.spoken |= self.top
             return self.opaque()
         plain = value.plain and ("A_Const" in body["arg"] or _is_total_cast(value.type, name))
         if value.classes and not plain:

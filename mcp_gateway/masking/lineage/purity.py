@@ -16,9 +16,7 @@ def is_builtin(function: Function) -> bool:
     return function.oid < FIRST_USER_OID and function.schema == "pg_catalog"
 
 
-def is_pure(
-    function: Function, functions_named: Callable[[str], Sequence[Function]], seen: tuple[str, ...] = ()
-) -> bool:
+def is_pure(function: Function, functions_named: Callable[[str], Sequence[Function]]) -> bool:
     """Whether a function is pure by itself; the body of one in SQL is not looked into.
 
     An aggregate is pure if all its transition functions are. C functions are the work of whoever may run code in the
@@ -32,20 +30,14 @@ def is_pure(
             or function.name in PURE_THOUGH_VOLATILE
         )
     if function.kind == "a":
-        qualified = f"{function.schema}.{function.name}"
-        return (
-            bool(function.transitions)
-            and qualified not in seen
-            and all(
-                _are_pure(functions_named(name), functions_named, (*seen, qualified)) for name in function.transitions
-            )
+        return bool(function.transitions) and all(
+            _are_pure(functions_named(name), functions_named) for name in function.transitions
         )
     if function.language != "c":
         return False
     return function.volatility == "i" or function.name in PURE_IN_EXTENSIONS.get(function.extension or "", ())
 
 
-def _are_pure(
-    functions: Sequence[Function], functions_named: Callable[[str], Sequence[Function]], seen: tuple[str, ...]
-) -> bool:
-    return bool(functions) and all(is_pure(function, functions_named, seen) for function in functions)
+def _are_pure(functions: Sequence[Function], functions_named: Callable[[str], Sequence[Function]]) -> bool:
+    plain = [function for function in functions if function.kind != "a"]
+    return bool(plain) and all(is_pure(function, functions_named) for function in plain)

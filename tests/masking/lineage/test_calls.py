@@ -94,6 +94,7 @@ def test_what_a_body_in_sql_comes_to(body: str, expected: str) -> None:
 
 def test_a_body_that_shows_its_arguments_elsewhere_takes_no_classified_ones() -> None:
     for body in (
+        "SELECT 'x' FROM (SELECT hidden($1)) t",
         "SELECT pg_notify('c', $1)",
         "WITH t AS (INSERT INTO orders (note) VALUES ($1) RETURNING 1) SELECT 'x'",
     ):
@@ -132,9 +133,12 @@ def test_a_users_function_is_pure_only_in_c_and_immutable_or_known(more: dict[st
 def test_an_aggregate_is_pure_if_all_its_own_functions_are() -> None:
     step = function("step", None, language="c", volatility="i")
     pure = function("mine", None, kind="a", language="internal", transitions=("public.step",))
+    own = function("own", None, kind="a", language="internal", transitions=("public.own",))
+    of_same_name = function("own", None, language="c", volatility="i")
     sly = function("sly", None, kind="a", language="internal", transitions=("public.step", "public.hidden"))
-    of = catalog(step, pure, sly)
+    of = catalog(step, pure, own, of_same_name, sly)
     assert masked("SELECT mine(ssn), mine(id) FROM users", of) == ["ssn", ""]
+    assert masked("SELECT own(ssn), own(id) FROM users", of) == ["ssn", ""]
     assert masked("SELECT sly(id) FROM users", of) == EVERYTHING
 
 

@@ -71,6 +71,7 @@ def test_a_stored_column_stays_one_through_derived_tables_and_unions() -> None:
     [
         ("SELECT count(*), count(ssn), count(u), count(u.*) FROM users u", ["", "", "", ""]),
         ("SELECT count(DISTINCT ssn) FROM users", [""]),
+        ("SELECT count(t) FROM (SELECT id, nullif(ssn, 'guess') FROM users) t", ["ssn"]),
         ("SELECT count(nullif(ssn, 'guess')) FROM users", ["ssn"]),
         ("SELECT count(DISTINCT lower(ssn)) FROM users", ["ssn"]),
         ("SELECT count(*) FILTER (WHERE ssn LIKE '1%') FROM users", ["ssn"]),

@@ -73,6 +73,9 @@ def test_join_conditions_are_facts() -> None:
         ("SELECT a FROM unnest((SELECT array_agg(email) FROM users)) AS t(a)", ["email"]),
         ("SELECT uid, contact, label FROM listed(1)", ["", "email", ""]),
         ("SELECT b FROM listed(1) AS t(a, b, c)", ["email"]),
+        ("SELECT l.uid, l.label FROM users u, listed(length(u.ssn)) l", ["ssn", "ssn"]),
+        ("SELECT a FROM unnest((SELECT array_agg(ssn) FROM users)) WITH ORDINALITY AS t(a, o)", ["ssn"]),
+        ("SELECT a FROM users, XMLTABLE(XMLNAMESPACES(ssn AS x), '/a' PASSING '<a/>' COLUMNS a text)", ["ssn"]),
         ("SELECT * FROM ROWS FROM (generate_series(1, 2), listed(1)) AS t(a, b, c, d)", ["", "", "email", ""]),
         ("SELECT ssn, name FROM everyone()", ["ssn", ""]),
         ("SELECT (everyone()).name", ["email+ssn"]),
@@ -106,7 +109,7 @@ def test_a_star_over_an_unknown_number_of_columns_is_not_followed() -> None:
 def test_a_name_that_may_be_an_unknown_column_has_its_classes_too() -> None:
     sql = "SELECT (SELECT ssn FROM unnest((SELECT array_agg(o.note) FROM orders o)) x) FROM users"
     assert masked(sql) == ["ssn"]
-    inner = "SELECT (SELECT name FROM unnest((SELECT array_agg(u.ssn) FROM users u)) x) FROM products"
+    inner = "SELECT t.name FROM products, LATERAL (SELECT name FROM unnest((SELECT array_agg(ssn) FROM users)) x) t"
     assert masked(inner) == ["ssn"]
 
 

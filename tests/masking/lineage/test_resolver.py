@@ -95,6 +95,7 @@ def test_without_classified_columns_there_is_nothing_to_refuse_or_to_mask() -> N
         ("EXPLAIN VERBOSE SELECT lower('x')", ""),
         ("EXPLAIN SELECT ssn_of(1)", "ssn"),
         ("EXPLAIN SELECT id FROM users WHERE name = ssn_of(1)", "ssn"),
+        ("EXPLAIN SELECT (SELECT ssn_of(1))", "ssn"),
         ("EXPLAIN SELECT hidden(1)", "email+ssn"),
         ("EXPLAIN SELECT 1 WHERE query_to_xml('select 1', true, true, '') IS NULL", "email+ssn"),
         ("EXPLAIN ANALYZE SELECT id FROM users WHERE ssn = '123'", "ssn"),

@@ -63,6 +63,7 @@ def test_a_derived_table_may_give_its_column_the_name_of_a_system_column() -> No
         ("SELECT (ROW(id, ssn)).f1, (ROW(id, ssn)).f2 FROM users", ["", "ssn"]),
         ("SELECT t FROM (SELECT id FROM users) t", [""]),
         ("SELECT was FROM archive", ["email+ssn"]),
+        ("SELECT (t).x FROM (SELECT id AS x, ssn AS x FROM users) t", ["ssn"]),
         ("SELECT (was).ssn FROM archive", ["email+ssn"]),
     ],
 )

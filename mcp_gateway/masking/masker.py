@@ -1,0 +1,347 @@
+"""The masker of one call: what its caller may not see is replaced, and counted by class.
+
+Three layers, as everything that leaves goes through them: columns by what the lineage says of them, values by
+detectors, credentials by what was used for the call. Nothing proved about a column means its values are masked
+whole, NULL among them: `nullif(ssn, 'guess')` answers a question by being NULL. Where the lineage proves a stored
+column passed through unchanged, `keep_nulls` leaves NULLs as they are.
+
+What a JSON key says of its value counts as well: the string under `"password"` is masked whole.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from typing import Any
+
+import orjson
+
+from mcp_gateway.answers import Masked
+from mcp_gateway.calls import JSONObject, Secret
+from mcp_gateway.errors import MaskingError
+from mcp_gateway.masking import keys
+from mcp_gateway.masking.classes import PII_NATIONAL_ID, SECRET_PASSWORD, SECRET_TOKEN
+from mcp_gateway.masking.scan import Scanner, scanner_for
+from mcp_gateway.masking.scrub import CREDENTIAL, Scrubber
+from mcp_gateway.masking.streams import AHEAD, MaskStream
+from mcp_gateway.masking.styles import Markers
+
+SEPARATOR = "\n\0\n"
+"""Between joined cells: text of PostgreSQL cannot hold a NUL, and no rule matches one."""
+SEPARATOR_BYTES = SEPARATOR.encode()
+SMALL_NUMBER = 10**7
+"""Integers of fewer digits than this are nothing that a detector finds."""
+MAX_DEPTH = 200
+MIN_SURE = 8
+"""Letters that a string has at least for a credential in it to be no coincidence."""
+UNNAMED = "[masked]"
+"""The name of a member whose own name is masked to nothing."""
+KEYED = {"assigned_secret": SECRET_PASSWORD, "auth_header": SECRET_TOKEN, "labelled_national_id": PII_NATIONAL_ID}
+"""The detectors that a member's name stands in for, and the class it then has."""
+CUT_AHEAD = AHEAD
+"""How much of a text's end is given up where a limit cut it, so that half a value is not taken for none."""
+
+
+def masker_for(
+    *,
+    revealed: frozenset[str],
+    all_classes: frozenset[str],
+    styles: Mapping[str, str],
+    detectors: frozenset[str],
+    secrets: Sequence[Secret],
+    hash_key: bytes,
+) -> CallMasker:
+    """The masker of one call.
+
+    `revealed` are the classes that the policy lets this caller see, out of `all_classes`, those it was asked about;
+    `detectors` is what `detectors.resolve` gives; `hash_key` is needed where a style is `hash`.
+    """
+    revealed &= all_classes
+    return CallMasker(
+        revealed=revealed,
+        scanner=scanner_for(detectors=detectors, revealed=revealed),
+        scrubber=Scrubber(secrets),
+        markers=Markers(styles, hash_key=hash_key),
+        by_key=frozenset(
+            data_class for detector, data_class in KEYED.items() if detector in detectors and data_class not in revealed
+        ),
+    )
+
+
+class CallMasker:
+    """Masks what one call brings back. Not for several threads at once."""
+
+    def __init__(
+        self,
+        *,
+        revealed: frozenset[str],
+        scanner: Scanner,
+        scrubber: Scrubber,
+        markers: Markers,
+        by_key: frozenset[str],
+    ) -> None:
+        self._revealed = revealed
+        self._scanner = scanner
+        self._scrubber = scrubber
+        self._markers = markers
+        self._by_key = by_key
+        self._streams: list[MaskStream] = []
+        self._counts: Counter[str] = Counter()
+
+    def hides(self, classes: frozenset[str]) -> frozenset[str]:
+        """Those of `classes` that this caller may not see raw."""
+        return classes - self._revealed
+
+    def column(self, values: Sequence[Any], *, classes: frozenset[str], keep_nulls: bool = False) -> list[Any]:
+        """Mask one column of JSON values: whole where a class is hidden, else what the detectors find in them.
+
+        `keep_nulls` is for a column that is proved to be a stored one passed through unchanged.
+        """
+        hidden = self.hides(classes)
+        if not hidden:
+            return self._scanned(values)
+        if keep_nulls or self._markers.depends_on_value(hidden):
+            masked = [self._cell(value, hidden, keep_nulls=keep_nulls) for value in values]
+        else:
+            masked = [self._markers.cell(hidden, b"")] * len(values)
+        kept = sum(value is None for value in values) if keep_nulls else 0
+        for name in hidden:
+            self._counts[name] += len(values) - kept
+        return masked
+
+    def text(self, value: str, *, cut: bool = False) -> str:
+        """Mask a text by detectors and credential scrubbing. `cut` says that a limit cut its end off."""
+        return decoded(self.raw(value.encode("utf-8", "surrogatepass"), cut=cut))
+
+    def raw(self, value: bytes, *, cut: bool = False) -> bytes:
+        """Mask bytes in the same way. `cut` says that a limit cut their end off.
+
+        What may be the beginning of something that can no longer be told is left out then: a secret's, and what stands
+        behind the last line break, or the last `CUT_AHEAD` bytes where there is none.
+        """
+        if cut:
+            value = _without_half_a_value(self._scrubber.cut(value))
+        return self._masked(value, counts=self._counts)
+
+    def json(self, value: Any) -> Any:
+        """Mask every string in a JSON value, keys included, and numbers that are a card's or the like."""
+        texts: list[str] = []
+        self._collected(value, texts, depth=0)
+        return self._rebuilt(value, iter(list(zip(texts, self._texts(texts), strict=True))))
+
+    def stream(self) -> MaskStream:
+        """For an output that arrives in chunks; what it masks is counted in this call's result."""
+        stream = MaskStream(scrubber=self._scrubber, scanner=self._scanner, markers=self._markers)
+        self._streams.append(stream)
+        return stream
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Class to the number of values that were masked so far."""
+        return dict(sorted(sum((stream.counts for stream in self._streams), +self._counts).items()))
+
+    def seal(self, result: JSONObject, *, rows: int | None = None, truncated: bool = False) -> Masked:
+        """Close a result: adds `masked`, scrubs credentials once more over the bytes, counts.
+
+        Everything of the target's has been through `column`, `json`, `text` or `raw` before; the names of members and the
+        numbers here are the gateway's own. Raises `MaskingError` where a credential cannot be taken out.
+        """
+        structured = dumped(result | {"masked": self.counts})
+        if self._scrubber.in_sealed(structured):
+            result = self._without_credentials(result)
+            structured = dumped(result | {"masked": self.counts})
+            if any(self._scrubber.in_text(text) for text in _strings(result) if len(text) >= MIN_SURE):
+                raise MaskingError("a credential stands where it cannot be taken out of the result")
+        return Masked(structured=structured, counts=self.counts, rows=rows, truncated=truncated)
+
+    def _cell(self, value: Any, hidden: frozenset[str], *, keep_nulls: bool) -> str | None:
+        if value is None and keep_nulls:
+            return None
+        return self._markers.cell(
+            hidden, value.encode("utf-8", "surrogatepass") if isinstance(value, str) else dumped(value)
+        )
+
+    def _scanned(self, values: Sequence[Any]) -> list[Any]:
+        """Cells by what they look like: text, numbers by their digits, nested values by their strings."""
+        found = list(values)
+        places, texts = [], []
+        for place, value in enumerate(found):
+            text = _text_of(value)
+            if text is not None:
+                places.append(place)
+                texts.append(text)
+            elif isinstance(value, dict | list | tuple):
+                found[place] = self.json(value)
+        for place, before, after in zip(places, texts, self._texts(texts), strict=True):
+            if after is not before:
+                found[place] = after
+        return found
+
+    def _texts(self, texts: list[str]) -> list[str | None]:
+        """Mask many texts in one go; one that has nothing to mask is given back itself."""
+        if not texts:
+            return []
+        joined = SEPARATOR.join(texts)
+        if joined.count("\0") == len(texts) - 1 and not self._scrubber.short:
+            counts: Counter[str] = Counter()
+            masked = self._masked(joined.encode("utf-8", "surrogatepass"), counts=counts, nul=False)
+            if not counts:
+                return list(texts)
+            parts = masked.split(SEPARATOR_BYTES)
+            if len(parts) == len(texts):
+                self._counts += counts
+                return [self._settled(before, after) for before, after in zip(texts, parts, strict=True)]
+        # A value reached over a cell's end (a key that never closes): only one by one is each cell its own text.
+        return [
+            self._settled(text, self._masked(text.encode("utf-8", "surrogatepass"), counts=self._counts))
+            for text in texts
+        ]
+
+    def _settled(self, before: str, after: bytes) -> str | None:
+        text = decoded(after)
+        if text == before:
+            return before
+        return None if text in self._markers.nulls else text
+
+    def _masked(self, data: bytes, *, counts: Counter[str], nul: bool = True) -> bytes:
+        if self._scrubber:
+            data, scrubbed = self._scrubber.scrub(data, nul=nul)
+            if scrubbed:
+                counts[CREDENTIAL] += scrubbed
+        hits = self._scanner.hits(data, nul=nul)
+        if not hits:
+            return data
+        pieces, place = [], 0
+        for start, end, rule in hits:
+            counts[rule.data_class] += 1
+            pieces += [data[place:start], self._markers.marker(rule.data_class, data[start:end]).encode()]
+            place = end
+        return b"".join([*pieces, data[place:]])
+
+    def _collected(self, value: Any, texts: list[str], *, depth: int) -> None:
+        """Every text in a JSON value, in the order in which `_rebuilt` takes them."""
+        if depth > MAX_DEPTH:
+            raise MaskingError(f"a JSON value is nested deeper than {MAX_DEPTH} levels")
+        if isinstance(value, dict):
+            for key, member in value.items():
+                texts.append(str(key))
+                if self._class_by_key(key, member) is None:
+                    self._collected(member, texts, depth=depth + 1)
+        elif isinstance(value, list | tuple):
+            for member in value:
+                self._collected(member, texts, depth=depth + 1)
+        elif (text := _text_of(value)) is not None:
+            texts.append(text)
+
+    def _rebuilt(self, value: Any, masked: Iterator[tuple[str, str | None]]) -> Any:
+        if isinstance(value, dict):
+            members: dict[str, Any] = {}
+            for key, member in value.items():
+                _, name = next(masked)
+                hidden = self._class_by_key(key, member)
+                changed = self._rebuilt(member, masked) if hidden is None else self._under_key(member, hidden)
+                members[_unused(name or UNNAMED, members)] = changed
+            return members
+        if isinstance(value, list | tuple):
+            return [self._rebuilt(member, masked) for member in value]
+        if _text_of(value) is None:
+            return value
+        before, after = next(masked)
+        return value if after is before else after
+
+    def _class_by_key(self, key: object, value: object) -> str | None:
+        """The class that a member's name gives its value, where this caller may not see it."""
+        found = keys.class_of(key) if isinstance(key, str) else None
+        if found is None or found not in self._by_key:
+            return None
+        members = value if isinstance(value, list) and value else [value]
+        texts = [
+            str(member) for member in members if isinstance(member, str | int | float) and not isinstance(member, bool)
+        ]
+        return found if len(texts) == len(members) and any(keys.fits(found, text) for text in texts) else None
+
+    def _under_key(self, value: Any, data_class: str) -> Any:
+        if isinstance(value, list):
+            return [self._under_key(member, data_class) for member in value]
+        self._counts[data_class] += 1
+        return self._cell(value, frozenset({data_class}), keep_nulls=False)
+
+    def _without_credentials(self, value: Any) -> Any:
+        """A result with its strings scrubbed once more."""
+        if isinstance(value, dict):
+            return {key: self._without_credentials(member) for key, member in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._without_credentials(member) for member in value]
+        if not isinstance(value, str):
+            return value
+        data, scrubbed = self._scrubber.scrub(value.encode("utf-8", "surrogatepass"))
+        self._counts[CREDENTIAL] += scrubbed
+        return decoded(data) if scrubbed else value
+
+
+def decoded(data: bytes) -> str:
+    """Masked bytes as text again. A credential that is no text can have left half a character behind."""
+    try:
+        return data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "replace")
+
+
+def dumped(value: Any) -> bytes:
+    """JSON in UTF-8. What JSON cannot carry goes as text; a lone surrogate as U+FFFD."""
+    try:
+        return orjson.dumps(value, default=str)
+    except TypeError:
+        return orjson.dumps(_carried(value), default=str)
+
+
+def _carried(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(_carried(key)): _carried(member) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_carried(member) for member in value]
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return str(value) if isinstance(value, int) and value.bit_length() > 63 else value
+
+
+def _text_of(value: object) -> str | None:
+    """The text in which a value could be sensitive, or None for what is provably harmless or has members."""
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, bool | dict | list | tuple):
+        return None
+    if isinstance(value, int):
+        return None if -SMALL_NUMBER < value < SMALL_NUMBER else str(value)
+    return str(value)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, member in value.items():
+            yield str(key)
+            yield from _strings(member)
+    elif isinstance(value, list | tuple):
+        for member in value:
+            yield from _strings(member)
+    elif isinstance(value, str):
+        yield value
+
+
+def _unused(name: str, members: Mapping[str, Any]) -> str:
+    """A member's name, with a number behind it where masking made two of the same."""
+    if name not in members:
+        return name
+    return next(numbered for number in count(2) if (numbered := f"{name} ({number})") not in members)
+
+
+def _without_half_a_value(value: bytes) -> bytes:
+    """A cut text to its last line break, or without its last `CUT_AHEAD` bytes; never half a character."""
+    window = max(0, len(value) - CUT_AHEAD)
+    line = value.rfind(b"\n", window)
+    if line >= 0:
+        return value[: line + 1]
+    while window and 0x80 <= value[window] < 0xC0:
+        window -= 1
+    return value[:window]

@@ -1,0 +1,53 @@
+"""Text for the eyes of somebody who decides: nothing in it acts, hides, reorders or scrolls away.
+
+For approvers, terminals and logs. Whatever has no glyph of its own, or moves others, is written as `<U+202E>`; a run of
+spaces or line breaks long enough to push the rest out of sight says how long it is. Nothing is cut. HTML and CSV
+have escapes of their own, which their writers apply on top. Look-alike letters are not marked.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
+INVISIBLE_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
+"""Default-ignorable or blank characters that Unicode does not count as format or space."""
+VARIATION_SELECTORS = frozenset(chr(code) for code in (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))
+MAX_SPACES = 40
+MAX_BREAKS = 3
+MAX_MARKS = 2
+"""Combining marks on one letter; more of them paint over the lines around."""
+TOO_WIDE = " " * (MAX_SPACES + 1)
+
+
+def make_visible(text: str, *, block: bool = False) -> str:
+    """The text as it can be shown on one line, or with `block` as lines: line feeds and tabs stay what they are then."""
+    if text.isascii() and text.isprintable() and TOO_WIDE not in text:
+        return text
+    pieces: list[str] = []
+    marks = 0
+    for run in re.findall(r" +|\n+|[^ \n]", text):
+        if run[0] == " ":
+            pieces.append(run if len(run) <= MAX_SPACES else f"<{len(run):,} spaces>")
+        elif run[0] == "\n":
+            pieces.append(_breaks(run, block=block))
+        else:
+            marks = marks + 1 if unicodedata.category(run) in {"Mn", "Me"} else 0
+            kept = (block and run == "\t") or (_is_visible(run) and marks <= MAX_MARKS)
+            pieces.append(run if kept else f"<U+{ord(run):04X}>")
+    return "".join(pieces)
+
+
+def _breaks(run: str, *, block: bool) -> str:
+    if not block:
+        return "<U+000A>" * len(run) if len(run) <= MAX_BREAKS else f"<{len(run):,} line breaks>"
+    return run if len(run) <= MAX_BREAKS else f"\n<{len(run):,} line breaks>\n"
+
+
+def _is_visible(character: str) -> bool:
+    return (
+        unicodedata.category(character) not in INVISIBLE_CATEGORIES
+        and character not in INVISIBLE_LETTERS
+        and character not in VARIATION_SELECTORS
+    )

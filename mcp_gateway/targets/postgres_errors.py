@@ -1,0 +1,108 @@
+"""What a PostgreSQL server or the way to it says, as errors of the gateway's own.
+
+A message is safe for the agent as it stands: it names the place and the condition. What the server said in its own
+words is the `detail`, and whether it may leave depends on the phase (LINEAGE section 5): nothing that parsing says
+holds data, almost everything that running says does.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+
+import asyncpg
+
+from mcp_gateway.errors import TargetError, TargetFailed, TargetUnavailable
+from mcp_gateway.targets.postgres_session import Address, ConnectionLost
+
+CONDITIONS = {"PostgresSyntaxError": "syntax_error", "DataError": "data_exception", "RaiseError": "raise_exception"}
+_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+class SnapshotStale(TargetFailed):
+    """What the call was examined with is no longer what the database has; nothing of it has run."""
+
+
+def condition(error: asyncpg.PostgresError) -> str:
+    """`22012 (division_by_zero)`; a code that PostgreSQL does not define could spell out data and is left out."""
+    name = type(error).__name__
+    code: object = getattr(type(error), "sqlstate", None)
+    if code is None or code != getattr(error, "sqlstate", None):
+        return "an error of its own"
+    words = CONDITIONS.get(name) or _WORDS.sub("_", name.removesuffix("Error")).lower()
+    return f"{code} ({words})"
+
+
+def refused(error: asyncpg.PostgresError) -> TargetFailed:
+    """The server would not parse or describe the statement: its words and the position may leave."""
+    position = _number(getattr(error, "position", None))
+    where = f" at character {position}" if position else ""
+    return TargetFailed(
+        f"PostgreSQL cannot run this statement: {condition(error)}{where}",
+        detail=_words(error),
+        detail_released=True,
+        position=position,
+    )
+
+
+def failed(error: asyncpg.PostgresError, *, quiet: bool) -> TargetFailed:
+    """The statement ran and failed. With `quiet` only the condition leaves."""
+    return TargetFailed(
+        f"the statement failed: {condition(error)}",
+        detail=_words(error),
+        detail_released=not quiet,
+    )
+
+
+def unavailable(error: BaseException, *, address: Address, seconds: float) -> TargetError:
+    """There is no way to the server; the message says what to do about it and holds no credential."""
+    place = f"PostgreSQL at {address.place}"
+    match error:
+        case TargetError():
+            return error
+        case asyncpg.InvalidAuthorizationSpecificationError():
+            said = (
+                f"{place} does not let {address.user!r} in: {condition(error)}; "
+                "whoever runs the gateway has to check the target's user and password"
+            )
+        case asyncpg.InvalidCatalogNameError():
+            said = f"{place} has no database {address.database!r}"
+        case asyncpg.TooManyConnectionsError():
+            said = f"{place} has no connection left for {address.user!r}"
+        case asyncpg.CannotConnectNowError():
+            said = f"{place} is starting up or shutting down"
+        case asyncpg.PostgresError():
+            said = f"{place} refuses the connection: {condition(error)}"
+        case ConnectionLost():
+            said = f"the connection to {place} cannot be used: {error}"
+        case ssl.SSLCertVerificationError():
+            said = f"the certificate of {place} does not prove who it is: {error.verify_message.rstrip('.')}"
+        case ssl.SSLError():
+            said = f"TLS with {place} failed: {error.reason or 'the handshake broke off'}"
+        case TimeoutError():
+            said = f"{place} did not answer within {seconds:g} s"
+        case socket.gaierror():
+            said = f"the name {address.host!r} cannot be resolved"
+        case ConnectionRefusedError() | FileNotFoundError():
+            said = f"nothing listens where {place} should be"
+        case ConnectionError() if "SSL" in str(error):
+            said = f"{place} does not offer TLS, which tls = {address.tls!r} demands"
+        case OSError():
+            said = f"{place} cannot be reached: {error.strerror or type(error).__name__}"
+        case _:
+            said = f"what answers at {address.place} does not speak PostgreSQL's protocol"
+    return TargetUnavailable(said)
+
+
+def _words(error: asyncpg.PostgresError) -> str:
+    parts = [str(error.args[0]) if error.args else ""]
+    for label in ("detail", "hint"):
+        said = getattr(error, label, None)
+        if isinstance(said, str) and said:
+            parts.append(f"{label}: {said}")
+    return "; ".join(part for part in parts if part)
+
+
+def _number(text: object) -> int:
+    return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() else 0

@@ -1,0 +1,354 @@
+"""One session with a PostgreSQL server: the driver, its wire filter in front, every value as text.
+
+Built on asyncpg's parts in place of its `connect`, which takes what it is not told from PG* variables, `~/.pgpass`,
+service files and `~/.postgresql`. Nothing here reads the environment. asyncpg is pinned for this; what is used of
+its inside stands in this file alone.
+
+Above it: `postgres_pool` keeps sessions, `postgres` runs calls on them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import asyncpg
+from asyncpg import connect_utils
+from asyncpg.protocol import Protocol as Driver
+from asyncpg.protocol.protocol import BUILTIN_TYPE_OID_MAP
+
+from mcp_gateway.calls import Secret
+from mcp_gateway.targets.postgres_wire import Filter, Origin, WireError
+
+CLOSE_SECONDS = 3.0
+CONTROL_ROWS = 1000
+CONTROL_BYTES = 64 * 1024
+CATALOG_BYTES = 256 * 1024 * 1024
+"""A snapshot of a big catalog is one value of some megabytes; this bounds what a hostile server can make of it."""
+
+VERIFYING = frozenset({"verify-ca", "verify-full"})
+
+UNNAMED = ""
+"""A named statement would stay in the session and show its text to the next call (`pg_prepared_statements`)."""
+
+PROTOCOL_ERRORS = (
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    WireError,
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+    TypeError,
+    AssertionError,
+    BufferError,
+    SystemError,
+    struct.error,
+)
+"""What the driver raises when a server breaks the protocol or goes away; beside `asyncpg.PostgresError`, which is
+what an honest server says."""
+
+WATCHED_SETTINGS = (
+    "client_encoding",
+    "DateStyle",
+    "default_transaction_read_only",
+    "IntervalStyle",
+    "is_superuser",
+    "session_authorization",
+    "standard_conforming_strings",
+    "TimeZone",
+)
+"""Settings that the server reports when they change: a session that differs from how it began is not used again."""
+
+
+class ConnectionLost(Exception):
+    """The session is gone, or can no longer be trusted to be what it says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where the server is and how it is spoken to. `host` may be the folder of a Unix socket."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    tls: str
+    tls_ca: Path | None = None
+
+    @property
+    def place(self) -> str:
+        """Host and port, as messages have them."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def verified(self) -> bool:
+        """Whether the server has to prove who it is. As in libpq, a given authority makes `require` verify."""
+        return not self.is_socket and (self.tls in VERIFYING or (self.tls == "require" and self.tls_ca is not None))
+
+    @property
+    def is_socket(self) -> bool:
+        """Whether this is a Unix socket."""
+        return self.host.startswith("/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A statement as the server describes it, before it has run."""
+
+    columns: tuple[tuple[str, int], ...]
+    """Name and type oid of each column of the result, in order, duplicates included."""
+    origins: tuple[Origin, ...]
+    parameters: tuple[int, ...]
+    state: Any
+    """The driver's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """What a statement gave."""
+
+    rows: list[tuple[str | None, ...]]
+    tag: str
+    """The command tag, `UPDATE 3`; empty where the server did not get to its end."""
+    cut: bool
+    """Whether rows were left out because they did not fit into the bytes."""
+
+
+class _GuardedDriver(Driver):
+    """The driver's protocol with the wire filter in front."""
+
+    guard: Filter
+    failure: WireError | None = None
+
+    def data_received(self, data: Any) -> None:
+        try:
+            kept = self.guard.feed(data)
+        except WireError as error:
+            self.failure = error
+            self.abort()
+        else:
+            if kept:
+                super().data_received(kept)
+
+
+def _as_text(settings: Any, oid: int) -> None:
+    settings.set_builtin_type_codec(oid, str(oid), "pg_catalog", "scalar", "text", "text")
+
+
+class Session:
+    """An open session."""
+
+    def __init__(self, connection: Any, driver: _GuardedDriver) -> None:
+        self._connection = connection
+        self._driver = driver
+        self._guard = driver.guard
+        self._began_as = self._reported()
+        self.opened_at = asyncio.get_running_loop().time()
+        self.known: dict[str, Prepared] = {}
+        """Statements of the gateway's own that stay prepared; none where agents' statements run."""
+
+    @property
+    def connection(self) -> Any:
+        """The driver's connection, for queries of the gateway's own."""
+        return self._connection
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent on it any more."""
+        return bool(self._connection.is_closed() or self._guard.closed)
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether every setting that the server reports is what it was at the beginning, outside any transaction."""
+        return not self._connection.is_in_transaction() and self._reported() == self._began_as
+
+    def _reported(self) -> tuple[str | None, ...]:
+        settings = self._driver.get_settings()
+        return tuple(getattr(settings, name, None) for name in WATCHED_SETTINGS)
+
+    def allow(self, *, rows: int = CONTROL_ROWS, size: int = CATALOG_BYTES) -> None:
+        """Let so much come in for queries of the gateway's own on `connection`."""
+        self._guard.expect(max_rows=rows, max_bytes=size, drain=True)
+
+    async def control(self, sql: str) -> str:
+        """Run SQL of the gateway's own by the simple protocol and return the last command's tag."""
+        self._guard.expect(max_rows=CONTROL_ROWS, max_bytes=CONTROL_BYTES, drain=True)
+        try:
+            return str(await self._connection.execute(sql))
+        except PROTOCOL_ERRORS as error:
+            raise ConnectionLost(self._why(error)) from error
+        except asyncpg.PostgresError as error:
+            self._raise_if_lost(error)
+            raise
+
+    async def prepare(self, sql: str, *, name: str = UNNAMED) -> Prepared:
+        """Have the server parse one statement and describe it.
+
+        Raises:
+            asyncpg.PostgresError: the server refuses it.
+            ConnectionLost: the session is gone.
+        """
+        self._guard.expect(max_rows=0, max_bytes=0, drain=False)
+        try:
+            # What asyncpg's own `prepare` does but for two things: it would ask the server what unknown types are,
+            # and it would send the statement once more to run it.
+            state = await self._driver.prepare(name, sql, None, record_class=asyncpg.Record)
+            for oid in state._init_types():  # noqa: SLF001
+                _as_text(self._driver.get_settings(), oid)
+            state._init_codecs()  # noqa: SLF001
+            found = Prepared(
+                columns=tuple((item.name, item.type.oid) for item in state._get_attributes()),  # noqa: SLF001
+                origins=self._guard.origins,
+                parameters=tuple(item.oid for item in state._get_parameters() or ()),  # noqa: SLF001
+                state=state,
+            )
+        except PROTOCOL_ERRORS as error:
+            raise ConnectionLost(self._why(error)) from error
+        except asyncpg.PostgresError as error:
+            self._raise_if_lost(error)
+            raise
+        if len(found.origins) != len(found.columns):
+            raise ConnectionLost("the row description was read in two ways")
+        return found
+
+    async def fetch(
+        self, prepared: Prepared, values: Sequence[str | None], *, max_rows: int, max_bytes: int, drain: bool
+    ) -> Fetched:
+        """Run a prepared statement once and return its rows.
+
+        At most `max_rows` and `max_bytes` of them; with `drain` the rest is read and dropped, otherwise the session
+        is `closed` where the bytes were exceeded.
+
+        Raises:
+            asyncpg.PostgresError: the statement failed.
+            ConnectionLost: the session is gone.
+        """
+        self._guard.expect(max_rows=max_rows, max_bytes=max_bytes, drain=drain)
+        try:
+            rows, tag, _ = await self._driver.bind_execute(prepared.state, values, "", max_rows, True, None)  # noqa: FBT003
+        except PROTOCOL_ERRORS as error:
+            raise ConnectionLost(self._why(error)) from error
+        except asyncpg.PostgresError as error:
+            self._raise_if_lost(error)
+            raise
+        return Fetched(rows=rows, tag=tag.decode() if tag else "", cut=self._guard.cut)
+
+    async def value(self, sql: str, *values: str) -> str:
+        """Run a query of the gateway's own and return its one value."""
+        prepared = await self.prepare(sql)
+        fetched = await self.fetch(prepared, values, max_rows=1, max_bytes=CATALOG_BYTES, drain=False)
+        if not fetched.rows or fetched.rows[0][0] is None:
+            raise ConnectionLost("a query of the gateway's own gave nothing")
+        return fetched.rows[0][0]
+
+    def _raise_if_lost(self, error: asyncpg.PostgresError) -> None:
+        if self.closed or isinstance(error, asyncpg.PostgresConnectionError):
+            raise ConnectionLost(self._why(error)) from error
+
+    def _why(self, error: BaseException) -> str:
+        failure = self._driver.failure
+        return str(failure) if failure is not None else type(error.__cause__ or error).__name__
+
+    async def close(self) -> None:
+        """Cancel what runs, say goodbye, and wait until the server has let go; not for longer than some seconds."""
+        if self._guard.closed:
+            self._connection.terminate()
+            return
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._connection.close(timeout=CLOSE_SECONDS)
+            except (*PROTOCOL_ERRORS, asyncpg.PostgresError):
+                self._connection.terminate()
+
+
+async def open_session(address: Address, *, password: Secret | None, settings: Mapping[str, str]) -> Session:
+    """Connect and log in.
+
+    Raises:
+        asyncpg.PostgresError: the server refuses.
+        OSError, ConnectionLost, ssl.SSLError: it is not there, or not what it should be.
+    """
+    loop = asyncio.get_running_loop()
+    context = tls_context(address)
+    parameters = connect_utils._ConnectionParameters(  # noqa: SLF001
+        user=address.user,
+        password=password.reveal_text() if password else "",
+        database=address.database,
+        ssl=context,
+        sslmode=connect_utils.SSLMode.parse(address.tls if context else "disable"),
+        ssl_negotiation=connect_utils.SSLNegotiation.postgres,
+        server_settings=dict(settings),
+        target_session_attrs=connect_utils.SessionAttribute.any,
+        krbsrvname=None,
+        gsslib="gssapi",
+    )
+    config = connect_utils._ClientConfiguration(  # noqa: SLF001
+        command_timeout=None,
+        statement_cache_size=0,
+        max_cached_statement_lifetime=0,
+        max_cacheable_statement_size=0,
+    )
+    where = f"{address.host}/.s.PGSQL.{address.port}" if address.is_socket else (address.host, address.port)
+    connected: asyncio.Future[bool] = loop.create_future()
+    driver: _GuardedDriver | None = None
+
+    def build() -> _GuardedDriver:
+        nonlocal driver
+        driver = _GuardedDriver(where, connected, parameters, asyncpg.Record, loop)
+        driver.guard = Filter(verified=address.verified)
+        return driver
+
+    transport: Any = None
+    try:
+        if isinstance(where, str):
+            transport, driver = await loop.create_unix_connection(build, where)
+        elif context is None:
+            transport, driver = await loop.create_connection(build, *where)
+        else:
+            transport, driver = await connect_utils._create_ssl_connection(  # type: ignore[attr-defined]  # noqa: SLF001
+                build, *where, loop=loop, ssl_context=context, ssl_is_advisory=not _demands_tls(address)
+            )
+        await connected
+    except BaseException as error:
+        if transport is not None:
+            transport.abort()
+        connected.cancel()
+        if driver is not None and driver.failure is not None:
+            raise ConnectionLost(str(driver.failure)) from error
+        raise
+    # What the connection keeps is for cancel requests alone: those need no password.
+    connection = asyncpg.Connection(driver, transport, loop, where, config, parameters._replace(password=None))
+    driver.set_connection(connection)
+    for oid in BUILTIN_TYPE_OID_MAP:
+        _as_text(driver.get_settings(), oid)
+    return Session(connection, driver)
+
+
+def _demands_tls(address: Address) -> bool:
+    return address.tls not in {"allow", "prefer"}
+
+
+def tls_context(address: Address) -> ssl.SSLContext | None:
+    """TLS by libpq's names. Without an authority of its own the system's are trusted; never files of the user's."""
+    if address.tls == "disable" or address.is_socket:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = address.tls == "verify-full"
+    context.verify_mode = ssl.CERT_REQUIRED if address.verified else ssl.CERT_NONE
+    context.set_alpn_protocols(["postgresql"])
+    if address.verified:
+        if address.tls_ca is not None:
+            context.load_verify_locations(cafile=address.tls_ca)
+        else:
+            context.load_default_certs()
+    return context

@@ -1,0 +1,243 @@
+"""One statement of an agent's: its transaction, its limits, its end. What must never happen twice happens here once.
+
+The connector (`postgres`) lends sessions and knows types and catalog; this file is the order in which things are
+done to one of them, and what each way of ending means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, Protocol
+
+import anyio
+import asyncpg
+
+from mcp_gateway.errors import OutcomeLost, TargetError, TargetFailed, TargetTimeout, TargetUnavailable
+from mcp_gateway.targets import postgres_errors
+from mcp_gateway.targets.postgres_catalog import Snapshot, Touched, Versions
+from mcp_gateway.targets.postgres_errors import SnapshotStale
+from mcp_gateway.targets.postgres_session import ConnectionLost, Fetched, Prepared, Session
+from mcp_gateway.targets.postgres_wire import Origin
+
+COMMIT_SECONDS = 10.0
+OVERTIME_SECONDS = 0.3
+"""The server gets this much to end a statement by itself at its timeout before it is cancelled from here."""
+ALMOST = 0.95
+"""Clocks differ: a cancellation after so much of the time was the time's."""
+
+_CALL_ID = re.compile(r"[0-9A-Za-z-]{1,50}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """One call, as it shall run."""
+
+    sql: str
+    """The agent's text, unchanged."""
+    parameters: Sequence[Any]
+    """JSON values for `$1`, `$2`, ..."""
+    call_id: str
+    read_only: bool
+    harmless: bool
+    """Whether everything it uses is known to leave nothing behind in a session."""
+    quiet: bool
+    """Whether what the server says while it runs may hold data that has to stay."""
+    snapshot: Snapshot
+    """The catalog that it was examined with."""
+    touched: Touched | None
+    """What of it has to hold still when the statement is parsed; None = nothing of it matters any more."""
+    timeout: timedelta
+    max_rows: int
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultColumn:
+    """One column of what came back, before any masking."""
+
+    name: str
+    type: str
+    origin: Origin
+    values: list[Any]
+    """JSON values, one for each row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What came back."""
+
+    columns: tuple[ResultColumn, ...]
+    rows: int
+    """Rows that are here."""
+    affected: int | None
+    """Rows that a statement without a result changed."""
+    truncated: bool
+
+
+class Lender(Protocol):
+    """What a statement needs of its connector."""
+
+    @property
+    def place(self) -> str:
+        """Host and port."""
+
+    async def begin(self, sql: str) -> Session:
+        """A session with a transaction begun."""
+
+    async def end(self, session: Session, *, reusable: bool) -> None:
+        """Give it back."""
+
+    async def versions(self, touched: Touched) -> Versions:
+        """What the objects that a statement touches are now."""
+
+    async def bind(self, prepared: Prepared, values: Sequence[Any]) -> list[str | None]:
+        """Learn the statement's types; give JSON values as texts for its parameters."""
+
+    def result(self, prepared: Prepared, fetched: Fetched, *, max_rows: int) -> Result:
+        """Rows of texts as columns of JSON values."""
+
+
+class Execution:
+    """One statement, once."""
+
+    def __init__(self, statement: Statement, *, lender: Lender) -> None:
+        if _CALL_ID.fullmatch(statement.call_id) is None:
+            raise ValueError("the call id cannot be part of an application_name")
+        self._statement = statement
+        self._lender = lender
+        self._phase: Literal["begin", "prepare", "run"] = "begin"
+        self._sent_at = 0.0
+
+    async def run(self) -> Result:
+        """Run it.
+
+        1. A session is taken, and a transaction begun: READ ONLY where the facts are.
+        2. The server parses the agent's text, which locks the relations that it names.
+        3. What it names is compared with the snapshot that the call was examined with.
+        4. The statement runs, once, and its rows are taken up to the limits.
+        5. A read is rolled back, a write committed.
+        6. The session goes back, or is thrown away.
+        """
+        seconds = self._statement.timeout.total_seconds()
+        with anyio.move_on_after(seconds + OVERTIME_SECONDS):
+            return await self._run()
+        if self._phase == "begin":
+            raise TargetUnavailable(f"no session with PostgreSQL at {self._lender.place} within {seconds:g} s")
+        raise self._timeout()
+
+    async def _run(self) -> Result:
+        statement, usable = self._statement, False
+        session = await self._lender.begin(self._begin_sql())  # 1.
+        try:
+            prepared = await self._prepare(session)  # 2.
+            values = await self._lender.bind(prepared, statement.parameters)
+            await self._compare()  # 3.
+            fetched = await self._fetch(session, prepared, values)  # 4.
+            usable = await self._finish(session)  # 5.
+        except TargetFailed:
+            usable = statement.read_only and await self._roll_back(session)
+            raise
+        finally:
+            with anyio.CancelScope(shield=True):  # 6.
+                await self._lender.end(session, reusable=usable and statement.harmless and session.unchanged)
+        # From the commit to here nothing waits, so that a cancellation cannot take the outcome away.
+        return self._lender.result(prepared, fetched, max_rows=statement.max_rows)
+
+    def _begin_sql(self) -> str:
+        """All in one message. In a read the query makes it too late to change the transaction's mode (25001)."""
+        statement = self._statement
+        mode, query = ("ONLY", "; SELECT 1") if statement.read_only else ("WRITE", "")
+        milliseconds = max(1, int(statement.timeout.total_seconds() * 1000))
+        return (
+            f"BEGIN READ {mode}; SET LOCAL statement_timeout = {milliseconds}; "
+            f"SET LOCAL application_name = 'mcp-gateway/{statement.call_id}'{query}"
+        )
+
+    async def _prepare(self, session: Session) -> Prepared:
+        self._phase, self._sent_at = "prepare", asyncio.get_running_loop().time()
+        try:
+            return await session.prepare(self._statement.sql)
+        except ConnectionLost as lost:
+            raise TargetUnavailable(
+                f"the connection to PostgreSQL at {self._lender.place} was lost before the statement ran: {lost}"
+            ) from lost
+        except asyncpg.PostgresError as error:
+            raise self._if_late(error) or postgres_errors.refused(error) from error
+
+    async def _compare(self) -> None:
+        statement = self._statement
+        if statement.touched is None:
+            return
+        if await self._lender.versions(statement.touched) != statement.snapshot.expected(statement.touched):
+            raise SnapshotStale("what the statement names changed while the call was examined; nothing has run")
+
+    async def _fetch(self, session: Session, prepared: Prepared, values: Sequence[str | None]) -> Fetched:
+        self._phase, self._sent_at = "run", asyncio.get_running_loop().time()
+        statement = self._statement
+        try:
+            fetched = await session.fetch(
+                prepared,
+                values,
+                max_rows=statement.max_rows + 1,
+                max_bytes=statement.max_bytes,
+                drain=not statement.read_only,
+            )
+        except ConnectionLost as lost:
+            raise self._lost("while the statement ran", lost) from lost
+        except asyncpg.PostgresError as error:
+            raise self._if_late(error) or postgres_errors.failed(error, quiet=statement.quiet) from error
+        if fetched.cut and not fetched.rows and statement.read_only:
+            raise TargetFailed(
+                f"the first row alone is larger than the {statement.max_bytes:,} bytes that one call may return; "
+                "select fewer columns, or parts of them"
+            )
+        return fetched
+
+    async def _finish(self, session: Session) -> bool:
+        """End the transaction; whether the session may be used again, as far as that depends on this."""
+        if self._statement.read_only:
+            return await self._roll_back(session)
+        await self._commit(session)
+        return False
+
+    async def _roll_back(self, session: Session) -> bool:
+        try:
+            if not session.closed:
+                await session.control("ROLLBACK")
+                return True
+        except (ConnectionLost, asyncpg.PostgresError):
+            pass  # what is lost or in doubt is thrown away, and with it the transaction
+        return False
+
+    async def _commit(self, session: Session) -> None:
+        try:
+            with anyio.CancelScope(shield=True), anyio.fail_after(COMMIT_SECONDS):
+                tag = await session.control("COMMIT")
+        except (ConnectionLost, TimeoutError, asyncio.CancelledError) as lost:
+            raise self._lost("while the write was committed", lost) from lost
+        except asyncpg.PostgresError as error:
+            raise postgres_errors.failed(error, quiet=self._statement.quiet) from error
+        if tag != "COMMIT":
+            raise TargetFailed("the statement failed and was rolled back")
+
+    def _lost(self, when: str, lost: BaseException) -> TargetError:
+        """A read that is lost did nothing; a write may have been done."""
+        place = f"the connection to PostgreSQL at {self._lender.place} was lost {when}"
+        why = f" ({lost})" if isinstance(lost, ConnectionLost) else ""
+        if self._statement.read_only:
+            return TargetFailed(f"{place}{why}; it changed nothing")
+        return OutcomeLost(f"{place}{why}; whether it took effect is not known")
+
+    def _if_late(self, error: asyncpg.PostgresError) -> TargetTimeout | None:
+        """The server's own word that the time was over; its text depends on its language, so the time tells."""
+        took = asyncio.get_running_loop().time() - self._sent_at
+        late = took >= self._statement.timeout.total_seconds() * ALMOST
+        return self._timeout() if late and isinstance(error, asyncpg.QueryCanceledError) else None
+
+    def _timeout(self) -> TargetTimeout:
+        seconds = self._statement.timeout.total_seconds()
+        return TargetTimeout(f"the statement did not end within {seconds:g} s and was cancelled")

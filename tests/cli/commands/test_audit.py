@@ -1,0 +1,167 @@
+"""`audit` finds, shows and verifies what was recorded, and records who looked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.audit.records import kinds, opened_store, run_call, tampering
+from tests.cli.running import Ran, run_here, write_config
+
+CALL = "0199c0de-0000-7000-8000-000000000001"
+OTHER = "0199c0de-0000-7000-8000-000000000002"
+HOSTILE = '{"rows":[["\u202e\x1b[2J"]]}'.encode()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A configuration and a store that holds two calls."""
+
+    async def fill() -> None:
+        async with opened_store(tmp_path / "data") as store:
+            await run_call(store, CALL, result=HOSTILE)
+            await run_call(store, OTHER)
+
+    anyio.run(fill)
+    return write_config(tmp_path, '[identity]\nissuer = "local"\n')
+
+
+Audit = Callable[..., Ran]
+
+
+@pytest.fixture
+def audit(config: Path, capsys: pytest.CaptureFixture[str]) -> Audit:
+    """`mcp-gateway audit` on that store."""
+    return lambda *arguments: run_here(capsys, "--config", str(config), "audit", *arguments)
+
+
+def test_calls_are_searched_and_the_search_is_recorded(config: Path, audit: Audit) -> None:
+    before = kinds(config.parent / "data")
+
+    ran = audit("search", "--target", "orders", "--caller", "dana@example.com", "--limit", "1", "--json")
+
+    assert (ran.status, ran.err) == (0, "")
+    assert [(call["id"], call["code"]) for call in ran.json] == [(OTHER, "ok")]
+    assert kinds(config.parent / "data") == [*before, "RecordViewed"]
+
+
+def test_calls_are_listed_for_people(config: Path, audit: Audit) -> None:
+    ran = audit("search")
+
+    assert ran.out.splitlines()[0].split() == [
+        "call", "at", "who", "agent", "tool", "target", "decision", "answer",
+    ]  # fmt: skip
+    assert ran.out.splitlines()[1].startswith(f"{OTHER}  2026-11-24T12:00:00")
+    assert ran.out.splitlines()[1].endswith("  dana@example.com  agent-1  query_database  orders  allow     ok")
+
+
+def test_no_call_is_a_sentence(config: Path, audit: Audit) -> None:
+    assert audit("search", "--code", "denied", "--since", "2026-01-01").out == "no call fits\n"
+
+
+@pytest.mark.parametrize("option", ["--since", "--until"])
+@pytest.mark.parametrize("value", ["yesterday", "5x", "2026-13-01", "99999999d"])
+def test_a_time_that_is_none_is_misuse(
+    config: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    ran = run_here(capsys, "--config", str(config), "audit", "search", option, value)
+
+    assert ran.status == 2
+    assert ran.err.endswith(
+        f"Error: Invalid value for {option}: expected a time such as 2026-01-31T12:00:00Z, 2026-01-31 or 2h\n"
+    )
+
+
+def test_a_call_is_shown_with_its_events_and_its_result(config: Path, audit: Audit) -> None:
+    ran = audit("show", CALL, "--json")
+
+    found = ran.json
+    assert (ran.status, found["id"], found["result_flaw"]) == (0, CALL, "")
+    assert [event["kind"] for event in found["events"]] == [
+        "Received", "Identified", "Decided", "Started", "Finished", "Answered",
+    ]  # fmt: skip
+    assert found["result"].encode() == HOSTILE
+
+
+@pytest.mark.requirement("R37")
+def test_what_is_shown_of_a_call_acts_on_no_terminal(config: Path, audit: Audit) -> None:
+    ran = audit("show", CALL)
+
+    assert "    target  orders\n" in ran.out
+    assert '{"rows":[["<U+202E><U+001B>[2J"]]}' in ran.out
+    assert "\x1b" not in ran.out
+    assert "\u202e" not in ran.out
+
+
+def test_a_call_that_there_is_not_is_misuse(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run_here(capsys, "--config", str(config), "audit", "show", "nowhere")
+
+    assert ran.status == 2
+    assert ran.err.endswith("Error: Invalid value for CALL_ID: there is no call 'nowhere'\n")
+
+
+def test_a_store_that_is_whole_is_verified(config: Path, audit: Audit) -> None:
+    ran = audit("verify")
+
+    assert (ran.status, ran.err) == (0, "")
+    first, second = ran.out.splitlines()
+    assert first == "12 events and 2 results are as they were recorded"
+    assert second.startswith("head 12:")
+
+
+@pytest.mark.requirement("R7")
+def test_a_store_that_was_changed_is_a_no(config: Path, audit: Audit) -> None:
+    with tampering(config.parent / "data") as connection:
+        connection.execute("UPDATE events SET body = replace(body, 'dana', 'erin') WHERE sequence = 2")
+
+    ran = audit("verify")
+
+    assert ran.status == 1
+    assert ran.out.startswith("NOT as it was recorded: event 2 ")
+    assert json.loads(audit("verify", "--json").out)["flaw"]["sequence"] == 2
+
+
+@pytest.mark.requirement("R7")
+def test_a_head_that_was_kept_shows_a_store_that_was_cut(config: Path, audit: Audit) -> None:
+    head = audit("verify").out.splitlines()[1].split()[1].rstrip(";")
+    assert audit("verify", "--expect", head).status == 0
+
+    with tampering(config.parent / "data") as connection:
+        connection.execute("DELETE FROM results WHERE call_id = ?", (OTHER,))
+        connection.execute("DELETE FROM events WHERE call_id = ?", (OTHER,))
+    ran = audit("verify", "--expect", head)
+
+    assert ran.status == 1
+    assert "event 7 is missing" in ran.out
+
+
+def test_a_head_that_is_none_is_misuse(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_here(capsys, "--config", str(config), "audit", "verify", "--expect", "12").status == 2
+
+
+@pytest.mark.parametrize("command", [("search",), ("show", CALL), ("verify",)])
+def test_without_a_store_nothing_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    config = write_config(tmp_path, '[identity]\nissuer = "local"\n')
+
+    ran = run_here(capsys, "--config", str(config), "audit", *command)
+
+    assert (ran.status, ran.out) == (3, "")
+    assert ran.err == f"mcp-gateway: there is no audit store in {str(tmp_path / 'data')!r}; check data_dir\n"
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_store_that_takes_no_more_records_can_still_be_read(config: Path, audit: Audit) -> None:
+    data = config.parent / "data"
+    (data / "audit.lock").write_text("of another store")
+
+    ran = audit("search")
+
+    assert ran.status == 0
+    assert CALL in ran.out
+    assert ran.err.startswith("mcp-gateway: warning: this look could not be recorded: ")

@@ -1,0 +1,43 @@
+"""`inspect` as a program: JSON on standard output, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import run_here, run_script
+
+
+def test_lines_in_lines_out(tmp_path: Path) -> None:
+    given = '{"id": 1, "sql": "SELECT 1"}\nnonsense\n{"id": 3, "sql": "DROP TABLE a"}\n'
+
+    ran = run_script("inspect", "sql", "--jsonl", given=given, home=tmp_path)
+
+    found = [json.loads(line) for line in ran.out.splitlines()]
+    assert (ran.status, ran.err) == (0, "")
+    assert [(item["id"], item["read_only"], item["error"] is None) for item in found] == [
+        (1, True, True),
+        (None, False, False),
+        (3, False, True),
+    ]
+
+
+def test_what_stalls_the_parser_is_an_error_and_no_log_line(tmp_path: Path) -> None:
+    ran = run_script("inspect", "sql", given=f"SELECT {'+'.join('1' * 16_000)}", home=tmp_path)
+
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.json["error"]
+
+
+def test_a_detector_that_there_is_not_is_misuse(tmp_path: Path) -> None:
+    ran = run_script("inspect", "text", "--detector", "nonsense", given="x", home=tmp_path)
+
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err.startswith("mcp-gateway: masking.detectors: unknown detector 'nonsense'")
+
+
+def test_each_kind_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("sql", "shell", "url", "text"):
+        assert "--jsonl" in run_here(capsys, "inspect", kind, "--help").out

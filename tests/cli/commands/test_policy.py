@@ -1,0 +1,257 @@
+"""`policy` validates, runs cases and explains, with statuses that scripts can use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import run_here, write_config
+
+POLICIES = """\
+@id("read") @reason("reading is for everybody")
+permit (principal, action == Action::"query_database", resource) when { context.sql.read_only };
+@id("write") permit (principal in Group::"dev", action == Action::"query_database", resource);
+@id("dba") @approval("dba") @reason("writes wait for a DBA")
+forbid (principal, action == Action::"query_database", resource) when { !context.sql.read_only }
+unless { context.approval.by.contains("dba") };
+@id("run") permit (principal, action == Action::"run_ssh_command", resource);
+@id("call") permit (principal, action == Action::"call_api", resource) when { context.http.path like "/v1/a*" };
+@id("mail") permit (principal in Group::"hr", action == Action::"reveal", resource == DataClass::"pii.email");
+"""
+CONFIG = """
+[identity]
+issuer = "local"
+[policy]
+paths = ["{policies}"]
+[targets.orders]
+kind = "postgres"
+labels = {{ env = "dev" }}
+host = "db"
+database = "o"
+user = "g"
+[targets.web1]
+kind = "ssh"
+labels = {{ env = "dev" }}
+host = "web1"
+user = "u"
+known_hosts = "/k"
+key = {{ file = "/i" }}
+[targets.billing]
+kind = "http"
+labels = {{ env = "dev" }}
+base_url = "https://billing.example.com/v1"
+"""
+CASES = """
+[callers.dev]
+groups = ["dev"]
+[[case]]
+name = "reading is for everybody"
+target = "orders"
+arguments.sql = "SELECT 1"
+expect = { decision = "allow", policies = ["read"] }
+[[case]]
+name = "writing waits"
+caller = "dev"
+target = "orders"
+arguments.sql = "DELETE FROM a WHERE b = 1"
+expect = { decision = "ask", approvers = { dba = 1 } }
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "all.cedar").write_text(POLICIES)
+    return write_config(tmp_path, CONFIG.format(policies=tmp_path / "all.cedar"))
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Path:
+    path = tmp_path / "cases.toml"
+    path.write_text(CASES)
+    return path
+
+
+def test_check_counts_the_policies(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run_here(capsys, "--config", str(config), "policy", "check")
+
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out.startswith("6 policies, version ")
+
+
+def test_check_lists_the_policies_in_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = run_here(capsys, "--config", str(config), "policy", "check", "--json").json
+
+    assert found["notes"] == []
+    assert {policy["id"]: (policy["effect"], policy["line"]) for policy in found["policies"]}["dba"] == ("forbid", 4)
+
+
+def test_check_tells_every_mistake(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "all.cedar").write_text('@id("a") permit (principal, action, resource);\npermit (principal);\n')
+
+    ran = run_here(capsys, "--config", str(config), "policy", "check")
+
+    assert (ran.status, ran.out) == (2, "")
+    assert [line.split(":")[2] for line in ran.err.splitlines()] == ["1", "2"]
+
+
+def test_other_policies_can_be_checked_before_they_are_in_force(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "new.cedar").write_text('@id("none") forbid (principal, action, resource);')
+    (tmp_path / "new.cedar").chmod(0o666)
+    monkeypatch.chdir(tmp_path)
+
+    ran = run_here(capsys, "--config", str(config), "policy", "check", "--policies", "new.cedar")
+
+    assert (ran.status, ran.out.split(",")[0]) == (0, "1 policies")
+
+
+def test_cases_that_pass(config: Path, cases: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run_here(
+        capsys, "--config", str(config), "policy", "test", str(cases), "--policies", str(config.parent / "all.cedar")
+    )
+
+    assert (ran.status, ran.out) == (0, "2 of 2 cases passed\n")
+    assert "warning: no case is determined by the policy 'run'" in ran.err
+
+
+def test_a_case_that_differs_is_a_no(config: Path, cases: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cases.write_text(CASES.replace("dba = 1", "dba = 2"))
+
+    ran = run_here(
+        capsys, "--config", str(config), "policy", "test", str(cases), "--policies", str(config.parent / "all.cedar")
+    )
+
+    assert ran.status == 1
+    assert ran.out == (f"{cases}: writing waits\n    approvers: expected 2 of dba, got 1 of dba\n1 of 2 cases passed\n")
+
+
+def test_cases_in_json(config: Path, cases: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run_here(
+        capsys,
+        *("--config", str(config), "policy", "test", str(cases)),
+        *("--policies", str(config.parent / "all.cedar"), "--json"),
+    )
+
+    assert (ran.status, ran.json["passed"]) == (0, True)
+    assert [case["id"] for case in ran.json["cases"]] == [
+        "cases.toml: reading is for everybody",
+        "cases.toml: writing waits",
+    ]
+
+
+def test_a_broken_case_file_is_misuse(config: Path, cases: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cases.write_text('[[case]]\nname = "x"\ntarget = "nowhere"\narguments.sql = "x"\nexpect.decision = "deny"\n')
+
+    ran = run_here(
+        capsys, "--config", str(config), "policy", "test", str(cases), "--policies", str(config.parent / "all.cedar")
+    )
+
+    assert (ran.status, ran.out) == (2, "")
+    assert "there is no target 'nowhere'" in ran.err
+
+
+def test_cases_with_targets_of_their_own_need_no_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("XDG_CONFIG_HOME", "MCP_GATEWAY_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "all.cedar").write_text(POLICIES)
+    (tmp_path / "cases.toml").write_text(
+        'policies = ["all.cedar"]\n[targets.orders]\nkind = "postgres"\nlabels = { env = "dev" }\n' + CASES
+    )
+
+    assert run_here(capsys, "policy", "test", str(tmp_path)).status == 0
+
+
+def test_a_configuration_that_was_named_and_is_absent_is_misuse(
+    tmp_path: Path, cases: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = run_here(capsys, "--config", str(tmp_path / "absent.toml"), "policy", "test", str(cases))
+
+    assert (ran.status, ran.err) == (2, f"mcp-gateway: {tmp_path / 'absent.toml'}: there is no such file\n")
+
+
+def test_a_call_is_explained(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run_here(
+        capsys,
+        *("--config", str(config), "policy", "explain", "--target", "orders", "--group", "dev"),
+        *("--sql", "DELETE FROM shop.orders WHERE id = 1"),
+    )
+
+    assert ran.status == 0
+    assert ran.out.splitlines() == [
+        "decision   ask",
+        "needs      1 of dba",
+        "fact       columns = shop.orders.id",
+        "fact       functions = none",
+        "fact       kinds = DELETE",
+        "fact       read_only = no",
+        "fact       reads = shop.orders",
+        "fact       statements = 1",
+        "fact       unbounded = no",
+        "fact       writes = shop.orders",
+        "shown raw  no data class",
+        f"forbid     dba ({config.parent / 'all.cedar'}:4)",
+        "           writes wait for a DBA",
+        f"permit     write ({config.parent / 'all.cedar'}:3)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "decision"),
+    [
+        (("--target", "orders", "--sql", "SELECT 1"), "allow"),
+        (("--target", "orders", "--sql", "DELETE FROM a"), "deny"),
+        (("--target", "orders", "--group", "dev", "--sql", "DELETE FROM a", "--approved-by", "dba"), "allow"),
+        (("--target", "web1", "--command", "uptime"), "allow"),
+        (("--target", "billing", "--path", "/accounts"), "allow"),
+        (("--target", "billing", "--path", "/users", "--method", "POST"), "deny"),
+    ],
+)
+def test_each_kind_of_call_can_be_explained(
+    config: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], decision: str
+) -> None:
+    ran = run_here(capsys, "--config", str(config), "policy", "explain", *arguments, "--json")
+
+    assert (ran.status, ran.json["decision"]) == (0, decision)
+
+
+def test_what_a_group_sees_raw_is_explained(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run_here(
+        capsys,
+        *("--config", str(config), "policy", "explain", "--target", "orders", "--sql", "SELECT 1"),
+        *("--group", "hr", "--json"),
+    )
+
+    assert ran.json["revealed"] == ["pii.email"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            ("--target", "nowhere", "--sql", "x"),
+            "there is no target 'nowhere'; the configuration has billing, orders, web1",
+        ),
+        (("--target", "orders", "--command", "x"), "'orders' takes --sql, and nothing else of its kind; see --help"),
+        (("--target", "orders"), "'orders' takes --sql, and nothing else of its kind; see --help"),
+        (
+            ("--target", "billing", "--path", "/../x"),
+            "refused before any policy: a path holds no . or .. segment",
+        ),
+        (
+            ("--target", "web1", "--command", "x", "--assurance", "strong"),
+            "there is no such caller: assurance: Input should be 'token', 'local' or 'local-demo'; see --help",
+        ),
+    ],
+)
+def test_a_call_that_cannot_be_is_misuse(
+    config: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], expected: str
+) -> None:
+    ran = run_here(capsys, "--config", str(config), "policy", "explain", *arguments)
+
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err == f"mcp-gateway: {expected}\n"

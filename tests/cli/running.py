@@ -1,0 +1,67 @@
+"""Running `mcp-gateway` for tests: in this process, or as the console script."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from mcp_gateway.cli.main import run
+
+SCRIPT = Path(sys.executable).with_name("mcp-gateway")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """How a command ended and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output as one JSON value."""
+        return json.loads(self.out)
+
+
+def run_here(capsys: pytest.CaptureFixture[str], *arguments: str) -> Ran:
+    """Run a command in this process; what it sets up for its logs is taken back."""
+    capsys.readouterr()
+    logs = structlog.get_config()
+    try:
+        status = run(arguments)
+    finally:
+        structlog.configure(**logs)
+    said = capsys.readouterr()
+    return Ran(status=status, out=said.out, err=said.err)
+
+
+def run_script(*arguments: str, given: str | bytes = b"", home: Path, environ: Mapping[str, str] | None = None) -> Ran:
+    """Run the console script, with a home of its own and little else."""
+    done = subprocess.run(
+        [SCRIPT, *arguments],
+        input=given if isinstance(given, bytes) else given.encode(),
+        capture_output=True,
+        check=False,
+        timeout=60,
+        cwd=home,
+        env={"HOME": str(home), "PATH": os.environ["PATH"], **(environ or {})},
+    )
+    return Ran(status=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
+
+
+def write_config(folder: Path, text: str) -> Path:
+    """A configuration of a test's own, with its data beside it."""
+    path = folder / "gateway.toml"
+    path.write_text(f'[gateway]\ndata_dir = "{folder / "data"}"\n{text}')
+    path.chmod(0o600)
+    return path

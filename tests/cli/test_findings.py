@@ -1,0 +1,149 @@
+"""What `check` finds beyond the text: files that are open to others, and set-ups that are weaker than they look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from mcp_gateway.cli.findings import find_file_problems, find_warnings
+from mcp_gateway.config import Settings, parse_settings
+
+BASE = '[identity]\nissuer = "local"\n[approvals]\nclients = ["approver"]\n'
+EXTERNAL = """
+[identity]
+issuer = "https://idp.example.com"
+audience = "https://gateway.example.com"
+[approvals]
+clients = ["approver"]
+"""
+
+
+def settings(text: str, *, data: Path) -> Settings:
+    return parse_settings(f'[gateway]\ndata_dir = "{data}"\n{text}', file="gateway.toml")
+
+
+def warnings(text: str, *, policies: int = 1, environ: Mapping[str, str] | None = None) -> list[str]:
+    found = settings(text, data=Path("/nowhere"))
+    return find_warnings(found, environ=environ or {}, policies=policies)
+
+
+def postgres(more: str = "", *, classify: str = '"public.a.b" = "pii.email"') -> str:
+    return (
+        '[targets.orders]\nkind = "postgres"\nlabels = { env = "dev" }\nhost = "db.internal"\ndatabase = "o"\n'
+        f'user = "g"\n{more}\n[targets.orders.classify]\n{classify}\n'
+    )
+
+
+def test_a_set_up_in_order_has_no_warnings() -> None:
+    assert warnings(BASE + postgres()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "policies", "expected"),
+    [
+        (BASE, 1, "there is no target, so there is nothing that a call could reach"),
+        (BASE + postgres(), 0, "there is no policy, so nothing is permitted"),
+        (
+            '[identity]\nissuer = "local"\n' + postgres(),
+            1,
+            "approvals.clients is empty, so nobody can approve anything",
+        ),
+        (
+            BASE + postgres() + '[masking.styles]\n"pii.email" = "token"\n"pii.name" = "hash"\n',
+            1,
+            "the style 'token' acts as 'redact' until there are tokens: pii.email",
+        ),
+        (
+            EXTERNAL.replace("gateway.example.com", "gateway.example.com/mcp") + postgres(),
+            1,
+            "identity.audience has a path: clients that check RFC 9728 metadata may refuse it",
+        ),
+        (
+            BASE + postgres(classify=""),
+            1,
+            "targets.orders: no column is classified, so only detectors mask what comes back",
+        ),
+        (
+            BASE + postgres('tls = "require"'),
+            1,
+            "targets.orders: tls = 'require' does not check who the server is: anybody between can read along; "
+            "use 'verify-full'",
+        ),
+        (
+            BASE + postgres('tls = "verify-ca"'),
+            1,
+            "targets.orders: tls = 'verify-ca' takes any host's certificate of that authority; use 'verify-full'",
+        ),
+        (
+            BASE + postgres('password = { env = "ORDERS" }'),
+            1,
+            "targets.orders.password: the environment variable ORDERS is not set here; it has to be where the gateway "
+            "runs",
+        ),
+    ],
+)
+def test_what_is_weaker_than_it_may_be_meant_is_said(text: str, policies: int, expected: str) -> None:
+    assert warnings(text, policies=policies) == [expected]
+
+
+def test_a_variable_that_is_set_is_no_warning() -> None:
+    assert warnings(BASE + postgres('password = { env = "ORDERS" }'), environ={"ORDERS": "x"}) == []
+
+
+def test_files_that_the_configuration_names_are_looked_at(tmp_path: Path) -> None:
+    for name, mode in [("cert", 0o644), ("key", 0o644), ("known_hosts", 0o666), ("id", 0o600), ("token", 0o640)]:
+        (tmp_path / name).write_text("x")
+        (tmp_path / name).chmod(mode)
+    found = settings(
+        f"""
+[server]
+tls_cert = "{tmp_path}/cert"
+tls_key = "{tmp_path}/key"
+{EXTERNAL}
+[targets.web1]
+kind = "ssh"
+labels = {{ env = "dev" }}
+host = "web1"
+user = "u"
+known_hosts = "{tmp_path}/known_hosts"
+key = {{ file = "{tmp_path}/id" }}
+[targets.billing]
+kind = "http"
+labels = {{ env = "dev" }}
+base_url = "https://billing.example.com"
+auth = {{ header = {{ name = "X-API-Key", value = {{ file = "{tmp_path}/token" }} }} }}
+[targets.orders]
+kind = "postgres"
+labels = {{ env = "dev" }}
+host = "db"
+database = "o"
+user = "g"
+tls_ca = "{tmp_path}/absent"
+password = {{ command = ["{tmp_path}/absent", "x"] }}
+""",
+        data=tmp_path / "data",
+    )
+
+    assert [str(problem) for problem in find_file_problems(found)] == [
+        f"{tmp_path}/key: server.tls_key: it has mode 0644, so that others can read it; run chmod go= on it",
+        f"{tmp_path}/known_hosts: targets.web1.known_hosts: it has mode 0666, so that others can write to it; "
+        "run chmod go-w on it",
+        f"{tmp_path}/token: targets.billing.auth.header.value: it has mode 0640, so that others can read it; "
+        "run chmod go= on it",
+        f"{tmp_path}/absent: targets.orders.tls_ca: there is no such file",
+        f"{tmp_path}/absent: targets.orders.password: there is no such file",
+    ]
+
+
+def test_a_data_folder_that_others_may_enter_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o755)
+
+    problems = find_file_problems(settings(BASE, data=tmp_path / "data"))
+
+    assert [problem.path for problem in problems] == ["gateway.data_dir"]
+
+
+def test_a_data_folder_that_is_not_there_yet_is_none(tmp_path: Path) -> None:
+    assert find_file_problems(settings(BASE, data=tmp_path / "data")) == []

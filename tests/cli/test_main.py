@@ -1,0 +1,228 @@
+"""The console script: what it loads, what it says of itself, and how errors come out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import typer
+
+from mcp_gateway import __version__
+from mcp_gateway.cli import main
+from mcp_gateway.cli.main import COMMANDS, MISUSED, NEGATIVE, UNAVAILABLE, status_of
+from mcp_gateway.errors import (
+    ConfigError,
+    CredentialError,
+    GatewayError,
+    IdentityError,
+    LimitError,
+    OutcomeLost,
+    Problem,
+    RequestError,
+    StoreError,
+    TargetFailed,
+    TargetTimeout,
+    TargetUnavailable,
+)
+from tests.cli.running import run_here, run_script
+
+HEAVY = [
+    "anyio",
+    "asyncpg",
+    "asyncssh",
+    "cedarpy",
+    "httpx2",
+    "mcp",
+    "orjson",
+    "pydantic",
+    "rich",
+    "sqlite3",
+    "structlog",
+]
+MAX_MODULES = 200
+"""It imports some 150; one heavy library brings hundreds."""
+
+
+def modules_after(*command_lines: Sequence[str]) -> list[str]:
+    """What a fresh interpreter has imported after these command lines."""
+    program = (
+        "import sys, io, json; from mcp_gateway.cli.main import run; shown = sys.stdout; sys.stdout = io.StringIO();"
+        f" print(*map(run, {command_lines!r})); json.dump(sorted(sys.modules), shown)"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, check=True, timeout=60)
+    modules: list[str] = json.loads(done.stdout)
+    return modules
+
+
+def test_help_imports_nothing_heavy() -> None:
+    modules = modules_after(["--help"], ["--version"])
+
+    assert [name for name in HEAVY if name in modules] == []
+    assert len(modules) < MAX_MODULES
+
+
+def test_the_help_of_commands_imports_little() -> None:
+    modules = modules_after(*([name, "--help"] for name in COMMANDS))
+
+    assert [name for name in ("asyncpg", "asyncssh", "cedarpy", "mcp", "rich", "structlog") if name in modules] == []
+
+
+def test_help_lists_every_command_and_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run_here(capsys, "--help")
+
+    assert ran.status == 0
+    for name in COMMANDS:
+        assert f"\n  {name} " in ran.out
+    for status in ("0 done", "1 done, and the answer is no", "2 wrong command line", "3 not there now"):
+        assert status in " ".join(ran.out.split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_in_the_table_exists_and_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run_here(capsys, name, "--help")
+
+    assert ran.status == 0
+    assert ran.out.startswith(f"Usage: mcp-gateway {name}")
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_here(capsys, "--version").out == f"mcp-gateway {__version__}\n"
+
+
+def test_an_unknown_command_is_misuse_and_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run_here(capsys, "chek")
+
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err.endswith("Error: No such command 'chek'. Did you mean 'check'?\n")
+
+
+def test_an_unknown_option_is_misuse(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_here(capsys, "--nonsense").status == 2
+
+
+def test_a_relative_configuration_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run_here(capsys, "--config", "gateway.toml", "check")
+
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err == "mcp-gateway: --config: expected an absolute path, got 'gateway.toml'\n"
+
+
+def test_every_problem_of_a_configuration_gets_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text('[identity]\nissuer = "x"\n[targets.a]\nkind = "b"\n')
+    path.chmod(0o600)
+
+    ran = run_here(capsys, "--config", str(path), "check")
+
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err.splitlines() == [
+        f"mcp-gateway: {path}:1: identity.audience: is required",
+        f"mcp-gateway: {path}:2: identity.issuer: expected 'local' or the https URL of an OpenID provider, without query",
+        f"mcp-gateway: {path}:4: targets.a.kind: expected one of 'postgres', 'ssh', 'http', got 'b'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ConfigError([Problem(message="x")]), MISUSED),
+        (RequestError("x", next_step=""), MISUSED),
+        (LimitError("x", next_step=""), MISUSED),
+        (IdentityError("x"), NEGATIVE),
+        (TargetFailed("x"), NEGATIVE),
+        (OutcomeLost("x"), NEGATIVE),
+        (GatewayError("x"), NEGATIVE),
+        (TargetUnavailable("x"), UNAVAILABLE),
+        (TargetTimeout("x"), UNAVAILABLE),
+        (CredentialError("x"), UNAVAILABLE),
+        (StoreError("x"), UNAVAILABLE),
+    ],
+)
+def test_each_error_has_its_status(error: GatewayError, status: int) -> None:
+    assert status_of(error) == status
+
+
+def command_that_raises(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Put a command that raises in place of `check`."""
+    from mcp_gateway.cli.commands import check
+
+    app = typer.Typer()
+
+    @app.command()
+    def raising() -> None:
+        raise error
+
+    monkeypatch.setattr(check, "app", app)
+
+
+def test_errors_of_tasks_come_out_one_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inner = ExceptionGroup("", [StoreError("the store is away", next_step="look")])
+    command_that_raises(monkeypatch, ExceptionGroup("", [IdentityError("nobody"), inner]))
+
+    ran = run_here(capsys, "check")
+
+    assert ran.status == 3
+    assert ran.err == "mcp-gateway: nobody\nmcp-gateway: the store is away; look\n"
+
+
+def test_a_defect_is_not_hidden_among_errors_of_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    command_that_raises(monkeypatch, ExceptionGroup("", [IdentityError("nobody"), KeyError("defect")]))
+
+    with pytest.raises(ExceptionGroup):
+        main.run(["check"])
+
+
+@pytest.mark.requirement("R37")
+def test_an_error_cannot_act_on_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command_that_raises(monkeypatch, IdentityError("\x1b[2J\nmcp-gateway: all is well\u202e"))
+
+    assert run_here(capsys, "check").err == ("mcp-gateway: <U+001B>[2J<U+000A>mcp-gateway: all is well<U+202E>\n")
+
+
+# As a program.
+
+
+def test_the_script_gives_its_status_and_no_traceback(tmp_path: Path) -> None:
+    ran = run_script("targets", "list", home=tmp_path)
+
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err.endswith(": there is no configuration; run `mcp-gateway init`, or give --config\n")
+    assert ran.err.count("\n") == 1
+
+
+def test_modules_in_the_current_folder_are_not_imported(tmp_path: Path) -> None:
+    for name in ("typer", "pydantic", "tomllib", "mcp_gateway"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('taken over')")
+
+    assert run_script("init", "--json", home=tmp_path).status == 0
+
+
+def test_without_isolation_the_module_refuses_to_run(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mcp_gateway", "--version"], capture_output=True, check=False, timeout=60, cwd=tmp_path
+    )
+
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == b"mcp-gateway: run the script mcp-gateway, or python -I -m mcp_gateway\n"
+
+
+def test_isolated_the_module_is_the_command(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-m", "mcp_gateway", "--version"], capture_output=True, check=True, timeout=60
+    )
+
+    assert done.stdout.decode() == f"mcp-gateway {__version__}\n"
+
+
+def test_a_terminal_that_knows_no_unicode_gets_escapes(tmp_path: Path) -> None:
+    ran = run_script("--config", "é", "check", home=tmp_path, environ={"PYTHONIOENCODING": "ascii"})
+
+    assert ran.err == "mcp-gateway: --config: expected an absolute path, got '\\xe9'\n"

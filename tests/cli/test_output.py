@@ -1,0 +1,73 @@
+"""What commands print: nothing an agent wrote acts on a terminal, nothing is cut, JSON is plain ASCII."""
+
+from __future__ import annotations
+
+import pytest
+
+from mcp_gateway.cli.output import (
+    print_error,
+    print_fields,
+    print_json,
+    print_line,
+    print_note,
+    print_table,
+    print_warning,
+    progress,
+)
+from mcp_gateway.errors import ConfigError, Problem, StoreError
+
+HOSTILE = "a\x1b[31m\u202eb\rc\x00"
+SHOWN = "a<U+001B>[31m<U+202E>b<U+000D>c<U+0000>"
+
+
+@pytest.mark.requirement("R37")
+def test_nothing_that_is_printed_acts_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_line(HOSTILE)
+    print_fields([(HOSTILE, HOSTILE)])
+    print_table(["one"], [[HOSTILE]], empty="")
+    print_note(HOSTILE)
+    print_warning(HOSTILE)
+    print_error(StoreError(HOSTILE))
+    print_error(ConfigError([Problem(message=HOSTILE)]))
+
+    said = capsys.readouterr()
+    assert said.out == f"{SHOWN}\n{SHOWN}  {SHOWN}\none\n{SHOWN}\n"
+    assert said.err == (f"{SHOWN}\nmcp-gateway: warning: {SHOWN}\nmcp-gateway: {SHOWN}\nmcp-gateway: {SHOWN}\n")
+
+
+@pytest.mark.requirement("R37")
+def test_json_is_ascii_and_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": "é\u202e\x1b\ud800"})
+
+    assert capsys.readouterr().out == '{"a": "\\u00e9\\u202e\\u001b\\ud800"}\n'
+
+
+def test_json_knows_no_numbers_that_are_none() -> None:
+    with pytest.raises(ValueError, match="Out of range"):
+        print_json(float("nan"))
+
+
+def test_a_table_has_columns_and_cuts_nothing_off(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["name", "what"], [["a", "x" * 300], ["bcdef", "y"]], empty="none")
+
+    assert capsys.readouterr().out == f"name   what\na      {'x' * 300}\nbcdef  y\n"
+
+
+def test_an_empty_table_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["name"], [], empty="there are none")
+
+    assert capsys.readouterr().out == "there are none\n"
+
+
+@pytest.mark.requirement("R37")
+def test_lines_of_a_value_cannot_pass_for_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    print_fields([("statement", "SELECT 1\npolicy     nothing to see"), ("policy", "asks")])
+
+    assert capsys.readouterr().out == ("statement  SELECT 1\n           policy     nothing to see\npolicy     asks\n")
+
+
+def test_progress_says_nothing_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("verifying") as tell:
+        tell(1, 2)
+
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,117 @@
+"""Settings and statements for tests of the PostgreSQL target."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from mcp_gateway.calls import Secret
+from mcp_gateway.targets.postgres import PostgresConnector
+from mcp_gateway.targets.postgres_statement import Result, Statement
+from tests.peers.postgres import PostgresDatabase
+
+CALL_ID = "0199c0de-0000-7000-8000-000000000001"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a PostgreSQL target's configuration holds."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: Any
+    tls: str = "disable"
+    tls_ca: Path | None = None
+    timeout: timedelta = timedelta(seconds=30)
+    classify: Mapping[str, str] = field(default_factory=dict)
+
+
+async def as_it_is(source: Any) -> Secret:
+    """A credential source that is the credential."""
+    return Secret(source)
+
+
+def settings_for(peer: PostgresDatabase, **changes: Any) -> Settings:
+    settings = Settings(
+        host=peer.host,
+        port=peer.port,
+        database=peer.name,
+        user=peer.user,
+        password=peer.password,
+    )
+    return replace(settings, **changes)
+
+
+def connector_for(peer: PostgresDatabase, **changes: Any) -> PostgresConnector:
+    return PostgresConnector(settings_for(peer, **changes), name="orders", fetch=as_it_is)
+
+
+@pytest.fixture
+async def connector(postgres_database: PostgresDatabase) -> AsyncIterator[PostgresConnector]:
+    """A connector to the test's own database."""
+    found = connector_for(postgres_database)
+    yield found
+    await found.aclose()
+
+
+async def statement(
+    connector: PostgresConnector,
+    sql: str,
+    parameters: Sequence[Any] = (),
+    *,
+    relations: Sequence[str] = (),
+    functions: Sequence[str] = (),
+    **changes: Any,
+) -> Statement:
+    """A harmless read of `sql`, but for `changes`."""
+    snapshot, _ = await connector.snapshot()
+    made = Statement(
+        sql=sql,
+        parameters=parameters,
+        call_id=CALL_ID,
+        read_only=True,
+        harmless=True,
+        quiet=False,
+        snapshot=snapshot,
+        touched=snapshot.touched(relations=relations, functions=functions),
+        timeout=timedelta(seconds=20),
+        max_rows=1000,
+        max_bytes=1_000_000,
+    )
+    return replace(made, **changes)
+
+
+WRITE = {"read_only": False, "harmless": False}
+
+
+async def run(connector: PostgresConnector, sql: str, *parameters: Any, **changes: Any) -> Result:
+    """Run a statement with the snapshot in force."""
+    return await connector.run(await statement(connector, sql, parameters, **changes))
+
+
+def rows(result: Result) -> list[list[Any]]:
+    return [list(row) for row in zip(*(column.values for column in result.columns), strict=True)]
+
+
+async def until(condition: Callable[[], Any]) -> Any:
+    """Wait for what another session shows."""
+    with anyio.fail_after(10):
+        while not (found := await anyio.to_thread.run_sync(condition)):
+            await anyio.sleep(0.01)
+        return found
+
+
+def sessions(peer: PostgresDatabase, name: str = f"mcp-gateway/{CALL_ID}") -> list[Any]:
+    """Pid, state and query of the sessions of an application."""
+    return peer.execute(
+        "SELECT pid, state, query FROM pg_stat_activity WHERE datname = %s AND application_name = %s",
+        [peer.name, name],
+    )
