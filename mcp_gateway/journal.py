@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from mcp_gateway.audit.store import AuditStore, Transaction
+from mcp_gateway.errors import StoreError
 from mcp_gateway.events import Event
 
 T = TypeVar("T")
@@ -36,7 +37,8 @@ class Journal:
     async def record_with(self, step: Callable[[Transaction], T]) -> T:
         """Make everything noted durable in one transaction with `step`, which comes after it.
 
-        Raises whatever `step` raises, with nothing recorded, and `StoreError` if the store refuses.
+        Raises whatever `step` raises, with nothing recorded, and `StoreError` if the store refuses; should the call's
+        intent be open then, or turn out to be, it is closed as unknown once the store works again.
         """
         noted = tuple(self._noted)
 
@@ -45,6 +47,10 @@ class Journal:
                 tx.append(event)
             return step(tx)
 
-        done = await self._store.transact(work)
+        try:
+            done = await self._store.transact(work)
+        except StoreError as error:
+            self._store.forsake(self.call_id, cause=f"its record was refused: {error}")
+            raise
         del self._noted[: len(noted)]
         return done

@@ -40,6 +40,7 @@ REQUIREMENTS: dict[str, str] = {
     "R28": "a stage raises, hangs or gives garbage",
     "R29": "shutdown and upgrade",
     "R31": "several processes on one store",
+    "R32": "one client's answers never reach another",
     "R34": "replay of a tampered record",
     "R35": "the audit is complete under load",
     "R36": "a hostile upstream",
@@ -47,5 +48,6 @@ REQUIREMENTS: dict[str, str] = {
     "R38": "Host and Origin",
     "R39": "a decision that comes late or twice",
     "R40": "backup and retention",
+    "R41": "memory, descriptors and the log stay bounded over time",
     "R42": "revocation reaches what runs and what is held",
 }

@@ -72,7 +72,10 @@ Done: TypeAlias = tuple[Unit, Outcome]
 class Gap:
     """A time in which the store refused."""
 
+    first: StoreError
+    """Why it closed."""
     cause: StoreError
+    """Why it is still closed."""
     since: datetime
     retry_at: float
     refused: int = field(default=0)
@@ -101,8 +104,7 @@ class Writer:
         """Why the store refuses at present, if it does."""
         if self._stopping:
             return StoreError(CLOSED)
-        gap = self._gap
-        return None if gap is None else gap.cause
+        return self._cause
 
     def submit(self, work: Work) -> Unit:
         """Queue a unit, in the order of the calls. Raises `StoreError` at once while the store is closed."""
@@ -126,7 +128,6 @@ class Writer:
     def condemn(self, why: StoreError) -> None:
         """Close the store for good: no self-test opens it again, only a new start."""
         self._condemned = why
-        self._close_store(why)
 
     def stop(self) -> None:
         """Write what waits, then end. Blocks, for a bounded time."""
@@ -135,12 +136,17 @@ class Writer:
             self._queue.put(None)
         self._thread.join(STOP_SECONDS)
 
+    @property
+    def _cause(self) -> StoreError | None:
+        gap = self._gap
+        return self._condemned or (None if gap is None else gap.cause)
+
     # The thread.
 
     def _run(self) -> None:
         try:
             while (batch := self._next_batch()) is not None:
-                if self._gap is None and batch:
+                if self._cause is None and batch:
                     self._write(batch)
                 else:
                     self._refuse(batch)
@@ -200,7 +206,8 @@ class Writer:
 
     def _close_store(self, why: StoreError) -> None:
         if self._gap is None:
-            self._gap = Gap(cause=why, since=self._clock(), retry_at=time.monotonic() + self._pace.retry_seconds)
+            retry_at = time.monotonic() + self._pace.retry_seconds
+            self._gap = Gap(first=why, cause=why, since=self._clock(), retry_at=retry_at)
         else:
             self._gap.cause = why
 
@@ -210,8 +217,6 @@ class Writer:
         if gap is None or time.monotonic() < gap.retry_at:
             return
         try:
-            if self._condemned is not None:
-                raise self._condemned
             self._database.open()
             self._database.probe()
             self._database.run_one(lambda tx: tx.append(self._reopened(gap)))
@@ -222,7 +227,7 @@ class Writer:
             self._gap = None
 
     def _reopened(self, gap: Gap) -> StoreReopened:
-        return StoreReopened(at=self._clock(), since=gap.since, cause=str(gap.cause), refused=gap.refused)
+        return StoreReopened(at=self._clock(), since=gap.since, cause=str(gap.first), refused=gap.refused)
 
 
 def _as_store_error(error: Exception) -> StoreError:

@@ -86,26 +86,30 @@ def _past_underscore(text: bytes, start: int) -> int:
 def card(text: bytes, start: int, end: int) -> Span | None:
     """A whole run of digits (not the fraction of a number) that is a card number."""
     start = _inside(text, start)
-    if _is_at(text, end, ALNUM) or _is_at(text, start - 1, DIGITS) or _follows_number(text, start):
+    if _is_at(text, start - 1, DIGITS) or _follows_number(text, start):
         return None
     # One letter before it is most often another hexadecimal digit; a word ("card4111...") is not.
     if _is_at(text, start - 1, ALNUM) and not (_is_at(text, start - 2, ALNUM) and not _is_at(text, start - 2, DIGITS)):
         return None
-    match = text[start:end]
-    if is_card_number(_plain(match)):
-        return start, end
-    # What follows a number, such as its date of expiry, can look like one more group of it.
-    shorter = match.rstrip(b"0123456789").rstrip(b" .-")
-    return (start, start + len(shorter)) if shorter and is_card_number(_plain(shorter)) else None
+    return _longest_part(text, start, end, lambda match: is_card_number(_plain(match)))
 
 
 def spaced_card(text: bytes, start: int, end: int) -> Span | None:
     """Digits one by one with the same separator between each."""
-    if _is_at(text, end, ALNUM) or _is_at(text, start - 1, ALNUM) or not _one_separator(text[start:end]):
+    if _is_at(text, start - 1, ALNUM) or not _one_separator(text[start:end]):
         return None
-    for stop in range(end, start, -2):
-        if is_card_number(_plain(text[start:stop])):
-            return start, stop
+    return _longest_part(text, start, end, lambda match: is_card_number(_plain(match)))
+
+
+def _longest_part(text: bytes, start: int, end: int, check: Callable[[bytes], bool]) -> Span | None:
+    """As many groups of digits as pass a check: what follows a number, its date of expiry or another number, can look
+    like one more group of it.
+    """
+    match = text[start:end]
+    while match:
+        if not _is_at(text, start + len(match), ALNUM) and check(match):
+            return start, start + len(match)
+        match = match.rstrip(b"0123456789").rstrip(SEPARATORS)
     return None
 
 
@@ -141,7 +145,7 @@ def identity(check: Callable[[str], bool], *, same_separators: bool) -> Judge:
         start = _past_underscore(text, start)
         if _is_at(text, end, ALNUM) or _is_at(text, start - 1, ALNUM):
             return None
-        if _follows_number(text, start):
+        if _follows_number(text, start) or (text[end : end + 1] == b"-" and _is_at(text, end + 1, DIGITS)):
             return None
         match = text[start:end]
         if same_separators and not _one_separator(match):
@@ -165,15 +169,7 @@ def labelled_identity(text: bytes, start: int, end: int) -> Span | None:
 def phone(text: bytes, start: int, end: int) -> Span | None:
     """International form with a known country code, or 10 to 11 digits in a national form."""
     start = _past_underscore(text, start)
-    if _is_at(text, end, ALNUM) or _is_at(text, start - 1, ALNUM):
-        return None
-    match = text[start:end]
-    while match:
-        if _is_phone(match):
-            return start, start + len(match)
-        # A number that stands behind one can look like one more group of it.
-        match = match.rstrip(b"0123456789").rstrip(SEPARATORS)
-    return None
+    return None if _is_at(text, start - 1, ALNUM) else _longest_part(text, start, end, _is_phone)
 
 
 def _is_phone(match: bytes) -> bool:
@@ -230,6 +226,11 @@ def whole_word(text: bytes, start: int, end: int) -> Span | None:
     return None if _is_at(text, start - 1, ALNUM) else (start, end)
 
 
+def after_sign(text: bytes, start: int, end: int) -> Span | None:
+    """`AccountKey=<key>`: the key."""
+    return text.index(b"=", start, end) + 1, end
+
+
 def json_web_token(text: bytes, start: int, end: int) -> Span | None:
     """The first part is base64url of a JSON object that names an algorithm."""
     header, dot, _ = text[start : start + MAX_JOSE_HEADER].partition(b".")
@@ -278,12 +279,17 @@ def bearer_credentials(text: bytes, start: int, end: int) -> Span | None:  # noq
     return None if found is None or _is_word(found.group()) else found.span()
 
 
+AUTH_SCHEME = re.compile(rb"(?i:basic|bearer|digest|negotiate|token|apikey)[ \t]{1,2}")
+
+
 def header_credentials(text: bytes, start: int, end: int) -> Span | None:
     """`Authorization: <scheme> <credentials>`, `Cookie: ...`: all behind the colon."""
     match = text[start:end]
     place = start + 1 + min(found for found in (match.find(b":"), match.find(b"=")) if found >= 0)
     while place < end and text[place] in b" \t\"'\\":
         place += 1
+    scheme = AUTH_SCHEME.match(text, place, end)
+    place = scheme.end() if scheme else place
     return None if is_placeholder(text[place:end]) else (place, end)
 
 
@@ -301,7 +307,7 @@ def _assigned(text: bytes, start: int, end: int) -> tuple[Span, bytes, bool] | N
     found = (QUOTED_VALUE if quoted else BARE_VALUE).match(text, place, place + MAX_VALUE)
     if found is None or is_placeholder(found.group()):
         return None
-    prose = not quoted and match[sign : sign + 1] == b":" and found.group().isalpha()
+    prose = not quoted and match[sign : sign + 1] == b":" and found.group().decode("utf-8", "ignore").isalpha()
     return found.span(), found.group(), prose
 
 

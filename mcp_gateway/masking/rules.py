@@ -55,7 +55,7 @@ HEADER_VALUE = rb"[^\s\"'\x00-\x1f\x80-\xff]"
 def _value(length: bytes) -> bytes:
     """What is assigned: a bare word of some length, or anything that is not empty behind an opening quote."""
     return (
-        rb"(?:[^\s\"'\x00-\x1f\x80-\xff,;&\\]{" + length + rb"}"
+        rb"(?:[^\s\"'\x00-\x1f,;&\\]{" + length + rb"}"
         rb"|\\?\"[^\"\x00-\x1f]|\\?'[^'\x00-\x1f])"
     )
 
@@ -90,6 +90,11 @@ class Rule:
     """The bytes that a match can begin with, where they are few; otherwise RE2 is asked, which knows a range."""
     default: bool = True
     """Whether the set `default` has it."""
+
+    @property
+    def firm(self) -> bool:
+        """Whether a value that reaches back leaves this one's hits alone: in `user:password@host` is no address."""
+        return self.data_class.startswith("secret.")
 
 
 def _identity_rule(identity: Identity, *, default: bool) -> Rule:
@@ -253,12 +258,14 @@ TOKEN_RULES = (
         detector="azure_key",
         data_class=classes.SECRET_TOKEN,
         pattern=rb"(?:AccountKey|SharedAccessKey)=[A-Za-z\d+/]{40}",
+        judge=judging.after_sign,
         tail=rb"[A-Za-z\d+/=]",
     ),
     Rule(
         detector="azure_key",
         data_class=classes.SECRET_TOKEN,
         pattern=rb"[?&]sig=[A-Za-z\d%+/]{40}",
+        judge=judging.after_sign,
         starts=b"?&",
         tail=rb"[A-Za-z\d+/=%]",
     ),

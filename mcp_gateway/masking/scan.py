@@ -132,14 +132,11 @@ class Scanner:
                 self.collect(
                     text, place=start + 1, limit=value_start, final=True, hits=hits, floor=floor, end=value_start
                 )
-            value_start = max(value_start, floor)
-            while hits and hits[-1][1] > value_start:
-                if hits[-1][0] < value_start:
-                    value_start = hits[-1][1]
-                    break
-                hits.pop()
-            while value_start < start and text[value_start] in LEADING:
-                value_start += 1
+            if value_start < start:
+                value_start = _back_to(text, max(value_start, floor), start, hits)
+                if value_start == start:
+                    place = _past(text, start, reach)
+                    continue
             place, pending = self._extended(text, value_start, value_end, item, stop=stop, final=final)
             hits.append((value_start, place, item.rule))
             if pending is not None:
@@ -207,6 +204,18 @@ def unfolded(hit: Hit, folded: Folded) -> Hit:
     """A hit in a folded text as one in the original."""
     start, end, rule = hit
     return folded.start(start), folded.end(end), rule
+
+
+def _back_to(text: bytes, value_start: int, start: int, hits: list[Hit]) -> int:
+    """Where a value that reaches back before its pattern begins, after taking in or leaving the hits before it."""
+    while hits and hits[-1][1] > value_start:
+        if hits[-1][0] < value_start or hits[-1][2].firm:
+            value_start = hits[-1][1]
+            break
+        hits.pop()
+    while value_start < start and text[value_start] in LEADING:
+        value_start += 1
+    return value_start
 
 
 def _past(text: bytes, start: int, reach: int) -> int:

@@ -21,6 +21,9 @@ AHEAD = WINDOW + MAX_MATCH
 NEIGHBOURS = 2
 """Folded bytes of context that are kept before what is still to be decided."""
 
+LARGE = 16 * 1024
+"""A buffer beyond this is looked at again only when it has grown by half, so that each byte is looked at a few times."""
+
 
 class ScrubStream:
     """Credentials out of a stream."""
@@ -29,6 +32,8 @@ class ScrubStream:
         self._scrubber = scrubber
         self._buffer = b""
         self._covered = 0
+        self._enough = 0
+        """How large the buffer has to be before it is worth a look."""
         self.count = 0
 
     def feed(self, chunk: bytes, *, final: bool = False) -> bytes:
@@ -36,6 +41,8 @@ class ScrubStream:
         if not self._scrubber.longest:
             return chunk
         self._buffer += chunk
+        if len(self._buffer) < self._enough and not final:
+            return b""
         views = self._scrubber.views(self._buffer, all_of_them=True)
         decided = len(self._buffer) if final else self._decided(views)
         pieces, place = [], self._covered
@@ -50,6 +57,7 @@ class ScrubStream:
             pieces.append(self._buffer[place:decided])
             place = decided
         self._buffer = self._buffer[decided:]
+        self._enough = _enough(self._buffer)
         self._covered = place - decided
         return b"".join(pieces)
 
@@ -74,6 +82,7 @@ class ScanStream:
         self._scanner = scanner
         self._markers = markers
         self._buffer = b""
+        self._enough = 0
         self._emitted = 0
         """Up to where in the buffer everything has been given out; before it is context."""
         self._place = 0
@@ -91,6 +100,8 @@ class ScanStream:
     def feed(self, chunk: bytes, *, final: bool = False) -> bytes:
         """Take a chunk; give what is decided."""
         self._buffer += chunk
+        if len(self._buffer) < self._enough and not final:
+            return b""
         folded = fold(self._buffer, nul=True) or _as_it_is(self._buffer)
         text = folded.text if final else folded.text[: folded.reach(len(self._buffer) - MAX_TOKEN)]
         limit = len(text) if final else len(text) - AHEAD
@@ -102,6 +113,7 @@ class ScanStream:
             self._buffer = b""
         else:
             self._forget(folded)
+            self._enough = _enough(self._buffer)
         return b"".join(pieces)
 
     def _advance(self, text: bytes, *, limit: int, floor: int, final: bool) -> None:
@@ -196,6 +208,10 @@ class MaskStream:
         """Class to the number of values that were masked so far."""
         scrubbed = Counter({CREDENTIAL: self._scrub.count} if self._scrub.count else {})
         return self._scan.counts + scrubbed
+
+
+def _enough(buffer: bytes) -> int:
+    return len(buffer) * 3 // 2 if len(buffer) > LARGE else 0
 
 
 def _as_it_is(data: bytes) -> Folded:

@@ -12,8 +12,9 @@ from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.audit.verify import verify
 from mcp_gateway.clock import utc_now
 from mcp_gateway.errors import StoreError
+from mcp_gateway.journal import Journal
 from tests.audit.programs import end, line, running
-from tests.audit.records import finished, kinds, opened_store, rows, started, tampering
+from tests.audit.records import finished, kinds, opened_store, reopened, rows, started, tampering
 
 pytestmark = pytest.mark.anyio
 
@@ -163,6 +164,24 @@ async def test_a_call_whose_outcome_could_not_be_recorded_is_closed_later(tmp_pa
         assert await sweep(store, lease) == 0
         assert await store.outcome_of("b") is None
     assert outcomes(tmp_path / "data") == [("a", "OutcomeUnknown", "its outcome could not be recorded: no space")]
+
+
+@pytest.mark.requirement("I3", "R4")
+async def test_a_call_that_lost_its_outcome_to_a_closed_store_does_not_dangle(tmp_path: Path, lease: Lease) -> None:
+    path = tmp_path / "data" / "audit.db"
+    async with opened_store(tmp_path / "data") as store:
+        journal = Journal(call_id="a", store=store, clock=utc_now)
+        journal.note(started("a", instance="here"))
+        await journal.record()
+        path.chmod(0o400)
+        journal.note(finished("a"))
+        with pytest.raises(StoreError):
+            await journal.record()
+        path.chmod(0o600)
+        await reopened(store)
+
+        assert await sweep(store, lease) == 1
+        assert await store.outcome_of("a") == "unknown"
 
 
 @pytest.mark.requirement("I3")

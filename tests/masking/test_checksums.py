@@ -37,7 +37,9 @@ def test_a_card_number_passes_and_no_neighbour_of_it_does(number: str) -> None:
         assert not is_luhn(other)
 
 
-@pytest.mark.parametrize("number", ["0000000000000000", "1111111111111111111", "9111111111111111", "411111111111111", "42"])
+@pytest.mark.parametrize(
+    "number", ["0000000000000000", "1111111111111111111", "9111111111111111", "411111111111111", "42"]
+)
 def test_digits_outside_the_issuers_ranges_are_no_card(number: str) -> None:
     assert not is_card_number(number)
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from mcp_gateway.errors import MaskingError
 from mcp_gateway.masking import folding
 from mcp_gateway.masking.folding import BARRIER, MAX_RUN, REPLACED, Folded, fold
-from tests.masking.samples import texts
+from tests.masking.samples import texts, wide
 
 
 def folded(text: str) -> Folded:
@@ -31,7 +31,7 @@ def test_ordinary_text_is_not_folded(text: str) -> None:
         ("a\u200bb", b"ab"),
         ("\x1b[01;31mred\x1b[m", b"red"),
         ("x\x08y", b"y"),
-        ("１２３＠ｘ．ｙ", b"123@x.y"),
+        (wide("123@x.y"), b"123@x.y"),
         ("1\u00a0234\u202f567", b"1 234 567"),
         ("a\u2011b\u2212c", b"a-b-c"),
         ("\u202eabc\u202c", b"abc"),

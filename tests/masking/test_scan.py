@@ -10,7 +10,7 @@ from mcp_gateway.masking import scan
 from mcp_gateway.masking.detectors import DEFAULT
 from mcp_gateway.masking.rules import MAX_KEY
 from mcp_gateway.masking.scan import Scanner, scanner_for
-from tests.masking.samples import JWT, PEM, VALUES, texts
+from tests.masking.samples import JWT, PEM, VALUES, digits_of, texts, wide
 
 SCANNER = scanner_for(detectors=DEFAULT, revealed=frozenset())
 
@@ -48,15 +48,15 @@ def test_every_sample_is_one_hit_of_its_class(name: str, value: str) -> None:
         ("DB_PASSWORD=hunter22", "hunter22"),
         ("export AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMIbPxRfiCYEXAMPLEKEY", "wJalrXUtnFEMIbPxRfiCYEXAMPLEKEY"),
         ("{'api_key': 'abc def'}", "abc def"),
-        (r'{\"password\": \"a b c d\", \"x\": 1}', "a b c d"),
+        (r"{\"password\": \"a b c d\", \"x\": 1}", "a b c d"),
         (r'{"password": "ab\"cd", "x": 1}', r"ab\"cd"),
         ("PASSWORD=sécrét-ümläut", "sécrét-ümläut"),
         ("Authorization: Basic dXNlcjpwYXNz", "dXNlcjpwYXNz"),
         ("authorization: Bearer abcdef0123456789", "abcdef0123456789"),
         ("Set-Cookie: sid=abc123; HttpOnly", "sid=abc123; HttpOnly"),
         ("x-api-key: 0123456789", "0123456789"),
-        ("?sv=2020&sig=" + "aB3%2F" * 8 + "%3D", "?sv=2020&sig=" + "aB3%2F" * 8 + "%3D"),
-        ("AccountKey=" + "Ab3+" * 22 + "==;", "AccountKey=" + "Ab3+" * 22 + "=="),
+        ("?sv=2020&sig=" + "aB3%2F" * 8 + "%3D", "aB3%2F" * 8 + "%3D"),
+        ("AccountKey=" + "Ab3+" * 22 + "==;", "Ab3+" * 22 + "=="),
         ("k: AIza" + "SyA_-" * 7 + " ", "AIza" + "SyA_-" * 7),
         ("sk_live_" + "4eC39HqLyjWDarjtT1zdp7dc", "sk_live_4eC39HqLyjWDarjtT1zdp7dc"),
         ("github_pat_11ABCDEFG0abcdefghijkl_x", "github_pat_11ABCDEFG0abcdefghijkl_x"),
@@ -65,9 +65,7 @@ def test_every_sample_is_one_hit_of_its_class(name: str, value: str) -> None:
     ],
 )
 def test_the_value_is_masked_and_not_what_stands_around_it(text: str, value: str) -> None:
-    shown = [hit for _, hit in found(text)]
-
-    assert shown == [value] or shown == [value.partition("?sv=2020")[2]]
+    assert [hit for _, hit in found(text)] == [value]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +122,7 @@ def test_a_keys_body_is_masked_without_its_frame_and_in_base64() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "b\u200bo\u200bb@exam\u00adple.com", "bob\x1b[1;31m@\x1b[0mexample.com", "ｂｏｂ＠ｅｘａｍｐｌｅ．ｃｏｍ", "b\x08bo\x08ob\x08b@example.com",
+        "b\u200bo\u200bb@exam\u00adple.com", "bob\x1b[1;31m@\x1b[0mexample.com", wide("bob@example.com"), "b\x08bo\x08ob\x08b@example.com",
         "bob\u202e@example.com", "bob\0@example.com", "bob\ufe0f@example.com", "\ufeffbob@example.com",
     ],
 )  # fmt: skip
@@ -134,8 +132,8 @@ def test_invisible_characters_do_not_hide_an_address(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["４１１１１１１１１１１１１１１１", "٤١١١١١١١١١١١١١١١", "4111\u20111111\u20111111\u20111111", "4\u200d1\u200d1\u200d11111 11111 11111 1".replace(" ", ""),
-     "4111\x1b[m1111\x1b[m1111\x1b[m1111", "𝟒𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏", "4111\u30001111\u30001111\u30001111"],
+    [wide("4111111111111111"), digits_of(0x660, "4111111111111111"), "4111\u20111111\u20111111\u20111111", "4\u200d1\u200d1\u200d1111111111111",
+     "4111\x1b[m1111\x1b[m1111\x1b[m1111", digits_of(0x1D7CE, "4111111111111111"), "4111\u30001111\u30001111\u30001111"],
 )  # fmt: skip
 def test_other_digits_and_separators_do_not_hide_a_card(text: str) -> None:
     assert [name for name, _ in found(text)] == ["payment.card"]

@@ -160,12 +160,11 @@ class Resolver(Changes):
             columns = self._stored_columns(relation, {})
             scope = Scope()
             scope.add(Item([Entry(relation.name, columns)], [columns]))
-            classes = classes_of(self.targets(select["targetList"], scope))
+            return classes_of(self.targets(select["targetList"], scope))
         except (Unsure, LookupError, TypeError, ValueError, AttributeError, RecursionError):
             return self.top
         finally:
             self.prepared.running.discard(name)
-        return self.top if self.found.opaque or self.found.refusal is not None else classes
 
     # Statements
 

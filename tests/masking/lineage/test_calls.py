@@ -76,6 +76,7 @@ def test_a_function_in_sql_is_expanded_like_a_view(sql: str, expected: list[str]
         ("RETURN (SELECT ssn FROM public.users LIMIT 1)", "ssn"),
         ("BEGIN ATOMIC SELECT users.ssn FROM public.users; END", "ssn"),
         ("BEGIN ATOMIC SELECT 1; SELECT users.ssn FROM public.users; END", "email+ssn"),
+        ("BEGIN ATOMIC SELECT users.name FROM users; END", "email+ssn"),
         ("SELECT 1; SELECT 2", "email+ssn"),
         ("INSERT INTO orders VALUES (1)", "email+ssn"),
         ("SELECT hidden(1)", "email+ssn"),

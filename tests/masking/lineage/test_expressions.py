@@ -147,6 +147,7 @@ def test_sql_json_is_what_the_server_takes_it_for() -> None:
     old = catalog(server_version=150000)
     assert masked("SELECT JSON_SCALAR(id) FROM users", old) == ["?"]
     assert masked("SELECT JSON_SCALAR(id) FROM users") == [""]
+    assert masked("SELECT JSON_ARRAY(SELECT id FROM users ORDER BY ssn)") == ["ssn"]
     assert masked("SELECT JSON_ARRAYAGG(ssn ORDER BY email) FILTER (WHERE id > 1) FROM users") == ["email+ssn"]
 
 

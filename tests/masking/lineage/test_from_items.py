@@ -109,8 +109,8 @@ def test_a_star_over_an_unknown_number_of_columns_is_not_followed() -> None:
 def test_a_name_that_may_be_an_unknown_column_has_its_classes_too() -> None:
     sql = "SELECT (SELECT ssn FROM unnest((SELECT array_agg(o.note) FROM orders o)) x) FROM users"
     assert masked(sql) == ["ssn"]
-    inner = "SELECT t.name FROM products, LATERAL (SELECT name FROM unnest((SELECT array_agg(ssn) FROM users)) x) t"
-    assert masked(inner) == ["ssn"]
+    inner = "SELECT t.name FROM products, LATERAL (SELECT name FROM unnest((SELECT array_agg(u) FROM users u)) x) t"
+    assert masked(inner) == ["email+ssn"]
 
 
 def test_functions_of_one_name_with_different_columns_are_open() -> None:

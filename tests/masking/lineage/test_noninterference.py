@@ -21,7 +21,7 @@ from tests.masking.lineage.databases import Outcome, catalog_of, database, outco
 from tests.masking.lineage.statements import Generator
 from tests.peers.postgres import PostgresServer
 
-STATEMENTS = int(os.environ.get("LINEAGE_STATEMENTS", "1200"))
+STATEMENTS = int(os.environ.get("LINEAGE_STATEMENTS", "800"))
 """Random statements to try; far more of them for a change to the resolver."""
 BATCHES = 4
 ORDERED_PLANS = ("SET enable_hashjoin = off", "SET enable_hashagg = off")
