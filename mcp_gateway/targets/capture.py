@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MARGIN_BYTES = 1024
+MARGIN_BYTES = 2048
 """The longest value that a detector finds; see `Captured`."""
 
 
