@@ -158,6 +158,7 @@ class Execution:
         )
 
     async def _prepare(self, session: Session) -> Prepared:
+        # The server's own time begins here too: with the first message, and not anew with the next.
         self._phase, self._sent_at = "prepare", asyncio.get_running_loop().time()
         try:
             return await session.prepare(self._statement.sql)
@@ -176,8 +177,7 @@ class Execution:
             raise SnapshotStale("what the statement names changed while the call was examined; nothing has run")
 
     async def _fetch(self, session: Session, prepared: Prepared, values: Sequence[str | None]) -> Fetched:
-        self._phase, self._sent_at = "run", asyncio.get_running_loop().time()
-        statement = self._statement
+        self._phase, statement = "run", self._statement
         try:
             fetched = await session.fetch(
                 prepared,

@@ -115,3 +115,12 @@ def sessions(peer: PostgresDatabase, name: str = f"mcp-gateway/{CALL_ID}") -> li
         "SELECT pid, state, query FROM pg_stat_activity WHERE datname = %s AND application_name = %s",
         [peer.name, name],
     )
+
+
+def sleeping(peer: PostgresDatabase) -> list[int]:
+    """Process ids of calls that are inside `pg_sleep`."""
+    found = peer.execute(
+        "SELECT pid FROM pg_stat_activity WHERE datname = %s AND application_name = %s AND wait_event = 'PgSleep'",
+        [peer.name, f"mcp-gateway/{CALL_ID}"],
+    )
+    return [pid for (pid,) in found]

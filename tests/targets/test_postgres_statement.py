@@ -24,6 +24,7 @@ from tests.targets.postgres_settings import (
     rows,
     run,
     sessions,
+    sleeping,
     statement,
     until,
 )
@@ -206,12 +207,13 @@ async def test_what_changed_since_the_examination_does_not_run(
     connector: PostgresConnector, postgres_database: PostgresDatabase
 ) -> None:
     postgres_database.execute("CREATE TABLE users (id int, ssn text); CREATE VIEW safe AS SELECT id FROM users")
+    before, _ = await connector.snapshot()
     examined = await statement(connector, "SELECT * FROM safe", relations=["safe"])
     await connector.run(examined)
     postgres_database.execute("CREATE OR REPLACE VIEW safe AS SELECT id, ssn FROM users")
     with pytest.raises(SnapshotStale, match="nothing has run"):
         await connector.run(examined)
-    snapshot, looked = await connector.snapshot(beside=examined.snapshot)
+    snapshot, looked = await connector.snapshot(beside=before)
     assert looked == "catalog loaded"
     assert len(snapshot.catalog.relations["public.safe"].columns) == 2
 
@@ -227,7 +229,7 @@ async def test_a_redefinition_waits_for_a_statement_that_was_parsed(
     )
     async with anyio.create_task_group() as group:
         group.start_soon(connector.run, examined)
-        await until(lambda: sessions(postgres_database))
+        await until(lambda: sleeping(postgres_database))
         with pytest.raises(Exception, match="lock timeout"):
             postgres_database.execute("SET lock_timeout = 100; DROP VIEW safe")
         group.cancel_scope.cancel()
@@ -279,7 +281,7 @@ async def test_a_cancelled_call_is_cancelled_at_the_server(
 ) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(partial(run, connector, "SELECT pg_sleep(60)", **changes))
-        await until(lambda: [row for row in sessions(postgres_database) if row[1] == "active"])
+        await until(lambda: sleeping(postgres_database))
         group.cancel_scope.cancel()
     await until(lambda: not sessions(postgres_database))
     assert [line for line in postgres_database.log_lines() if "canceling statement due to user request" in line]
@@ -294,7 +296,7 @@ async def test_cancelled_calls_leave_no_session_and_no_slot_behind(
         async with anyio.create_task_group() as group:
             for _ in range(8):
                 group.start_soon(run, connector, "SELECT pg_sleep(60)")
-            await until(lambda: len([row for row in sessions(postgres_database) if row[1] == "active"]) == 8)
+            await until(lambda: len(sleeping(postgres_database)) == 8)
             group.cancel_scope.cancel()
     await until(lambda: not sessions(postgres_database))
     async with anyio.create_task_group() as group:
@@ -313,9 +315,7 @@ async def test_a_read_whose_session_is_ended_fails_and_the_next_one_runs(
                 await run(connector, "SELECT pg_sleep(60)")
 
         group.start_soon(ended)
-        ((pid, *_),) = await until(
-            lambda: [row for row in sessions(postgres_database) if row[1] == "active" and "pg_sleep" in row[2]]
-        )
+        (pid,) = await until(lambda: sleeping(postgres_database))
         postgres_database.execute("SELECT pg_terminate_backend(%s)", [pid])
     assert rows(await run(connector, "SELECT 1")) == [[1]]
 
@@ -340,7 +340,7 @@ async def test_no_session_free_in_time_means_nothing_ran(
     async with anyio.create_task_group() as group:
         for _ in range(10):
             group.start_soon(run, connector, "SELECT pg_sleep(60)")
-        await until(lambda: len([row for row in sessions(postgres_database) if row[1] == "active"]) == 10)
+        await until(lambda: len(sleeping(postgres_database)) == 10)
         with pytest.raises(TargetUnavailable, match=r"^no session with PostgreSQL at .* within 0.2 s$"):
             await connector.run(waiting)
         group.cancel_scope.cancel()
