@@ -41,6 +41,7 @@ REQUIREMENTS: dict[str, str] = {
     "R29": "shutdown and upgrade",
     "R31": "several processes on one store",
     "R32": "one client's answers never reach another",
+    "R33": "standard streams stay clean, and no child is left behind",
     "R34": "replay of a tampered record",
     "R35": "the audit is complete under load",
     "R36": "a hostile upstream",

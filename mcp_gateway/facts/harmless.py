@@ -253,7 +253,7 @@ PURE_FUNCTIONS = frozenset(
 
 HARMLESS_VOLATILE_FUNCTIONS = frozenset(
     """
-    array_sample array_shuffle clock_timestamp current_query currval gen_random_uuid lastval pg_blocking_pids
+    array_sample array_shuffle clock_timestamp current_query gen_random_uuid pg_blocking_pids
     pg_collation_actual_version pg_current_wal_flush_lsn pg_current_wal_insert_lsn pg_current_wal_lsn
     pg_database_collation_actual_version pg_database_size pg_get_aios pg_get_backend_memory_contexts
     pg_get_loaded_modules pg_get_multixact_members pg_get_sequence_data pg_get_shmem_allocations
@@ -275,6 +275,9 @@ HARMLESS_VOLATILE_FUNCTIONS = frozenset(
     """.split()
 )
 """Volatile ones that only look, wait or draw lots."""
+
+SESSION_FUNCTIONS = frozenset({"currval", "lastval"})
+"""They tell what the session did before: harmless in themselves, but not where sessions go from call to call."""
 
 HARMLESS_FUNCTIONS = PURE_FUNCTIONS | HARMLESS_VOLATILE_FUNCTIONS
 

@@ -25,6 +25,7 @@ from mcp_gateway.facts.harmless import (
     OPERATORS,
     RECORD_FILLERS,
     SERVER_FILE_RELATIONS,
+    SESSION_FUNCTIONS,
     SINGLE_ARGUMENT_RISKS,
     TRUSTED_EXTENSIONS,
     TYPES,
@@ -96,6 +97,12 @@ class Judge:
         found = self._candidates(schema, name)
         return self._built_in_function(schema, name) if not found else max(map(self._candidate, found))
 
+    def knows_function(self, parts: Sequence[str]) -> bool:
+        """Whether the catalog has a function of this name; without one nothing is unknown."""
+        if self.catalog is None or len(parts) not in {1, 2}:
+            return True
+        return bool(self._candidates(parts[0] if len(parts) == 2 else "", parts[-1]))
+
     def attribute(self, name: str) -> Trust:
         """`(x).name` where `name` is not proved to be a field: a function or a type of that name is applied to x."""
         return self._remembered("attribute", (name,), self._attribute)
@@ -104,6 +111,8 @@ class Judge:
         (name,) = parts
         if name in SINGLE_ARGUMENT_RISKS:
             return Trust.UNPROVED
+        if name in SESSION_FUNCTIONS:
+            return Trust.PROVED
         own = [function for one in _spellings(name) for function in self._candidates("", one)]
         return max(
             (
@@ -136,6 +145,8 @@ class Judge:
 
     def _built_in_function(self, schema: str, name: str) -> Trust:
         if schema in {"", "pg_catalog"}:
+            if name in SESSION_FUNCTIONS:
+                return Trust.PROVED
             harmless = name in HARMLESS_FUNCTIONS or (name in RECORD_FILLERS and not self._domains_check)
         else:
             harmless = schema == "information_schema" and name in INFORMATION_SCHEMA_FUNCTIONS

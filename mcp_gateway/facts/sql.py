@@ -40,9 +40,6 @@ PLANNED = DATA_CHANGES | {"SelectStmt"}
 EXPLAINED = PLANNED | {"CreateTableAsStmt", "DeclareCursorStmt", "ExecuteStmt", "RefreshMatViewStmt"}
 """What PostgreSQL's grammar lets EXPLAIN explain."""
 
-_judges: dict[int, Judge] = {}
-_MAX_JUDGES = 8
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SQLExamination:
@@ -56,6 +53,8 @@ class SQLExamination:
     other code."""
     called: frozenset[str] = frozenset()
     """Bare names of functions in their own case: with the relations, what the facts rest on in the catalog."""
+    unknown: frozenset[str] = frozenset()
+    """Relations and functions that the catalog does not know: misspelt, or newer than the snapshot."""
 
 
 def examine_sql(sql: str, *, catalog: Catalog | None) -> SQLExamination:
@@ -63,13 +62,13 @@ def examine_sql(sql: str, *, catalog: Catalog | None) -> SQLExamination:
 
     Raises `SQLSyntaxError` for what is no SQL, is longer than `MAX_SQL_BYTES` or too deeply nested.
     """
-    return examine_statements(parse_tree(sql), catalog=catalog)
+    return examine_statements(parse_tree(sql), judge=judge_of(catalog))
 
 
-def examine_statements(raw: Sequence[JSONObject], *, catalog: Catalog | None) -> SQLExamination:
-    """As `examine_sql`, for a text that `parse_tree` has parsed."""
+def examine_statements(raw: Sequence[JSONObject], *, judge: Judge) -> SQLExamination:
+    """As `examine_sql`, for a text that `parse_tree` has parsed and a judge that is kept."""
     statements = [one["stmt"] for one in raw]
-    found = Examiner(_judge_for(catalog))
+    found = Examiner(judge)
     try:
         refusals = [refusal for statement in statements if (refusal := found.statement(statement)) is not None]
     except RecursionError:
@@ -77,14 +76,9 @@ def examine_statements(raw: Sequence[JSONObject], *, catalog: Catalog | None) ->
     return found.examination(statements, refusals=refusals)
 
 
-def _judge_for(catalog: Catalog | None) -> Judge:
-    """The judge of a catalog, kept for the next statement: it remembers views and functions it has read."""
-    judge = _judges.get(id(catalog))
-    if judge is None or judge.catalog is not catalog:
-        if len(_judges) >= _MAX_JUDGES:
-            _judges.clear()
-        judge = _judges[id(catalog)] = Judge(catalog, examine_body=_body_trust)
-    return judge
+def judge_of(catalog: Catalog | None) -> Judge:
+    """The judge by a catalog. It remembers views and functions that it has read, so keep it as long as the catalog."""
+    return Judge(catalog, examine_body=_body_trust)
 
 
 def _body_trust(statements: Sequence[JSONObject], judge: Judge) -> Trust:
@@ -131,6 +125,7 @@ class Examiner(Walk):
             ),
             refusal=refusal,
             called=frozenset(self.called),
+            unknown=frozenset(self.unheard),
             harmless=single and opened(statements[0])[0] in PLANNED and self.worst == Trust.KNOWN,
         )
 
@@ -225,15 +220,14 @@ class Examiner(Walk):
     def into(self, body: JSONObject, scope: Scope) -> None:
         """SELECT INTO or CREATE TABLE AS: makes a table."""
         self.effect()
+        self.doubt(Trust.PROVED)  # it may be a temporary table, which stays in the session
         self._write(body["rel"])
         self.each(body.get("options", ()), scope)
 
-    def _write(self, relation: JSONObject) -> str:
-        """Record a relation as written, unless nothing runs. Returns its name."""
-        name = self.name_of(relation_parts(relation))
+    def _write(self, relation: JSONObject) -> None:
+        """Record a relation as written, unless nothing runs."""
         if self.running:
-            self.writes.add(name)
-        return name
+            self.writes.add(self.name_of(relation_parts(relation)))
 
     # INSERT, UPDATE, DELETE, MERGE
 

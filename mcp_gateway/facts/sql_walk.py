@@ -53,6 +53,8 @@ class Walk:
         self.functions: set[str] = set()
         self.called: set[str] = set()
         """Bare names, in their own case, of what may be a function."""
+        self.unheard: set[str] = set()
+        """Relations and functions that the catalog does not know."""
         self._handlers: dict[str, Callable[[JSONObject, Scope], None]] = {
             "A_Expr": self._operation,
             "A_Indirection": self._indirection,
@@ -135,6 +137,8 @@ class Walk:
         self.functions.add(written(parts).lower())
         self.called.add(parts[-1])
         self.doubt(self.judge.function(parts))
+        if not self.judge.knows_function(parts):
+            self.unheard.add(written(parts))
         if parts in SESSION_FUNCTIONS:
             self.session_function = True
         self.fields(body, scope, without=("funcname",))
@@ -326,10 +330,12 @@ class Walk:
             is_cte, names = scope.find_cte(parts[0])
             if is_cte:
                 return derived_entry({"aliasname": parts[0]} | body.get("alias", {}), names=names)
-        name = self.name_of(parts)
+        found, name = self.judge.find(parts), self.name_of(parts)
+        if found is None and self.judge.catalog is not None:
+            self.unheard.add(name)
         self.reads.add(name)
         self.doubt(self.judge.reading(parts))
-        return relation_entry(name, relation=self.judge.find(parts), body=body)
+        return relation_entry(name, relation=found, body=body)
 
     def name_of(self, parts: Sequence[str]) -> str:
         """A relation as facts name it: `schema.name` where a catalog knows it, else as the text has it."""

@@ -17,8 +17,9 @@ import orjson
 
 from mcp_gateway.facts.catalog import Catalog
 from mcp_gateway.facts.frames import LENGTH, framed, plain
+from mcp_gateway.facts.judging import Judge
 from mcp_gateway.facts.parser import SQLSyntaxError, parse_tree
-from mcp_gateway.facts.sql import examine_statements
+from mcp_gateway.facts.sql import examine_statements, judge_of
 from mcp_gateway.masking.lineage import ClassifiedCatalog, prepare, resolve
 
 MAX_MEMORY_BYTES = 4 << 30
@@ -26,7 +27,9 @@ RECURSION_LIMIT = 8_000
 """Trees have up to 1,000 levels and walking one takes a few calls; Python calls do not use the C stack."""
 WARM_UP = "SELECT a.x, count(*) FROM a JOIN b USING (id) WHERE a.y > now() GROUP BY 1"
 
-Snapshot = tuple[Catalog, dict[str, str], ClassifiedCatalog]
+NO_CATALOG = judge_of(None)
+
+Snapshot = tuple[Judge, dict[str, str], ClassifiedCatalog]
 
 
 class Desk:
@@ -39,7 +42,7 @@ class Desk:
         """`("load", number, catalog, classify)`, `("drop", number)` or `("examine", number or None, sql)`."""
         match request:
             case ("load", int(number), Catalog() as catalog, dict(classify)):
-                self._snapshots[number] = (catalog, classify, prepare(catalog, classify))
+                self._snapshots[number] = (judge_of(catalog), classify, prepare(catalog, classify))
                 return {"done": True}
             case ("drop", int(number)):
                 self._snapshots.pop(number, None)
@@ -52,7 +55,7 @@ class Desk:
     def _examine(self, sql: str, *, snapshot: Snapshot | None) -> Any:
         try:
             statements = parse_tree(sql)
-            examination = examine_statements(statements, catalog=snapshot[0] if snapshot else None)
+            examination = examine_statements(statements, judge=snapshot[0] if snapshot else NO_CATALOG)
         except SQLSyntaxError as error:
             return {"syntax": error.message, "position": error.position}
         lineage = None

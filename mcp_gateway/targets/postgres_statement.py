@@ -143,7 +143,9 @@ class Execution:
             raise
         finally:
             with anyio.CancelScope(shield=True):  # 6.
-                await self._lender.end(session, reusable=usable and statement.harmless and session.unchanged)
+                # A write may fire triggers and draw from sequences: what they leave in a session is not looked for.
+                kept = usable and statement.read_only and statement.harmless and session.unchanged
+                await self._lender.end(session, reusable=kept)
         # From the commit to here nothing waits, so that a cancellation cannot take the outcome away.
         return self._lender.result(prepared, fetched, max_rows=statement.max_rows)
 

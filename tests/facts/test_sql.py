@@ -264,6 +264,9 @@ def test_some_texts_can_never_run_whatever_policy_says(sql: str, refusal: str | 
         ("INSERT INTO a SELECT * FROM b", True),
         ("SELECT * FROM users FOR UPDATE", True),
         ("SELECT touch(u) FROM users u", False),
+        ("SELECT * INTO TEMP a FROM users", False),
+        ("SELECT lastval(), currval('s')", False),
+        ("SELECT ('s'::regclass).currval", False),
         ("DELETE FROM users WHERE touch(id)", False),
         ("DELETE FROM users WHERE id = 'x'::sneaky", False),
         ("UPDATE users SET id = nextval('s')", False),
@@ -295,6 +298,25 @@ def test_long_chains_below_the_limit_of_nesting_are_read() -> None:
         "SELECT " + ", ".join(f"c{number}" for number in range(4000)),
     ):
         assert examine_sql(sql, catalog=None).facts.read_only
+
+
+def test_what_the_session_did_before_may_be_read() -> None:
+    assert examine_sql("SELECT lastval(), pg_catalog.currval('s')", catalog=None).facts.read_only
+
+
+@pytest.mark.parametrize(
+    ("sql", "unknown"),
+    [
+        ("SELECT * FROM userz, users", {"userz"}),
+        ("DELETE FROM app.userz WHERE id = 1", {"app.userz"}),
+        ("SELECT * FROM users WHERE lowr(name) = 'x'", {"lowr"}),
+        ("CREATE TABLE new AS SELECT * FROM users", set()),
+        ("WITH x AS (SELECT 1) SELECT * FROM x", set()),
+    ],
+)
+def test_names_that_the_catalog_does_not_know_are_told(sql: str, unknown: set[str]) -> None:
+    assert examine_sql(sql, catalog=SHOP).unknown == unknown
+    assert examine_sql(sql, catalog=None).unknown == set()
 
 
 def test_only_a_single_statement_can_be_read_only() -> None:

@@ -330,3 +330,31 @@ async def test_the_child_has_no_environment_and_no_workspace(
     if environ.exists():
         assert b"canary" not in environ.read_bytes()
         assert Path(f"/proc/{child_of(worker)}/cwd").resolve() == Path("/")
+
+
+ORPHANING = """
+import asyncio, sys
+from mcp_gateway.facts.worker import SQLWorker
+
+async def main():
+    worker = SQLWorker()
+    await worker.start()
+    print(worker.pid, flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.requirement("R33")
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux can wait for a process that is no child")
+async def test_a_killed_gateway_leaves_no_child_behind() -> None:
+    async with await anyio.open_process([sys.executable, "-c", ORPHANING], stderr=None) as gateway:
+        assert gateway.stdout is not None
+        child = os.pidfd_open(int(await gateway.stdout.receive()))
+        try:
+            gateway.kill()
+            with anyio.fail_after(10):
+                await anyio.wait_readable(child)
+        finally:
+            os.close(child)
