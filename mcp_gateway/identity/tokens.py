@@ -18,7 +18,6 @@ from typing import Protocol
 from mcp_gateway.calls import Assurance, Caller, Secret
 from mcp_gateway.errors import IdentityError
 from mcp_gateway.identity.claims import (
-    MAX_TOKEN_BYTES,
     UnverifiedToken,
     VerifiedClaims,
     check_times,
@@ -92,8 +91,6 @@ class TokenVerifier:
             IdentityError: no caller is proved.
         """
         raw = bearer.reveal() if isinstance(bearer, Secret) else bearer.encode("utf-8", "surrogatepass")
-        if len(raw) > MAX_TOKEN_BYTES:
-            raise IdentityError(f"token is longer than {MAX_TOKEN_BYTES} bytes")
         digest = hashlib.sha256(raw).digest()
         # What cannot be a token asks the issuer nothing.
         token = read_token(raw, policy=self._policy) if digest not in self._remembered else None

@@ -126,6 +126,11 @@ def test_nothing_but_an_identity_error_comes_out_of_any_three_parts(parts: list[
         read_token(token, policy=POLICY)
 
 
+def test_a_token_is_measured_before_it_is_read() -> None:
+    with pytest.raises(IdentityError, match="token is longer than 16384 bytes"):
+        read_token("é" * (MAX_TOKEN_BYTES + 1), policy=POLICY)
+
+
 async def test_a_token_just_under_the_cap_is_accepted() -> None:
     filler = 8000
     while len(good(filler="x" * filler)) <= MAX_TOKEN_BYTES - 2:
@@ -267,6 +272,11 @@ async def test_a_token_without_an_id_is_known_by_what_was_signed() -> None:
 async def test_a_policy_that_could_never_be_safe_is_none(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         IdentityPolicy(**({"issuer": ISSUER, "audience": AUDIENCE} | wrong))
+
+
+@pytest.mark.parametrize("seconds", [0, 60])
+def test_a_leeway_of_none_to_a_minute_is_allowed(seconds: int) -> None:
+    IdentityPolicy(issuer=ISSUER, audience=AUDIENCE, leeway=timedelta(seconds=seconds))
 
 
 @pytest.mark.parametrize("signer", [ec_signer()], ids=["ES256"])

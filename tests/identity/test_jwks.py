@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from mcp_gateway.identity.encoding import Malformed
+from mcp_gateway.identity.encoding import Malformed, decode_base64url
 from mcp_gateway.identity.jwks import MAX_KEYS, read_keys
-from tests.peers.issuer import as_json, b64, b64_int, ec_signer, ed_signer, rsa_signer
+from tests.peers.issuer import Signer, as_json, b64, b64_int, ec_signer, ed_signer, rsa_signer
 
 P256_PRIME = 2**256 - 2**224 + 2**192 + 2**96 - 1
 
@@ -35,7 +36,18 @@ def without(jwk: dict[str, Any], name: str) -> dict[str, Any]:
     return {member: value for member, value in jwk.items() if member != name}
 
 
+def without_its_leading_zero() -> dict[str, Any]:
+    """A key whose x starts with a zero byte, one in 256, with that byte left out (RFC 7518 section 6.2.1.2)."""
+    while True:
+        private = ec.generate_private_key(ec.SECP256R1())
+        jwk = Signer(key_id="short", private=private, algorithm="ES256").jwk()
+        x = decode_base64url(jwk["x"].encode())
+        if x[0] == 0:
+            return jwk | {"x": b64(x[1:])}
+
+
 PASSED_OVER: dict[str, Any] = {
+    "a coordinate without its leading zero": without_its_leading_zero,
     "no id": lambda: without(ec_signer().jwk(), "kid"),
     "an empty id": lambda: ec_signer().jwk(kid=""),
     "a number as id": lambda: ec_signer().jwk(kid=1),
@@ -134,6 +146,10 @@ def test_an_id_that_a_key_for_encryption_shares_is_no_conflict() -> None:
 def test_too_many_keys_refuse_the_document() -> None:
     with pytest.raises(Malformed, match="has 101 keys, at most 100 are accepted"):
         read_keys(key_set(*[{"kty": "oct"}] * (MAX_KEYS + 1)))
+
+
+def test_as_many_keys_as_allowed_are_read() -> None:
+    assert len(read_keys(key_set(*[{"kty": "oct"}] * (MAX_KEYS - 1), ec_signer().jwk())).keys) == 1
 
 
 def test_a_key_is_itself_whatever_its_id() -> None:

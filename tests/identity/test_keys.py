@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from mcp_gateway.errors import IdentityError
-from mcp_gateway.identity.keys import IssuerKeys, KeyStatus
+from mcp_gateway.identity.keys import MAX_DOCUMENT_BYTES, IssuerKeys, KeyStatus
 from tests.identity.clock import Clock
 from tests.identity.forging import NOW
 from tests.peers.issuer import (
@@ -208,7 +208,9 @@ async def test_last_good_keys_are_used_for_an_hour_and_no_longer(
         problem="the key set was answered with 503, expected 200",
     )
 
-    clock.pass_by(seconds=11)
+    clock.pass_by(seconds=1)
+    assert await refused(keys) == "the key set was answered with 503, expected 200"
+    clock.pass_by(seconds=10)
     assert await refused(keys) == "the key set was answered with 503, expected 200"
 
     del issuer.replies[KEYS]
@@ -285,6 +287,12 @@ async def test_an_answer_that_is_none_gives_no_keys(
     issuer.reply("/realms/corp" + CONNECT_METADATA if what == "metadata" else KEYS, **reply)
 
     assert await refused(keys) == f"the {what} {problem}"
+
+
+async def test_a_document_of_the_greatest_length_is_read(issuer: FakeIssuer, keys: IssuerKeys) -> None:
+    issuer.reply(KEYS, body=issuer.key_set().ljust(MAX_DOCUMENT_BYTES))
+
+    assert set((await keys.current()).keys) == {"ec-1"}
 
 
 @pytest.mark.requirement("R18")

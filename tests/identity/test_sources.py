@@ -163,6 +163,7 @@ async def test_the_local_issuers_token_is_new_before_it_is_old(issuer: LocalIssu
     source = LocalTokenSource(issuer, client_id="stdio", clock=clock)
     check = issuer.verifier(revoked=lambda _caller: None)
     first = source.token()
+    assert source.token() is first
     clock.pass_by(seconds=149)
     assert source.token() is first
     clock.pass_by(seconds=1)

@@ -195,6 +195,25 @@ async def test_an_added_key_leaves_what_is_remembered() -> None:
     assert await check.verify(token) is first
 
 
+async def test_a_renewal_of_the_same_keys_leaves_what_is_remembered() -> None:
+    keys = ChangingKeys(ec_signer())
+    check, token = verifier(keys=keys), good()
+    first = await check.verify(token)
+    keys.now = keys.published = keys.of(ec_signer())
+
+    assert await check.verify(token) is first
+
+
+@pytest.mark.requirement("R17")
+async def test_a_bad_signature_under_a_key_that_is_gone_is_refused_as_one() -> None:
+    keys = ChangingKeys(ec_signer())
+    keys.published = keys.of(ed_signer())
+    forged = good(replace(ec_signer("stranger"), key_id="ec-1"))
+
+    with pytest.raises(IdentityError, match="token signature is not by the key 'ec-1'"):
+        await verifier(keys=keys).verify(forged)
+
+
 @pytest.mark.requirement("R17")
 async def test_a_token_whose_key_went_while_it_was_verified_is_not_remembered() -> None:
     keys = ChangingKeys(ec_signer())
