@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := mcp_gateway tools policies tests benchmarks examples
+SOURCES := mcp_gateway tools policies tests benchmarks
 
 .PHONY: help demo test check format lint types coverage policy-test build lock clean
 

@@ -18,21 +18,21 @@ A step that raises refuses the call. `Deny` and `Ask` are values. Streaming door
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, Protocol
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 import anyio
 import structlog
 
 from mcp_gateway import refusals
+from mcp_gateway.admission import Parts, Permitted, Request
 from mcp_gateway.answers import Answer, Masked, Refusal
-from mcp_gateway.approval.holding import Channels, Held, Holder, InputRequired, bound
+from mcp_gateway.approval.holding import Held, InputRequired, bound
 from mcp_gateway.approval.store import ClaimError
 from mcp_gateway.approval.ticket import Ticket
-from mcp_gateway.audit.store import AuditStore, Transaction
-from mcp_gateway.calls import Call, Caller, Client, Door, JSONObject, Secret
+from mcp_gateway.audit.store import Transaction
+from mcp_gateway.calls import Call, Caller, JSONObject
 from mcp_gateway.decisions import NOT_APPROVED, Allow, Approved, Ask, Decision, Deny
 from mcp_gateway.errors import (
     CredentialError,
@@ -63,71 +63,14 @@ from mcp_gateway.events import (
     TimedOut,
 )
 from mcp_gateway.journal import Journal
-from mcp_gateway.policy.engine import PolicyEngine, Question
-from mcp_gateway.registry import AnyTool, Registered, Registry
+from mcp_gateway.policy.engine import Question
+from mcp_gateway.registry import AnyTool, Registered
 from mcp_gateway.tool import Arguments, Examination, Masker, Permit
 
 log = structlog.get_logger(__name__)
 
 OVERRUN = timedelta(seconds=5)
 """How much longer than its permit a tool may take before the road itself cancels it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What a door hands over: raw, unproved."""
-
-    door: Door
-    tool: str
-    arguments: Mapping[str, Any]
-    identify: Callable[[], Awaitable[Caller]]
-    """Verifies the token anew each time; raises `IdentityError`."""
-    client: Client = field(default_factory=Client)
-    channels: Channels = field(default_factory=Channels)
-    answer_by: datetime | None = None
-    """When the client will have given up on an answer."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Permitted:
-    """The intent is durable: the call may run now, once."""
-
-    call: Call
-    tool: AnyTool
-    arguments: Arguments
-    registered: Registered
-    examination: Examination[Any]
-    permit: Permit
-    revealed: frozenset[str]
-    journal: Journal
-    started_at: datetime
-
-
-class MaskerFactory(Protocol):
-    """Builds the masker of one call."""
-
-    def __call__(self, *, revealed: frozenset[str], detectors: Sequence[str], secrets: Sequence[Secret]) -> Masker:
-        """Build it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """Everything that the road is laid on."""
-
-    registry: Registry
-    policies: Callable[[], PolicyEngine]
-    """The set in force; asked anew for each decision, so a reload counts at once."""
-    store: AuditStore
-    holder: Holder
-    masker: MaskerFactory
-    scope_of: Callable[[str], str | None]
-    """The scope that a tool demands."""
-    classes: frozenset[str]
-    """Every data class that can be revealed: built in and configured."""
-    clock: Callable[[], datetime]
-    new_id: Callable[[], str]
-    instance: str
-    approval_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,8 +193,8 @@ class Road:
             client={
                 "name": masker.text(request.client.name),
                 "version": masker.text(request.client.version),
-                "protocol": request.client.protocol,
-                "trace": request.client.trace,
+                "protocol": masker.text(request.client.protocol),
+                "trace": masker.text(request.client.trace),
             },
         )
 
@@ -279,7 +222,7 @@ class Road:
             )
         return caller
 
-    async def _examine(self, request: Request, journal: Journal, *, caller: Caller) -> _Examined:
+    async def _examine(self, request: Request, journal: Journal, *, caller: Caller, fresh: bool = False) -> _Examined:
         call, tool, arguments, registered = establish(
             request.tool,
             request.arguments,
@@ -291,7 +234,9 @@ class Road:
             client=request.client,
             now=journal.now(),
         )
-        examination = await tool.examine(arguments, target=registered.target, connector=registered.connector)
+        examination = await tool.examine(
+            arguments, target=registered.target, connector=registered.connector, fresh=fresh
+        )
         self._note_examination(journal, call, examination)
         return _Examined(call=call, tool=tool, arguments=arguments, registered=registered, examination=examination)
 
@@ -360,11 +305,12 @@ class Road:
             return InputRequired(call_id=call.id, ticket=held.ticket)
         if held.stale or held.ticket.state != "approved":
             return await self._not_approved(journal, held)
+        caller = call.caller
         if held.waited:
-            late = await self._after_the_wait(request, known, journal, held)
-            if isinstance(late, Answer):
-                return late
-            known = late
+            if request.answer_by is not None and journal.now() + known.registered.timeout > request.answer_by:
+                return await self._answer(journal, refusals.approved_call_again(held.ticket, url=self._.approval_url))
+            caller = await self._identify_again(request, journal, before=caller)
+        known = await self._examine(request, journal, caller=caller, fresh=True)
         return await self._claim(known, journal, held.ticket)
 
     async def _preview(self, known: _Examined, journal: Journal) -> str:
@@ -409,16 +355,12 @@ class Road:
                 outcome = await self._.store.outcome_of(ticket.consumed_by or "") or "still running"
                 return await self._answer(journal, refusals.already_run(ticket, outcome=outcome))
 
-    async def _after_the_wait(
-        self, request: Request, known: _Examined, journal: Journal, held: Held
-    ) -> _Examined | Answer:
-        """Time has passed: who asks and what would happen are established again before the yes is used."""
-        if request.answer_by is not None and journal.now() + known.registered.timeout > request.answer_by:
-            return await self._answer(journal, refusals.approved_call_again(held.ticket, url=self._.approval_url))
+    async def _identify_again(self, request: Request, journal: Journal, *, before: Caller) -> Caller:
+        """After a wait: the token may have ended, been revoked or been exchanged meanwhile."""
         caller = await self._identify(request, journal)
-        if (caller.key, caller.actor) != (known.call.caller.key, known.call.caller.actor):
+        if (caller.key, caller.actor) != (before.key, before.actor):
             raise IdentityError("the caller changed while the call waited for its approval")
-        return await self._examine(request, journal, caller=caller)
+        return caller
 
     async def _claim(self, known: _Examined, journal: Journal, ticket: Ticket) -> Permitted | Answer:
         """Decide again with the real approval as a fact, then use it."""

@@ -113,8 +113,12 @@ class Tool(Protocol[E]):
     Arguments: ClassVar[type[Arguments]]
     result_schema: ClassVar[JSONObject]
 
-    async def examine(self, arguments: Any, *, target: Target, connector: Any) -> Examination[E]:
-        """Find out what the call would do. Raises `RequestError` or `TargetError`."""
+    async def examine(self, arguments: Any, *, target: Target, connector: Any, fresh: bool = False) -> Examination[E]:
+        """Find out what the call would do. Raises `RequestError` or `TargetError`.
+
+        `fresh` is said before an approval is used: nothing that is remembered of the target may then be relied on
+        without asking the target whether it still holds.
+        """
 
     async def preview(self, arguments: Any, *, examination: Examination[E], connector: Any) -> str:
         """What an approver may be told beyond the facts, such as planned rows; empty where it is not safe to ask."""

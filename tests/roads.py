@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 from mcp_gateway_tools.call_api import CallAPI
 
+from mcp_gateway.admission import Parts, Request
 from mcp_gateway.answers import Answer, Masked, Refusal
 from mcp_gateway.approval.holding import Channels, Holder, InputRequired
 from mcp_gateway.approval.store import MIGRATIONS, ApprovalStore
@@ -26,7 +27,7 @@ from mcp_gateway.errors import IdentityError
 from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.masking.detectors import resolve
 from mcp_gateway.masking.masker import masker_for
-from mcp_gateway.pipeline import Parts, Request, Road
+from mcp_gateway.pipeline import Road
 from mcp_gateway.policy.engine import PolicyEngine
 from mcp_gateway.policy.loader import load_policies
 from mcp_gateway.registry import Registered, Registry

@@ -110,7 +110,7 @@ async def test_a_call_that_asks_is_held_and_runs_after_the_yes_exactly_once(benc
 
     assert result(ran)["status"] == 200
     assert await bench.kinds(ran.call_id) == [
-        "Received", "Identified", "Examined", "Decided", "Decided", "Claimed", "Started", "Finished", "Answered"
+        "Received", "Identified", "Examined", "Decided", "Examined", "Decided", "Claimed", "Started", "Finished", "Answered"
     ]  # fmt: skip
     assert again.code == "already_run"
     assert again.detail == {"first_call_id": ran.call_id, "outcome": "ok"}

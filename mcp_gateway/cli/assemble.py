@@ -10,6 +10,7 @@ import anyio
 import structlog
 
 from mcp_gateway import __version__
+from mcp_gateway.admission import Parts
 from mcp_gateway.approval.holding import Holder
 from mcp_gateway.approval.store import ApprovalStore
 from mcp_gateway.audit.leases import Lease, keep_closing
@@ -27,7 +28,7 @@ from mcp_gateway.events import ConfigurationLoaded, GatewayStarted, GatewayStopp
 from mcp_gateway.facts.worker import SQLWorker
 from mcp_gateway.masking.detectors import resolve
 from mcp_gateway.masking.masker import masker_for
-from mcp_gateway.pipeline import Parts, Road
+from mcp_gateway.pipeline import Road
 from mcp_gateway.policy.engine import PolicyEngine
 from mcp_gateway.policy.holder import Policies
 from mcp_gateway.policy.loader import load_policies

@@ -22,13 +22,14 @@ from mcp.shared.message import ServerMessageMetadata
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from mcp_gateway import __version__, refusals
+from mcp_gateway.admission import Request
 from mcp_gateway.answers import Answer, Masked
 from mcp_gateway.approval.describe import describe
 from mcp_gateway.approval.holding import Action, Channels, Confirm, Confirmation, InputRequired, Progress
 from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.calls import Caller, Client, Door, JSONObject, Secret
 from mcp_gateway.errors import IdentityError
-from mcp_gateway.pipeline import Request, Road
+from mcp_gateway.pipeline import Road
 from mcp_gateway.registry import AnyTool, Registry
 
 log = structlog.get_logger(__name__)

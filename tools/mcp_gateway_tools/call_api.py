@@ -71,9 +71,10 @@ class CallAPI:
     }
 
     async def examine(
-        self, arguments: CallAPIArguments, *, target: Target, connector: HTTPConnector
+        self, arguments: CallAPIArguments, *, target: Target, connector: HTTPConnector, fresh: bool = False
     ) -> Examination[Prepared]:
         """Bring the request into its one form. Nothing is resolved or sent."""
+        del fresh  # Nothing is remembered of the target.
         settings = connector.settings
         headers = dict(arguments.headers or {})
         body = arguments.body.encode() if arguments.body is not None else None
@@ -130,8 +131,8 @@ class CallAPI:
         del examination
         headers: dict[str, str] = {}
         for name, value in raw.headers:
-            headers[name] = f"{headers[name]}, {masker.text(value)}" if name in headers else masker.text(value)
-        result: JSONObject = {"status": raw.status, "headers": headers}
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        result: JSONObject = {"status": raw.status, "headers": masker.json(headers)}
         result |= _body(raw, masker)
         result |= {"truncated": raw.truncated, "call_id": call_id}
         return masker.seal(result, truncated=raw.truncated)

@@ -73,10 +73,31 @@ class QueryDatabase:
         self._worker = worker
 
     async def examine(
-        self, arguments: QueryDatabaseArguments, *, target: Target, connector: PostgresConnector
+        self, arguments: QueryDatabaseArguments, *, target: Target, connector: PostgresConnector, fresh: bool = False
     ) -> Examination[Prepared]:
         """Parse the statement against the catalog: what it would do, and where its columns come from."""
         snapshot, looked = await connector.snapshot()
+        examination = await self._examine(
+            arguments, target=target, connector=connector, snapshot=snapshot, looked=looked
+        )
+        if fresh:
+            touched = examination.private.touched
+            if await connector.versions(touched) != snapshot.expected(touched):
+                snapshot, looked = await connector.snapshot(beside=snapshot)
+                examination = await self._examine(
+                    arguments, target=target, connector=connector, snapshot=snapshot, looked=looked
+                )
+        return examination
+
+    async def _examine(
+        self,
+        arguments: QueryDatabaseArguments,
+        *,
+        target: Target,
+        connector: PostgresConnector,
+        snapshot: Snapshot,
+        looked: str,
+    ) -> Examination[Prepared]:
         try:
             examination, lineage = await self._worker.examine(
                 arguments.sql, catalog_key=target.name, catalog=snapshot.catalog, classify=connector.classify

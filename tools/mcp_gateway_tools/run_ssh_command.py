@@ -68,9 +68,10 @@ class RunSSHCommand:
     }
 
     async def examine(
-        self, arguments: RunSSHCommandArguments, *, target: Target, connector: SSHConnector
+        self, arguments: RunSSHCommandArguments, *, target: Target, connector: SSHConnector, fresh: bool = False
     ) -> Examination[Prepared]:
         """Parse the command; read which host keys the target may show. Nothing is sent."""
+        del fresh  # The keys are read anew each time.
         try:
             facts = examine_shell(argv=arguments.argv, command=arguments.command)
             line = quote(arguments.argv) if arguments.argv is not None else arguments.command or ""

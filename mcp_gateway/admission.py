@@ -1,0 +1,73 @@
+"""What goes onto the road, what its first half gives, and what it is laid on. Values; the road itself is `pipeline`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from mcp_gateway.approval.holding import Channels, Holder
+from mcp_gateway.audit.store import AuditStore
+from mcp_gateway.calls import Call, Caller, Client, Door, Secret
+from mcp_gateway.journal import Journal
+from mcp_gateway.policy.engine import PolicyEngine
+from mcp_gateway.registry import AnyTool, Registered, Registry
+from mcp_gateway.tool import Arguments, Examination, Masker, Permit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a door hands over: raw, unproved."""
+
+    door: Door
+    tool: str
+    arguments: Mapping[str, Any]
+    identify: Callable[[], Awaitable[Caller]]
+    """Verifies the token anew each time; raises `IdentityError`."""
+    client: Client = field(default_factory=Client)
+    channels: Channels = field(default_factory=Channels)
+    answer_by: datetime | None = None
+    """When the client will have given up on an answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permitted:
+    """The intent is durable: the call may run now, once."""
+
+    call: Call
+    tool: AnyTool
+    arguments: Arguments
+    registered: Registered
+    examination: Examination[Any]
+    permit: Permit
+    revealed: frozenset[str]
+    journal: Journal
+    started_at: datetime
+
+
+class MaskerFactory(Protocol):
+    """Builds the masker of one call."""
+
+    def __call__(self, *, revealed: frozenset[str], detectors: Sequence[str], secrets: Sequence[Secret]) -> Masker:
+        """Build it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything that the road is laid on."""
+
+    registry: Registry
+    policies: Callable[[], PolicyEngine]
+    """The set in force; asked anew for each decision, so a reload counts at once."""
+    store: AuditStore
+    holder: Holder
+    masker: MaskerFactory
+    scope_of: Callable[[str], str | None]
+    """The scope that a tool demands."""
+    classes: frozenset[str]
+    """Every data class that can be revealed: built in and configured."""
+    clock: Callable[[], datetime]
+    new_id: Callable[[], str]
+    instance: str
+    approval_url: str | None = None
