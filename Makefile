@@ -40,7 +40,7 @@ types: $(READY)
 	@$(BIN)/mypy
 
 coverage: $(READY)
-	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+	@$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered $(ARGS)
 
 policy-test: $(READY)  ## the starter policies against their cases
 	@$(BIN)/mcp-gateway policy test policies/tests

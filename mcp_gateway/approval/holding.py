@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import anyio
 
@@ -89,7 +89,7 @@ class Holder:
         self._ttl = ttl
         self._claim = claim
 
-    def draft(self, call: Call, *, examination: Examination[object], ask: Ask, preview: str) -> Ticket:
+    def draft(self, call: Call, *, examination: Examination[Any], ask: Ask, preview: str) -> Ticket:
         """The approval that this Ask would open."""
         now = self._clock()
         facts = examination.facts.to_json()
@@ -199,6 +199,6 @@ class Holder:
         return await self.approvals.get(ticket.id) or ticket
 
 
-def bound(examination: Examination[object]) -> str:
+def bound(examination: Examination[Any]) -> str:
     """What an approval of this examination is bound to."""
     return binding(facts=examination.facts.to_json(), shown=examination.shown, environment=examination.environment)
