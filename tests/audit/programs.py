@@ -47,6 +47,15 @@ def line(process: subprocess.Popen[str]) -> str:
     return found.strip()
 
 
+def rest(process: subprocess.Popen[str]) -> list[str]:
+    """What a killed program said beyond the lines that were read, but for a line that its death cut short.
+
+    Not by `communicate`: it reads past what `readline` has buffered, and would begin in the middle of a line.
+    """
+    assert process.stdout is not None
+    return process.stdout.read().split("\n")[:-1]
+
+
 def end(process: subprocess.Popen[str]) -> None:
     """Let a program go on to its end."""
     process.communicate(timeout=30)

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from mcp_gateway.audit.verify import verify
-from tests.audit.programs import line, running
+from tests.audit.programs import line, rest, running
 from tests.audit.records import kinds, loaded, opened_store, rows
 
 pytestmark = pytest.mark.anyio
@@ -27,8 +27,7 @@ async def test_what_was_acknowledged_is_there_after_kill_9(tmp_path: Path) -> No
         with running("write", data_dir, str(label)) as process:
             acknowledged |= {int(line(process)) for _ in range(random.randrange(1, 300))}
             process.kill()
-            rest, _ = process.communicate()
-            acknowledged |= {int(number) for number in rest.split("\n")[:-1]}
+            acknowledged |= {int(number) for number in rest(process)}
 
         found = verify(data_dir)
         assert found.flaw is None
@@ -49,8 +48,7 @@ async def test_neighbours_that_are_killed_leave_each_other_a_whole_store(tmp_pat
                 for process in (one, other):
                     acknowledged |= {int(line(process)) for _ in range(random.randrange(1, 200))}
                     process.kill()
-                    rest, _ = process.communicate()
-                    acknowledged |= {int(number) for number in rest.split("\n")[:-1]}
+                    acknowledged |= {int(number) for number in rest(process)}
             await store.append(loaded(label))
 
     assert verify(data_dir).flaw is None
