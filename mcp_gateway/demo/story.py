@@ -20,6 +20,7 @@ import httpx2
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from rich.console import Console
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.syntax import Syntax
 from rich.table import Table
@@ -186,7 +187,7 @@ class _Story:
             table.add_column(Text(column["name"]), style="dim" if column["masked"] else "")
         for row in result["rows"]:
             table.add_row(*(Text(str(cell)) for cell in row))
-        self._console.print(table)
+        self._console.print(Padding(table, (0, 0, 0, 10)))
 
     def _json(self, value: Any) -> None:
         for line in json.dumps(value, indent=1).splitlines():

