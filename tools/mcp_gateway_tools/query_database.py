@@ -138,9 +138,9 @@ class QueryDatabase:
             top = plan[0]["Plan"]
             inner = top.get("Plans", [{}])[0] if top["Node Type"] == "ModifyTable" else top
             rows = int(inner["Plan Rows"])
-            return f"PostgreSQL expects about {rows:,} row{'' if rows == 1 else 's'}"
         except (KeyError, IndexError, TypeError, ValueError):
             return ""
+        return f"PostgreSQL expects about {rows:,} row{'' if rows == 1 else 's'}"
 
     async def execute(
         self,
