@@ -32,6 +32,7 @@ from mcp_gateway.config_values import (
     parse_public_url,
     parse_scope,
     parse_target_name,
+    parse_tool_name,
     split_listen,
     url_host,
 )
@@ -41,6 +42,7 @@ from mcp_gateway.quantities import format_duration
 Algorithm: TypeAlias = Literal["RS256", "PS256", "ES256", "EdDSA"]
 Style: TypeAlias = Literal["redact", "last4", "hash", "null", "token"]
 BUILT_IN_TOOLS = frozenset({"query_database", "run_ssh_command", "call_api"})
+RESERVED_TOOL_NAMES = BUILT_IN_TOOLS | {"list_targets", "reveal"}
 RESERVED_GROUP = "caller"
 
 Wrong: TypeAlias = tuple[tuple[str, ...], str]
@@ -57,6 +59,16 @@ class GatewaySettings(Section):
 
     name: Text = "mcp-gateway"
     data_dir: AbsolutePath = Field(default_factory=default_data_dir)
+    tools: Annotated[tuple[Annotated[str, BeforeValidator(parse_tool_name)], ...], BeforeValidator(parse_array)] = ()
+    """Tools of other distributions that are loaded beside the built-in ones."""
+
+    @field_validator("tools")
+    @classmethod
+    def _check_tools(cls, tools: tuple[str, ...]) -> tuple[str, ...]:
+        taken = sorted(name for name in set(tools) if name in RESERVED_TOOL_NAMES or tools.count(name) > 1)
+        if taken:
+            raise ValueError(f"the name {taken[0]!r} is taken; a tool's name must be unique")
+        return tools
 
 
 class ServerSettings(Section):
@@ -213,7 +225,12 @@ class Settings(Section):
     @field_validator("identity")
     @classmethod
     def _check_identity(cls, identity: IdentitySettings, info: ValidationInfo) -> IdentitySettings:
-        refuse(_wrong_scopes(identity) + _wrong_local_issuer(identity, info.data.get("server")))
+        gateway: GatewaySettings | None = info.data.get("gateway")
+        further = gateway.tools if gateway is not None else tuple(identity.scopes)
+        refuse(
+            _wrong_scopes(identity, tools=BUILT_IN_TOOLS.union(further))
+            + _wrong_local_issuer(identity, info.data.get("server"))
+        )
         return identity
 
     @field_validator("approvals")
@@ -290,11 +307,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _wrong_scopes(identity: IdentitySettings) -> list[Wrong]:
+def _wrong_scopes(identity: IdentitySettings, *, tools: frozenset[str]) -> list[Wrong]:
     return [
-        (("scopes", tool), f"no such tool{did_you_mean(tool, BUILT_IN_TOOLS)}")
-        for tool in identity.scopes
-        if tool not in BUILT_IN_TOOLS
+        (("scopes", tool), f"no such tool{did_you_mean(tool, tools)}") for tool in identity.scopes if tool not in tools
     ]
 
 

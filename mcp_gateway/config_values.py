@@ -19,6 +19,7 @@ from mcp_gateway.quantities import format_duration, format_size, parse_duration,
 T = TypeVar("T")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_TOOL_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _TARGET_NAME = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII)
 _CLASS_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -68,6 +69,11 @@ def parse_description(value: Any) -> str:
 def parse_target_name(value: Any) -> str:
     """The name of a target: what policies, agents and people call it."""
     return _matching(_TARGET_NAME, value, "1 to 64 of a-z, 0-9, '_' and '-'")
+
+
+def parse_tool_name(value: Any) -> str:
+    """The name of a tool, as agents and policies call it."""
+    return _matching(_TOOL_NAME, value, "a tool's name: 1 to 64 of a-z, 0-9 and '_', beginning with a letter")
 
 
 def parse_class_name(value: Any) -> str:

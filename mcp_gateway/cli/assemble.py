@@ -16,8 +16,10 @@ from mcp_gateway.approval.store import ApprovalStore
 from mcp_gateway.audit.leases import Lease, keep_closing
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.calls import Secret
+from mcp_gateway.cli.further_tools import load_further_tools
 from mcp_gateway.cli.issuing import Identity, build_identity
 from mcp_gateway.cli.keys import open_key
+from mcp_gateway.cli.loading import load_engine
 from mcp_gateway.cli.records import Records, opened_records
 from mcp_gateway.clock import new_id, utc_now
 from mcp_gateway.config import Settings
@@ -31,7 +33,6 @@ from mcp_gateway.masking.masker import masker_for
 from mcp_gateway.pipeline import Road
 from mcp_gateway.policy.engine import PolicyEngine
 from mcp_gateway.policy.holder import Policies
-from mcp_gateway.policy.loader import load_policies
 from mcp_gateway.registry import Registered, Registry
 from mcp_gateway.targets.http import HTTPConnector
 from mcp_gateway.targets.postgres import PostgresConnector
@@ -58,14 +59,8 @@ class Gateway:
     instance: str
 
 
-def load_engine(settings: Settings) -> PolicyEngine:
-    """The configured policies, compiled for the configured targets. Raises `ConfigError`."""
-    targets = [to_target(name, target) for name, target in settings.targets.items()]
-    return load_policies(settings.policy.paths, targets=targets, classes=settings.classes)
-
-
 def build_registry(settings: Settings, worker: SQLWorker) -> Registry:
-    """Every configured target with its connector, and the built-in tools. Nothing is connected yet."""
+    """Every configured target with its connector, and every tool. Nothing is connected yet."""
     from mcp_gateway_tools.call_api import CallAPI
     from mcp_gateway_tools.query_database import QueryDatabase
     from mcp_gateway_tools.run_ssh_command import RunSSHCommand
@@ -92,7 +87,8 @@ def build_registry(settings: Settings, worker: SQLWorker) -> Registry:
                 detectors=detectors_of(settings, target),
             )
         )
-    return Registry(targets=registered, tools=[QueryDatabase(worker=worker), RunSSHCommand(), CallAPI()])
+    further = load_further_tools(settings.gateway.tools)
+    return Registry(targets=registered, tools=[QueryDatabase(worker=worker), RunSSHCommand(), CallAPI(), *further])
 
 
 def detectors_of(settings: Settings, target: PostgresTarget | SSHTarget | HTTPTarget) -> tuple[str, ...]:

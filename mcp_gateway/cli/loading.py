@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mcp_gateway.calls import Target
+from mcp_gateway.cli.further_tools import load_further_tools
 from mcp_gateway.config import HTTPTarget, Settings, to_target
 from mcp_gateway.policy.engine import PolicyEngine
 from mcp_gateway.policy.loader import load_policies
@@ -25,8 +26,12 @@ def load_engine(settings: Settings, *, paths: Sequence[Path] = ()) -> PolicyEngi
     """The configured policies, or those of `paths`, which nothing enforces and so may be anybody's.
 
     Raises:
-        ConfigError: with every problem in every file.
+        ConfigError: with every problem in every file, or what is wrong with a further tool.
     """
     return load_policies(
-        paths or settings.policy.paths, targets=targets_of(settings), classes=settings.classes, guarded=not paths
+        paths or settings.policy.paths,
+        targets=targets_of(settings),
+        classes=settings.classes,
+        tools={tool.name: tool.kind for tool in load_further_tools(settings.gateway.tools)},
+        guarded=not paths,
     )

@@ -17,28 +17,37 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import cedarpy
 import orjson
 
-from mcp_gateway.calls import JSONObject, Target
+from mcp_gateway.calls import JSONObject, Target, TargetKind
 from mcp_gateway.errors import ConfigError, Problem
 from mcp_gateway.policy.annotations import Annotations, Effect, parse_annotations
 from mcp_gateway.policy.expressions import ApprovalUse, ExpressionError, approval_use, reads_of
-from mcp_gateway.policy.schema import REVEAL, schema_text
+from mcp_gateway.policy.schema import REVEAL, actions_of, schema_text
 from mcp_gateway.policy.scopes import Scope
 from mcp_gateway.policy.split import Place, Source, Statement, split
 from mcp_gateway.policy.statement import Compiled, Policy
 
 POSITIONAL = re.compile(r"^for policy `policy0`[,:] ")
 ENDED_EARLY = "unexpected end of input"
+NO_TOOLS: Mapping[str, TargetKind] = MappingProxyType({})
 TOO_DEEP = "the conditions nest or chain too deeply; use a set, or several policies"
 
 
-def compile_policies(sources: Sequence[Source], *, targets: Sequence[Target], classes: Collection[str]) -> Compiled:
-    """Compile policy files against the schema of these targets and classes; raises `ConfigError`."""
-    text = schema_text(targets=targets, classes=classes)
+def compile_policies(
+    sources: Sequence[Source],
+    *,
+    targets: Sequence[Target],
+    classes: Collection[str],
+    tools: Mapping[str, TargetKind] = NO_TOOLS,
+) -> Compiled:
+    """Compile policy files against the schema of these targets, classes and further tools; raises `ConfigError`."""
+    actions = actions_of(tools)
+    text = schema_text(targets=targets, classes=classes, actions=actions)
     compiler = _Compiler(text)
     for source in sources:
         compiler.add(source)
@@ -49,6 +58,7 @@ def compile_policies(sources: Sequence[Source], *, targets: Sequence[Target], cl
         policies={name: compiler.policies[name] for name in form},
         handle=_handle(form),
         schema=compiler.schema,
+        actions=actions,
         version=hashlib.sha256(text.encode() + orjson.dumps(form, option=orjson.OPT_SORT_KEYS)).hexdigest(),
         notes=tuple(_unused_names(compiler.statements, targets)),
     )

@@ -31,7 +31,7 @@ from mcp_gateway.policy.question import (
     rendered,
     resource_of,
 )
-from mcp_gateway.policy.schema import ACTIONS, REVEAL
+from mcp_gateway.policy.schema import REVEAL, Action
 from mcp_gateway.policy.scopes import Scope
 from mcp_gateway.policy.statement import Compiled, Policy
 
@@ -50,12 +50,15 @@ class PolicyEngine:
         self.version = compiled.version
         self.policies: Mapping[str, Policy] = compiled.policies
         self.notes: tuple[Problem, ...] = compiled.notes
+        self._actions = compiled.actions
         self._handle = compiled.handle
         self._schema = compiled.schema
         self._targets = {target.name: target for target in targets}
-        self._keys = {name: _Key.of(name, self.policies.values()) for name in (*ACTIONS, REVEAL)}
+        self._keys = {name: _Key.of(name, self.policies.values()) for name in (*self._actions, REVEAL)}
         self._permits = [
-            (policy, _reach(policy, targets)) for policy in self.policies.values() if policy.effect == "permit"
+            (policy, _reach(policy, targets, self._actions))
+            for policy in self.policies.values()
+            if policy.effect == "permit"
         ]
         self._decisions: _Memory[Decision] = _Memory(REMEMBERED_DECISIONS if remember else 0)
         self._revealed: _Memory[bool] = _Memory(REMEMBERED_DECISIONS if remember else 0)
@@ -133,7 +136,7 @@ class PolicyEngine:
             principal=self._principals(question.caller),
             action=question.tool,
             resource=self._resources[known.name]["uid"],
-            context=context_of(question),
+            context=context_of(question, actions=self._actions),
             entities=(question.caller, known.name),
         )
 
@@ -256,11 +259,11 @@ class _Memory(Generic[V]):
         self._entries[key] = value
 
 
-def _reach(policy: Policy, targets: Sequence[Target]) -> frozenset[tuple[str, str]]:
+def _reach(policy: Policy, targets: Sequence[Target], actions: Mapping[str, Action]) -> frozenset[tuple[str, str]]:
     """The tools and targets that a permit could be for."""
     return frozenset(
         (action.name, target.name)
-        for action in ACTIONS.values()
+        for action in actions.values()
         for target in targets
         if action.kind == target.kind and policy.scope.names(action.name) and policy.scope.matches_target(target)
     )

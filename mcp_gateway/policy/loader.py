@@ -6,12 +6,12 @@ Whoever can write a policy file decides what agents may do, so files and folders
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from mcp_gateway.calls import Target
+from mcp_gateway.calls import Target, TargetKind
 from mcp_gateway.errors import ConfigError, Problem
-from mcp_gateway.policy.compiling import compile_policies
+from mcp_gateway.policy.compiling import NO_TOOLS, compile_policies
 from mcp_gateway.policy.engine import PolicyEngine
 from mcp_gateway.policy.split import MAX_FILE_CHARACTERS, Source
 from mcp_gateway.trusted_files import UntrustedFileError, check_folder, read_trusted
@@ -21,7 +21,12 @@ MAX_FILE_BYTES = 4 * MAX_FILE_CHARACTERS
 
 
 def load_policies(
-    paths: Sequence[Path], *, targets: Sequence[Target], classes: Collection[str], guarded: bool = True
+    paths: Sequence[Path],
+    *,
+    targets: Sequence[Target],
+    classes: Collection[str],
+    tools: Mapping[str, TargetKind] = NO_TOOLS,
+    guarded: bool = True,
 ) -> PolicyEngine:
     """Load every `*.cedar` file of these files and folders; no policy at all denies everything.
 
@@ -29,6 +34,7 @@ def load_policies(
         paths: absolute paths; a folder gives the files directly in it.
         targets: what environments, labels and classes of the schema are taken from.
         classes: configured data classes beside the built-in ones and the targets' own.
+        tools: further tools beside the built-in ones, and the kind of target that each is for.
         guarded: whether owner and mode are checked. Off only where nothing is enforced: tests of a candidate set.
 
     Raises:
@@ -36,7 +42,7 @@ def load_policies(
     """
     sources, problems = read_sources(paths, guarded=guarded)
     try:
-        compiled = compile_policies(sources, targets=targets, classes=classes)
+        compiled = compile_policies(sources, targets=targets, classes=classes, tools=tools)
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems]) from None
     if problems:

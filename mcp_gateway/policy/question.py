@@ -15,7 +15,7 @@ import orjson
 
 from mcp_gateway.calls import Caller, Door, Facts, JSONObject, Target
 from mcp_gateway.decisions import NOT_APPROVED, Approved
-from mcp_gateway.policy.schema import ACTIONS, APPROVAL, CALL, AttributeType, Shape
+from mcp_gateway.policy.schema import ACTIONS, APPROVAL, CALL, Action, AttributeType, Shape
 from mcp_gateway.policy.scopes import Entity, entities_of_caller, entities_of_target
 
 MAX_SET = 500
@@ -42,9 +42,9 @@ class Question:
     approval: Approved = NOT_APPROVED
 
 
-def context_of(question: Question) -> JSONObject:
+def context_of(question: Question, *, actions: Mapping[str, Action] = ACTIONS) -> JSONObject:
     """The context of the tool's action but for the approval. The time stays a datetime; see `rendered`."""
-    action = ACTIONS.get(question.tool)
+    action = actions.get(question.tool)
     if action is None:
         raise QuestionError(f"there is no action {question.tool!r} in the schema")
     if action.kind != question.target.kind:

@@ -8,7 +8,7 @@ classes are enumerated from the configuration: a policy that misspells one does 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
@@ -40,7 +40,7 @@ APPROVAL: Shape = MappingProxyType({"by": "Set<String>", "approvers": "Long"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """One governed tool as policy knows it."""
+    """One governed tool as policy knows it. Tools for the same kind of target have facts of the same shape."""
 
     name: str
     kind: TargetKind
@@ -95,6 +95,13 @@ ACTIONS: Mapping[str, Action] = MappingProxyType(
         )
     }
 )
+"""Those of the built-in tools, one for each kind of target."""
+
+
+def actions_of(further: Mapping[str, TargetKind]) -> Mapping[str, Action]:
+    """The built-in actions and those of further tools, by name."""
+    of_kind = {action.kind: action for action in ACTIONS.values()}
+    return {**ACTIONS, **{name: replace(of_kind[kind], name=name) for name, kind in further.items()}}
 
 
 def labels_of(target: Target) -> tuple[str, ...]:
@@ -102,7 +109,7 @@ def labels_of(target: Target) -> tuple[str, ...]:
     return tuple(sorted(f"{key}={value}" for key, value in target.labels.items() if key != "env"))
 
 
-def schema_text(*, targets: Sequence[Target], classes: Collection[str]) -> str:
+def schema_text(*, targets: Sequence[Target], classes: Collection[str], actions: Mapping[str, Action] = ACTIONS) -> str:
     """The schema in Cedar's own syntax.
 
     `classes` are the configured data classes; the built-in ones and the targets' own are always added.
@@ -122,7 +129,7 @@ def schema_text(*, targets: Sequence[Target], classes: Collection[str]) -> str:
         *(_record(action.record_type, action.shape) for action in ACTIONS.values()),
         *(
             _action(action.name, resource="Target", last=f"{action.record}: {action.record_type}")
-            for action in ACTIONS.values()
+            for action in actions.values()
         ),
         _action(REVEAL, resource="DataClass", last="target: Target"),
     ]

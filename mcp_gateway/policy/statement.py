@@ -9,6 +9,7 @@ from typing import Any
 from mcp_gateway.errors import Problem
 from mcp_gateway.policy.annotations import Annotations, Effect
 from mcp_gateway.policy.expressions import Reads
+from mcp_gateway.policy.schema import Action
 from mcp_gateway.policy.scopes import Scope
 from mcp_gateway.policy.split import Place
 
@@ -40,5 +41,7 @@ class Compiled:
     """`cedarpy.Schema`."""
     version: str
     """SHA-256 over the schema and every policy: the same set from other files has the same version."""
+    actions: Mapping[str, Action]
+    """What the schema knows to be decided on beside `reveal`, by tool."""
     notes: tuple[Problem, ...]
     """What is no error but worth a look, for `policy check`."""
