@@ -30,7 +30,7 @@ from mcp_gateway.masking.masker import masker_for
 from mcp_gateway.pipeline import Road
 from mcp_gateway.policy.engine import PolicyEngine
 from mcp_gateway.policy.loader import load_policies
-from mcp_gateway.registry import Registered, Registry
+from mcp_gateway.registry import AnyTool, Registered, Registry
 from mcp_gateway.targets.http import HTTPConnector
 from tests.approval.tickets import a_caller
 from tests.peers.api import API, running_api
@@ -149,7 +149,9 @@ class Bench:
         path = self.folder / f"{len(self.engines)}.cedar"
         path.write_text(policies)
         path.chmod(0o600)
-        self.engines.append(load_policies([path], targets=list(self.targets.values()), classes=frozenset(BUILT_IN)))
+        further = {name: tool.kind for name, tool in self.registry.tools.items() if name != CallAPI.name}
+        targets = list(self.targets.values())
+        self.engines.append(load_policies([path], targets=targets, classes=frozenset(BUILT_IN), tools=further))
 
 
 def refusal(answer: object) -> Refusal:
@@ -167,8 +169,10 @@ def result(answer: object) -> Any:
 
 
 @asynccontextmanager
-async def laid(folder: Path, *, policies: str = POLICIES, wait: timedelta = timedelta(0)) -> AsyncIterator[Bench]:
-    """A road in a folder of its own."""
+async def laid(
+    folder: Path, *, policies: str = POLICIES, wait: timedelta = timedelta(0), tools: Sequence[AnyTool] = ()
+) -> AsyncIterator[Bench]:
+    """A road in a folder of its own, with further tools beside the built-in one."""
     folder.chmod(0o700)
     clock = Clock()
     async with running_api() as api:
@@ -201,7 +205,7 @@ async def laid(folder: Path, *, policies: str = POLICIES, wait: timedelta = time
                 claim=timedelta(minutes=15),
             )
             engines: list[PolicyEngine] = []
-            registry = Registry(targets=[registered], tools=[CallAPI()])
+            registry = Registry(targets=[registered], tools=[CallAPI(), *tools])
             road = Road(
                 Parts(
                     registry=registry,

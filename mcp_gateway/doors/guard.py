@@ -87,6 +87,8 @@ class Guard:
         """Serve one connection."""
         if scope["type"] != "http":
             return  # No WebSocket is served, and lifespan events are handled outside.
+        # White space around a value is not part of it (RFC 9110 section 5.5); whoever compares values has to know.
+        scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
         # 1.
         problem = self._place(scope)
         if problem is not None:

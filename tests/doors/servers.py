@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +19,8 @@ from mcp_gateway.doors.app import HTTPParts, HTTPSettings, serve_http
 from mcp_gateway.doors.guard import reachable
 from mcp_gateway.identity.approver import ApproverPolicy
 from mcp_gateway.identity.local import LocalIssuer, LocalPerson, open_local_issuer
-from tests.roads import Bench, laid
+from mcp_gateway.registry import AnyTool
+from tests.roads import POLICIES, Bench, laid
 
 PEOPLE = {
     "alex": LocalPerson(groups=frozenset({"dev"}), email="alex@example.com"),
@@ -56,10 +57,15 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    folder: Path, *, scopes: dict[str, str] | None = None, wait: timedelta = timedelta(0)
+    folder: Path,
+    *,
+    scopes: dict[str, str] | None = None,
+    wait: timedelta = timedelta(0),
+    policies: str = POLICIES,
+    tools: Sequence[AnyTool] = (),
 ) -> AsyncIterator[Served]:
     """Serve until the block ends."""
-    async with laid(folder, wait=wait) as bench:
+    async with laid(folder, policies=policies, wait=wait, tools=tools) as bench:
         bench.clock.now = utc_now()
         with socket.create_server(("127.0.0.1", 0)) as listener:
             listen = f"127.0.0.1:{listener.getsockname()[1]}"
