@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := mcp_gateway tools policies tests benchmarks
+CLIENTS := $(VENV)/clients/modern/.ready $(VENV)/clients/legacy/.ready
+SOURCES := mcp_gateway tools policies tests benchmarks examples release
 
-.PHONY: help demo test check format lint types coverage policy-test build lock clean
+.PHONY: help demo test test-clients check format lint types coverage policy-test build audit lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -26,8 +27,17 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)  ## the whole road in a minute, on your machine
 	@$(BIN)/mcp-gateway demo $(ARGS)
 
-test: $(READY)  ## all tests
+test: $(READY) $(if $(filter true,$(CI)),$(CLIENTS))  ## all tests
 	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+test-clients: $(READY) $(CLIENTS)  ## agent frameworks as clients, each in an environment of its own
+	@$(BIN)/python -m pytest tests/clients $(ARGS)
+
+$(VENV)/clients/%/.ready: tests/clients/%.lock $(READY)
+	@echo "setting up $(@D) (once)"
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	@touch $@
 
 check: format lint types coverage policy-test build  ## everything that has to hold before a commit
 
@@ -47,12 +57,20 @@ policy-test: $(READY)  ## the starter policies against their cases
 	@$(BIN)/mcp-gateway policy test policies/tests
 
 build: $(READY)
-	@$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null && echo "built into dist/"
+	@$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	@$(BIN)/python -m release.sbom dist/sbom.cdx.json && echo "built into dist/, with the list of parts in sbom.cdx.json"
 
-lock: $(READY)  ## resolve the lock file anew
+AUDIT := $(VENV)/audit
+audit: $(READY)  ## ask an advisory source about everything in the lock file; needs the internet
+	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/pip install --quiet pip-audit; }
+	@$(AUDIT)/bin/pip-audit --require-hashes --disable-pip --requirement requirements.lock
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --no-header
+lock: $(READY)  ## resolve the lock files anew
 	@$(BIN)/pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --no-header --all-extras --group dev pyproject.toml -o requirements.lock
+	@$(LOCK) --all-extras --group dev pyproject.toml -o requirements.lock
+	@for name in modern legacy; do $(LOCK) tests/clients/$$name.in -o tests/clients/$$name.lock; done
 
 clean:
 	rm -rf $(VENV) dist .coverage .mypy_cache .ruff_cache .pytest_cache
