@@ -28,6 +28,7 @@ from mcp_gateway.approval.describe import describe
 from mcp_gateway.approval.holding import Action, Channels, Confirm, Confirmation, InputRequired, Progress
 from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.calls import Caller, Client, Door, JSONObject, Secret
+from mcp_gateway.doors.splice import structured
 from mcp_gateway.errors import IdentityError
 from mcp_gateway.pipeline import Road
 from mcp_gateway.registry import AnyTool, Registry
@@ -111,12 +112,12 @@ class MCPDoor:
         try:
             request = self._request(context, params)
             if params.name == LIST_TARGETS:
-                return _result(await self._road.list_targets(request))
+                return _result(await self._road.list_targets(request), context)
             answer = await self._road.call(request)
-            return _input_required(answer) if isinstance(answer, InputRequired) else _result(answer)
+            return _input_required(answer) if isinstance(answer, InputRequired) else _result(answer, context)
         except Exception as error:
             log.critical("door_failed", error=type(error).__name__, exc_info=error)
-            return _result(Answer(call_id="", outcome=refusals.internal(started=False)))
+            return _result(Answer(call_id="", outcome=refusals.internal(started=False)), context)
 
     def _request(self, context: Context, params: types.CallToolRequestParams) -> Request:
         now = self._clock()
@@ -204,12 +205,13 @@ def _input_required(answer: InputRequired) -> types.InputRequiredResult:
     )
 
 
-def _result(answer: Answer) -> JSONObject:
+def _result(answer: Answer, context: Context) -> JSONObject:
     match answer.outcome:
-        case Masked(structured=structured):
+        case Masked(structured=found):
+            big = len(found) > TEXT_LIMIT_BYTES
             return {
-                "content": [{"type": "text", "text": _text(structured)}],
-                "structuredContent": orjson.loads(structured),
+                "content": [{"type": "text", "text": _text(found)}],
+                "structuredContent": structured(found, context.request) if big else orjson.loads(found),
                 "isError": False,
                 "resultType": "complete",
             }
@@ -222,10 +224,10 @@ def _result(answer: Answer) -> JSONObject:
             }
 
 
-def _text(structured: bytes) -> str:
-    if len(structured) <= TEXT_LIMIT_BYTES:
-        return structured.decode()
-    return f"{len(structured):,} bytes of result are in the structured content"
+def _text(found: bytes) -> str:
+    if len(found) <= TEXT_LIMIT_BYTES:
+        return found.decode()
+    return f"{len(found):,} bytes of result are in the structured content"
 
 
 # What is listed.
