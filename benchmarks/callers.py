@@ -22,6 +22,8 @@ MODERN: Era = "2026-07-28"
 LEGACY: Era = "2025-11-25"
 CLIENT = {"name": "benchmark", "version": "1"}
 ANSWER_SECONDS = 30.0
+NUMBERS = itertools.count(1)
+"""Of calls, through the whole run: no text comes twice unless it is meant to."""
 LAST_CHUNK = b"\r\n0\r\n\r\n"
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 _SESSION = re.compile(rb"(?i)\r\nmcp-session-id: *([^\r]+)")
@@ -140,12 +142,11 @@ class Caller:
 async def calling(callers: list[Caller], *, sql: Callable[[int], str], seconds: float) -> list[float]:
     """Let every caller call as often as it can for a time; the seconds that each call took."""
     until = time.perf_counter() + seconds
-    numbers = itertools.count(1)
     taken: list[float] = []
 
     async def one(caller: Caller) -> None:
         while (begin := time.perf_counter()) < until:
-            await caller.call(sql(next(numbers)))
+            await caller.call(sql(next(NUMBERS)))
             taken.append(time.perf_counter() - begin)
 
     async with asyncio.TaskGroup() as group:
