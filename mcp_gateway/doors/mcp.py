@@ -18,6 +18,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.shared.exceptions import MCPError
+from mcp.shared.inbound import X_MCP_HEADER_KEY
 from mcp.shared.message import ServerMessageMetadata
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
@@ -71,7 +72,12 @@ class MCPDoor:
         self._answer_within = answer_within
         self._clock = clock
         self._listed = [_list_targets_tool(), *(_listed(tool) for _, tool in sorted(registry.tools.items()))]
-        schemas = {tool["name"]: tool["inputSchema"] for tool in self._listed}
+        # Only these say anything of `Mcp-Param-*` headers; the SDK would walk through every other one in each call.
+        schemas = {
+            tool["name"]: tool["inputSchema"]
+            for tool in self._listed
+            if X_MCP_HEADER_KEY.encode() in orjson.dumps(tool["inputSchema"])
+        }
         self.server: Server[Any] = Server(
             name,
             version=__version__,

@@ -13,6 +13,8 @@ from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import orjson
+
 LENGTH = struct.Struct(">I")
 MAX_FRAME_BYTES = 1 << 30
 
@@ -30,21 +32,19 @@ def framed(content: bytes) -> bytes:
     return LENGTH.pack(len(content)) + content
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON has it: frozen values become objects, sets sorted lists."""
-    if is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+def encoded(answer: Any) -> bytes:
+    """An answer as JSON: frozen values become objects, sets sorted arrays."""
+    return orjson.dumps(answer, default=_sorted)
+
+
+def _sorted(value: object) -> list[Any]:
     if isinstance(value, frozenset):
         return sorted(value)
-    if isinstance(value, tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    return value
+    raise TypeError(f"{type(value).__name__} has no form in a frame")
 
 
 def restore(kind: type[T], value: Any) -> T:
-    """The frozen value of this class that `plain` gave. Raises `FrameError` for anything else."""
+    """The frozen value of this class that `encoded` was given. Raises `FrameError` for anything else."""
     read: Callable[[Any], T] = _reader(kind)
     return read(value)
 

@@ -23,7 +23,7 @@ from mcp_gateway.errors import MaskingError
 from mcp_gateway.masking import keys
 from mcp_gateway.masking.classes import PII_NATIONAL_ID, SECRET_PASSWORD, SECRET_TOKEN
 from mcp_gateway.masking.scan import Scanner, scanner_for
-from mcp_gateway.masking.scrub import CREDENTIAL, Scrubber
+from mcp_gateway.masking.scrub import CREDENTIAL, Scrubber, scrubber_for
 from mcp_gateway.masking.streams import AHEAD, MaskStream
 from mcp_gateway.masking.styles import Markers
 
@@ -61,7 +61,7 @@ def masker_for(
     return CallMasker(
         revealed=revealed,
         scanner=scanner_for(detectors=detectors, revealed=revealed),
-        scrubber=Scrubber(secrets),
+        scrubber=scrubber_for(tuple(secrets)),
         markers=Markers(styles, hash_key=hash_key),
         by_key=frozenset(
             data_class for detector, data_class in KEYED.items() if detector in detectors and data_class not in revealed
