@@ -35,19 +35,11 @@ MARKS = ("[credential]", "[removed]", "[***]")
 
 ESCAPES = rb"%[\dA-Fa-f]{2}|\\u[\dA-Fa-f]{4}|\\x[\dA-Fa-f]{2}|\\[\\\"'/]|&(?:amp|lt|gt|quot|apos|#\d{1,4}|#[xX][\dA-Fa-f]{1,4});"
 BREAKS = rb"(?:(?:\r?\n|\\r|\\n)[ \t]{0,8}){1,16}"
-ESCAPE_SIGNS = (
-    b"%",
-    b"\\u",
-    b"\\x",
-    b"&",
-    b"\x1b",
-    b"\x08",
-    b"\x7f",
-    b"\xe2\x80",
-    b"\xe2\x81",
-    b"\xef\xbb",
-    b"\xc2\xad",
-)
+ESCAPE_SIGNS = (b"%", b"&", b"\x1b", b"\x08", b"\x7f")
+BACKSLASH_SIGNS = (b"\\u", b"\\x")
+INVISIBLE_SIGNS = (b"\xe2\x80", b"\xe2\x81", b"\xef\xbb", b"\xc2\xad")
+SEPARATOR = "\n\0\n"
+"""Between joined cells: text of PostgreSQL cannot hold a NUL, and no rule matches one."""
 
 
 def is_weak(secret: Secret) -> bool:
@@ -119,6 +111,7 @@ class Scrubber:
         self._needles = _needles(value for value in values if len(value) >= MIN_SECRET)
         self._sealed = tuple({*self._needles, *(_in_json(needle) for needle in self._needles)})
         self._without_breaks = tuple({_unbroken(needle) for needle in self._needles})
+        self._has_nul = any(b"\0" in needle for needle in self._needles)
         self.longest = max(map(len, self._needles), default=0)
         self.mark = next((mark for mark in MARKS if not any(needle in mark.encode() for needle in self._needles)), "")
 
@@ -163,7 +156,7 @@ class Scrubber:
                 break
             views.append(View(text=folded.text, layers=(*view.layers, folded)))
         for view in tuple(views):
-            if all_of_them or self._shows_unbroken(view.text):
+            if all_of_them or self._shows_unbroken(view.text, joined=not nul):
                 folded = _BREAKS.fold(view.text)
                 if folded is not None:
                     views.append(View(text=folded.text, layers=(*view.layers, folded)))
@@ -192,15 +185,25 @@ class Scrubber:
 
     def _may_be_escaped(self, text: bytes, *, nul: bool) -> bool:
         """Whether taking escapes off could show anything: quoted JSON is full of backslashes that do not matter."""
-        if any(sign in text for sign in ESCAPE_SIGNS) or (nul and b"\0" in text):
+        backslashes = b"\\" in text
+        if (
+            any(sign in text for sign in ESCAPE_SIGNS)
+            or (backslashes and any(sign in text for sign in BACKSLASH_SIGNS))
+            or (not text.isascii() and any(sign in text for sign in INVISIBLE_SIGNS))
+            or (nul and b"\0" in text)
+        ):
             return True
-        for _ in range(LEVELS if b"\\" in text else 0):
+        for _ in range(LEVELS if backslashes else 0):
             text = text.replace(b"\\/", b"/").replace(b'\\"', b'"').replace(b"\\'", b"'").replace(b"\\\\", b"\\")
             if any(needle in text for needle in self._needles):
                 return True
         return False
 
-    def _shows_unbroken(self, text: bytes) -> bool:
+    def _shows_unbroken(self, text: bytes, *, joined: bool) -> bool:
+        """Whether taking line breaks off could show anything. Those of a separator show only what has a NUL in it."""
+        separators = text.count(SEPARATOR.encode()) if joined and not self._has_nul else 0
+        if b"\\" not in text and text.count(b"\n") == 2 * separators:
+            return False
         text = _unbroken(text)
         return any(needle in text for needle in self._without_breaks)
 
