@@ -17,6 +17,7 @@ import orjson
 
 LENGTH = struct.Struct(">I")
 MAX_FRAME_BYTES = 1 << 30
+PRIMITIVES = (str, bool, int)
 
 T = TypeVar("T")
 
@@ -68,13 +69,15 @@ def _new_reader(kind: Any) -> Callable[[Any], Any]:
         (rest,) = (one for one in inner if one is not NoneType)
         read = _reader(rest)
         return lambda value: None if value is None else read(value)
+    if origin in {frozenset, tuple} and inner[0] in PRIMITIVES:
+        return lambda value: origin(_all(inner[0], value))
     if origin in {frozenset, tuple}:
         item = _reader(inner[0])
         return lambda value: origin(item(one) for one in _checked(list, value))
     if origin is not None and issubclass(origin, Mapping):
         entry = _reader(inner[1])
         return lambda value: {key: entry(one) for key, one in _checked(dict, value).items()}
-    if kind in {str, bool, int}:
+    if kind in PRIMITIVES:
         return lambda value: _checked(kind, value)
     raise TypeError(f"{kind!r} has no form in a frame")
 
@@ -90,6 +93,14 @@ def _value_reader(kind: Any) -> Callable[[Any], Any]:
         return kind(**{name: reader(given[name]) for name, reader in readers.items()})
 
     return read
+
+
+def _all(kind: type[T], value: Any) -> list[T]:
+    """A list of nothing but this type."""
+    for wrong in set(map(type, _checked(list, value))) - {kind}:
+        raise FrameError(f"got {wrong.__name__}, expected {kind.__name__}")
+    found: list[T] = value
+    return found
 
 
 def _checked(kind: type[T], value: Any) -> T:

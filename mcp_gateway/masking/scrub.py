@@ -113,6 +113,7 @@ class Scrubber:
         self._without_breaks = tuple({_unbroken(needle) for needle in self._needles})
         self._has_nul = any(b"\0" in needle for needle in self._needles)
         self.longest = max(map(len, self._needles), default=0)
+        self._shortest = min(map(len, self._needles), default=0)
         self.mark = next((mark for mark in MARKS if not any(needle in mark.encode() for needle in self._needles)), "")
 
     def __bool__(self) -> bool:
@@ -126,6 +127,8 @@ class Scrubber:
         """
         if data.strip() in self.short:
             return self.mark.encode(), 1
+        if len(data) < self._shortest:  # and under no layer it is longer
+            return data, 0
         spans = merged(self.spans_in(self.views(data, nul=nul)))
         if not spans:
             return data, 0

@@ -46,6 +46,7 @@ def test_what_comes_back_is_hashable_where_it_was() -> None:
         {"opaque": "false"},
         {"touch": "pii"},
         {"touch": [1]},
+        {"touch": ["pii.email", None]},
         {"touch": {"a": 1}},
         {"columns": [{}]},
         {"columns": [{"name": 1, "classes": []}]},

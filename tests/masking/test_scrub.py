@@ -205,3 +205,5 @@ def test_a_layer_is_left_on_only_where_it_hides_nothing(secret: str, pieces: lis
         for all_of_them in (False, True)
     )
     assert merged(some) == merged(every)
+    views = scrubber.views(data, nul=not joined, all_of_them=True)
+    assert all(len(view.text) <= len(data) for view in views), "a layer can only make a text shorter"
