@@ -135,7 +135,7 @@ async def run(
     texts = {work.rows: statement(work.rows, repeat=repeat) for work in works}
     for work in works:
         for server in servers:
-            await measure(server, database, work, sql=texts[work.rows], seconds=WARM_SECONDS)
+            await measure(server, database, work, sql=texts[work.rows], seconds=min(seconds, WARM_SECONDS))
     for number in range(rounds):
         for work in works:
             pair = {}

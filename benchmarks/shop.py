@@ -11,6 +11,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,6 +60,9 @@ CLASSIFY = {
     "public.customers.card": "payment.card",
 }
 QUIET = {"log_statement": "none", "shared_buffers": "64MB"}
+START_SECONDS = 30.0
+LOG_BYTES = 1 << 20
+URL = re.compile(r"serving (http://\S+)/mcp\n")
 TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -165,21 +170,19 @@ max_rows = 2000
 
 @contextmanager
 def _serving(name: str, command: list[str]) -> Iterator[Server]:
-    """Start a server that says its URL, and end it."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        assert process.stdout is not None
-        said = ""
-        for line in process.stdout:
-            said += line
-            found = re.search(r"serving (http://\S+)/mcp", line)
-            if found:
-                yield Server(name=name, url=found.group(1), pid=process.pid)
-                return
-        sys.exit(f"the {name} does not serve: {said}")
-    finally:
-        process.terminate()
-        process.wait(30)
+    """Start a server that says its URL, and end it. What it says goes to a file: a pipe that is full would stop it."""
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            until = time.monotonic() + START_SECONDS
+            while (found := URL.search(said := os.pread(log.fileno(), LOG_BYTES, 0).decode())) is None:
+                if process.poll() is not None or time.monotonic() > until:
+                    sys.exit(f"the {name} does not serve: {said}")
+                time.sleep(0.02)
+            yield Server(name=name, url=found.group(1), pid=process.pid)
+        finally:
+            process.terminate()
+            process.wait(START_SECONDS)
 
 
 def cpu_seconds(pid: int) -> float:
