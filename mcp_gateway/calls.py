@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NoReturn, TypeAlias
 
+import orjson
 import rfc8785
 
 JSONObject: TypeAlias = dict[str, Any]
@@ -21,6 +22,8 @@ TargetKind: TypeAlias = Literal["postgres", "ssh", "http"]
 Assurance: TypeAlias = Literal["token", "local", "local-demo"]
 Door: TypeAlias = Literal["stdio", "http", "sse", "cli"]
 
+MAX_EXACT = 2**53 - 1
+"""The largest integer that has a canonical form (RFC 8785 section 3.2.2.3)."""
 SECRET_TEXT = "<secret>"  # noqa: S105 - this is what is shown in place of one
 
 
@@ -139,7 +142,7 @@ def digest_of(*, caller: Caller, tool: str, target: str, arguments: JSONObject) 
     refreshed token must be able to continue the approval of the one before it.
     """
     return hashlib.sha256(
-        rfc8785.dumps(
+        canonical(
             {
                 "v": 1,
                 "issuer": caller.issuer,
@@ -151,6 +154,30 @@ def digest_of(*, caller: Caller, tool: str, target: str, arguments: JSONObject) 
             }
         )
     ).hexdigest()
+
+
+def canonical(value: Any) -> bytes:
+    """The RFC 8785 form of a JSON value. Raises what `rfc8785` raises for a value that has none.
+
+    `orjson` writes the same, many times faster, where all text is ASCII and no number has a fraction: there the order
+    of names, the escapes and the digits leave no choice.
+    """
+    if _is_plain(value):
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    return rfc8785.dumps(value)
+
+
+def _is_plain(value: Any) -> bool:
+    if value is None or value is True or value is False:
+        return True
+    kind = type(value)
+    if kind is str:
+        return bool(value.isascii())
+    if kind is int:
+        return bool(-MAX_EXACT <= value <= MAX_EXACT)
+    if kind is list:
+        return all(map(_is_plain, value))
+    return kind is dict and all(type(name) is str and _is_plain(name) and _is_plain(value[name]) for name in value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

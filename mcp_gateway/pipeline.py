@@ -179,23 +179,30 @@ class Road:
 
     def _received(self, request: Request, journal: Journal) -> Received:
         """What came in, with every detector applied: nobody is proved yet, so nothing is shown raw."""
-        masker = self._masker(None, revealed=frozenset())
-        kept = masker.json({name: value for name, value in request.arguments.items() if name != "reason"})
+        client = request.client
         target, reason = request.arguments.get("target"), request.arguments.get("reason")
+        kept, *texts = self._masker(None, revealed=frozenset()).json(
+            [
+                {name: value for name, value in request.arguments.items() if name != "reason"},
+                target if isinstance(target, str) else "",
+                reason if isinstance(reason, str) else "",
+                client.name,
+                client.version,
+                client.protocol,
+                client.trace,
+            ]
+        )
+        # A text of which nothing is left is null in a cell; here it stays a text.
+        target, reason, *said = ("[masked]" if text is None else text for text in texts)
         return Received(
             at=journal.now(),
             call_id=journal.call_id,
             door=request.door,
             tool=request.tool,
-            target=masker.text(target) if isinstance(target, str) else "",
+            target=target,
             arguments=kept,
-            reason=masker.text(reason) if isinstance(reason, str) else "",
-            client={
-                "name": masker.text(request.client.name),
-                "version": masker.text(request.client.version),
-                "protocol": masker.text(request.client.protocol),
-                "trace": masker.text(request.client.trace),
-            },
+            reason=reason,
+            client=dict(zip(("name", "version", "protocol", "trace"), said, strict=True)),
         )
 
     async def _identify(self, request: Request, journal: Journal, *, demand_scope: bool = True) -> Caller:

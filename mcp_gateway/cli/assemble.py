@@ -140,11 +140,12 @@ async def running(settings: Settings, *, doors: Sequence[str]) -> AsyncIterator[
 def _road(settings: Settings, records: Records, policies: Policies, registry: Registry, *, instance: str) -> Road:
     hash_key = open_key(settings.gateway.data_dir / "masking.key")
     default = tuple(settings.masking.detectors)
+    classes = settings.classes
 
     def build_masker(*, revealed: frozenset[str], detectors: Sequence[str], secrets: Sequence[Secret]) -> Masker:
         return masker_for(
             revealed=revealed,
-            all_classes=settings.classes,
+            all_classes=classes,
             styles=settings.masking.styles,
             detectors=resolve(tuple(detectors) or default),
             secrets=secrets,
@@ -167,7 +168,7 @@ def _road(settings: Settings, records: Records, policies: Policies, registry: Re
             ),
             masker=build_masker,
             scope_of=settings.identity.scopes.get,
-            classes=settings.classes,
+            classes=classes,
             clock=utc_now,
             new_id=new_id,
             instance=instance,

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 
 from mcp_gateway.approval.desk import Desk
+from mcp_gateway.cli import collector
 from mcp_gateway.cli.assemble import Gateway, running
 from mcp_gateway.cli.issuing import approver_policy, token_environment
 from mcp_gateway.cli.keys import open_key
@@ -29,6 +30,7 @@ STDIO_CLIENT = "mcp-gateway-stdio"
 async def run_stdio(settings: Settings) -> None:
     """Serve the process that started us until it goes away."""
     async with running(settings, doors=["stdio"]) as gateway:
+        collector.settle()
         await serve_stdio(
             gateway.road,
             registry=gateway.registry,
@@ -55,6 +57,7 @@ async def run_serve(settings: Settings, *, started: Callable[[str], None]) -> No
         async with anyio.create_task_group() as group:
             group.start_soon(_cancel_on_signal, group.cancel_scope)
             async with serving(settings, listener=listener, started=started):
+                collector.settle()
                 await anyio.sleep_forever()
     finally:
         listener.close()

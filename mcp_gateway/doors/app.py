@@ -28,6 +28,7 @@ from mcp_gateway.calls import Caller, Door, Secret
 from mcp_gateway.doors.approvals_api import approval_routes
 from mcp_gateway.doors.guard import METADATA_PATH, Guard, Reachable
 from mcp_gateway.doors.mcp import Identify, MCPDoor
+from mcp_gateway.doors.splice import Splicer
 from mcp_gateway.errors import IdentityError
 from mcp_gateway.identity.tokens import TokenVerifier
 from mcp_gateway.pipeline import Road
@@ -75,7 +76,7 @@ async def http_app(settings: HTTPSettings, parts: HTTPParts) -> AsyncIterator[Gu
         Route("/healthz", _healthy),
         Route("/readyz", _ready(parts)),
         Route(METADATA_PATH, _metadata(settings)),
-        Route("/mcp", StreamableHTTPASGIApp(manager)),
+        Route("/mcp", Splicer(StreamableHTTPASGIApp(manager))),
         *approval_routes(parts.desk),
     ]
     if settings.sse:

@@ -18,6 +18,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.shared.exceptions import MCPError
+from mcp.shared.inbound import X_MCP_HEADER_KEY
 from mcp.shared.message import ServerMessageMetadata
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
@@ -28,6 +29,7 @@ from mcp_gateway.approval.describe import describe
 from mcp_gateway.approval.holding import Action, Channels, Confirm, Confirmation, InputRequired, Progress
 from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.calls import Caller, Client, Door, JSONObject, Secret
+from mcp_gateway.doors.splice import structured
 from mcp_gateway.errors import IdentityError
 from mcp_gateway.pipeline import Road
 from mcp_gateway.registry import AnyTool, Registry
@@ -70,7 +72,12 @@ class MCPDoor:
         self._answer_within = answer_within
         self._clock = clock
         self._listed = [_list_targets_tool(), *(_listed(tool) for _, tool in sorted(registry.tools.items()))]
-        schemas = {tool["name"]: tool["inputSchema"] for tool in self._listed}
+        # Only these say anything of `Mcp-Param-*` headers; the SDK would walk through every other one in each call.
+        schemas = {
+            tool["name"]: tool["inputSchema"]
+            for tool in self._listed
+            if X_MCP_HEADER_KEY.encode() in orjson.dumps(tool["inputSchema"])
+        }
         self.server: Server[Any] = Server(
             name,
             version=__version__,
@@ -111,12 +118,12 @@ class MCPDoor:
         try:
             request = self._request(context, params)
             if params.name == LIST_TARGETS:
-                return _result(await self._road.list_targets(request))
+                return _result(await self._road.list_targets(request), context)
             answer = await self._road.call(request)
-            return _input_required(answer) if isinstance(answer, InputRequired) else _result(answer)
+            return _input_required(answer) if isinstance(answer, InputRequired) else _result(answer, context)
         except Exception as error:
             log.critical("door_failed", error=type(error).__name__, exc_info=error)
-            return _result(Answer(call_id="", outcome=refusals.internal(started=False)))
+            return _result(Answer(call_id="", outcome=refusals.internal(started=False)), context)
 
     def _request(self, context: Context, params: types.CallToolRequestParams) -> Request:
         now = self._clock()
@@ -204,12 +211,13 @@ def _input_required(answer: InputRequired) -> types.InputRequiredResult:
     )
 
 
-def _result(answer: Answer) -> JSONObject:
+def _result(answer: Answer, context: Context) -> JSONObject:
     match answer.outcome:
-        case Masked(structured=structured):
+        case Masked(structured=found):
+            big = len(found) > TEXT_LIMIT_BYTES
             return {
-                "content": [{"type": "text", "text": _text(structured)}],
-                "structuredContent": orjson.loads(structured),
+                "content": [{"type": "text", "text": _text(found)}],
+                "structuredContent": structured(found, context.request) if big else orjson.loads(found),
                 "isError": False,
                 "resultType": "complete",
             }
@@ -222,10 +230,10 @@ def _result(answer: Answer) -> JSONObject:
             }
 
 
-def _text(structured: bytes) -> str:
-    if len(structured) <= TEXT_LIMIT_BYTES:
-        return structured.decode()
-    return f"{len(structured):,} bytes of result are in the structured content"
+def _text(found: bytes) -> str:
+    if len(found) <= TEXT_LIMIT_BYTES:
+        return found.decode()
+    return f"{len(found):,} bytes of result are in the structured content"
 
 
 # What is listed.

@@ -13,8 +13,11 @@ from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import orjson
+
 LENGTH = struct.Struct(">I")
 MAX_FRAME_BYTES = 1 << 30
+PRIMITIVES = (str, bool, int)
 
 T = TypeVar("T")
 
@@ -30,21 +33,19 @@ def framed(content: bytes) -> bytes:
     return LENGTH.pack(len(content)) + content
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON has it: frozen values become objects, sets sorted lists."""
-    if is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+def encoded(answer: Any) -> bytes:
+    """An answer as JSON: frozen values become objects, sets sorted arrays."""
+    return orjson.dumps(answer, default=_sorted)
+
+
+def _sorted(value: object) -> list[Any]:
     if isinstance(value, frozenset):
         return sorted(value)
-    if isinstance(value, tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    return value
+    raise TypeError(f"{type(value).__name__} has no form in a frame")
 
 
 def restore(kind: type[T], value: Any) -> T:
-    """The frozen value of this class that `plain` gave. Raises `FrameError` for anything else."""
+    """The frozen value of this class that `encoded` was given. Raises `FrameError` for anything else."""
     read: Callable[[Any], T] = _reader(kind)
     return read(value)
 
@@ -68,13 +69,15 @@ def _new_reader(kind: Any) -> Callable[[Any], Any]:
         (rest,) = (one for one in inner if one is not NoneType)
         read = _reader(rest)
         return lambda value: None if value is None else read(value)
+    if origin in {frozenset, tuple} and inner[0] in PRIMITIVES:
+        return lambda value: origin(_all(inner[0], value))
     if origin in {frozenset, tuple}:
         item = _reader(inner[0])
         return lambda value: origin(item(one) for one in _checked(list, value))
     if origin is not None and issubclass(origin, Mapping):
         entry = _reader(inner[1])
         return lambda value: {key: entry(one) for key, one in _checked(dict, value).items()}
-    if kind in {str, bool, int}:
+    if kind in PRIMITIVES:
         return lambda value: _checked(kind, value)
     raise TypeError(f"{kind!r} has no form in a frame")
 
@@ -90,6 +93,14 @@ def _value_reader(kind: Any) -> Callable[[Any], Any]:
         return kind(**{name: reader(given[name]) for name, reader in readers.items()})
 
     return read
+
+
+def _all(kind: type[T], value: Any) -> list[T]:
+    """A list of nothing but this type."""
+    for wrong in set(map(type, _checked(list, value))) - {kind}:
+        raise FrameError(f"got {wrong.__name__}, expected {kind.__name__}")
+    found: list[T] = value
+    return found
 
 
 def _checked(kind: type[T], value: Any) -> T:

@@ -13,10 +13,8 @@ import resource
 import sys
 from typing import Any, BinaryIO
 
-import orjson
-
 from mcp_gateway.facts.catalog import Catalog
-from mcp_gateway.facts.frames import LENGTH, framed, plain
+from mcp_gateway.facts.frames import LENGTH, encoded, framed
 from mcp_gateway.facts.judging import Judge
 from mcp_gateway.facts.parser import SQLSyntaxError, parse_tree
 from mcp_gateway.facts.sql import examine_statements, judge_of
@@ -61,26 +59,26 @@ class Desk:
         lineage = None
         if snapshot is not None:
             _, classify, prepared = snapshot
-            lineage = plain(resolve(statements, catalog=prepared, classify=classify))
-        return {"examination": plain(examination), "lineage": lineage}
+            lineage = resolve(statements, catalog=prepared, classify=classify)
+        return {"examination": examination, "lineage": lineage}
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer until the requests end. An answer that cannot be found is an answer too."""
     desk = Desk()
     desk.answer(("examine", None, WARM_UP))
-    _send(answers, {"ready": True})
+    _send(answers, encoded({"ready": True}))
     while header := requests.read(LENGTH.size):
         request = requests.read(*LENGTH.unpack(header))
         try:
-            answer = desk.answer(pickle.loads(request))  # noqa: S301 - from the gateway itself, see facts.frames
+            answer = encoded(desk.answer(pickle.loads(request)))  # noqa: S301 - from the gateway itself, see facts.frames
         except Exception as error:  # noqa: BLE001 - the loop goes on, and this one examination is refused
-            answer = {"failed": type(error).__name__}
+            answer = encoded({"failed": type(error).__name__})
         _send(answers, answer)
 
 
-def _send(answers: BinaryIO, answer: Any) -> None:
-    answers.write(framed(orjson.dumps(answer)))
+def _send(answers: BinaryIO, answer: bytes) -> None:
+    answers.write(framed(answer))
     answers.flush()
 
 

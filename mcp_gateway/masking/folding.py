@@ -177,6 +177,10 @@ _TEXT_WITHOUT_NUL = Lexer(rb"(?:\x00|" + DROPPED + rb"){1,%d}|" % MAX_RUN + _alt
 
 def fold(data: bytes, *, nul: bool) -> Folded | None:
     """Fold a text, or None where there is nothing to fold. `nul` says whether NULs are dropped as well."""
-    if data.isascii() and not (nul and b"\0" in data) and not any(control in data for control in CONTROLS):
-        return None
+    if data.isascii() and not (nul and b"\0" in data):
+        for control in CONTROLS:
+            if control in data:
+                break
+        else:
+            return None
     return (_TEXT_WITHOUT_NUL if nul else _TEXT).fold(data)

@@ -23,15 +23,14 @@ from mcp_gateway.errors import MaskingError
 from mcp_gateway.masking import keys
 from mcp_gateway.masking.classes import PII_NATIONAL_ID, SECRET_PASSWORD, SECRET_TOKEN
 from mcp_gateway.masking.scan import Scanner, scanner_for
-from mcp_gateway.masking.scrub import CREDENTIAL, Scrubber
+from mcp_gateway.masking.scrub import CREDENTIAL, SEPARATOR, Scrubber, scrubber_for
 from mcp_gateway.masking.streams import AHEAD, MaskStream
 from mcp_gateway.masking.styles import Markers
 
-SEPARATOR = "\n\0\n"
-"""Between joined cells: text of PostgreSQL cannot hold a NUL, and no rule matches one."""
-SEPARATOR_BYTES = SEPARATOR.encode()
 SMALL_NUMBER = 10**7
 """Integers of fewer digits than this are nothing that a detector finds."""
+HAS_MEMBERS = (dict, list, tuple)
+NO_TEXT = (bool, *HAS_MEMBERS)
 MAX_DEPTH = 200
 MIN_SURE = 8
 """Letters that a string has at least for a credential in it to be no coincidence."""
@@ -61,7 +60,7 @@ def masker_for(
     return CallMasker(
         revealed=revealed,
         scanner=scanner_for(detectors=detectors, revealed=revealed),
-        scrubber=Scrubber(secrets),
+        scrubber=scrubber_for(tuple(secrets)),
         markers=Markers(styles, hash_key=hash_key),
         by_key=frozenset(
             data_class for detector, data_class in KEYED.items() if detector in detectors and data_class not in revealed
@@ -165,13 +164,18 @@ class CallMasker:
     def _scanned(self, values: Sequence[Any]) -> list[Any]:
         """Cells by what they look like: text, numbers by their digits, nested values by their strings."""
         found = list(values)
+        kinds = set(map(type, found))
+        if kinds == {str}:
+            return self._texts(found)
+        if kinds == {int} and max(map(abs, found)) < SMALL_NUMBER:
+            return found
         places, texts = [], []
         for place, value in enumerate(found):
             text = _text_of(value)
             if text is not None:
                 places.append(place)
                 texts.append(text)
-            elif isinstance(value, dict | list | tuple):
+            elif isinstance(value, HAS_MEMBERS):
                 found[place] = self.json(value)
         for place, before, after in zip(places, texts, self._texts(texts), strict=True):
             if after is not before:
@@ -188,21 +192,23 @@ class CallMasker:
             masked = self._masked(joined.encode("utf-8", "surrogatepass"), counts=counts, nul=False)
             if not counts:
                 return list(texts)
-            parts = masked.split(SEPARATOR_BYTES)
+            try:
+                parts = masked.decode("utf-8", "surrogatepass").split(SEPARATOR)
+            except UnicodeDecodeError:
+                parts = [decoded(part) for part in masked.split(SEPARATOR.encode())]
             if len(parts) == len(texts):
                 self._counts += counts
                 return [self._settled(before, after) for before, after in zip(texts, parts, strict=True)]
         # A value reached over a cell's end (a key that never closes): only one by one is each cell its own text.
         return [
-            self._settled(text, self._masked(text.encode("utf-8", "surrogatepass"), counts=self._counts))
+            self._settled(text, decoded(self._masked(text.encode("utf-8", "surrogatepass"), counts=self._counts)))
             for text in texts
         ]
 
-    def _settled(self, before: str, after: bytes) -> str | None:
-        text = decoded(after)
-        if text == before:
+    def _settled(self, before: str, after: str) -> str | None:
+        if after == before:
             return before
-        return None if text in self._markers.nulls else text
+        return None if after in self._markers.nulls else after
 
     def _masked(self, data: bytes, *, counts: Counter[str], nul: bool = True) -> bytes:
         if self._scrubber:
@@ -310,7 +316,7 @@ def _text_of(value: object) -> str | None:
     """The text in which a value could be sensitive, or None for what is provably harmless or has members."""
     if isinstance(value, str):
         return value
-    if value is None or isinstance(value, bool | dict | list | tuple):
+    if value is None or isinstance(value, NO_TEXT):
         return None
     if isinstance(value, int):
         return None if -SMALL_NUMBER < value < SMALL_NUMBER else str(value)

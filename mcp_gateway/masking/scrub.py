@@ -16,6 +16,7 @@ import base64
 import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 import orjson
@@ -34,19 +35,11 @@ MARKS = ("[credential]", "[removed]", "[***]")
 
 ESCAPES = rb"%[\dA-Fa-f]{2}|\\u[\dA-Fa-f]{4}|\\x[\dA-Fa-f]{2}|\\[\\\"'/]|&(?:amp|lt|gt|quot|apos|#\d{1,4}|#[xX][\dA-Fa-f]{1,4});"
 BREAKS = rb"(?:(?:\r?\n|\\r|\\n)[ \t]{0,8}){1,16}"
-ESCAPE_SIGNS = (
-    b"%",
-    b"\\u",
-    b"\\x",
-    b"&",
-    b"\x1b",
-    b"\x08",
-    b"\x7f",
-    b"\xe2\x80",
-    b"\xe2\x81",
-    b"\xef\xbb",
-    b"\xc2\xad",
-)
+ESCAPE_SIGNS = (b"%", b"&", b"\x1b", b"\x08", b"\x7f")
+BACKSLASH_SIGNS = (b"\\u", b"\\x")
+INVISIBLE_SIGNS = (b"\xe2\x80", b"\xe2\x81", b"\xef\xbb", b"\xc2\xad")
+SEPARATOR = "\n\0\n"
+"""Between joined cells: text of PostgreSQL cannot hold a NUL, and no rule matches one."""
 
 
 def is_weak(secret: Secret) -> bool:
@@ -108,7 +101,7 @@ class View:
 
 
 class Scrubber:
-    """Finds the secrets of one call."""
+    """Finds the secrets of a call. Never changes."""
 
     def __init__(self, secrets: Sequence[Secret]) -> None:
         values = {secret.reveal().strip() for secret in secrets} | {secret.reveal() for secret in secrets}
@@ -118,7 +111,9 @@ class Scrubber:
         self._needles = _needles(value for value in values if len(value) >= MIN_SECRET)
         self._sealed = tuple({*self._needles, *(_in_json(needle) for needle in self._needles)})
         self._without_breaks = tuple({_unbroken(needle) for needle in self._needles})
+        self._has_nul = any(b"\0" in needle for needle in self._needles)
         self.longest = max(map(len, self._needles), default=0)
+        self._shortest = min(map(len, self._needles), default=0)
         self.mark = next((mark for mark in MARKS if not any(needle in mark.encode() for needle in self._needles)), "")
 
     def __bool__(self) -> bool:
@@ -132,6 +127,8 @@ class Scrubber:
         """
         if data.strip() in self.short:
             return self.mark.encode(), 1
+        if len(data) < self._shortest:  # and under no layer it is longer
+            return data, 0
         spans = merged(self.spans_in(self.views(data, nul=nul)))
         if not spans:
             return data, 0
@@ -162,7 +159,7 @@ class Scrubber:
                 break
             views.append(View(text=folded.text, layers=(*view.layers, folded)))
         for view in tuple(views):
-            if all_of_them or self._shows_unbroken(view.text):
+            if all_of_them or self._shows_unbroken(view.text, joined=not nul):
                 folded = _BREAKS.fold(view.text)
                 if folded is not None:
                     views.append(View(text=folded.text, layers=(*view.layers, folded)))
@@ -191,15 +188,25 @@ class Scrubber:
 
     def _may_be_escaped(self, text: bytes, *, nul: bool) -> bool:
         """Whether taking escapes off could show anything: quoted JSON is full of backslashes that do not matter."""
-        if any(sign in text for sign in ESCAPE_SIGNS) or (nul and b"\0" in text):
+        backslashes = b"\\" in text
+        if (
+            any(sign in text for sign in ESCAPE_SIGNS)
+            or (backslashes and any(sign in text for sign in BACKSLASH_SIGNS))
+            or (not text.isascii() and any(sign in text for sign in INVISIBLE_SIGNS))
+            or (nul and b"\0" in text)
+        ):
             return True
-        for _ in range(LEVELS if b"\\" in text else 0):
+        for _ in range(LEVELS if backslashes else 0):
             text = text.replace(b"\\/", b"/").replace(b'\\"', b'"').replace(b"\\'", b"'").replace(b"\\\\", b"\\")
             if any(needle in text for needle in self._needles):
                 return True
         return False
 
-    def _shows_unbroken(self, text: bytes) -> bool:
+    def _shows_unbroken(self, text: bytes, *, joined: bool) -> bool:
+        """Whether taking line breaks off could show anything. Those of a separator show only what has a NUL in it."""
+        separators = text.count(SEPARATOR.encode()) if joined and not self._has_nul else 0
+        if b"\\" not in text and text.count(b"\n") == 2 * separators:
+            return False
         text = _unbroken(text)
         return any(needle in text for needle in self._without_breaks)
 
@@ -210,6 +217,12 @@ class Scrubber:
             while place >= 0:
                 yield view.start(place), view.end(place + len(needle))
                 place = text.find(needle, place + 1)
+
+
+@lru_cache(maxsize=16)
+def scrubber_for(secrets: tuple[Secret, ...]) -> Scrubber:
+    """The scrubber of these secrets: they stay the same from call to call, and a `Secret` equals nothing but itself."""
+    return Scrubber(secrets)
 
 
 def merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

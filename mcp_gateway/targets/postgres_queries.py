@@ -142,16 +142,25 @@ SELECT string_agg(kind || n || ':' || h, ' ' ORDER BY kind) FROM (
   SELECT kind, count(*) AS n, sum(hash) AS h FROM part GROUP BY kind) counted
 """
 
+
+def _named(relation: str, column: str, parameter: str) -> str:
+    """The objects of these names in any schema, name by name through the index: every call asks this.
+
+    Of a whole array the planner expects so many that it would read all of the catalog instead.
+    """
+    return f"""
+      SELECT named.oid FROM unnest({parameter}::text::name[]) AS wanted (name),
+        LATERAL (SELECT oid FROM pg_catalog.{relation} WHERE {column} = wanted.name OFFSET 0) AS named"""
+
+
 VERSIONS = f"""
 SELECT coalesce(json_agg(json_build_array(kind, oid::int8, version)), '[]')::text FROM (
   SELECT 'r' AS kind, c.oid, {RELATION_VERSION} AS version FROM pg_catalog.pg_class c
-  WHERE c.oid = ANY (ARRAY(
-      SELECT oid FROM pg_catalog.pg_class WHERE relname = ANY ($1::text::name[])) || $2::text::oid[])
+  WHERE c.oid = ANY (ARRAY({_named("pg_class", "relname", "$1")}) || $2::text::oid[])
     AND c.oid >= {FIRST_USER_OID} AND c.relkind IN ({RELATION_KINDS}) AND c.relpersistence <> 't'
   UNION ALL
   SELECT 'f', p.oid, {FUNCTION_VERSION} FROM pg_catalog.pg_proc p
-  WHERE p.oid = ANY (ARRAY(
-      SELECT oid FROM pg_catalog.pg_proc WHERE proname = ANY ($3::text::name[])) || $4::text::oid[])
+  WHERE p.oid = ANY (ARRAY({_named("pg_proc", "proname", "$3")}) || $4::text::oid[])
     AND p.oid >= {FIRST_USER_OID}
 ) found
 """

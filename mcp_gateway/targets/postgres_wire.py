@@ -19,6 +19,10 @@ MAX_CONTROL_BYTES = 4 * 1024 * 1024
 MAX_PARAMETER_REPORTS = 1000
 DATA_ROW, ROW_DESCRIPTION, AUTHENTICATION, READY = ord("D"), ord("T"), ord("R"), ord("Z")
 PARAMETER_STATUS = ord("S")
+OUR_NAME = b"application_name\0"
+"""The one setting that changes with every call, twice; nobody reads the report of it, and it is not counted."""
+LOOKED_INTO = {AUTHENTICATION: 4, PARAMETER_STATUS: len(OUR_NAME)}
+"""How many bytes of these messages' bodies have to be here before it is decided what becomes of them."""
 NEVER_READ = frozenset(b"NA")
 """Notices can carry raw values (RAISE INFO passes every setting), notifications are never listened for."""
 COPY_MESSAGES = frozenset(b"GHWdc")
@@ -106,7 +110,7 @@ class Filter:
             size = _length.unpack_from(data, position + 1)[0] + 1
             if size < HEADER_BYTES:
                 raise WireError(f"a message of kind {chr(kind)!r} claims the length {size - 1}")
-            if kind == AUTHENTICATION and end - position < HEADER_BYTES + 4:
+            if kind in LOOKED_INTO and end - position < min(size, HEADER_BYTES + LOOKED_INTO[kind]):
                 break
             fate = self._row(size) if kind == DATA_ROW else self._control_message(kind, size, data, position)
             if fate == "stop":
@@ -161,6 +165,8 @@ class Filter:
         if self._control > MAX_CONTROL_BYTES:
             raise WireError(f"the server sent more than {MAX_CONTROL_BYTES:,} bytes beside rows")
         if kind == PARAMETER_STATUS:
+            if data.startswith(OUR_NAME, position + HEADER_BYTES):
+                return "drop"
             self._reports += 1
             if self._reports > MAX_PARAMETER_REPORTS:
                 raise WireError("the server reports parameters without end")

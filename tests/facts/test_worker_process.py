@@ -80,5 +80,5 @@ def test_each_snapshot_answers_for_itself() -> None:
     desk.answer(("load", 1, CATALOG, CLASSIFY))
     desk.answer(("load", 2, Catalog(server_version=150018, search_path=()), {}))
 
-    assert desk.answer(("examine", 1, "TABLE users"))["examination"]["facts"]["reads"] == ["public.users"]
-    assert desk.answer(("examine", 2, "TABLE users"))["examination"]["facts"]["reads"] == ["users"]
+    assert desk.answer(("examine", 1, "TABLE users"))["examination"].facts.reads == {"public.users"}
+    assert desk.answer(("examine", 2, "TABLE users"))["examination"].facts.reads == {"users"}

@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mcp_gateway.calls import Secret
-from mcp_gateway.masking.scrub import MIN_SECRET, Scrubber, is_weak
+from mcp_gateway.masking.scrub import MIN_SECRET, SEPARATOR, Scrubber, is_weak, merged
 from tests.masking.samples import CANARY
 
 SECRETS = [
@@ -159,3 +159,51 @@ def test_a_secret_that_looks_escaped_itself_is_found() -> None:
 
     for form in (b"%41%42", b"%2541%2542", base64.b64encode(b"%41%42")):
         assert scrubber.scrub(form) == (b"[credential]", 1)
+
+
+@settings(deadline=None)
+@given(
+    secret=st.sampled_from(["correct horse battery", "a\0bcdef", "two\nlines of it", CANARY]),
+    pieces=st.lists(
+        st.sampled_from(
+            [
+                "\n",
+                "\r\n",
+                "\\n",
+                SEPARATOR,
+                SEPARATOR,
+                " ",
+                "\t",
+                "%",
+                "%00",
+                "%0A",
+                "\\",
+                "\\u006",
+                "&amp;",
+                "\u200b",
+                "\0",
+                "ü",
+            ]
+        )
+        | st.integers(0, 20),
+        max_size=12,
+    ),
+    joined=st.booleans(),
+)
+@example(secret="a\0bcdef", pieces=[1, "\n", 1, "\n", 5], joined=True)
+@example(secret="correct horse battery", pieces=[9, "\\n", 12], joined=True)
+def test_a_layer_is_left_on_only_where_it_hides_nothing(secret: str, pieces: list[str | int], joined: bool) -> None:
+    scrubber = Scrubber([Secret(secret)])
+    text, place = "", 0
+    for piece in pieces:  # numbers are how much of the secret comes next
+        text += piece if isinstance(piece, str) else secret[place : place + piece]
+        place = place if isinstance(piece, str) else (place + piece) % len(secret)
+    data = text.encode()
+
+    some, every = (
+        scrubber.spans_in(scrubber.views(data, nul=not joined, all_of_them=all_of_them))
+        for all_of_them in (False, True)
+    )
+    assert merged(some) == merged(every)
+    views = scrubber.views(data, nul=not joined, all_of_them=True)
+    assert all(len(view.text) <= len(data) for view in views), "a layer can only make a text shorter"

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from mcp_gateway.targets.postgres_catalog import catalog_stamp, load_catalog, load_snapshot, object_versions
+from mcp_gateway.targets.postgres_queries import VERSIONS
 from tests.peers.postgres import PostgresDatabase
 
 pytestmark = pytest.mark.anyio
@@ -246,3 +247,14 @@ async def test_names_that_need_quoting_are_only_names(connection: asyncpg.Connec
         relations=['a"b', "c\\d", "e,f", "{g}", "h'); DROP TABLE customers; --", ""], functions=["NULL"]
     )
     assert await object_versions(connection, touched) == {}
+
+
+async def test_a_look_at_versions_does_not_read_the_whole_catalog(connection: asyncpg.Connection[Any]) -> None:
+    await connection.execute("SET plan_cache_mode = force_generic_plan")
+    await connection.execute(f"PREPARE looked AS {VERSIONS}")
+    rows = await connection.fetch("EXPLAIN (COSTS OFF) EXECUTE looked('{customers,people}', '{}', '{lower}', '{}')")
+    plan = "\n".join(row[0] for row in rows)
+
+    assert "Index Scan using pg_class_relname_nsp_index" in plan
+    assert "Seq Scan on pg_class" not in plan
+    assert "Seq Scan on pg_proc" not in plan

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mcp_gateway.targets.postgres_wire import (
     MAX_CONTROL_BYTES,
+    MAX_PARAMETER_REPORTS,
     PORTAL_SUSPENDED,
     READY_IN_TRANSACTION,
     Filter,
@@ -51,11 +52,15 @@ ANSWER = (
     + message("N", b"SINFO\0Msecret\0\0")
     + message("D", b"\0\2" + b"y" * 40)
     + message("A", b"\0\0\0\1channel\0payload\0")
+    + message("S", b"application_name\0mcp-gateway/1\0")
+    + message("S", b"app\0x\0")
     + message("C", b"SELECT 2\0")
     + message("Z", b"T")
 )
-WITHOUT_NOTICES = ANSWER.replace(message("N", b"SINFO\0Msecret\0\0"), b"").replace(
-    message("A", b"\0\0\0\1channel\0payload\0"), b""
+WITHOUT_NOTICES = (
+    ANSWER.replace(message("N", b"SINFO\0Msecret\0\0"), b"")
+    .replace(message("A", b"\0\0\0\1channel\0payload\0"), b"")
+    .replace(message("S", b"application_name\0mcp-gateway/1\0"), b"")
 )
 
 
@@ -137,6 +142,15 @@ def test_small_messages_without_end_are_refused() -> None:
     guard, error = expecting(), message("E", b"x" * 10_000)
     with pytest.raises(WireError, match="bytes beside rows"):
         guard.feed(error * (MAX_CONTROL_BYTES // 10_000 + 1))
+
+
+def test_a_session_outlives_any_number_of_calls_that_put_their_names_on_it() -> None:
+    guard, report = Filter(verified=False), message("S", b"application_name\0mcp-gateway/1\0")
+    for _ in range(2 * MAX_PARAMETER_REPORTS):
+        guard.expect(max_rows=1, max_bytes=1000, drain=False)
+        assert guard.feed(report + message("C", b"SET\0")) == message("C", b"SET\0")
+    with pytest.raises(WireError, match="bytes beside rows"):
+        guard.feed(report * (MAX_CONTROL_BYTES // len(report) + 1))
 
 
 @pytest.mark.requirement("R36")

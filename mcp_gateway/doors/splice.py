@@ -1,0 +1,122 @@
+"""Ready JSON bytes in a response, in place of a value that would be taken apart and encoded once more.
+
+A result is JSON already, as it was recorded. The SDK wants a value: a big result would be decoded, checked, copied and
+encoded again, which costs more than its query. So a handler may give the SDK a placeholder for it, and `Splicer`, which
+stands around the SDK's transport, puts the bytes there as the response leaves.
+
+1. A placeholder is random and made after the result: nothing that a caller or a target says can be one.
+2. It is looked up among those of its own request, never among another's.
+3. The bytes are put in once. A response in which the placeholder does not stand as it was made is broken off: neither
+   it nor half a result is sent.
+4. In an event stream no character stays that some readers take for a line's end; in JSON those stand in strings alone.
+
+Transports that have no `Splicer` (stdio, the deprecated SSE) find no `Splices` and get the value itself.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, cast
+
+import orjson
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+SPLICES_KEY = "mcp_gateway.splices"
+"""Where in the ASGI scope a request's own `Splices` stand."""
+MARK = "spliced"
+LINE_ENDS = {"\u2028".encode(): rb"\u2028", "\u2029".encode(): rb"\u2029", "\x85".encode(): rb"\u0085"}
+"""Beside the control characters, which JSON escapes by itself."""
+
+
+class SpliceError(Exception):
+    """The response is not what the placeholder was made for."""
+
+
+class Splices:
+    """What waits to be put into one response."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[bytes, bytes] = {}
+
+    def __bool__(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._waiting)
+
+    def placeholder(self, ready: bytes) -> dict[str, str]:
+        """What the SDK is given for one JSON object in UTF-8."""
+        token = secrets.token_hex(16)
+        self._waiting[token.encode()] = ready
+        return {MARK: token}
+
+    def fill(self, body: bytes, *, events: bool) -> bytes:
+        """A part of the response with the bytes where their placeholders stand. Raises `SpliceError`."""
+        for token, ready in tuple(self._waiting.items()):
+            if token not in body:
+                continue
+            before, found, after = body.partition(b'{"%s":"%s"}' % (MARK.encode(), token))
+            if not found or token in after:
+                raise SpliceError("a placeholder does not stand in the response as it was made")
+            del self._waiting[token]
+            body = before + (_on_one_line(ready) if events else ready) + after
+        return body
+
+
+class Splicer:
+    """The layer around the SDK's transport."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        splices = scope[SPLICES_KEY] = Splices()
+        await self._app(scope, receive, _Filling(splices, send))
+
+
+class _Filling:
+    """A `send` that fills. Where the response has a length, its head waits until that is known."""
+
+    def __init__(self, splices: Splices, send: Send) -> None:
+        self._splices = splices
+        self._send = send
+        self._events = False
+        self._head: Message | None = None
+        self._held: list[bytes] = []
+
+    async def __call__(self, message: Message) -> None:
+        match message["type"]:
+            case "http.response.start":
+                headers = dict(message.get("headers", ()))
+                self._events = headers.get(b"content-type", b"").startswith(b"text/event-stream")
+                if self._splices and b"content-length" in headers:
+                    self._head = message
+                    return
+            case "http.response.body" if self._head is not None:
+                self._held.append(message.get("body", b""))
+                if not message.get("more_body"):
+                    await self._whole(self._head)
+                return
+            case "http.response.body" if self._splices:
+                message = {**message, "body": self._splices.fill(message.get("body", b""), events=self._events)}
+        await self._send(message)
+
+    async def _whole(self, head: Message) -> None:
+        body = self._splices.fill(b"".join(self._held), events=self._events)
+        headers = [(name, value) for name, value in head["headers"] if name != b"content-length"]
+        await self._send({**head, "headers": [*headers, (b"content-length", str(len(body)).encode())]})
+        await self._send({"type": "http.response.body", "body": body})
+
+
+def structured(ready: bytes, request: object) -> Any:
+    """What a handler gives the SDK for ready JSON: a placeholder where its transport can splice, else the value."""
+    scope = getattr(request, "scope", None)
+    splices = scope.get(SPLICES_KEY) if isinstance(scope, dict) else None
+    if splices is None:
+        return orjson.loads(ready)
+    return cast("Splices", splices).placeholder(ready)
+
+
+def _on_one_line(ready: bytes) -> bytes:
+    for character, escape in LINE_ENDS.items():
+        ready = ready.replace(character, escape)
+    return ready
