@@ -6,7 +6,6 @@ This file finds and reads; what the tables are is in `config_models` and `config
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ from mcp_gateway.config_report import report
 from mcp_gateway.config_sources import CommandSource, CredentialSource, EnvSource, FileSource, HTTPAuth, KeyringSource
 from mcp_gateway.config_targets import HTTPTarget, PostgresTarget, SSHTarget, to_target
 from mcp_gateway.errors import ConfigError, Problem
+from mcp_gateway.toml_errors import toml_problem
 from mcp_gateway.toml_lines import key_lines
 from mcp_gateway.trusted_files import UntrustedFileError, read_trusted
 
@@ -59,8 +59,6 @@ __all__ = [
 FILE_NAME = "gateway.toml"
 VARIABLE = "MCP_GATEWAY_CONFIG"
 MAX_CONFIG_BYTES = 1024 * 1024
-
-_TOML_POSITION = re.compile(r"(?s)(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
 
 
 def config_folder() -> Path:
@@ -119,16 +117,8 @@ def parse_settings(text: str, *, file: str) -> Settings:
     try:
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError([_syntax_problem(error, file=file)]) from None
+        raise ConfigError([toml_problem(error, file=file)]) from None
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(report(error, raw=raw, file=file, lines=key_lines(text))) from None
-
-
-def _syntax_problem(error: Exception, *, file: str) -> Problem:
-    match = _TOML_POSITION.fullmatch(str(error))
-    if match is None:
-        return Problem(file=file, message="the TOML cannot be parsed")
-    said = match[1][:1].lower() + match[1][1:]
-    return Problem(file=file, line=int(match[2] or 0), column=int(match[3] or 0), message=f"no valid TOML: {said}")

@@ -156,6 +156,15 @@ def split_listen(value: str) -> tuple[str, int]:
     return name.removeprefix("[").removesuffix("]"), int(port)
 
 
+def parse_gateway_url(value: Any) -> str:
+    """The URL of a running gateway, without its last slash: tokens go there, so it is https or on this machine."""
+    parts = _split_url(_string(value))
+    if parts is None or parts.query:
+        raise ValueError("expected a URL such as 'https://gateway.example.com', without user, query or fragment")
+    _check_secure(parts, "a gateway's URL")
+    return parts.geturl().rstrip("/")
+
+
 def is_loopback(name: str) -> bool:
     """Whether a host is this machine for certain: `localhost` or a loopback address."""
     address = _address(name)
@@ -237,6 +246,8 @@ def duration_within(*, least: str, most: str) -> Callable[[Any], timedelta]:
     def read(value: Any) -> timedelta:
         if isinstance(value, timedelta):
             found = value
+        elif isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            raise ValueError(f"expected a duration with its unit, such as '{value}s', got {value}")
         else:
             written = _string(value)
             try:

@@ -313,7 +313,7 @@ kind = "telnet"
         (LOCAL + '[targets]\norders = "x"\n', "targets.orders: expected a table, got a string"),
         (LOCAL + "[targets.orders]\n", "targets.orders.kind: is required"),
         # Durations and sizes.
-        (LOCAL + "[approvals]\nttl = 15\n", "approvals.ttl: expected a string, got an integer"),
+        (LOCAL + "[approvals]\nttl = 15\n", "approvals.ttl: expected a duration with its unit, such as '15s', got 15"),
         (LOCAL + '[approvals]\nttl = "1s"\n', "approvals.ttl: expected 10s to 7d, got 1s"),
         (LOCAL + 'leeway = "61s"\n', "identity.leeway: expected 0s to 60s, got 61s"),
         (LOCAL + 'max_token_lifetime = "2d"\n', "identity.max_token_lifetime: expected 10s to 1d, got 2d"),
@@ -526,7 +526,8 @@ def test_an_api_in_a_named_network_may_do_without_tls() -> None:
         ("a = \n", f"{FILE}:1:5: no valid TOML: invalid value"),
         ("[a\n", f"{FILE}:1:3: no valid TOML: expected ']' at the end of a table declaration"),
         ('a = """', f"{FILE}: no valid TOML: unterminated string"),
-        ("[targets.a]\n[targets.a]\n", f"{FILE}:2:11: no valid TOML: cannot declare ('targets', 'a') twice"),
+        ("[targets.a]\n[targets.a]\n", f"{FILE}:2:11: no valid TOML: the table [targets.a] is there already"),
+        ("a = 1\na = 2\n", f"{FILE}:2:6: no valid TOML: this key is in its table already"),
     ],
 )
 def test_what_is_no_toml_is_said_with_its_place(text: str, expected: str) -> None:

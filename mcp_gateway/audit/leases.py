@@ -104,6 +104,7 @@ async def keep_closing(
     store: AuditStore, *, lease: Lease, clock: Callable[[], datetime], every_seconds: float = EVERY_SECONDS
 ) -> NoReturn:
     """Close what is abandoned now and every few seconds, until cancelled. A store that refuses is tried again."""
+    said = ""
     while True:
         try:
             lease.renew()
@@ -111,8 +112,11 @@ async def keep_closing(
             if closed:
                 log.warning("abandoned_calls_closed", count=closed)
             _remove_dead_leases(Paths(store.data_dir).leases, own=lease.instance)
+            said = ""
         except (StoreError, OSError) as error:
-            log.warning("abandoned_calls_not_closed", cause=str(error))
+            if str(error) != said:  # once for each trouble, not every few seconds
+                log.warning("abandoned_calls_not_closed", cause=str(error))
+            said = str(error)
         await anyio.sleep(every_seconds)
 
 

@@ -89,7 +89,9 @@ def opened(data_dir: Path) -> Iterator[sqlite3.Connection]:
     """A read-only connection to the store of a directory; all of SQLite's errors become `StoreError`."""
     path = Paths(data_dir).database
     if not exists(path):
-        raise StoreError(f"there is no audit store in {str(data_dir)!r}", next_step="check data_dir")
+        raise StoreError(
+            f"there is no audit store in {str(data_dir)!r}", next_step="nothing was recorded yet, or data_dir is wrong"
+        )
     with health.translated(path), contextlib.closing(_connect(path)) as connection:
         connection.text_factory = _lenient_text
         if not is_store(connection):

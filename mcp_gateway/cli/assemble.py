@@ -201,9 +201,13 @@ async def _keep_closing(store: AuditStore, lease: Lease) -> None:
 
 async def _keep_expiring(approvals: ApprovalStore) -> None:
     """End approvals whose time is over, so that the record says so even if nobody calls again."""
+    said = ""
     while True:
         try:
             await approvals.expire_due()
+            said = ""
         except StoreError as error:
-            log.warning("approvals_not_expired", cause=str(error))
+            if str(error) != said:  # once for each trouble, not once a second
+                log.warning("approvals_not_expired", cause=str(error))
+            said = str(error)
         await anyio.sleep(EXPIRE_SECONDS)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from pydantic import ValidationError
 
-from mcp_gateway.calls import JSONObject
+from mcp_gateway.calls import Assurance, JSONObject
 from mcp_gateway.cli.loading import base_urls_of, load_engine
 from mcp_gateway.clock import utc_now
 from mcp_gateway.config import Settings, to_target
@@ -20,6 +21,7 @@ from mcp_gateway.policy.examiners import EXAMINERS
 from mcp_gateway.policy.explain import explain
 
 TOKEN_AGE_SECONDS = 60
+ASSURANCES = get_args(Assurance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,8 @@ def explain_call(settings: Settings, asked: Imagined, *, policies: Sequence[Path
         RequestError: there is no such target, or the call would be refused before any policy.
         ConfigError: the policies cannot be used.
     """
+    if asked.assurance not in ASSURANCES:
+        raise _refused(f"--assurance: expected {', '.join(ASSURANCES)}, got {asked.assurance!r}", "")
     configured = settings.targets.get(asked.target)
     if configured is None:
         known = ", ".join(sorted(settings.targets)) or "none"

@@ -1,10 +1,12 @@
 """What `check` looks at beyond the text of the configuration: the files it names, and what works but should not stay so.
 
-Reads owner and mode of files and whether a variable is set; never what is in them.
+Reads owner and mode of files and whether a variable is set, never what is in them; of the audit store whether it opens.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,10 @@ from pathlib import Path
 from mcp_gateway.config import EnvSource, FileSource, HTTPTarget, PostgresTarget, Settings, SSHTarget
 from mcp_gateway.config_sources import CommandSource, KeyringSource
 from mcp_gateway.errors import Problem, StoreError
+from mcp_gateway.quantities import format_size
 from mcp_gateway.trusted_files import UntrustedFileError, check_trusted
+
+LEAST_FREE_BYTES = 16 * 1024 * 1024
 
 AnyTarget = PostgresTarget | SSHTarget | HTTPTarget
 AnySource = EnvSource | FileSource | KeyringSource | CommandSource
@@ -35,15 +40,42 @@ def find_file_problems(settings: Settings) -> list[Problem]:
             check_trusted(named.path, private=named.private)
         except UntrustedFileError as error:
             problems.append(Problem(file=str(named.path), path=named.key, message=str(error)))
-    data_dir = settings.gateway.data_dir
-    if data_dir.exists():
-        from mcp_gateway.audit.files import check_directory
+    return problems + find_store_problems(settings.gateway.data_dir)
 
-        try:
-            check_directory(data_dir)
-        except StoreError as error:
-            problems.append(Problem(path="gateway.data_dir", message=str(error)))
-    return problems
+
+def find_store_problems(data_dir: Path) -> list[Problem]:
+    """Why the audit store would refuse every call, as far as that can be seen without writing to it."""
+    from mcp_gateway.audit.files import Paths, check_directory, check_file, exists, refuse_network
+    from mcp_gateway.audit.search import opened
+
+    if not exists(data_dir):
+        return []
+    paths = Paths(data_dir)
+    try:
+        check_directory(data_dir)
+        refuse_network(data_dir)
+        for path in filter(exists, paths.watched):
+            check_file(path)
+        if exists(paths.database):
+            with opened(data_dir) as connection:
+                connection.execute("SELECT max(sequence), max(hash) FROM events").fetchone()
+        _check_room(data_dir)
+    except StoreError as error:
+        return [Problem(path="gateway.data_dir", message=str(error))]
+    return []
+
+
+def _check_room(data_dir: Path) -> None:
+    name = str(data_dir)
+    if not os.access(data_dir, os.W_OK) or os.statvfs(data_dir).f_flag & os.ST_RDONLY:
+        raise StoreError(f"{name!r} cannot be written to", next_step="mount it for writing, or set data_dir elsewhere")
+    free = shutil.disk_usage(data_dir).free
+    if free < LEAST_FREE_BYTES:
+        raise StoreError(
+            f"the disk of {name!r} has {format_size(free // 1024 * 1024)} free, expected at least "
+            f"{format_size(LEAST_FREE_BYTES)}",
+            next_step="free some; the gateway refuses every call that it cannot record",
+        )
 
 
 def find_warnings(settings: Settings, *, environ: Mapping[str, str], policies: int) -> list[str]:

@@ -6,6 +6,7 @@ Where an item cannot be understood, its object says the worst that there is to s
 from __future__ import annotations
 
 import json
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, ClassVar, Literal
@@ -13,6 +14,9 @@ from typing import Any, BinaryIO, ClassVar, Literal
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.cli.output import print_json
 from mcp_gateway.errors import GatewayError
+
+MAX_ITEM_BYTES = 16 * 1024 * 1024
+"""Far beyond what a call may hold; a device or a wrong file must not fill the memory."""
 
 Kind = Literal["sql", "shell", "url", "text"]
 
@@ -145,8 +149,9 @@ def inspector_for(kind: Kind, *, detectors: Sequence[str]) -> Inspector:
 async def inspect_stream(inspector: Inspector, stream: BinaryIO, *, jsonl: bool) -> None:
     """Read items and print an object for each, in order."""
     try:
-        for read in _lines(stream) if jsonl else [stream.read()]:
+        for read in _lines(stream) if jsonl else [stream.read(MAX_ITEM_BYTES + 1)]:
             print_json(await _inspect_one(inspector, read, jsonl=jsonl))
+            sys.stdout.flush()  # whoever sends items one by one waits for each answer
     finally:
         await inspector.aclose()
 
@@ -154,6 +159,8 @@ async def inspect_stream(inspector: Inspector, stream: BinaryIO, *, jsonl: bool)
 async def _inspect_one(inspector: Inspector, read: bytes, *, jsonl: bool) -> JSONObject:
     item: JSONObject = {}
     try:
+        if len(read) > MAX_ITEM_BYTES:
+            raise ItemError(f"expected at most {MAX_ITEM_BYTES:,} bytes, got more")
         item = _object(read) if jsonl else _single(read, inspector)
         if not inspector.keys & item.keys():
             raise ItemError(f"expected an object with {' and '.join(map(repr, sorted(inspector.keys)))}")
@@ -164,7 +171,11 @@ async def _inspect_one(inspector: Inspector, read: bytes, *, jsonl: bool) -> JSO
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:
-    for line in stream:
+    """Lines that are not blank. Of a line that is too long nothing but its first part is kept."""
+    while line := stream.readline(MAX_ITEM_BYTES + 1):
+        rest = line
+        while len(rest) > MAX_ITEM_BYTES and not rest.endswith(b"\n"):
+            rest = stream.readline(MAX_ITEM_BYTES + 1)
         if line.strip():
             yield line
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mcp_gateway.audit.files import make_directory
 from mcp_gateway.audit.revocations import Revocations
 from mcp_gateway.clock import new_id, utc_now
 from mcp_gateway.config import Settings
@@ -36,7 +37,8 @@ def build_identity(settings: Settings, revocations: Revocations) -> Identity:
 
 
 def build_local_issuer(settings: Settings) -> LocalIssuer:
-    """The local issuer of the configured data directory."""
+    """The local issuer of the configured data directory, which is made if need be. Raises `StoreError`."""
+    make_directory(settings.gateway.data_dir)
     people = {
         name: LocalPerson(groups=frozenset(person.groups), email=person.email)
         for name, person in settings.identity.local.people.items()

@@ -8,12 +8,13 @@ Exit statuses, the same for every command:
     0  it did what was asked
     1  it did, and the answer is no: a check failed, a case differs, a person or policy refused
     2  it cannot be done as asked: the command line or the configuration is wrong
-    3  something else is not there now: the audit store, a target, a credential, an identity provider
+    3  something else is not there now: the audit store, a target, a credential, a gateway, standard output
+    130  Ctrl-C ended it
+    141  whoever read its output went away
 """
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ import typer.core
 import typer.main
 
 from mcp_gateway import __version__
+from mcp_gateway.cli.failures import GatewayAwayError, OutputError, ReaderGoneError
+from mcp_gateway.cli.output import PROGRAM, print_error
+from mcp_gateway.cli.streams import abandon_output, prepare_streams
 from mcp_gateway.errors import (
     ConfigError,
     CredentialError,
@@ -38,12 +42,12 @@ from mcp_gateway.errors import (
 if TYPE_CHECKING:
     from mcp_gateway.config import Settings
 
-PROGRAM = "mcp-gateway"
-
 OK = 0
 NEGATIVE = 1
 MISUSED = 2
 UNAVAILABLE = 3
+INTERRUPTED = 130
+UNREAD = 141
 
 COMMANDS: Mapping[str, str] = {
     "demo": "See the whole road at work on this machine.",
@@ -107,7 +111,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    epilog="Exit status: 0 done; 1 done, and the answer is no; 2 wrong command line or configuration; 3 not there now.",
+    epilog="Exit status: 0 done; 1 done, and the answer is no; 2 wrong command line or configuration; 3 not there now; 130 Ctrl-C.",
 )
 
 
@@ -138,11 +142,17 @@ def options(
 
 def main() -> None:
     """The console script."""
-    for stream in (sys.stdout, sys.stderr):
-        # Where the terminal cannot show a character, the command must not fail over it.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    sys.exit(run(sys.argv[1:]))
+    try:
+        prepare_streams()
+    except OutputError as error:
+        sys.exit(_fail([error]))
+    status = run(sys.argv[1:])
+    try:
+        # A result that did not get out is no success.
+        sys.stdout.flush()
+    except OutputError as error:
+        status = max(status, _fail([error]))
+    sys.exit(status)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -163,10 +173,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _fail(errors: Sequence[GatewayError]) -> int:
-    from mcp_gateway.cli.output import print_error
-
+    if any(isinstance(error, OutputError) for error in errors):
+        abandon_output()
     for error in errors:
-        print_error(error)
+        if not isinstance(error, ReaderGoneError):
+            print_error(error)
     return max(map(status_of, errors))
 
 
@@ -183,6 +194,10 @@ def status_of(error: GatewayError) -> int:
     match error:
         case ConfigError() | RequestError():
             return MISUSED
+        case ReaderGoneError():
+            return UNREAD
+        case GatewayAwayError() | OutputError():
+            return UNAVAILABLE
         case StoreError() | CredentialError() | TargetUnavailable() | TargetTimeout():
             return UNAVAILABLE
         case _:

@@ -8,16 +8,22 @@ bidirectional character standing, and JSON is printed in ASCII.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, repeat
 from typing import Annotated, Any, TypeAlias
+from unicodedata import east_asian_width
 
 import typer
 
 from mcp_gateway.errors import ConfigError, GatewayError
 
 PROGRAM = "mcp-gateway"
+LEAST_ROOM = 20
+"""Columns; in less, a text is easier to read as the terminal breaks it."""
+TAB_COLUMNS = 8
 
 AsJSON: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -25,6 +31,11 @@ AsJSON: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def print_json(value: Any) -> None:
     """One JSON value on one line."""
     sys.stdout.write(json.dumps(value, ensure_ascii=True, allow_nan=False) + "\n")
+
+
+def print_json_document(value: Any) -> None:
+    """One JSON value over several lines, to be copied into a file."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=True, allow_nan=False, indent=2) + "\n")
 
 
 def print_line(text: str = "") -> None:
@@ -65,13 +76,46 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty:
 
 
 def print_fields(fields: Sequence[tuple[str, str]]) -> None:
-    """Names and values, one a line; further lines of a value are indented below its first."""
+    """Names and values, one a line; further lines of a value are indented below its first.
+
+    On a terminal long lines are folded here: the terminal would go on at its left edge, where names stand, and so a
+    long statement could write a field of its own.
+    """
     width = max((len(name) for name, _ in fields), default=0)
+    room = shutil.get_terminal_size().columns - width - 2 if sys.stdout.isatty() else 0
     for name, value in fields:
-        first, *more = _visible(value, block=True).split("\n")
-        sys.stdout.write(f"{_visible(name).ljust(width)}  {first}".rstrip() + "\n")
-        for line in more:
-            sys.stdout.write(f"{'':{width}}  {line}".rstrip() + "\n")
+        lines = [piece for line in _visible(value, block=True).split("\n") for piece in fold(line, room=room)]
+        for mark, line in zip(chain([_visible(name)], repeat("")), lines, strict=False):
+            sys.stdout.write(f"{mark.ljust(width)}  {line}".rstrip() + "\n")
+
+
+def fold(line: str, *, room: int) -> Iterator[str]:
+    """A line in pieces that take at most `room` columns each, between words where there are some; whole if too narrow.
+
+    Joined, the pieces are the line.
+    """
+    if room < LEAST_ROOM or (line.isascii() and len(line) <= room and "\t" not in line):
+        yield line
+        return
+    piece, columns, space = 0, 0, 0
+    for at, character in enumerate(line):
+        taken = _columns(character)
+        if columns + taken > room:
+            end = space if space > piece else at
+            yield line[piece:end]
+            columns = sum(map(_columns, line[end:at]))
+            piece = end
+        columns += taken
+        if character == " ":
+            space = at + 1
+    yield line[piece:]
+
+
+def _columns(character: str) -> int:
+    """How wide a character is drawn at most."""
+    if character == "\t":
+        return TAB_COLUMNS
+    return 2 if east_asian_width(character) in {"W", "F", "A"} else 1
 
 
 @contextmanager

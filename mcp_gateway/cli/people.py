@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import httpx2
 
 from mcp_gateway.approval.desk import Desk, Move, Refused, to_json
 from mcp_gateway.calls import Caller, JSONObject, Secret
+from mcp_gateway.cli.failures import GatewayAwayError
 from mcp_gateway.cli.issuing import approver_policy, build_identity, build_local_issuer, token_environment
+from mcp_gateway.cli.urls import gateway_url
 from mcp_gateway.clock import utc_now
 from mcp_gateway.config import Settings
 from mcp_gateway.errors import GatewayError, IdentityError
@@ -57,10 +60,11 @@ def person_token(settings: Settings, *, person: str | None) -> Secret:
 @asynccontextmanager
 async def counter(settings: Settings, *, person: str | None, url: str | None) -> AsyncIterator[Counter]:
     """Where this person decides: the gateway at `url` if it is given, else the local store."""
+    base_url = None if url is None else gateway_url(url)
     token = person_token(settings, person=person)
-    if url is not None:
+    if base_url is not None:
         async with httpx2.AsyncClient(
-            base_url=url,
+            base_url=base_url,
             headers={"authorization": f"Bearer {token.reveal_text()}"},
             trust_env=False,
             timeout=API_SECONDS,
@@ -103,24 +107,42 @@ class _Remote:
         return found
 
     async def show(self, approval_id: str) -> JSONObject:
-        found: JSONObject = await self._ask("GET", f"/api/approvals/{approval_id}")
+        found: JSONObject = await self._ask("GET", f"/api/approvals/{_segment(approval_id)}")
         return found
 
     async def move(self, approval_id: str, *, move: Move, note: str) -> JSONObject:
-        moved: JSONObject = await self._ask("POST", f"/api/approvals/{approval_id}/{move}", json={"note": note})
+        moved: JSONObject = await self._ask(
+            "POST", f"/api/approvals/{_segment(approval_id)}/{move}", json={"note": note}
+        )
         return moved
 
     async def _ask(self, method: str, path: str, **more: Any) -> Any:
+        where = str(self._client.base_url).rstrip("/")
         try:
             response = await self._client.request(method, path, **more)
+        except httpx2.HTTPError as error:
+            why = str(error) or type(error).__name__
+            raise GatewayAwayError(f"the gateway at {where} does not answer: {why}; is it running there?") from None
+        try:
             answer = response.json()
-        except (httpx2.HTTPError, ValueError) as error:
-            raise MoveRefusedError(f"the gateway at {self._client.base_url} does not answer: {error!r}") from None
+        except ValueError:
+            raise GatewayAwayError(
+                f"what answers at {where} is not a gateway: status {response.status_code} and no JSON; expected the "
+                "URL that `mcp-gateway serve` prints, without /mcp"
+            ) from None
         if response.status_code == 401:
             raise IdentityError("the gateway does not accept this token; sign in again")
         if response.is_error:
-            raise MoveRefusedError(str(answer.get("error", "the gateway refused")))
+            said = answer.get("error") if isinstance(answer, dict) else None
+            raise MoveRefusedError(str(said or f"the gateway refused with status {response.status_code}"))
         return answer
+
+
+def _segment(approval_id: str) -> str:
+    """An id as one part of a path, whatever somebody pasted. `..` would be a way to another resource."""
+    if not approval_id.strip("."):
+        raise MoveRefusedError("there is no such approval that you may see")
+    return quote(approval_id, safe="")
 
 
 def _json(found: object) -> JSONObject:

@@ -9,6 +9,7 @@ from pathlib import Path
 from mcp_gateway_policies import starter_policies
 
 from mcp_gateway.demo.world import World
+from mcp_gateway.identity.system_user import operating_system_user
 
 APPROVER = "dana"
 HUMAN = "alex"
@@ -47,6 +48,7 @@ audience = "http://127.0.0.1:{port}"
 [identity.local.people]
 {HUMAN} = {{ groups = ["developers"], email = "alex@example.com" }}
 {APPROVER} = {{ groups = ["dba", "ops"], email = "dana@example.com" }}
+{_guest()}
 
 [policy]
 paths = [{quoted(policies)}]
@@ -91,3 +93,9 @@ base_url = "http://127.0.0.1:{world.api_port}/v1"
 networks = ["127.0.0.0/8"]
 auth = {{ bearer = {{ file = {quoted(world.api_token)} }} }}
 """
+
+
+def _guest() -> str:
+    """Whoever plays with `--serve` comes in over stdio as the system's user: a developer here, so that calls can wait."""
+    user = operating_system_user()
+    return "" if user in {HUMAN, APPROVER} else f'{json.dumps(user)} = {{ groups = ["developers"] }}'

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import anyio
 from rich.console import Console
@@ -17,28 +19,28 @@ from mcp_gateway.cli.issuing import build_local_issuer
 from mcp_gateway.cli.serving import bind, serving
 from mcp_gateway.config import Settings, load_settings
 from mcp_gateway.demo.configuration import APPROVER, HUMAN, write_configuration
+from mcp_gateway.demo.page import Page
 from mcp_gateway.demo.story import Stage, play
 from mcp_gateway.demo.world import standing
 
 AGENT = "demo-agent"
+RENEW_SECONDS = 60.0
+"""Tokens live for five minutes; whoever reads the file has four of them left at least."""
 
 
 async def run_demo(console: Console, *, serve: bool) -> None:
     """Play the demo, and with `serve` stay up until interrupted. Raises `DemoError` or `StoryError`."""
-    console.print("setting up PostgreSQL, an SSH server, an API and the gateway on this machine ...")
+    console.print("setting up PostgreSQL, an SSH server, an API and the gateway here ...")
     async with _gateway() as (config, settings, url):
-        console.print(
-            "this demo is a safeguard, not a boundary: agent, people and gateway are one user of this machine"
-        )
+        console.print("a safeguard, not a boundary: one user of this machine plays everybody")
 
         def token() -> Secret:
             return build_local_issuer(settings).mint(HUMAN, client_id=AGENT, actor=AGENT)
 
-        await play(Stage(console=console, config=config, url=url, token=token))
+        await play(Stage(page=Page(console), config=config, data_dir=settings.gateway.data_dir, url=url, token=token))
         console.print("\n[bold green]done[/]: every answer above came from the running gateway")
         if serve:
-            _explain(console, config=config, url=url)
-            await anyio.sleep_forever()
+            await _stay(console, config=config, url=url, token=token)
 
 
 @asynccontextmanager
@@ -59,22 +61,48 @@ async def _gateway() -> AsyncIterator[tuple[Path, Settings, str]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _explain(console: Console, *, config: Path, url: str) -> None:
-    command = f"{sys.executable} -I -m mcp_gateway --config {config}"
+async def _stay(console: Console, *, config: Path, url: str, token: Callable[[], Secret]) -> NoReturn:
+    """Say how to connect, and keep a token at hand for who does so over HTTP; never returns."""
+    file = config.with_name("agent_token")
+    _keep_token(file, token())
+    script = Path(sys.executable).with_name("mcp-gateway")
+    command = shlex.quote(str(script)) if script.exists() else f"{shlex.quote(sys.executable)} -I -m mcp_gateway"
     console.print(
         f"""
-The demo stays up until you press Ctrl-C.
+The demo stays up until you press Ctrl-C. In another terminal:
 
-Connect a client over stdio, for example Claude Code:
-  claude mcp add demo -- {command} stdio
-or anything that speaks MCP over HTTP, with a token that lasts five minutes:
-  {url}/mcp
+  export MCP_GATEWAY_CONFIG={config}
 
-Decide on what waits:
+Connect a real MCP client over stdio, for example Claude Code:
+
+  claude mcp add demo -- {command} \\
+    --config {config} stdio
+
+or over HTTP, with the token of the demo's agent, which is renewed in its file:
+
+  URL     {url}/mcp, or {url}/sse
+  header  "Authorization: Bearer $(cat {file})"
+
+Let it mark order 8 as refunded: that call waits for a DBA. Be that DBA:
+
   {command} approvals list --as {APPROVER}
   {command} approvals approve ID --as {APPROVER}
+
+and see what was recorded:
+
+  {command} audit search
 """,
         soft_wrap=True,
         markup=False,
         highlight=False,
     )
+    while True:
+        await anyio.sleep(RENEW_SECONDS)
+        _keep_token(file, token())
+
+
+def _keep_token(file: Path, token: Secret) -> None:
+    fresh = file.with_name(f"{file.name}.new")
+    fresh.touch(mode=0o600)
+    fresh.write_text(token.reveal_text(), encoding="ascii")
+    fresh.replace(file)

@@ -6,7 +6,6 @@ printed is what was answered: nothing is written here but the questions.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -19,15 +18,11 @@ import anyio.to_thread
 import httpx2
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from rich.console import Console
-from rich.padding import Padding
-from rich.panel import Panel
-from rich.syntax import Syntax
-from rich.table import Table
-from rich.text import Text
 
+from mcp_gateway.audit.search import show
 from mcp_gateway.calls import JSONObject, Secret
 from mcp_gateway.demo.configuration import APPROVER
+from mcp_gateway.demo.page import Page
 
 REFUND = "UPDATE orders SET status = 'refunded' WHERE id = 7"
 
@@ -40,8 +35,9 @@ class StoryError(Exception):
 class Stage:
     """Where the story is played."""
 
-    console: Console
+    page: Page
     config: Path
+    data_dir: Path
     url: str
     token: Callable[[], Secret]
 
@@ -66,56 +62,64 @@ async def play(stage: Stage) -> None:
 
 class _Story:
     def __init__(self, stage: Stage, agent: Client) -> None:
-        self._console = stage.console
+        self._page = stage.page
         self._config = stage.config
+        self._data_dir = stage.data_dir
         self._url = stage.url
         self._agent = agent
-        self._step = 0
 
     async def look_around(self) -> None:
-        self._title("The agent looks around", "It acts for alex, a developer, and holds no credential of any target.")
+        self._page.title(
+            "The agent looks around", "It acts for alex, a developer, and holds no credential of any target."
+        )
         found = await self._call("list_targets", {}, expect="ok")
         for target in found["targets"]:
-            self._line(f"{target['name']:<8} {target['description']}")
+            self._page.lines(f"{target['name']:<8} {target['description']}")
 
     async def read_personal_data(self) -> None:
-        self._title("It reads customers", "Reading is allowed; personal data comes back masked, by where it came from.")
+        self._page.title(
+            "It reads customers", "Reading is allowed; personal data comes back masked, by where it came from."
+        )
         sql = "SELECT name, email, national_id, card, city FROM customers ORDER BY id"
-        self._table(await self._call("query_database", {"target": "shop", "sql": sql}, expect="ok"))
-        self._line("masking follows the data through expressions, too:")
+        self._page.table(await self._call("query_database", {"target": "shop", "sql": sql}, expect="ok"))
+        self._page.lines("masking follows the data through expressions, too:")
         sql = "SELECT upper(reverse(email)) AS handle, count(*) AS orders FROM customers c JOIN orders o ON o.customer_id = c.id GROUP BY email ORDER BY 2"
-        self._table(await self._call("query_database", {"target": "shop", "sql": sql}, expect="ok"))
+        self._page.table(await self._call("query_database", {"target": "shop", "sql": sql}, expect="ok"))
 
     async def try_to_get_around(self) -> None:
-        self._title("It tries to get around", "The oldest trick against database tools: a second statement.")
+        self._page.title("It tries to get around", "The oldest trick against database tools: a second statement.")
         sql = "SELECT 1; DROP TABLE orders"
         await self._call("query_database", {"target": "shop", "sql": sql}, expect="invalid_arguments")
 
     async def change_production(self) -> None:
-        self._title("It changes production", "Policy asks a DBA; the call is held, nothing runs.")
+        self._page.title("It changes production", "Policy asks a DBA; the call is held, nothing runs.")
         arguments = {"target": "shop", "sql": REFUND, "reason": "customer 2 returned order 7"}
         held = await self._call("query_database", arguments, expect="approval_pending")
         await self._decide("approve", held["approval"]["id"])
-        self._line("the agent calls again with the same arguments, and it runs, once:")
+        self._page.lines("the agent calls again with the same arguments, and it runs, once:")
         await self._call("query_database", arguments, expect="ok")
         await self._call("query_database", arguments, expect="already_run")
 
     async def run_commands(self) -> None:
-        self._title("It works on a host", "Looking around is allowed; what cannot be proved harmless waits for ops.")
+        self._page.title(
+            "It works on a host", "Looking around is allowed; what cannot be proved harmless waits for ops."
+        )
         found = await self._call("run_ssh_command", {"target": "web1", "argv": ["uname", "-sr"]}, expect="ok")
-        self._line(found["stdout"].strip())
+        self._page.lines(found["stdout"].strip())
         command = "find / -name '*.log' -delete"
         held = await self._call("run_ssh_command", {"target": "web1", "command": command}, expect="approval_pending")
         await self._decide("deny", held["approval"]["id"], note="not on this host")
         await self._call("run_ssh_command", {"target": "web1", "command": command}, expect="approval_denied")
 
     async def call_the_api(self) -> None:
-        self._title("It calls an API", "The gateway adds the token; even an API that echoes it does not give it away.")
+        self._page.title(
+            "It calls an API", "The gateway adds the token; even an API that echoes it does not give it away."
+        )
         found = await self._call("call_api", {"target": "billing", "path": "invoices"}, expect="ok")
-        self._json(found["json"])
+        self._page.json(found["json"])
 
     async def read_the_audit(self) -> None:
-        self._title(
+        self._page.title(
             "What the audit store says", "Every step was recorded before it took effect; the chain is verified."
         )
         await self._command(["audit", "search", "--limit", "20"])
@@ -130,10 +134,8 @@ class _Story:
         content = result.structured_content
         error = content.get("error") if isinstance(content, dict) else None
         code = error["code"] if error else "ok"
-        if error:
-            self._verdict(code, f"{error['message']}")
-        else:
-            self._verdict("ok", _masked(content))
+        await self._tell_decision((error or content)["call_id"])
+        self._page.answer(code, error["message"] if error else _masked(content))
         if code != expect:
             raise StoryError(f"{tool} answered {code!r} where {expect!r} was expected: {error}")
         return error or content
@@ -141,18 +143,15 @@ class _Story:
     def _ask(self, tool: str, arguments: JSONObject) -> None:
         shown = arguments.get("sql") or arguments.get("command") or " ".join(arguments.get("argv", []))
         shown = shown or arguments.get("path", "")
-        where = f" on {arguments['target']}" if "target" in arguments else ""
-        self._console.print(Text.assemble(("  agent   ", "bold cyan"), f"{tool}{where}"))
-        if shown:
-            language = "sql" if "sql" in arguments else "bash"
-            code = Syntax(shown, language, theme="ansi_dark", word_wrap=True, background_color="default")
-            self._console.print(code, style="dim") if self._console.is_terminal else self._line(shown)
+        self._page.question(tool, target=arguments.get("target", ""), text=shown)
 
-    def _verdict(self, code: str, text: str) -> None:
-        colour = {"ok": "green", "approval_pending": "yellow"}.get(code, "red")
-        self._console.print(
-            Text.assemble(("  gateway ", "bold"), (code, f"bold {colour}"), f"  {text}"), soft_wrap=True
-        )
+    async def _tell_decision(self, call_id: str) -> None:
+        """What policy decided and why, as it was recorded."""
+        record = await anyio.to_thread.run_sync(lambda: show(self._data_dir, call_id=call_id))
+        for event in record.events if record else ():
+            if event.kind == "Decided":
+                why = "; ".join(reason for reason in event.body["reasons"] if reason)
+                self._page.policy(f"{event.body['decision']}: {why} ({', '.join(event.body['policies'])})")
 
     async def _decide(self, move: str, approval_id: str, *, note: str = "") -> None:
         """Show the approval to the approver and decide, both by the real command."""
@@ -162,36 +161,13 @@ class _Story:
 
     async def _command(self, arguments: Sequence[str]) -> None:
         program = [sys.executable, "-I", "-m", "mcp_gateway", "--config", str(self._config), *arguments]
-        self._console.print(
-            Text.assemble(("  $ ", "bold magenta"), f"mcp-gateway {' '.join(arguments)}"), soft_wrap=True
-        )
+        self._page.command(arguments)
         done = await anyio.to_thread.run_sync(
             lambda: subprocess.run(program, capture_output=True, check=False, text=True)  # noqa: S603 - our own command
         )
-        for line in (done.stdout + done.stderr).rstrip().splitlines():
-            self._line(line)
+        self._page.said(done.stdout + done.stderr)
         if done.returncode != 0:
             raise StoryError(f"mcp-gateway {arguments[0]} {arguments[1]} ended with {done.returncode}")
-
-    def _title(self, title: str, text: str) -> None:
-        self._step += 1
-        self._console.print()
-        self._console.print(Panel(Text(text), title=f"{self._step}. {title}", title_align="left", border_style="blue"))
-
-    def _line(self, text: str) -> None:
-        self._console.print(Text(f"          {text}"), soft_wrap=True)
-
-    def _table(self, result: JSONObject) -> None:
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for column in result["columns"]:
-            table.add_column(Text(column["name"]), style="dim" if column["masked"] else "")
-        for row in result["rows"]:
-            table.add_row(*(Text(str(cell)) for cell in row))
-        self._console.print(Padding(table, (0, 0, 0, 10)))
-
-    def _json(self, value: Any) -> None:
-        for line in json.dumps(value, indent=1).splitlines():
-            self._line(line)
 
 
 def _masked(content: Any) -> str:

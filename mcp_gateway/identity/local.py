@@ -118,7 +118,8 @@ class LocalIssuer:
         subject = self._user if subject is None else subject
         person = self._people.get(subject, LocalPerson())
         if subject != self._user and subject not in self._people:
-            raise IdentityError(f"there is no local person {subject!r}")
+            known = ", ".join(sorted({self._user, *self._people}))
+            raise IdentityError(f"there is no local person {subject!r}; there is {known}")
         now = int(self._clock().timestamp())
         claims: JSONObject = {
             "iss": LOCAL_ISSUER,

@@ -37,6 +37,7 @@ from mcp_gateway.calls import Assurance, Caller, Door, Target, TargetKind
 from mcp_gateway.decisions import Approved
 from mcp_gateway.errors import ConfigError, Problem
 from mcp_gateway.policy.schema import ACTIONS
+from mcp_gateway.toml_errors import toml_problem
 
 TOOL_OF_KIND: Mapping[str, str] = {action.kind: name for name, action in ACTIONS.items()}
 DEFAULT_BASE_URL = "https://api.example.com"
@@ -188,8 +189,14 @@ def read_cases(path: Path, *, targets: Sequence[Target] = (), base_urls: Mapping
     """Read one file; raises `ConfigError`. `targets` are those of the configuration, `base_urls` belong to them by name."""
     try:
         model = CaseFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError([Problem(file=str(path), message=str(error))]) from None
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        message = "there is no such file or folder" if missing else f"cannot be read: {error.strerror}"
+        raise ConfigError([Problem(file=str(path), message=message)]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([Problem(file=str(path), message="expected UTF-8")]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([toml_problem(error, file=str(path))]) from None
     except ValidationError as error:
         raise ConfigError(list(_problems(path, error))) from None
     known = {target.name: target for target in targets} | {

@@ -70,7 +70,7 @@ def read_findings(
     count, example = rights["writable"]
     if count:
         warnings.append(
-            f"the role {address.user!r} may change {count} tables, such as {example}; if agents only read here, "
+            f"the role {address.user!r} may change {count} {'table' if count == 1 else 'tables'}, such as {example}; if agents only read here, "
             "take those rights away: they are the only real boundary"
         )
     if rights["creates"]:

@@ -94,8 +94,9 @@ class SSHConnector:
         try:
             known = asyncssh.read_known_hosts(str(settings.known_hosts))
         except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it holds a line that is none"
             raise TargetUnavailable(
-                f"the known_hosts file {str(settings.known_hosts)!r} cannot be used: {type(error).__name__}"
+                f"the known_hosts file {str(settings.known_hosts)!r} cannot be used: {why}"
             ) from None
         trusted, authorities, *_ = known.match(settings.host, "", settings.port)
         if not trusted and not authorities:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from mcp_gateway.audit.leases import Lease, close_abandoned, keep_closing
 from mcp_gateway.audit.store import AuditStore
@@ -290,3 +292,30 @@ async def test_a_lease_that_is_a_link_is_not_followed(tmp_path: Path, lease: Lea
     with tampering(tmp_path / "data") as connection:
         assert connection.execute("SELECT count(*) FROM intents").fetchone() == (1,)
     assert (tmp_path / "victim").read_text() == "precious"
+
+
+async def test_one_trouble_is_logged_once_and_the_next_one_again(tmp_path: Path, lease: Lease) -> None:
+    """Every few seconds the same line would hide the rest of the log while a disk is full."""
+    database = tmp_path / "data" / "audit.db"
+    async with opened_store(tmp_path / "data") as store:
+        with capture_logs() as logs:
+            async with anyio.create_task_group() as group:
+                group.start_soon(partial(keep_closing, store, lease=lease, clock=utc_now, every_seconds=0.001))
+                with anyio.fail_after(30):
+                    for mode in (0o640, 0o644):
+                        database.chmod(mode)
+                        while not any(f"{mode:04o}" in entry["cause"] for entry in logs):
+                            await anyio.sleep(0.001)
+                        await rounds(tmp_path / "data" / "leases" / "here.lease", count=5)
+                group.cancel_scope.cancel()
+        database.chmod(0o600)
+
+    assert [entry["event"] for entry in logs] == ["abandoned_calls_not_closed"] * 2
+
+
+async def rounds(lease_file: Path, *, count: int) -> None:
+    """Wait for whole rounds: each begins by making the lease's file again."""
+    for _ in range(count):
+        lease_file.unlink()
+        while not lease_file.exists():
+            await anyio.sleep(0.001)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from mcp_gateway.cli.findings import find_file_problems, find_warnings
+from mcp_gateway.cli.findings import find_file_problems, find_store_problems, find_warnings
 from mcp_gateway.config import Settings, parse_settings
+from tests.audit.records import opened_store
 
 BASE = '[identity]\nissuer = "local"\n[approvals]\nclients = ["approver"]\n'
 EXTERNAL = """
@@ -147,3 +148,47 @@ def test_a_data_folder_that_others_may_enter_is_a_problem(tmp_path: Path) -> Non
 
 def test_a_data_folder_that_is_not_there_yet_is_none(tmp_path: Path) -> None:
     assert find_file_problems(settings(BASE, data=tmp_path / "data")) == []
+
+
+@pytest.fixture
+async def data(tmp_path: Path) -> Path:
+    """The directory of a store that was closed in good order."""
+    async with opened_store(tmp_path / "data"):
+        pass
+    return tmp_path / "data"
+
+
+@pytest.mark.anyio
+async def test_a_store_in_order_and_a_store_to_be_made_are_no_problem(data: Path) -> None:
+    assert find_store_problems(data) == []
+    assert find_store_problems(data / "later") == []
+    assert not (data / "later").exists()
+
+
+@pytest.mark.anyio
+async def test_a_store_that_others_can_read_is_found(data: Path) -> None:
+    (data / "audit.db").chmod(0o644)
+
+    (found,) = find_store_problems(data)
+
+    assert str(found) == (
+        f"gateway.data_dir: '{data}/audit.db' has the mode 0644, expected 0600; chmod 0600 '{data}/audit.db'"
+    )
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (lambda file: file.write_bytes(b"no database" * 100), "it is not a database"),
+        (lambda file: file.write_bytes(b""), "is empty"),
+    ],
+)
+async def test_a_store_that_cannot_be_opened_is_found(data: Path, damage: Callable[[Path], object], why: str) -> None:
+    damage(data / "audit.db")
+
+    (found,) = find_store_problems(data)
+
+    assert found.path == "gateway.data_dir"
+    assert why in found.message
+    assert "restore the store from a copy" in found.message

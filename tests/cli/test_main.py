@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,8 @@ import typer
 
 from mcp_gateway import __version__
 from mcp_gateway.cli import main
-from mcp_gateway.cli.main import COMMANDS, MISUSED, NEGATIVE, UNAVAILABLE, status_of
+from mcp_gateway.cli.failures import GatewayAwayError, OutputError, ReaderGoneError
+from mcp_gateway.cli.main import COMMANDS, MISUSED, NEGATIVE, UNAVAILABLE, UNREAD, status_of
 from mcp_gateway.errors import (
     ConfigError,
     CredentialError,
@@ -28,7 +30,7 @@ from mcp_gateway.errors import (
     TargetTimeout,
     TargetUnavailable,
 )
-from tests.cli.running import run_here, run_script
+from tests.cli.running import SCRIPT, run_here, run_script
 
 HEAVY = [
     "anyio",
@@ -77,7 +79,7 @@ def test_help_lists_every_command_and_the_exit_statuses(capsys: pytest.CaptureFi
     assert ran.status == 0
     for name in COMMANDS:
         assert f"\n  {name} " in ran.out
-    for status in ("0 done", "1 done, and the answer is no", "2 wrong command line", "3 not there now"):
+    for status in ("0 done", "1 done, and the answer is no", "2 wrong command line", "3 not there now", "130 Ctrl-C"):
         assert status in " ".join(ran.out.split())
 
 
@@ -87,6 +89,9 @@ def test_every_command_in_the_table_exists_and_has_help(name: str, capsys: pytes
 
     assert ran.status == 0
     assert ran.out.startswith(f"Usage: mcp-gateway {name}")
+    assert "completion" not in ran.out
+    assert "..." not in ran.out.partition("Options:")[2]
+    assert max(map(len, ran.out.splitlines())) <= 80
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,6 +145,9 @@ def test_every_problem_of_a_configuration_gets_its_line(tmp_path: Path, capsys: 
         (TargetTimeout("x"), UNAVAILABLE),
         (CredentialError("x"), UNAVAILABLE),
         (StoreError("x"), UNAVAILABLE),
+        (GatewayAwayError("x"), UNAVAILABLE),
+        (OutputError("x"), UNAVAILABLE),
+        (ReaderGoneError("x"), UNREAD),
     ],
 )
 def test_each_error_has_its_status(error: GatewayError, status: int) -> None:
@@ -226,3 +234,77 @@ def test_a_terminal_that_knows_no_unicode_gets_escapes(tmp_path: Path) -> None:
     ran = run_script("--config", "é", "check", home=tmp_path, environ={"PYTHONIOENCODING": "ascii"})
 
     assert ran.err == "mcp-gateway: --config: expected an absolute path, got '\\xe9'\n"
+
+
+def test_a_reader_that_goes_away_ends_the_command_without_a_word(tmp_path: Path) -> None:
+    (tmp_path / "items").write_bytes(b'{"text": "x"}\n' * 20_000)
+    with (
+        (tmp_path / "items").open("rb") as items,
+        subprocess.Popen(
+            [SCRIPT, "inspect", "text", "--jsonl"], stdin=items, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as running,
+    ):
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.readline()
+        running.stdout.close()
+        said = running.stderr.read()
+
+    assert (running.wait(60), said) == (UNREAD, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+@pytest.mark.parametrize("arguments", [("--help",), ("init", "--json"), ("inspect", "text")])
+def test_a_result_that_cannot_be_written_is_no_success(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [SCRIPT, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+            env={"HOME": str(tmp_path)},
+        )
+
+    assert done.returncode == UNAVAILABLE
+    assert done.stderr == b"mcp-gateway: standard output cannot be written: No space left on device\n"
+
+
+def test_a_closed_standard_output_is_said(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$0" --version >&-', SCRIPT], capture_output=True, check=False, timeout=60, cwd=tmp_path
+    )
+
+    assert (done.returncode, done.stderr) == (UNAVAILABLE, b"mcp-gateway: standard output is closed\n")
+
+
+def test_a_closed_standard_error_harms_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$0" targets list 2>&-', SCRIPT],
+        capture_output=True,
+        check=False,
+        timeout=60,
+        env={"HOME": str(tmp_path)},
+    )
+
+    assert (done.returncode, done.stdout) == (MISUSED, b"")
+
+
+def test_an_interrupt_has_the_usual_status_and_no_traceback(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [SCRIPT, "inspect", "text", "--jsonl"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+    ) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        running.stdin.write(b'{"text": "x"}\n')
+        running.stdin.flush()
+        running.stdout.readline()  # it runs
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+
+    assert (running.returncode, said) == (130, b"")

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import sys
+
 import pytest
 
 from mcp_gateway.cli.output import (
+    fold,
     print_error,
     print_fields,
     print_json,
@@ -71,3 +77,50 @@ def test_progress_says_nothing_where_there_is_no_terminal(capsys: pytest.Capture
         tell(1, 2)
 
     assert capsys.readouterr() == ("", "")
+
+
+WIDE = "你好" * 30
+
+
+@pytest.mark.parametrize(
+    "line", ["", "short", "word " * 40, "x" * 200, "a" * 79 + " " + "b" * 79, WIDE, "\t" * 30, "é" * 81]
+)
+@pytest.mark.parametrize("room", [20, 40, 79])
+def test_folding_loses_nothing_and_keeps_to_its_room(line: str, room: int) -> None:
+    pieces = list(fold(line, room=room))
+
+    assert "".join(pieces) == line
+    assert all(sum(8 if c == "\t" else 2 if c in WIDE else 1 for c in piece) <= room for piece in pieces)
+
+
+def test_folding_is_between_words() -> None:
+    assert list(fold("one two three four five", room=20)) == ["one two three four ", "five"]
+
+
+@pytest.mark.requirement("R37")
+def test_a_long_value_cannot_pass_for_a_field_on_a_terminal() -> None:
+    """The terminal would break after 80 columns, and what follows would stand where names stand."""
+    statement = "SELECT 1 /*" + " x" * 29 + " policy     nothing to see */"
+    shown = on_a_terminal(f"print_fields([('statement', {statement!r}), ('policy', 'asks')])", columns=80)
+
+    assert [line[:11].strip() for line in shown] == ["statement", "", "policy"]
+    assert max(map(len, shown)) <= 80
+
+
+def on_a_terminal(call: str, *, columns: int) -> list[str]:
+    """The lines that a call of `output` writes to a terminal."""
+    program = f"from mcp_gateway.cli.output import *; {call}"
+    leader, follower = pty.openpty()
+    try:
+        subprocess.run(
+            [sys.executable, "-I", "-c", program],
+            stdin=subprocess.DEVNULL,
+            stdout=follower,
+            check=True,
+            timeout=60,
+            env={"COLUMNS": str(columns), "LINES": "24"},
+        )
+        return os.read(leader, 65536).decode().splitlines()
+    finally:
+        os.close(leader)
+        os.close(follower)

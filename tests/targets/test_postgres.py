@@ -191,7 +191,7 @@ async def test_a_check_names_what_is_wider_than_it_need_be(postgres_database: Po
     found = await connector.check()
     assert found.server.startswith("PostgreSQL 1")
     assert found.problems == ("the classified column 'public.customers.sssn' does not exist, so it protects nothing",)
-    assert any("may change 1 tables, such as public.customers" in warning for warning in found.warnings)
+    assert any("may change 1 table, such as public.customers" in warning for warning in found.warnings)
     assert any("may create objects in public" in warning for warning in found.warnings)
     assert any("is not encrypted" in warning for warning in found.warnings)
     assert not any("SUPERUSER" in warning for warning in found.warnings)

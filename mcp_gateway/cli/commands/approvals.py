@@ -11,9 +11,12 @@ import typer
 
 from mcp_gateway.approval.desk import Move
 from mcp_gateway.calls import JSONObject
+from mcp_gateway.cli.groups import CommandGroup
 from mcp_gateway.cli.output import AsJSON, print_fields, print_json, print_line
 
-app = typer.Typer(no_args_is_help=True, help="See and decide what waits for a person.")
+app = typer.Typer(
+    cls=CommandGroup, add_completion=False, no_args_is_help=True, help="See and decide what waits for a person."
+)
 
 As = Annotated[str | None, typer.Option("--as", help='Which local person you are; for issuer = "local" only.')]
 Url = Annotated[str | None, typer.Option("--url", help="A running gateway; without it this machine's own store.")]
@@ -139,7 +142,7 @@ def _fields(item: JSONObject) -> list[tuple[str, str]]:
     rows.append(("policy", f"{', '.join(item['policies'])}{': ' + reasons if reasons else ''}"))
     if item["reason"]:
         rows.append(("the agent says", item["reason"]))
-    rows += [("needs", _needs(item)), ("until", item["deadline"])]
+    rows += [("needs", _needs(item)), ("until", _until(item))]
     rows += [
         ("decided", f"{vote['email'] or vote['person']} for {', '.join(vote['groups'])}") for vote in item["votes"]
     ]
@@ -154,6 +157,11 @@ def _needs(item: JSONObject) -> str:
 
 def _missing(item: JSONObject) -> str:
     return " and ".join(f"{count} of {group}" for group, count in sorted(item["missing"].items()))
+
+
+def _until(item: JSONObject) -> str:
+    at = datetime.fromisoformat(item["deadline"]).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"{at}, {_left(item).strip()}" if item["state"] == "pending" else at
 
 
 def _left(item: JSONObject) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mcp_gateway.cli.output import AsJSON, print_fields, print_json, print_line, print_table, progress
+from mcp_gateway.cli.groups import CommandGroup
+from mcp_gateway.cli.output import PROGRAM, AsJSON, print_fields, print_json, print_line, print_note, progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
     from mcp_gateway.audit.search import Record
     from mcp_gateway.audit.summaries import CallSummary
 
-app = typer.Typer(no_args_is_help=True, help="Search, show and verify what was recorded.")
+app = typer.Typer(
+    cls=CommandGroup, add_completion=False, no_args_is_help=True, help="Search, show and verify what was recorded."
+)
+
+DECISIONS = ("allow", "ask", "deny")
 
 Time = Annotated[str | None, typer.Option(metavar="TIME", help="ISO 8601, or how long ago: 15m, 2h, 7d.")]
 
@@ -26,20 +31,22 @@ Time = Annotated[str | None, typer.Option(metavar="TIME", help="ISO 8601, or how
 def search(
     context: typer.Context,
     caller: Annotated[str | None, typer.Option(help="Subject, e-mail address, issuer|subject or agent.")] = None,
-    tool: Annotated[str | None, typer.Option()] = None,
-    target: Annotated[str | None, typer.Option()] = None,
+    tool: Annotated[str | None, typer.Option(help="The tool that was called.")] = None,
+    target: Annotated[str | None, typer.Option(help="The target that was named.")] = None,
     decision: Annotated[str | None, typer.Option(help="allow, ask or deny.")] = None,
     code: Annotated[str | None, typer.Option(help="What was answered: ok, or an error code.")] = None,
     since: Time = None,
     until: Time = None,
     text: Annotated[str | None, typer.Option(help="Somewhere in what was recorded.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 50,
     as_json: AsJSON = False,
 ) -> None:
-    """List calls, the newest first."""
+    """List calls, the newest first. Times are UTC."""
     from mcp_gateway.audit.search import Filters
     from mcp_gateway.audit.search import search as find
 
+    if decision not in {None, *DECISIONS}:
+        raise typer.BadParameter(f"expected {', '.join(DECISIONS)}, got {decision!r}", param_hint="--decision")
     data_dir = context.obj.settings().gateway.data_dir
     filters = Filters(
         caller=caller,
@@ -56,11 +63,10 @@ def search(
     if as_json:
         print_json([summary.to_json() for summary in found])
         return
-    print_table(
-        ["call", "at", "who", "agent", "tool", "target", "decision", "answer"],
-        [_row(summary) for summary in found],
-        empty="no call fits",
-    )
+    if not found:
+        print_line("no call fits")
+    for summary in found:
+        _print_summary(summary)
 
 
 @app.command()
@@ -73,7 +79,8 @@ def show(
     data_dir = context.obj.settings().gateway.data_dir
     record = find(data_dir, call_id=call_id)
     if record is None:
-        raise typer.BadParameter(f"there is no call {call_id!r}", param_hint="CALL_ID")
+        print_note(f"{PROGRAM}: there is no call {call_id!r}; `mcp-gateway audit search` lists them")
+        raise typer.Exit(1)
     _record_view(data_dir, what=f"call {call_id}")
     if as_json:
         print_json(_record_json(record))
@@ -104,10 +111,12 @@ def verify(
         print_json(found.to_json())
     elif found.flaw is not None:
         print_line(f"NOT as it was recorded: event {found.flaw.sequence} {found.flaw.why}")
-        print_line(f"{found.events} events before it fit")
+        print_line(f"{_count(found.events, 'event')} before it fit")
     else:
-        print_line(f"{found.events} events and {found.results} results are as they were recorded")
-        print_line(f"head {found.head.sequence}:{found.head.hash.hex()}; keep it elsewhere, for --expect later")
+        results = _count(found.results, "result")
+        print_line(f"{_count(found.events, 'event')} and {results} are as they were recorded")
+        print_line(f"head {found.head.sequence}:{found.head.hash.hex()}")
+        print_line("keep the head elsewhere, for `audit verify --expect` later")
     if found.flaw is not None:
         raise typer.Exit(1)
 
@@ -156,17 +165,26 @@ def _head(given: str | None) -> Head | None:
     return Head(sequence=int(match[1]), hash=bytes.fromhex(match[2]))
 
 
-def _row(summary: CallSummary) -> list[str]:
-    return [
-        summary.call_id,
-        summary.at,
-        summary.email or summary.subject,
-        summary.actor,
-        summary.tool,
-        summary.target,
-        " then ".join(summary.decisions),
-        summary.code,
-    ]
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _print_summary(summary: CallSummary) -> None:
+    """Two lines: what can be found by (the id), and what happened. A table of this has no room on a terminal."""
+    where = f" on {summary.target}" if summary.target else ""
+    print_line(f"{summary.call_id}  {_seconds(summary.at)}  {summary.code or 'not answered'}")
+    who = summary.email or summary.subject
+    person = f"{who}, through {summary.actor}; " if who else "nobody that was proved; "
+    decided = f": {' then '.join(summary.decisions)}" if summary.decisions else ""
+    print_line(f"    {person}{summary.tool}{where}{decided}")
+
+
+def _seconds(at: str) -> str:
+    """A recorded time for people, to the second; a text that is none stays as it is."""
+    try:
+        return datetime.fromisoformat(at).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError):
+        return at
 
 
 def _record_json(record: Record) -> dict[str, Any]:

@@ -18,25 +18,37 @@ from mcp_gateway.cli.output import (
     print_warning,
 )
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()
 def check(context: typer.Context, as_json: AsJSON = False) -> None:
     """Read the configuration, the policies and the files they name; say what was found and what is wrong."""
-    from mcp_gateway.cli.findings import find_file_problems, find_warnings
-    from mcp_gateway.cli.loading import load_engine
     from mcp_gateway.config import find_config, load_settings
     from mcp_gateway.errors import ConfigError
 
-    path = find_config(context.obj.config, os.environ)
-    settings = load_settings(path)
+    try:
+        path = find_config(context.obj.config, os.environ)
+        settings = load_settings(path)
+        _check(settings, config=str(path), as_json=as_json)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        print_json({"problems": [str(problem) for problem in error.problems], "warnings": [], "notes": []})
+        raise typer.Exit(2) from None
+
+
+def _check(settings: Any, *, config: str, as_json: bool) -> None:
+    from mcp_gateway.cli.findings import find_file_problems, find_warnings
+    from mcp_gateway.cli.loading import load_engine
+    from mcp_gateway.errors import ConfigError
+
     engine = load_engine(settings)
     problems = find_file_problems(settings)
     warnings = find_warnings(settings, environ=os.environ, policies=len(engine.policies))
     # Policies are written for targets to come, too; without any target every name in them would be odd.
     notes = [str(note) for note in engine.notes] if settings.targets else []
-    found = _found(settings, config=str(path), engine=engine)
+    found = _found(settings, config=config, engine=engine)
     if as_json:
         problem_texts = [str(problem) for problem in problems]
         print_json(found | {"problems": problem_texts, "warnings": warnings, "notes": notes})

@@ -8,7 +8,7 @@ import typer
 
 from mcp_gateway.cli.output import print_note
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -12,7 +12,7 @@ import typer
 
 from mcp_gateway.cli.output import AsJSON, print_json, print_line
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 TEMPLATE = "first_gateway.toml"
 POLICY_FOLDER = "policies"
@@ -50,7 +50,8 @@ def write_first_files(folder: Path) -> tuple[Path, list[Path]]:
     """Write into a folder that is made if need be; gives the configuration and the policies.
 
     Raises:
-        ConfigError: something is there already, or others could change it; nothing was written.
+        ConfigError: something is there already, or others could change it, and nothing was written; or the folder
+            cannot be written to.
     """
     from mcp_gateway_policies import starter_policies
 
@@ -59,9 +60,15 @@ def write_first_files(folder: Path) -> tuple[Path, list[Path]]:
     sources = sorted(starter_policies().glob("*.cedar"))
     config, policies = folder / FILE_NAME, folder / POLICY_FOLDER
     _check(folder, made=[config, policies])
-    _make_folder(policies)
-    written = [_write(policies / source.name, source.read_text(encoding="utf-8")) for source in sources]
-    return _write(config, first_config(policies=policies)), written
+    try:
+        _make_folder(policies)
+        written = [_write(policies / source.name, source.read_text(encoding="utf-8")) for source in sources]
+        return _write(config, first_config(policies=policies)), written
+    except OSError as error:
+        from mcp_gateway.errors import ConfigError, Problem
+
+        message = f"cannot be written: {error.strerror}; choose another folder with --dir"
+        raise ConfigError([Problem(file=str(error.filename or folder), message=message)]) from None
 
 
 def first_config(*, policies: Path) -> str:

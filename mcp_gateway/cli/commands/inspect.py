@@ -10,7 +10,15 @@ from typing import Annotated, Literal
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Show what the gateway makes of a statement, a command, a URL or a text.")
+from mcp_gateway.cli.groups import CommandGroup
+from mcp_gateway.cli.output import print_note
+
+app = typer.Typer(
+    cls=CommandGroup,
+    add_completion=False,
+    no_args_is_help=True,
+    help="Show what the gateway makes of a statement, a command, a URL or a text.",
+)
 
 Lines = Annotated[bool, typer.Option("--jsonl", help="Read one JSON object a line.")]
 AsJSON = Annotated[bool, typer.Option("--json", help="As it is in any case.")]
@@ -39,7 +47,7 @@ def text(
     jsonl: Lines = False,
     as_json: AsJSON = False,  # noqa: ARG001 - JSON is all there is
     detectors: Annotated[
-        list[str] | None, typer.Option("--detector", help="As in [masking] detectors; repeatable.")
+        list[str] | None, typer.Option("--detector", metavar="NAME", help="As in [masking] detectors; repeatable.")
     ] = None,
 ) -> None:
     """A text: as it is, or {"id", "text"}."""
@@ -55,5 +63,9 @@ def _inspect(kind: Literal["sql", "shell", "url", "text"], *, jsonl: bool, detec
     from mcp_gateway.cli.logs import log_to_stderr
 
     log_to_stderr(quiet=True)
+    if sys.stdin is None:
+        raise typer.BadParameter("expected something on standard input, which is closed", param_hint=kind)
+    if sys.stdin.isatty():
+        print_note("reading from the terminal; end with Ctrl-D")
     inspector = inspector_for(kind, detectors=detectors or [])
     anyio.run(lambda: inspect_stream(inspector, sys.stdin.buffer, jsonl=jsonl))

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mcp_gateway.cli.groups import CommandGroup
 from mcp_gateway.cli.output import PROGRAM, AsJSON, print_fields, print_json, print_line, print_note, print_warning
 
 if TYPE_CHECKING:
     from mcp_gateway.config import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Check, test and explain policies.")
+app = typer.Typer(
+    cls=CommandGroup, add_completion=False, no_args_is_help=True, help="Check, test and explain policies."
+)
 
 Policies = Annotated[
     list[str] | None,
@@ -84,11 +87,15 @@ def explain(
     command: Annotated[str | None, typer.Option(help="For run_ssh_command.")] = None,
     path: Annotated[str | None, typer.Option(help="For call_api.")] = None,
     method: Annotated[str, typer.Option(help="For call_api.")] = "GET",
-    groups: Annotated[list[str] | None, typer.Option("--group", help="A group of the caller; repeatable.")] = None,
+    groups: Annotated[
+        list[str] | None, typer.Option("--group", metavar="GROUP", help="A group of the caller; repeatable.")
+    ] = None,
     subject: Annotated[str, typer.Option(help="The caller.")] = "somebody",
     actor: Annotated[str, typer.Option(help="The agent that acts for the caller.")] = "agent",
     assurance: Annotated[str, typer.Option(help="token, local or local-demo.")] = "token",
-    approved_by: Annotated[list[str] | None, typer.Option(help="A group whose approval is given; repeatable.")] = None,
+    approved_by: Annotated[
+        list[str] | None, typer.Option(metavar="GROUP", help="A group whose approval is given; repeatable.")
+    ] = None,
     policies: Policies = None,
     as_json: AsJSON = False,
 ) -> None:
@@ -148,6 +155,7 @@ def _print_explanation(found: dict[str, Any]) -> None:
     needs = found.get("approvers") or {}
     fields = [("decision", found["decision"])]
     fields += [("needs", ", ".join(f"{count} of {group}" for group, count in sorted(needs.items())))] if needs else []
+    fields += [("why", why)] if (why := _why_denied(found)) else []
     fields += [("error", found["error"])] if found.get("error") else []
     fields += [("fact", f"{name} = {_shown(value)}") for name, value in sorted(found["facts"].items())]
     fields += [("shown raw", ", ".join(found["revealed"]) or "no data class")]
@@ -156,6 +164,16 @@ def _print_explanation(found: dict[str, Any]) -> None:
         if policy["reason"]:
             fields.append(("", policy["reason"]))
     print_fields(fields)
+
+
+def _why_denied(found: dict[str, Any]) -> str:
+    """What stands against a call, where no approval would change that: readers see the forbids below and ask for one."""
+    if found["decision"] != "deny" or found.get("error"):
+        return ""
+    second = found["with_every_approval"]
+    if second is not None and not second["policies"]:
+        return "no policy permits this call to this caller, whoever approves it"
+    return "a policy forbids this call, whoever approves it"
 
 
 def _shown(value: Any) -> str:

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mcp_gateway.cli.groups import CommandGroup
 from mcp_gateway.cli.output import AsJSON, print_fields, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from mcp_gateway.cli.target_checks import Checked
 
-app = typer.Typer(no_args_is_help=True, help="List and test what stands behind the gateway.")
+app = typer.Typer(
+    cls=CommandGroup, add_completion=False, no_args_is_help=True, help="List and test what stands behind the gateway."
+)
 
 
 @app.command("list")

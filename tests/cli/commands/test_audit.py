@@ -52,11 +52,11 @@ def test_calls_are_searched_and_the_search_is_recorded(config: Path, audit: Audi
 def test_calls_are_listed_for_people(config: Path, audit: Audit) -> None:
     ran = audit("search")
 
-    assert ran.out.splitlines()[0].split() == [
-        "call", "at", "who", "agent", "tool", "target", "decision", "answer",
-    ]  # fmt: skip
-    assert ran.out.splitlines()[1].startswith(f"{OTHER}  2026-11-24T12:00:00")
-    assert ran.out.splitlines()[1].endswith("  dana@example.com  agent-1  query_database  orders  allow     ok")
+    assert ran.out.splitlines()[:2] == [
+        f"{OTHER}  2026-11-24 12:00:00  ok",
+        "    dana@example.com, through agent-1; query_database on orders: allow",
+    ]
+    assert max(map(len, ran.out.splitlines())) <= 80
 
 
 def test_no_call_is_a_sentence(config: Path, audit: Audit) -> None:
@@ -97,20 +97,29 @@ def test_what_is_shown_of_a_call_acts_on_no_terminal(config: Path, audit: Audit)
     assert "\u202e" not in ran.out
 
 
-def test_a_call_that_there_is_not_is_misuse(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_call_that_there_is_not_is_a_no(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ran = run_here(capsys, "--config", str(config), "audit", "show", "nowhere")
 
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err == "mcp-gateway: there is no call 'nowhere'; `mcp-gateway audit search` lists them\n"
+
+
+def test_a_decision_that_there_is_not_is_misuse(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run_here(capsys, "--config", str(config), "audit", "search", "--decision", "maybe")
+
     assert ran.status == 2
-    assert ran.err.endswith("Error: Invalid value for CALL_ID: there is no call 'nowhere'\n")
+    assert ran.err.endswith("Error: Invalid value for --decision: expected allow, ask, deny, got 'maybe'\n")
 
 
 def test_a_store_that_is_whole_is_verified(config: Path, audit: Audit) -> None:
     ran = audit("verify")
 
     assert (ran.status, ran.err) == (0, "")
-    first, second = ran.out.splitlines()
+    first, second, third = ran.out.splitlines()
     assert first == "12 events and 2 results are as they were recorded"
     assert second.startswith("head 12:")
+    assert third == "keep the head elsewhere, for `audit verify --expect` later"
+    assert max(map(len, ran.out.splitlines())) <= 80
 
 
 @pytest.mark.requirement("R7")
@@ -152,7 +161,10 @@ def test_without_a_store_nothing_is_made(
     ran = run_here(capsys, "--config", str(config), "audit", *command)
 
     assert (ran.status, ran.out) == (3, "")
-    assert ran.err == f"mcp-gateway: there is no audit store in {str(tmp_path / 'data')!r}; check data_dir\n"
+    assert ran.err == (
+        f"mcp-gateway: there is no audit store in {str(tmp_path / 'data')!r}; "
+        "nothing was recorded yet, or data_dir is wrong\n"
+    )
     assert not (tmp_path / "data").exists()
 
 

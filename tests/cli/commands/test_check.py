@@ -104,3 +104,15 @@ def test_policies_that_cannot_be_used_are_misuse(
 
     assert (ran.status, ran.out) == (2, "")
     assert str(tmp_path / "policies" / "all.cedar") in ran.err
+
+
+def test_scripts_get_the_problems_of_a_configuration_as_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(tmp_path, '[identity]\nissuer = "local"\ncolour = 1\n')
+
+    ran = run_here(capsys, "--config", str(config), "check", "--json")
+
+    assert (ran.status, ran.err) == (2, "")
+    (problem,) = ran.json["problems"]
+    assert problem.startswith(f"{config}:5: identity.colour: unknown key")

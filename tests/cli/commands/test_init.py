@@ -127,3 +127,16 @@ def test_after_init_everything_is_in_order(tmp_path: Path) -> None:
     assert checked.json["problems"] == []
     assert checked.json["setup"] == "safeguard"
     assert listed.out == "there are no targets\n"
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_with_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+
+    ran = run_here(capsys, "init", "--dir", str(tmp_path / "file" / "gateway"))
+
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err == (
+        f"mcp-gateway: {tmp_path}/file/gateway: cannot be written: Not a directory; choose another folder with --dir\n"
+    )

@@ -41,3 +41,15 @@ def test_a_detector_that_there_is_not_is_misuse(tmp_path: Path) -> None:
 def test_each_kind_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     for kind in ("sql", "shell", "url", "text"):
         assert "--jsonl" in run_here(capsys, "inspect", kind, "--help").out
+
+
+@pytest.mark.parametrize("more", [(), ("--jsonl",)])
+def test_an_item_without_an_end_is_refused_and_fills_no_memory(tmp_path: Path, more: tuple[str, ...]) -> None:
+    given = b"x" * (16 * 1024 * 1024 + 1) + b'\n{"id": 2, "text": "x"}\n'
+
+    ran = run_script("inspect", "text", *more, given=given, home=tmp_path)
+
+    first, *rest = map(json.loads, ran.out.splitlines())
+    assert ran.status == 0
+    assert first == {"id": None, "found": [], "masked": None, "error": "expected at most 16,777,216 bytes, got more"}
+    assert [item["id"] for item in rest] == ([2] if more else [])

@@ -244,7 +244,7 @@ def test_what_a_group_sees_raw_is_explained(config: Path, capsys: pytest.Capture
         ),
         (
             ("--target", "web1", "--command", "x", "--assurance", "strong"),
-            "there is no such caller: assurance: Input should be 'token', 'local' or 'local-demo'; see --help",
+            "--assurance: expected token, local, local-demo, got 'strong'",
         ),
     ],
 )
@@ -255,3 +255,18 @@ def test_a_call_that_cannot_be_is_misuse(
 
     assert (ran.status, ran.out) == (2, "")
     assert ran.err == f"mcp-gateway: {expected}\n"
+
+
+def test_a_denial_says_that_no_approval_would_change_it(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The forbid below it asks for a DBA; without a permit the DBA cannot help."""
+    asked = ("--config", str(config), "policy", "explain", "--target", "orders", "--sql", "DELETE FROM a WHERE b = 1")
+
+    denied = run_here(capsys, *asked).out.splitlines()
+    waits = run_here(capsys, *asked, "--group", "dev").out.splitlines()
+
+    assert denied[:2] == [
+        "decision   deny",
+        "why        no policy permits this call to this caller, whoever approves it",
+    ]
+    assert waits[0] == "decision   ask"
+    assert not any(line.startswith("why") for line in waits)

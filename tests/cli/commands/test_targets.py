@@ -154,7 +154,7 @@ def test_targets_are_tested_and_each_look_is_recorded(
     found = {target["id"]: target for target in ran.json}
     assert all(target["ok"] for target in found.values())
     assert found["orders"]["answer"].startswith("PostgreSQL ")
-    assert any("may change 1 tables" in warning for warning in found["orders"]["warnings"])
+    assert any("may change 1 table" in warning for warning in found["orders"]["warnings"])
     assert found["web1"]["answer"].startswith("SSH-2.0-")
     assert found["billing"]["answer"] == f"127.0.0.1:{port} answers, without TLS"
     assert inspections(tmp_path / "data") == [("orders", "ok"), ("web1", "ok"), ("billing", "ok")]

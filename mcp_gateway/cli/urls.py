@@ -1,0 +1,14 @@
+"""The URL of a running gateway, as somebody gives it on the command line."""
+
+from __future__ import annotations
+
+from mcp_gateway.config_values import parse_gateway_url
+from mcp_gateway.errors import ConfigError, Problem
+
+
+def gateway_url(given: str) -> str:
+    """The URL without its last slash. Raises `ConfigError`: tokens go to no other URL than these."""
+    try:
+        return parse_gateway_url(given)
+    except ValueError as error:
+        raise ConfigError([Problem(path="--url", message=str(error))]) from None

@@ -1,0 +1,145 @@
+"""Deciding over a gateway's URL: what is there instead of a gateway is said, and no token goes astray."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import Ran, run_here, write_config
+
+CONFIG = (
+    '[identity]\nissuer = "local"\n[identity.local.people]\ndana = { groups = ["dba"] }\n[approvals]\nclients = ["c"]\n'
+)
+
+
+class Peer(ThreadingHTTPServer):
+    """Answers everything with one status and body, and remembers what was asked."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.status = status
+        self.body = body
+        self.paths: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        peer = self.server
+        assert isinstance(peer, Peer)
+        peer.paths.append(self.path)
+        self.send_response(peer.status)
+        self.send_header("content-length", str(len(peer.body)))
+        self.end_headers()
+        self.wfile.write(peer.body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def peer(status: int, body: bytes) -> Iterator[Peer]:
+    server = Peer(status, body)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return write_config(tmp_path, CONFIG)
+
+
+def show(config: Path, capsys: pytest.CaptureFixture[str], approval_id: str, url: str) -> Ran:
+    return run_here(capsys, "--config", str(config), "approvals", "show", approval_id, "--as", "dana", "--url", url)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("gateway", "expected a URL such as 'https://gateway.example.com', without user, query or fragment"),
+        ("http://192.0.2.1:8765", "a gateway's URL is https, or http on loopback"),
+    ],
+)
+def test_a_token_goes_to_no_url_that_is_open(
+    config: Path, capsys: pytest.CaptureFixture[str], url: str, why: str
+) -> None:
+    ran = show(config, capsys, "a", url)
+
+    assert (ran.status, ran.out, ran.err) == (2, "", f"mcp-gateway: --url: {why}\n")
+
+
+def test_a_gateway_that_is_away_is_said(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with peer(200, b"{}") as gone:
+        url = gone.url
+
+    ran = show(config, capsys, "a", url)
+
+    assert (ran.status, ran.out) == (3, "")
+    assert ran.err.startswith(f"mcp-gateway: the gateway at {url} does not answer: ")
+    assert ran.err.endswith("; is it running there?\n")
+
+
+@pytest.mark.parametrize("status", [200, 404, 502])
+def test_what_is_no_gateway_is_said(config: Path, capsys: pytest.CaptureFixture[str], status: int) -> None:
+    with peer(status, b"<html>") as other:
+        ran = show(config, capsys, "a", other.url)
+
+    assert (ran.status, ran.out) == (3, "")
+    assert ran.err == (
+        f"mcp-gateway: what answers at {other.url} is not a gateway: status {status} and no JSON; expected the URL that "
+        "`mcp-gateway serve` prints, without /mcp\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "said"),
+    [
+        (401, {"error": "x"}, "the gateway does not accept this token; sign in again"),
+        (403, {"error": "nobody approves their own call"}, "nobody approves their own call"),
+        (500, {}, "the gateway refused with status 500"),
+        (500, [], "the gateway refused with status 500"),
+    ],
+)
+def test_a_refusal_is_told_in_the_gateways_words(
+    config: Path, capsys: pytest.CaptureFixture[str], status: int, answer: object, said: str
+) -> None:
+    with peer(status, json.dumps(answer).encode()) as gateway:
+        ran = show(config, capsys, "a", gateway.url)
+
+    assert (ran.status, ran.out, ran.err) == (1, "", f"mcp-gateway: {said}\n")
+
+
+def test_an_id_is_one_part_of_the_path_whatever_it_is(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with peer(404, b'{"error": "there is none"}') as gateway:
+        for pasted in ("../../mcp", "a b/c?x#y", "..", "."):
+            assert show(config, capsys, pasted, f"{gateway.url}/").status == 1
+
+    assert gateway.paths == ["/api/approvals/..%2F..%2Fmcp", "/api/approvals/a%20b%2Fc%3Fx%23y"]
+
+
+def test_a_person_that_there_is_not_is_told_who_there_is(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run_here(capsys, "--config", str(config), "approvals", "list", "--as", "mallory")
+
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err.startswith("mcp-gateway: there is no local person 'mallory'; there is dana")
+
+
+def test_before_anything_ran_nothing_waits(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run_here(capsys, "--config", str(config), "approvals", "list", "--as", "dana")
+
+    assert (ran.status, ran.out, ran.err) == (0, "nothing waits for an approval\n", "")
