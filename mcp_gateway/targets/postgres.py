@@ -271,7 +271,7 @@ class PostgresConnector:
             SnapshotStale: nothing ran, because the database is not what it was when the call was examined.
             TargetFailed: the statement was refused or failed, and left nothing behind.
             TargetTimeout: it took too long and was cancelled at the server.
-            OutcomeLost: the connection was lost when a write was under way or being committed.
+            OutcomeLost: the connection was lost when a write was being committed, or ran code of its own.
         """
         return await Execution(statement, lender=self).run()
 

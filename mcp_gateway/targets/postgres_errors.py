@@ -34,6 +34,14 @@ def condition(error: asyncpg.PostgresError) -> str:
     return f"{code} ({words})"
 
 
+def is_verdict(error: asyncpg.PostgresError) -> bool:
+    """Whether an error at COMMIT says that the transaction was rolled back, and not that the server or the way to it
+    was going away, which says nothing of what became of it.
+    """
+    code = getattr(error, "sqlstate", None)
+    return isinstance(code, str) and len(code) == 5 and not code.startswith(("08", "57P", "58", "F0", "XX"))
+
+
 def refused(error: asyncpg.PostgresError) -> TargetFailed:
     """The server would not parse or describe the statement: its words and the position may leave."""
     position = _number(getattr(error, "position", None))
@@ -72,6 +80,8 @@ def unavailable(error: BaseException, *, address: Address, seconds: float) -> Ta
             said = f"{place} has no connection left for {address.user!r}"
         case asyncpg.CannotConnectNowError():
             said = f"{place} is starting up or shutting down"
+        case asyncpg.ConnectionDoesNotExistError():
+            said = f"{place} closed the connection before the log-in had ended"
         case asyncpg.PostgresError():
             said = f"{place} refuses the connection: {condition(error)}"
         case ConnectionLost():

@@ -19,7 +19,7 @@ from typing import Any
 
 import anyio
 import asyncpg
-from asyncpg import connect_utils
+from asyncpg import connect_utils, serverversion
 from asyncpg.protocol import Protocol as Driver
 from asyncpg.protocol.protocol import BUILTIN_TYPE_OID_MAP, PreparedStatementState
 
@@ -152,13 +152,22 @@ class _GuardedDriver(Driver):
 
     guard: Filter
     failure: WireError | None = None
+    way: asyncio.BaseTransport | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        self.way = transport
+        super().connection_made(transport)
 
     def data_received(self, data: Any) -> None:
+        if self.failure is not None:
+            return
         try:
             kept = self.guard.feed(data)
         except WireError as error:
             self.failure = error
-            self.abort()
+            # Not the driver's own `abort`, which fails before the log-in has ended.
+            if isinstance(self.way, asyncio.WriteTransport):
+                self.way.abort()
         else:
             if kept:
                 super().data_received(kept)
@@ -350,6 +359,7 @@ async def open_session(address: Address, *, password: Secret | None, settings: M
                 raise ConnectionLost(f"the server does not report {name}, as every PostgreSQL server does")
             if wanted is not None and said != wanted:
                 raise ConnectionLost(f"the server does not accept {name} = {wanted!r}")
+        serverversion.split_server_version_string(driver.get_settings().server_version)
         # What the connection keeps is for cancel requests alone: those need no password.
         connection = asyncpg.Connection(driver, transport, loop, where, config, parameters._replace(password=None))
     except BaseException as error:
