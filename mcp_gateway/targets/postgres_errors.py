@@ -14,9 +14,16 @@ import ssl
 import asyncpg
 
 from mcp_gateway.errors import TargetError, TargetFailed, TargetUnavailable
-from mcp_gateway.targets.postgres_session import Address, ConnectionLost
+from mcp_gateway.targets.postgres_session import Address, AuthorityUnreadable, ConnectionLost
 
 CONDITIONS = {"PostgresSyntaxError": "syntax_error", "DataError": "data_exception", "RaiseError": "raise_exception"}
+_OTHER_AUTHORITY = "set 'tls_ca' to the certificates of the authority that signed it"
+_CERTIFICATE_ADVICE = {
+    10: "whoever runs the server has to renew it",
+    62: "set 'host' to a name that the certificate holds",
+    64: "set 'host' to a name that the certificate holds",
+}
+"""By OpenSSL's X509_V_ERR_...: CERT_HAS_EXPIRED, HOSTNAME_MISMATCH, IP_ADDRESS_MISMATCH."""
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -69,6 +76,8 @@ def unavailable(error: BaseException, *, address: Address, seconds: float) -> Ta
     match error:
         case TargetError():
             return error
+        case AuthorityUnreadable():
+            said = f"the way to {place} cannot be checked: {error}"
         case asyncpg.InvalidAuthorizationSpecificationError():
             said = (
                 f"{place} does not let {address.user!r} in: {condition(error)}; "
@@ -87,7 +96,8 @@ def unavailable(error: BaseException, *, address: Address, seconds: float) -> Ta
         case ConnectionLost():
             said = f"the connection to {place} cannot be used: {error}"
         case ssl.SSLCertVerificationError():
-            said = f"the certificate of {place} does not prove who it is: {error.verify_message.rstrip('.')}"
+            said = f"the certificate of {place} does not prove who it is: {error.verify_message.rstrip('.')}; "
+            said += _CERTIFICATE_ADVICE.get(error.verify_code, _OTHER_AUTHORITY)
         case ssl.SSLError():
             said = f"TLS with {place} failed: {error.reason or 'the handshake broke off'}"
         case TimeoutError():
@@ -97,7 +107,8 @@ def unavailable(error: BaseException, *, address: Address, seconds: float) -> Ta
         case ConnectionRefusedError() | FileNotFoundError():
             said = f"nothing listens where {place} should be"
         case ConnectionError() if "SSL" in str(error):
-            said = f"{place} does not offer TLS, which tls = {address.tls!r} demands"
+            said = f"{place} does not offer TLS, which tls = {address.tls!r} demands; "
+            said += "whoever runs the server has to switch it on"
         case OSError():
             said = f"{place} cannot be reached: {error.strerror or type(error).__name__}"
         case _:

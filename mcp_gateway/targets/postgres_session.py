@@ -81,6 +81,10 @@ class ConnectionLost(Exception):
     """The session is gone, or can no longer be trusted to be what it says."""
 
 
+class AuthorityUnreadable(OSError):
+    """The configured certificates cannot be had, so no server can prove who it is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
     """Where the server is and how it is spoken to. `host` may be the folder of a Unix socket."""
@@ -390,7 +394,12 @@ def tls_context(address: Address) -> ssl.SSLContext | None:
     context.set_alpn_protocols(["postgresql"])
     if address.verified:
         if address.tls_ca is not None:
-            context.load_verify_locations(cafile=address.tls_ca)
+            try:
+                context.load_verify_locations(cafile=address.tls_ca)
+            except ssl.SSLError:
+                raise AuthorityUnreadable("'tls_ca' holds no certificate that can be read") from None
+            except OSError as error:
+                raise AuthorityUnreadable(f"'tls_ca' cannot be read: {error.strerror}") from None
         else:
             context.load_default_certs()
     return context
