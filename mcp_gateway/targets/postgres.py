@@ -328,15 +328,19 @@ class PostgresConnector:
                 await session.control(sql)
             except (ConnectionLost, asyncpg.PostgresError) as error:
                 await self._sessions.release(session, reusable=False)
-                if new or not isinstance(error, ConnectionLost):
+                if new or not isinstance(error, (ConnectionLost, *postgres_errors.READ_ONLY_SERVER)):
                     raise self._unavailable(error) from error
-                # The server behind it was restarted or replaced: what else is idle died with it.
-                self._sessions.purge()
+                self.suspect()
             except BaseException:
                 await self._sessions.release(session, reusable=False)
                 raise
             else:
                 return session
+
+    def suspect(self) -> None:
+        """The server behind the sessions was restarted or replaced: none of those that are idle is used again."""
+        self._sessions.purge()
+        self._catalog_sessions.purge()
 
     async def end(self, session: Session, *, reusable: bool) -> None:
         """Give a session back."""

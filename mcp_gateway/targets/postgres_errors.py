@@ -17,6 +17,8 @@ from mcp_gateway.errors import TargetError, TargetFailed, TargetUnavailable
 from mcp_gateway.targets.postgres_session import Address, AuthorityUnreadable, ConnectionLost
 
 CONDITIONS = {"PostgresSyntaxError": "syntax_error", "DataError": "data_exception", "RaiseError": "raise_exception"}
+READ_ONLY_SERVER = (asyncpg.ReadOnlySQLTransactionError, asyncpg.FeatureNotSupportedError)
+"""What a standby says to the beginning of a transaction that may write, or to a write in it."""
 _OTHER_AUTHORITY = "set 'tls_ca' to the certificates of the authority that signed it"
 _CERTIFICATE_ADVICE = {
     10: "whoever runs the server has to renew it",
@@ -89,6 +91,8 @@ def unavailable(error: BaseException, *, address: Address, seconds: float) -> Ta
             said = f"{place} has no connection left for {address.user!r}"
         case asyncpg.CannotConnectNowError():
             said = f"{place} is starting up or shutting down"
+        case asyncpg.ReadOnlySQLTransactionError() | asyncpg.FeatureNotSupportedError():
+            said = f"{place} takes no writes at present: it is a standby, or is being replaced by one"
         case asyncpg.ConnectionDoesNotExistError():
             said = f"{place} closed the connection before the log-in had ended"
         case asyncpg.PostgresError():

@@ -91,6 +91,9 @@ class Lender(Protocol):
     async def end(self, session: Session, *, reusable: bool) -> None:
         """Give it back."""
 
+    def suspect(self) -> None:
+        """The server is not the one that it was: use no idle session again."""
+
     async def versions(self, touched: Touched) -> Versions:
         """What the objects that a statement touches are now."""
 
@@ -126,6 +129,8 @@ class Execution:
         with anyio.move_on_after(seconds + OVERTIME_SECONDS):
             return await self._run()
         if self._phase == "begin":
+            # An idle session to a host that has vanished says nothing; the next call shall not wait for another one.
+            self._lender.suspect()
             raise TargetUnavailable(f"no session with PostgreSQL at {self._lender.place} within {seconds:g} s")
         raise self._timeout()
 
@@ -191,6 +196,8 @@ class Execution:
         except ConnectionLost as lost:
             raise self._lost(lost) from lost
         except asyncpg.PostgresError as error:
+            if isinstance(error, postgres_errors.READ_ONLY_SERVER) and not statement.read_only:
+                self._lender.suspect()
             raise self._if_late(error) or postgres_errors.failed(error, quiet=statement.quiet) from error
         if fetched.cut and not fetched.rows and statement.read_only:
             raise TargetFailed(
