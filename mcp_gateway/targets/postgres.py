@@ -24,6 +24,7 @@ import orjson
 from mcp_gateway.calls import Secret
 from mcp_gateway.errors import TargetFailed
 from mcp_gateway.facts.catalog import Catalog
+from mcp_gateway.masking.lineage.origins import Origins, origins_of
 from mcp_gateway.targets import postgres_errors
 from mcp_gateway.targets.postgres_catalog import (
     Snapshot,
@@ -126,12 +127,14 @@ class PostgresConnector:
             tls=settings.tls,
             tls_ca=tls_ca,
         )
+        self._connect_seconds = min(CONNECT_SECONDS, settings.timeout.total_seconds())
         self._password: Secret | None = None
         self._secrets: tuple[Secret, ...] = ()
         self._path: tuple[str, ...] | None = None
         self._sessions = Pool(self._open_for_calls, size=MAX_SESSIONS)
         self._catalog_sessions = Pool(self._open_for_catalog, size=MAX_CATALOG_SESSIONS)
         self._snapshot: Snapshot | None = None
+        self._origins: tuple[Snapshot, Origins] | None = None
         self._fresh_until = 0.0
         self._loading = anyio.Lock()
         self._builtin_types: tuple[TypeInfo, ...] = ()
@@ -179,6 +182,12 @@ class PostgresConnector:
             self._fresh_until = self._now() + STAMP_SECONDS
             return self._snapshot, "catalog loaded"
 
+    def origins(self, snapshot: Snapshot) -> Origins:
+        """The classes of stored columns, by what the server says a result column comes from."""
+        if self._origins is None or self._origins[0] is not snapshot:
+            self._origins = (snapshot, origins_of(snapshot.catalog, self._settings.classify))
+        return self._origins[1]
+
     async def versions(self, touched: Touched) -> Versions:
         """What the objects that a statement touches are now; `Snapshot.expected` says what they should be."""
 
@@ -219,8 +228,9 @@ class PostgresConnector:
         if self._path is None:
             session = await self._open(CATALOG_SETTINGS, without="search_path")
             try:
-                self._path = tuple(orjson.loads(await session.value(OWN_PATH)))
-            except (ConnectionLost, asyncpg.PostgresError) as error:
+                with anyio.fail_after(self._connect_seconds):
+                    self._path = tuple(map(str, orjson.loads(await session.value(OWN_PATH))))
+            except (ConnectionLost, TimeoutError, asyncpg.PostgresError, *PROTOCOL_ERRORS) as error:
                 raise self._unavailable(error) from error
             finally:
                 await session.close()
@@ -261,7 +271,7 @@ class PostgresConnector:
             SnapshotStale: nothing ran, because the database is not what it was when the call was examined.
             TargetFailed: the statement was refused or failed, and left nothing behind.
             TargetTimeout: it took too long and was cancelled at the server.
-            OutcomeLost: the connection was lost when a write was under way or being committed.
+            OutcomeLost: the connection was lost when a write was being committed, or ran code of its own.
         """
         return await Execution(statement, lender=self).run()
 
@@ -295,11 +305,13 @@ class PostgresConnector:
         """Connect and say who answers, what is wider than it need be, and what the configuration gets wrong."""
         snapshot, _ = await self.snapshot()
 
-        async def ask(session: Session) -> str:
-            return await session.value(RIGHTS)
+        async def ask(session: Session) -> Findings:
+            rights = orjson.loads(await session.value(RIGHTS))
+            return read_findings(
+                rights, address=self._address, catalog=snapshot.catalog, classify=self._settings.classify
+            )
 
-        rights = orjson.loads(await self._look(ask))
-        return read_findings(rights, address=self._address, catalog=snapshot.catalog, classify=self._settings.classify)
+        return await self._look(ask)
 
     # What an `Execution` needs.
 
@@ -316,15 +328,19 @@ class PostgresConnector:
                 await session.control(sql)
             except (ConnectionLost, asyncpg.PostgresError) as error:
                 await self._sessions.release(session, reusable=False)
-                if new or not isinstance(error, ConnectionLost):
+                if new or not isinstance(error, (ConnectionLost, *postgres_errors.READ_ONLY_SERVER)):
                     raise self._unavailable(error) from error
-                # The server behind it was restarted or replaced: what else is idle died with it.
-                self._sessions.purge()
+                self.suspect()
             except BaseException:
                 await self._sessions.release(session, reusable=False)
                 raise
             else:
                 return session
+
+    def suspect(self) -> None:
+        """The server behind the sessions was restarted or replaced: none of those that are idle is used again."""
+        self._sessions.purge()
+        self._catalog_sessions.purge()
 
     async def end(self, session: Session, *, reusable: bool) -> None:
         """Give a session back."""
@@ -339,10 +355,10 @@ class PostgresConnector:
         if missing:
             wanted = "{" + ",".join(str(oid) for oid in sorted(missing)) + "}"
 
-            async def ask(session: Session) -> str:
-                return await session.value(TYPES_BEHIND, wanted)
+            async def ask(session: Session) -> tuple[TypeInfo, ...]:
+                return _type_infos(await session.value(TYPES_BEHIND, wanted))
 
-            self._types.add(_type_infos(await self._look(ask)))
+            self._types.add(await self._look(ask))
         return [self._types.parameter(oid, value) for oid, value in zip(prepared.parameters, values, strict=True)]
 
     def result(self, prepared: Prepared, fetched: Fetched, *, max_rows: int) -> Result:
@@ -384,7 +400,7 @@ class PostgresConnector:
         """Connect; where the server refuses the password, fetch it once more, because it may have been rotated."""
         wanted = {name: value for name, value in settings.items() if name != without}
         try:
-            with anyio.fail_after(CONNECT_SECONDS):
+            with anyio.fail_after(self._connect_seconds):
                 used = self._password or await self._fetch_password()
                 try:
                     return await self._connect(used, wanted)
@@ -416,8 +432,8 @@ class PostgresConnector:
         self._password = fetched
         return fetched
 
-    def _unavailable(self, error: BaseException, *, seconds: float = CONNECT_SECONDS) -> Exception:
-        return postgres_errors.unavailable(error, address=self._address, seconds=seconds)
+    def _unavailable(self, error: BaseException, *, seconds: float | None = None) -> Exception:
+        return postgres_errors.unavailable(error, address=self._address, seconds=seconds or self._connect_seconds)
 
     @staticmethod
     def _now() -> float:

@@ -14,9 +14,18 @@ import ssl
 import asyncpg
 
 from mcp_gateway.errors import TargetError, TargetFailed, TargetUnavailable
-from mcp_gateway.targets.postgres_session import Address, ConnectionLost
+from mcp_gateway.targets.postgres_session import Address, AuthorityUnreadable, ConnectionLost
 
 CONDITIONS = {"PostgresSyntaxError": "syntax_error", "DataError": "data_exception", "RaiseError": "raise_exception"}
+READ_ONLY_SERVER = (asyncpg.ReadOnlySQLTransactionError, asyncpg.FeatureNotSupportedError)
+"""What a standby says to the beginning of a transaction that may write, or to a write in it."""
+_OTHER_AUTHORITY = "set 'tls_ca' to the certificates of the authority that signed it"
+_CERTIFICATE_ADVICE = {
+    10: "whoever runs the server has to renew it",
+    62: "set 'host' to a name that the certificate holds",
+    64: "set 'host' to a name that the certificate holds",
+}
+"""By OpenSSL's X509_V_ERR_...: CERT_HAS_EXPIRED, HOSTNAME_MISMATCH, IP_ADDRESS_MISMATCH."""
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -32,6 +41,14 @@ def condition(error: asyncpg.PostgresError) -> str:
         return "an error of its own"
     words = CONDITIONS.get(name) or _WORDS.sub("_", name.removesuffix("Error")).lower()
     return f"{code} ({words})"
+
+
+def is_verdict(error: asyncpg.PostgresError) -> bool:
+    """Whether an error at COMMIT says that the transaction was rolled back, and not that the server or the way to it
+    was going away, which says nothing of what became of it.
+    """
+    code = getattr(error, "sqlstate", None)
+    return isinstance(code, str) and len(code) == 5 and not code.startswith(("08", "57P", "58", "F0", "XX"))
 
 
 def refused(error: asyncpg.PostgresError) -> TargetFailed:
@@ -61,6 +78,8 @@ def unavailable(error: BaseException, *, address: Address, seconds: float) -> Ta
     match error:
         case TargetError():
             return error
+        case AuthorityUnreadable():
+            said = f"the way to {place} cannot be checked: {error}"
         case asyncpg.InvalidAuthorizationSpecificationError():
             said = (
                 f"{place} does not let {address.user!r} in: {condition(error)}; "
@@ -72,12 +91,17 @@ def unavailable(error: BaseException, *, address: Address, seconds: float) -> Ta
             said = f"{place} has no connection left for {address.user!r}"
         case asyncpg.CannotConnectNowError():
             said = f"{place} is starting up or shutting down"
+        case asyncpg.ReadOnlySQLTransactionError() | asyncpg.FeatureNotSupportedError():
+            said = f"{place} takes no writes at present: it is a standby, or is being replaced by one"
+        case asyncpg.ConnectionDoesNotExistError():
+            said = f"{place} closed the connection before the log-in had ended"
         case asyncpg.PostgresError():
             said = f"{place} refuses the connection: {condition(error)}"
         case ConnectionLost():
             said = f"the connection to {place} cannot be used: {error}"
         case ssl.SSLCertVerificationError():
-            said = f"the certificate of {place} does not prove who it is: {error.verify_message.rstrip('.')}"
+            said = f"the certificate of {place} does not prove who it is: {error.verify_message.rstrip('.')}; "
+            said += _CERTIFICATE_ADVICE.get(error.verify_code, _OTHER_AUTHORITY)
         case ssl.SSLError():
             said = f"TLS with {place} failed: {error.reason or 'the handshake broke off'}"
         case TimeoutError():
@@ -87,7 +111,8 @@ def unavailable(error: BaseException, *, address: Address, seconds: float) -> Ta
         case ConnectionRefusedError() | FileNotFoundError():
             said = f"nothing listens where {place} should be"
         case ConnectionError() if "SSL" in str(error):
-            said = f"{place} does not offer TLS, which tls = {address.tls!r} demands"
+            said = f"{place} does not offer TLS, which tls = {address.tls!r} demands; "
+            said += "whoever runs the server has to switch it on"
         case OSError():
             said = f"{place} cannot be reached: {error.strerror or type(error).__name__}"
         case _:

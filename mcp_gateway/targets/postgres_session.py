@@ -19,9 +19,9 @@ from typing import Any
 
 import anyio
 import asyncpg
-from asyncpg import connect_utils
+from asyncpg import connect_utils, serverversion
 from asyncpg.protocol import Protocol as Driver
-from asyncpg.protocol.protocol import BUILTIN_TYPE_OID_MAP
+from asyncpg.protocol.protocol import BUILTIN_TYPE_OID_MAP, PreparedStatementState
 
 from mcp_gateway.calls import Secret
 from mcp_gateway.targets.postgres_wire import Filter, Origin, WireError
@@ -68,9 +68,21 @@ WATCHED_SETTINGS = (
 )
 """Settings that the server reports when they change: a session that differs from how it began is not used again."""
 
+DEMANDED_REPORTS: Mapping[str, str | None] = {
+    "server_version": None,
+    "client_encoding": "UTF8",
+    "standard_conforming_strings": "on",
+}
+"""What a server has to have said of itself before a statement is sent to it. With other values of the last two it
+would read another statement than the one that was examined."""
+
 
 class ConnectionLost(Exception):
     """The session is gone, or can no longer be trusted to be what it says."""
+
+
+class AuthorityUnreadable(OSError):
+    """The configured certificates cannot be had, so no server can prove who it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,18 +135,43 @@ class Fetched:
     """Whether rows were left out because they did not fit into the bytes."""
 
 
+def missing_driver_parts() -> list[str]:
+    """What of the driver's inside is used here and is not as it was when this was written.
+
+    Without one of them a row description would go unread or bytes pass by the filter, and not all of that would raise.
+    """
+    wanted: dict[Any, tuple[str, ...]] = {
+        Driver: ("prepare", "bind_execute", "data_received", "abort", "get_settings", "set_connection"),
+        connect_utils: ("_ConnectionParameters", "_ClientConfiguration", "_create_ssl_connection", "SSLMode"),
+        PreparedStatementState: ("_init_types", "_init_codecs", "_get_attributes", "_get_parameters"),
+    }
+    missing = [f"{of.__name__}.{name}" for of, names in wanted.items() for name in names if not hasattr(of, name)]
+    if hasattr(Driver, "get_buffer"):  # then the event loop would no longer call data_received
+        missing.append("Protocol reads without data_received")
+    return missing
+
+
 class _GuardedDriver(Driver):
     """The driver's protocol with the wire filter in front."""
 
     guard: Filter
     failure: WireError | None = None
+    way: asyncio.BaseTransport | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        self.way = transport
+        super().connection_made(transport)
 
     def data_received(self, data: Any) -> None:
+        if self.failure is not None:
+            return
         try:
             kept = self.guard.feed(data)
         except WireError as error:
             self.failure = error
-            self.abort()
+            # Not the driver's own `abort`, which fails before the log-in has ended.
+            if isinstance(self.way, asyncio.WriteTransport):
+                self.way.abort()
         else:
             if kept:
                 super().data_received(kept)
@@ -277,6 +314,8 @@ async def open_session(address: Address, *, password: Secret | None, settings: M
         asyncpg.PostgresError: the server refuses.
         OSError, ConnectionLost, ssl.SSLError: it is not there, or not what it should be.
     """
+    if missing := missing_driver_parts():
+        raise ConnectionLost(f"asyncpg {asyncpg.__version__} is not the release that is needed: {', '.join(missing)}")
     loop = asyncio.get_running_loop()
     context = tls_context(address)
     parameters = connect_utils._ConnectionParameters(  # noqa: SLF001
@@ -318,6 +357,15 @@ async def open_session(address: Address, *, password: Secret | None, settings: M
                 build, *where, loop=loop, ssl_context=context, ssl_is_advisory=not _demands_tls(address)
             )
         await connected
+        for name, wanted in DEMANDED_REPORTS.items():
+            said = getattr(driver.get_settings(), name, None)
+            if said is None:
+                raise ConnectionLost(f"the server does not report {name}, as every PostgreSQL server does")
+            if wanted is not None and said != wanted:
+                raise ConnectionLost(f"the server does not accept {name} = {wanted!r}")
+        serverversion.split_server_version_string(driver.get_settings().server_version)
+        # What the connection keeps is for cancel requests alone: those need no password.
+        connection = asyncpg.Connection(driver, transport, loop, where, config, parameters._replace(password=None))
     except BaseException as error:
         if transport is not None:
             transport.abort()
@@ -325,8 +373,6 @@ async def open_session(address: Address, *, password: Secret | None, settings: M
         if driver is not None and driver.failure is not None:
             raise ConnectionLost(str(driver.failure)) from error
         raise
-    # What the connection keeps is for cancel requests alone: those need no password.
-    connection = asyncpg.Connection(driver, transport, loop, where, config, parameters._replace(password=None))
     driver.set_connection(connection)
     for oid in BUILTIN_TYPE_OID_MAP:
         _as_text(driver.get_settings(), oid)
@@ -348,7 +394,12 @@ def tls_context(address: Address) -> ssl.SSLContext | None:
     context.set_alpn_protocols(["postgresql"])
     if address.verified:
         if address.tls_ca is not None:
-            context.load_verify_locations(cafile=address.tls_ca)
+            try:
+                context.load_verify_locations(cafile=address.tls_ca)
+            except ssl.SSLError:
+                raise AuthorityUnreadable("'tls_ca' holds no certificate that can be read") from None
+            except OSError as error:
+                raise AuthorityUnreadable(f"'tls_ca' cannot be read: {error.strerror}") from None
         else:
             context.load_default_certs()
     return context

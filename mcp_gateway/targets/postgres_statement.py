@@ -91,6 +91,9 @@ class Lender(Protocol):
     async def end(self, session: Session, *, reusable: bool) -> None:
         """Give it back."""
 
+    def suspect(self) -> None:
+        """The server is not the one that it was: use no idle session again."""
+
     async def versions(self, touched: Touched) -> Versions:
         """What the objects that a statement touches are now."""
 
@@ -109,7 +112,7 @@ class Execution:
             raise ValueError("the call id cannot be part of an application_name")
         self._statement = statement
         self._lender = lender
-        self._phase: Literal["begin", "prepare", "run"] = "begin"
+        self._phase: Literal["begin", "prepare", "run", "commit"] = "begin"
         self._sent_at = 0.0
 
     async def run(self) -> Result:
@@ -126,6 +129,8 @@ class Execution:
         with anyio.move_on_after(seconds + OVERTIME_SECONDS):
             return await self._run()
         if self._phase == "begin":
+            # An idle session to a host that has vanished says nothing; the next call shall not wait for another one.
+            self._lender.suspect()
             raise TargetUnavailable(f"no session with PostgreSQL at {self._lender.place} within {seconds:g} s")
         raise self._timeout()
 
@@ -189,8 +194,10 @@ class Execution:
                 drain=not statement.read_only,
             )
         except ConnectionLost as lost:
-            raise self._lost("while the statement ran", lost) from lost
+            raise self._lost(lost) from lost
         except asyncpg.PostgresError as error:
+            if isinstance(error, postgres_errors.READ_ONLY_SERVER) and not statement.read_only:
+                self._lender.suspect()
             raise self._if_late(error) or postgres_errors.failed(error, quiet=statement.quiet) from error
         if fetched.cut and not fetched.rows and statement.read_only:
             raise TargetFailed(
@@ -216,23 +223,36 @@ class Execution:
         return False
 
     async def _commit(self, session: Session) -> None:
+        self._phase = "commit"
         try:
             with anyio.CancelScope(shield=True), anyio.fail_after(COMMIT_SECONDS):
                 tag = await session.control("COMMIT")
         except (ConnectionLost, TimeoutError, asyncio.CancelledError) as lost:
-            raise self._lost("while the write was committed", lost) from lost
+            raise self._lost(lost) from lost
         except asyncpg.PostgresError as error:
+            if not postgres_errors.is_verdict(error):
+                raise self._lost(error) from error
             raise postgres_errors.failed(error, quiet=self._statement.quiet) from error
         if tag != "COMMIT":
             raise TargetFailed("the statement failed and was rolled back")
 
-    def _lost(self, when: str, lost: BaseException) -> TargetError:
-        """A read that is lost did nothing; a write may have been done."""
-        place = f"the connection to PostgreSQL at {self._lender.place} was lost {when}"
+    def _lost(self, lost: BaseException) -> TargetError:
+        """What is known of a statement whose connection is lost.
+
+        A read changed nothing. A write without its COMMIT is rolled back by the server, and only code that it called
+        may have acted outside of the transaction. A write whose COMMIT was sent may have been done.
+        """
+        statement, committing = self._statement, self._phase == "commit"
+        when = "while the write was committed" if committing else "while the statement ran"
         why = f" ({lost})" if isinstance(lost, ConnectionLost) else ""
-        if self._statement.read_only:
-            return TargetFailed(f"{place}{why}; it changed nothing")
-        return OutcomeLost(f"{place}{why}; whether it took effect is not known")
+        said = f"the connection to PostgreSQL at {self._lender.place} was lost {when}{why}"
+        if statement.read_only:
+            return TargetFailed(f"{said}; it changed nothing")
+        if committing:
+            return OutcomeLost(f"{said}; whether it took effect is not known")
+        if statement.harmless:
+            return TargetFailed(f"{said}; it was not committed and changed nothing")
+        return OutcomeLost(f"{said}; it was not committed, and what the code it called did elsewhere is not known")
 
     def _if_late(self, error: asyncpg.PostgresError) -> TargetTimeout | None:
         """The server's own word that the time was over; its text depends on its language, so the time tells."""

@@ -54,6 +54,32 @@ class PostgresServer:
     password: str
     data: Path
     log: Path
+    programs: Path
+
+    def restart(self, *, mode: str = "fast", standby: bool = False) -> None:
+        """Stop it in one of pg_ctl's modes and start it again on the same port, as a standby without a primary if told."""
+        signal = self.data / "standby.signal"
+        self._control("stop", f"--mode={mode}")
+        if standby:
+            owner = self.data.stat()
+            signal.touch()
+            os.chown(signal, owner.st_uid, owner.st_gid)
+        self._control("start", f"--log={self.log}", f"--options=-p {self.port}")
+
+    def promote(self) -> None:
+        """Make a primary of a standby."""
+        self._control("promote")
+
+    def _control(self, *command: str) -> None:
+        subprocess.run(
+            (self.programs / "pg_ctl", command[0], f"--pgdata={self.data}", "--wait", *command[1:]),
+            check=True,
+            capture_output=True,
+            cwd=self.data.parent,
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": "UTC"},
+            timeout=60,
+            **_as_user(),
+        )
 
     def connect(self, database: str = "postgres", *, user: str = "", password: str = "") -> psycopg.Connection[Any]:
         """Open a psycopg connection in autocommit; the superuser's unless told otherwise."""
@@ -173,7 +199,9 @@ def running_server(programs: Path, *, settings: dict[str, str] | None = None) ->
             file.writelines(f"{name} = '{value}'\n" for name, value in wanted.items())
         port = _start(programs, data=data, log=log, run=run)
         try:
-            yield PostgresServer(host=LOOPBACK, port=port, user=SUPERUSER, password=password, data=data, log=log)
+            yield PostgresServer(
+                host=LOOPBACK, port=port, user=SUPERUSER, password=password, data=data, log=log, programs=programs
+            )
         finally:
             run(programs / "pg_ctl", "stop", f"--pgdata={data}", "--mode=immediate", "--wait")
     finally:

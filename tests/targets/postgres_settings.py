@@ -101,9 +101,9 @@ def rows(result: Result) -> list[list[Any]]:
     return [list(row) for row in zip(*(column.values for column in result.columns), strict=True)]
 
 
-async def until(condition: Callable[[], Any]) -> Any:
+async def until(condition: Callable[[], Any], *, seconds: float = 10) -> Any:
     """Wait for what another session shows."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(seconds):
         while not (found := await anyio.to_thread.run_sync(condition)):
             await anyio.sleep(0.01)
         return found

@@ -283,7 +283,7 @@ async def test_a_cancelled_call_is_cancelled_at_the_server(
         group.start_soon(partial(run, connector, "SELECT pg_sleep(60)", **changes))
         await until(lambda: sleeping(postgres_database))
         group.cancel_scope.cancel()
-    await until(lambda: not sessions(postgres_database))
+    await until(lambda: not sessions(postgres_database), seconds=2)
     assert [line for line in postgres_database.log_lines() if "canceling statement due to user request" in line]
     assert rows(await run(connector, "SELECT 1")) == [[1]]
 

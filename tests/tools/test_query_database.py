@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,8 +15,10 @@ from mcp_gateway.errors import RequestError, TargetFailed
 from mcp_gateway.facts.worker import SQLWorker
 from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.masking.detectors import resolve
+from mcp_gateway.masking.lineage.verdict import Lineage, OutputColumn
 from mcp_gateway.masking.masker import CallMasker, masker_for
 from mcp_gateway.targets.postgres import PostgresConnector
+from mcp_gateway.targets.postgres_catalog import Touched
 from mcp_gateway.tool import Examination, Permit
 from tests.peers.postgres import PostgresDatabase
 from tests.targets.postgres_settings import CALL_ID, connector_for
@@ -47,12 +50,33 @@ class Desk:
         return await self.tool.examine(given, target=self.target, connector=self.connector, fresh=fresh)
 
     async def run(self, sql: str, *, revealed: frozenset[str] = frozenset(), rows: int = 100, **arguments: Any) -> Any:
+        examination = await self.examine(sql, **arguments)
+        return await self.run_with(sql, examination=examination, revealed=revealed, rows=rows, **arguments)
+
+    async def run_as_if(self, sql: str, *, lineage: Lineage) -> Any:
+        """Run a statement of which the resolver has found `lineage`."""
+        examination = await self.examine(sql)
+        known = replace(examination.private, lineage=lineage)
+        return await self.run_with(sql, examination=replace(examination, private=known))
+
+    async def run_with(
+        self,
+        sql: str,
+        *,
+        examination: Examination[Prepared],
+        revealed: frozenset[str] = frozenset(),
+        rows: int = 100,
+        **arguments: Any,
+    ) -> Any:
         given = QueryDatabaseArguments(target="orders", sql=sql, **arguments)
-        examination = await self.tool.examine(given, target=self.target, connector=self.connector)
         permit = Permit(call_id=CALL_ID, timeout=timedelta(seconds=20), max_rows=rows, max_bytes=1_000_000)
         raw = await self.tool.execute(given, examination=examination, connector=self.connector, permit=permit)
         masked = self.tool.mask(raw, examination=examination, masker=self.masker(revealed), call_id=CALL_ID)
         return orjson.loads(masked.structured)
+
+    def classify(self, more: dict[str, str]) -> None:
+        """Work with further classified columns from here on."""
+        self.connector = connector_for(self.peer, classify=CLASSIFY | more)
 
     def masker(self, revealed: frozenset[str] = frozenset()) -> CallMasker:
         return masker_for(
@@ -76,11 +100,11 @@ async def desk(postgres_database: PostgresDatabase) -> AsyncIterator[Desk]:
         """
     )
     worker = SQLWorker()
-    connector = connector_for(postgres_database, classify=CLASSIFY)
+    desk = Desk(QueryDatabase(worker=worker), connector_for(postgres_database, classify=CLASSIFY), postgres_database)
     try:
-        yield Desk(QueryDatabase(worker=worker), connector, postgres_database)
+        yield desk
     finally:
-        await connector.aclose()
+        await desk.connector.aclose()
         await worker.aclose()
 
 
@@ -201,3 +225,70 @@ async def test_an_approver_reads_the_whole_statement(desk: Desk) -> None:
     examination = await desk.examine(sql, params=[1])
 
     assert examination.shown == {"statement": sql, "$1": "1"}
+
+
+# The second wall: where the server itself says that a column comes from.
+
+
+@pytest.mark.requirement("I5")
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT ssn FROM people",
+        "SELECT p.ssn AS ssn FROM people AS p ORDER BY 1",
+        "WITH x(ssn) AS (SELECT ssn FROM people) SELECT ssn FROM x",
+        "SELECT ssn FROM regional",
+        "SELECT ssn FROM region_eu",
+    ],
+)
+async def test_a_resolver_that_is_wrong_reveals_no_stored_column(
+    desk: Desk, sql: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.peer.execute(
+        f"""
+        CREATE TABLE regional (id int, ssn text) PARTITION BY LIST (id);
+        CREATE TABLE region_eu (ssn text, id int);
+        ALTER TABLE regional ATTACH PARTITION region_eu FOR VALUES IN (1);
+        INSERT INTO regional VALUES (1, '{SSN}');
+        """
+    )
+    desk.classify({"public.regional.ssn": "pii.national_id"})
+    wrong = Lineage(columns=(OutputColumn(name="ssn", classes=frozenset()),))
+
+    masked = await desk.run_as_if(sql, lineage=wrong)
+
+    assert [column["masked"] for column in masked["columns"]] == [["pii.national_id"]]
+    assert SSN not in orjson.dumps(masked).decode()
+    said = capsys.readouterr().out
+    assert "lineage_disagrees_with_server" in said
+    assert SSN not in said
+
+
+async def test_a_resolver_that_is_right_is_not_told_off(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    await desk.run("SELECT id, ssn, email, upper(name), p.tableoid, p FROM people p")
+    await desk.run("SELECT * FROM v")
+    await desk.run("INSERT INTO people (id) VALUES (3) RETURNING *")
+
+    assert "disagrees" not in capsys.readouterr().out
+
+
+@pytest.mark.requirement("I5")
+async def test_a_relation_that_the_catalog_does_not_know_is_masked_whole(desk: Desk) -> None:
+    """Made after the examination by somebody else, under a name that then was another's."""
+    given = "SELECT note FROM notes"
+    desk.peer.execute(f"CREATE TABLE notes (note text); INSERT INTO notes VALUES ('{SSN}')")
+    examination = await desk.examine(given)
+    known = replace(
+        examination.private,
+        touched=Touched(
+            relation_names=frozenset(),
+            relation_oids=frozenset(),
+            function_names=frozenset(),
+            function_oids=frozenset(),
+        ),
+    )
+    desk.peer.execute(f"DROP TABLE notes; CREATE TABLE notes (note text); INSERT INTO notes VALUES ('{SSN}')")
+
+    masked = await desk.run_with(given, examination=replace(examination, private=known))
+
+    assert masked["columns"][0]["masked"] == sorted(CLASSIFY.values())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import orjson
+import structlog
 from pydantic import Field
 
 from mcp_gateway.answers import Masked
@@ -15,11 +16,14 @@ from mcp_gateway.errors import RequestError, TargetError
 from mcp_gateway.facts.parser import SQLSyntaxError
 from mcp_gateway.facts.sql import SQLExamination
 from mcp_gateway.facts.worker import SQLWorker
+from mcp_gateway.masking.lineage.origins import Origins
 from mcp_gateway.masking.lineage.verdict import Lineage
 from mcp_gateway.targets.postgres import PostgresConnector
 from mcp_gateway.targets.postgres_catalog import Snapshot, Touched
 from mcp_gateway.targets.postgres_statement import Result, ResultColumn, Statement
 from mcp_gateway.tool import Arguments, Examination, Looked, Masker, Permit
+
+log = structlog.get_logger(__name__)
 
 
 class QueryDatabaseArguments(Arguments):
@@ -38,6 +42,9 @@ class Prepared:
     lineage: Lineage
     snapshot: Snapshot
     touched: Touched
+    origins: Origins
+    """What the server's own word on where a column comes from says of its classes."""
+    target: str
     classes: frozenset[str]
     """Every class of the target: what a column has that nothing is proved of."""
 
@@ -119,7 +126,13 @@ class QueryDatabase:
             shown=_shown(arguments),
             looked=(Looked(what=looked),) if looked else (),
             private=Prepared(
-                examination=examination, lineage=lineage, snapshot=snapshot, touched=touched, classes=target.classes
+                examination=examination,
+                lineage=lineage,
+                snapshot=snapshot,
+                touched=touched,
+                origins=connector.origins(snapshot),
+                target=target.name,
+                classes=target.classes,
             ),
         )
 
@@ -196,6 +209,27 @@ class QueryDatabase:
 
 
 def _classes(columns: tuple[ResultColumn, ...], known: Prepared) -> list[frozenset[str]]:
+    """The classes of each column, by position: what the resolver proved, and what the server says of its origin.
+
+    The two cannot differ unless the resolver is wrong. Then both count, and whoever runs the gateway is told.
+    """
+    found = []
+    for number, (column, classes) in enumerate(zip(columns, _resolved(columns, known), strict=True), start=1):
+        stored = known.origins.classes(column.origin.relation, column.origin.number)
+        if not stored <= classes:
+            log.error(
+                "lineage_disagrees_with_server",
+                target=known.target,
+                result_column=number,
+                relation=column.origin.relation,
+                attribute=column.origin.number,
+                missed=sorted(stored - classes),
+            )
+        found.append(classes | stored)
+    return found
+
+
+def _resolved(columns: tuple[ResultColumn, ...], known: Prepared) -> list[frozenset[str]]:
     """The classes of each column, by position; all of the target's where the verdict and the server differ."""
     proved = known.lineage.columns
     if proved is None or len(proved) != len(columns):

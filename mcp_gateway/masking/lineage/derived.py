@@ -22,11 +22,7 @@ def prepare(catalog: Catalog, classify: Mapping[str, str]) -> ClassifiedCatalog:
 
     Costs a few milliseconds and grows with the catalog: keep the result for as long as both stay the same.
     """
-    declared: dict[str, dict[str, Classes]] = {}
-    for path, name in classify.items():
-        for relation, column in _columns_named(catalog, path):
-            of = declared.setdefault(relation, {})
-            of[column] = of.get(column, NONE) | {name}
+    declared = declared_classes(catalog, classify)
     children: dict[str, tuple[str, ...]] = {}
     for relation_value in catalog.relations.values():
         for parent in relation_value.parents:
@@ -35,6 +31,16 @@ def prepare(catalog: Catalog, classify: Mapping[str, str]) -> ClassifiedCatalog:
     if prepared.top:
         _spread(prepared)
     return prepared
+
+
+def declared_classes(catalog: Catalog, classify: Mapping[str, str]) -> dict[str, dict[str, Classes]]:
+    """By relation, then column: what the configuration says itself."""
+    declared: dict[str, dict[str, Classes]] = {}
+    for path, name in classify.items():
+        for relation, column in _columns_named(catalog, path):
+            of = declared.setdefault(relation, {})
+            of[column] = of.get(column, NONE) | {name}
+    return declared
 
 
 def unknown_paths(catalog: Catalog, classify: Mapping[str, str]) -> tuple[str, ...]:
