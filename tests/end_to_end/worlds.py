@@ -90,6 +90,11 @@ class Gateway:
         return self.folder / "data"
 
     @property
+    def store(self) -> Path:
+        """The file of its audit store."""
+        return self.data / "audit.db"
+
+    @property
     def log(self) -> Path:
         """What the process that serves says on standard error."""
         return self.folder / "log"

