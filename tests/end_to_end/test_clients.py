@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.to_thread
 import httpx2
 import orjson
 import pytest
 
 from tests.end_to_end.agents import LEGACY, MODERN, Action, Said, Way, connected
-from tests.end_to_end.worlds import ADA, DBA, Gateway, World, running_gateway, world
+from tests.end_to_end.worlds import ADA, DBA, Gateway, World, running_gateway, until, world
 from tests.peers.oidc_provider import APPROVER
 
 __all__ = ["world"]
@@ -45,14 +44,6 @@ def gateway(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder: Path = tmp_path_factory.mktemp("gateway")
     with running_gateway(folder, world, wait="40s") as found:
         yield found
-
-
-async def until(condition: Callable[[], Any]) -> Any:
-    """Wait for what another process shows."""
-    with anyio.fail_after(30):
-        while not (found := await anyio.to_thread.run_sync(condition)):
-            await anyio.sleep(0.02)
-        return found
 
 
 def approver(gateway: Gateway) -> httpx2.AsyncClient:
