@@ -85,17 +85,17 @@ class Agent:
 
 @asynccontextmanager
 async def connected(
-    gateway: Gateway, way: Way, *, person: str = HUMAN, confirm: Confirm | None = None
+    gateway: Gateway, way: Way, *, person: str | None = HUMAN, confirm: Confirm | None = None
 ) -> AsyncIterator[Agent]:
-    """An agent that acts for this person; with `confirm` their client can show forms."""
+    """An agent that acts for this person, or has no token; with `confirm` their client can show forms."""
     connect = _fastmcp if way.client == "fastmcp" else _sdk
     async with connect(gateway, way, person, confirm) as agent:
         yield agent
 
 
 @asynccontextmanager
-async def _fastmcp(gateway: Gateway, way: Way, person: str, confirm: Confirm | None) -> AsyncIterator[Agent]:
-    headers = {"authorization": f"Bearer {gateway.world.token(person)}"}
+async def _fastmcp(gateway: Gateway, way: Way, person: str | None, confirm: Confirm | None) -> AsyncIterator[Agent]:
+    headers = {"authorization": f"Bearer {gateway.world.token(person)}"} if person else {}
     transport: Any
     match way.transport:
         case "http":
@@ -129,8 +129,8 @@ async def _fastmcp(gateway: Gateway, way: Way, person: str, confirm: Confirm | N
 
 
 @asynccontextmanager
-async def _sdk(gateway: Gateway, way: Way, person: str, confirm: Confirm | None) -> AsyncIterator[Agent]:
-    headers = {"authorization": f"Bearer {gateway.world.token(person)}"}
+async def _sdk(gateway: Gateway, way: Way, person: str | None, confirm: Confirm | None) -> AsyncIterator[Agent]:
+    headers = {"authorization": f"Bearer {gateway.world.token(person)}"} if person else {}
 
     async def elicit(context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
         assert confirm is not None

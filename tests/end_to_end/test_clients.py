@@ -73,6 +73,20 @@ async def test_an_agent_lists_calls_and_is_refused(gateway: Gateway, way: Way) -
     assert wrong.text == f"{error['message']}. Next: {error['next']}"
 
 
+@pytest.mark.parametrize("way", [way for way in FASTMCP if way.transport == "stdio"], ids=str)
+async def test_without_a_token_everything_is_listed_and_nothing_answers(gateway: Gateway, way: Way) -> None:
+    async with connected(gateway, way, person=None) as agent:
+        tools = await agent.list_tools()
+        answers = [
+            await agent.call("list_targets"),
+            await agent.call("query_database", target="orders", sql="SELECT 1"),
+        ]
+
+    assert len(tools) == 4
+    assert [answer.code for answer in answers] == ["identity_required", "identity_required"]
+    assert [gateway.kinds(answer.call_id) for answer in answers] == [["Received", "Refused", "Answered"]] * 2
+
+
 @every_way
 async def test_the_callers_human_confirms_in_a_form(gateway: Gateway, way: Way) -> None:
     asked: list[str] = []

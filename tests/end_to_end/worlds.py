@@ -104,16 +104,19 @@ class Gateway:
     def token_file(self, person: str = HUMAN, *, client: str = AGENT) -> Path:
         """A file with a token of this person, as `MCP_GATEWAY_TOKEN_FILE` names it."""
         path = self.folder / f"{person}.{client}.token"
-        _private(path, self.world.token(person, client=client))
+        if not path.exists():
+            # Never written again: a process may be reading it.
+            _private(path, self.world.token(person, client=client))
         return path
 
-    def environment(self, person: str, *, client: str = AGENT) -> dict[str, str]:
+    def environment(self, person: str | None, *, client: str = AGENT) -> dict[str, str]:
         """What a process of this person's gets beside `PATH`."""
-        return {"HOME": str(self.folder), "MCP_GATEWAY_TOKEN_FILE": str(self.token_file(person, client=client))}
+        token = {"MCP_GATEWAY_TOKEN_FILE": str(self.token_file(person, client=client))} if person else {}
+        return {"HOME": str(self.folder), **token}
 
     def command(self, *arguments: str, person: str | None = None) -> Ran:
         """Run the console script: as an operator, or as a person with their own token for approving."""
-        environ = self.environment(person, client=APPROVER) if person else {}
+        environ = self.environment(person, client=APPROVER)
         return run_script("--config", str(self.config), *arguments, home=self.folder, environ=environ)
 
     def events(self, call_id: str) -> list[dict[str, Any]]:
