@@ -25,7 +25,8 @@ from tests.cli.running import SCRIPT
 from tests.end_to_end.worlds import HUMAN, Gateway
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
-SECONDS = 60.0
+SECONDS = 150.0
+"""How long a client waits for an answer."""
 
 Action = Literal["accept", "decline"]
 Confirm = Callable[[str], Action]

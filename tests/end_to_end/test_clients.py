@@ -42,7 +42,7 @@ MAX_LIST_BYTES = 4096
 def gateway(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway whose calls wait long enough to be decided meanwhile."""
     folder: Path = tmp_path_factory.mktemp("gateway")
-    with running_gateway(folder, world, wait="40s") as found:
+    with running_gateway(folder, world, wait="100s") as found:
         yield found
 
 
@@ -121,7 +121,7 @@ async def test_a_call_that_waits_tells_its_progress_and_runs_at_the_yes(gateway:
             sql = f"INSERT INTO refunds VALUES (1, 0.5) RETURNING '{way}'"
             answers[way] = await agent.call("query_database", progress=note, target="orders", sql=sql)
 
-    with anyio.fail_after(100):
+    with anyio.fail_after(150):
         async with anyio.create_task_group() as group, approver(gateway) as dana:
             for way in told:
                 group.start_soon(wait, way)
@@ -133,7 +133,7 @@ async def test_a_call_that_waits_tells_its_progress_and_runs_at_the_yes(gateway:
 
     assert len(listed) == len(told)
     for way, ((done, total, message), *_) in told.items():
-        assert 0 < done < 40 == total, way
+        assert 0 < done < 100 == total, way
         assert message == "waiting for approval: 1 of dba"
         assert (answers[way].code, answers[way].content["rows"]) == ("ok", [[str(way)]])
     assert gateway.world.orders.execute("SELECT count(*) FROM refunds") == [(len(told),)]

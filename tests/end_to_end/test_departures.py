@@ -40,7 +40,7 @@ Calling = Callable[[Gateway, dict[str, Any]], AbstractAsyncContextManager[None]]
 def gateway(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway whose calls wait for people."""
     folder: Path = tmp_path_factory.mktemp("gateway")
-    with running_gateway(folder, world, wait="40s") as found:
+    with running_gateway(folder, world, wait="100s") as found:
         yield found
 
 

@@ -209,6 +209,7 @@ name = "end-to-end"
 data_dir = {_quoted(folder / "data")}
 [server]
 listen = "127.0.0.1:0"
+answer_within = "3m"
 [identity]
 issuer = "{world.provider.issuer}"
 audience = "{world.provider.audience}"
