@@ -5,10 +5,19 @@ from __future__ import annotations
 import pytest
 
 from tests.peers.oidc_provider import oidc_provider
-from tests.peers.postgres import postgres_database, postgres_programs, postgres_server
+from tests.peers.postgres import embedded_postgres_server, postgres_database, postgres_programs, postgres_server
+from tests.peers.prometheus import prometheus
 from tests.peers.sshd import ssh_server
 
-__all__ = ["oidc_provider", "postgres_database", "postgres_programs", "postgres_server", "ssh_server"]
+__all__ = [
+    "embedded_postgres_server",
+    "oidc_provider",
+    "postgres_database",
+    "postgres_programs",
+    "postgres_server",
+    "prometheus",
+    "ssh_server",
+]
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ from starlette.routing import Mount, Route
 from mcp_gateway.approval.desk import Desk
 from mcp_gateway.calls import Caller, Door, Secret
 from mcp_gateway.doors.approvals_api import approval_routes
+from mcp_gateway.doors.departures import Watched
 from mcp_gateway.doors.guard import METADATA_PATH, Guard, Reachable
 from mcp_gateway.doors.mcp import Identify, MCPDoor
 from mcp_gateway.doors.splice import Splicer
@@ -76,7 +77,7 @@ async def http_app(settings: HTTPSettings, parts: HTTPParts) -> AsyncIterator[Gu
         Route("/healthz", _healthy),
         Route("/readyz", _ready(parts)),
         Route(METADATA_PATH, _metadata(settings)),
-        Route("/mcp", Splicer(StreamableHTTPASGIApp(manager))),
+        Route("/mcp", Watched(Splicer(StreamableHTTPASGIApp(manager)))),
         *approval_routes(parts.desk),
     ]
     if settings.sse:

@@ -29,6 +29,7 @@ from mcp_gateway.approval.describe import describe
 from mcp_gateway.approval.holding import Action, Channels, Confirm, Confirmation, InputRequired, Progress
 from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.calls import Caller, Client, Door, JSONObject, Secret
+from mcp_gateway.doors.departures import ending_with_its_client
 from mcp_gateway.doors.splice import structured
 from mcp_gateway.errors import IdentityError
 from mcp_gateway.pipeline import Road
@@ -119,11 +120,14 @@ class MCPDoor:
             request = self._request(context, params)
             if params.name == LIST_TARGETS:
                 return _result(await self._road.list_targets(request), context)
-            answer = await self._road.call(request)
-            return _input_required(answer) if isinstance(answer, InputRequired) else _result(answer, context)
+            with ending_with_its_client(context.request):
+                answer = await self._road.call(request)
+                return _input_required(answer) if isinstance(answer, InputRequired) else _result(answer, context)
         except Exception as error:
             log.critical("door_failed", error=type(error).__name__, exc_info=error)
             return _result(Answer(call_id="", outcome=refusals.internal(started=False)), context)
+        # Nobody hears this: the client has gone away, and its call was cancelled.
+        raise MCPError(code=types.INTERNAL_ERROR, message="the client went away")
 
     def _request(self, context: Context, params: types.CallToolRequestParams) -> Request:
         now = self._clock()

@@ -23,8 +23,9 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import httpx2
 import pytest
 
+from tests.peers.parts import missing
+
 FOLDER = Path(__file__).with_name("oidc")
-HINT = "run npm --prefix tests/peers/oidc ci"
 AUDIENCE = "https://gateway.test"
 AGENT = "test-agent"
 APPROVER = "mcp-gateway-approver"
@@ -122,14 +123,10 @@ def _checked(answer: httpx2.Response) -> dict[str, Any]:
 def running_oidc_provider(**options: Any) -> Iterator[OIDCProvider]:
     """Start a provider; `options` are those of `server.mjs`. It ends with its standard input."""
     node = shutil.which("node")
-    absent = "there is no node" if node is None else None
-    if absent is None and not (FOLDER / "node_modules" / "oidc-provider").is_dir():
-        absent = "its packages are not installed"
-    if absent is not None or node is None:
-        message = f"the OpenID provider cannot run, {absent}: {HINT}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+    if node is None:
+        missing("the OpenID provider cannot run, there is no node", hint="apt-get install nodejs npm")
+    if not (FOLDER / "node_modules" / "oidc-provider").is_dir():
+        missing("the OpenID provider's packages are not installed", hint="npm --prefix tests/peers/oidc ci")
     options = {"audience": AUDIENCE} | options
     process = subprocess.Popen(
         [node, "server.mjs", json.dumps(options)],

