@@ -37,6 +37,18 @@ async def command(gateway: Gateway, *arguments: str, person: str | None = None) 
     return await anyio.to_thread.run_sync(partial(gateway.command, *arguments, person=person))
 
 
+async def test_an_operator_checks_the_configuration_and_what_stands_behind_it(gateway: Gateway) -> None:
+    checked = await command(gateway, "check")
+    tested = await command(gateway, "targets", "test", "--json")
+
+    assert (checked.status, tested.status) == (0, 0), checked.err + tested.err
+    answers = {target["id"]: target["answer"] for target in tested.json if target["ok"]}
+    assert sorted(answers) == ["metrics", "orders", "scratch", "web1"]
+    assert answers["web1"].startswith("SSH-2.0-OpenSSH")
+    assert answers["scratch"].startswith("PostgreSQL 18")
+    assert answers["orders"].startswith("PostgreSQL")
+
+
 async def test_an_agent_reads_a_database_a_host_and_an_api(gateway: Gateway) -> None:
     await anyio.to_thread.run_sync(gateway.world.metrics.until_up)
     sql = "SELECT id, lower(email) AS mail, reverse(ssn), city FROM customers ORDER BY id"
