@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import socket
 import sys
@@ -14,14 +16,17 @@ from mcp_gateway.approval.desk import Desk
 from mcp_gateway.cli.assemble import Gateway, running
 from mcp_gateway.cli.issuing import approver_policy, token_environment
 from mcp_gateway.cli.keys import open_key
+from mcp_gateway.cli.room import check_room
 from mcp_gateway.clock import utc_now
 from mcp_gateway.config import Settings
 from mcp_gateway.doors.app import HTTPParts, HTTPSettings, serve_http
 from mcp_gateway.doors.guard import reachable
 from mcp_gateway.doors.stdio import serve_stdio
-from mcp_gateway.errors import ConfigError, Problem
+from mcp_gateway.errors import ConfigError, Problem, StoreError
 from mcp_gateway.identity.sources import LocalTokenSource, TokenSource, token_source
 
+READY_BYTES = 1024 * 1024
+"""Free on the disk of the audit store; some calls may still be recorded in less, but not for long."""
 STDIO_CLIENT = "mcp-gateway-stdio"
 """The agent's name in tokens that the local issuer signs for the stdio door."""
 
@@ -123,6 +128,11 @@ def build_desk(gateway: Gateway) -> Desk:
 def _problem(gateway: Gateway) -> str | None:
     if gateway.records.store.failure is not None:
         return "the audit store refuses"
+    try:
+        # A gateway that is idle writes nothing, and would learn of a full disk from the first call that it refuses.
+        check_room(gateway.settings.gateway.data_dir, least_bytes=READY_BYTES)
+    except StoreError:
+        return "the audit store has no room"
     keys = gateway.identity.keys
     if keys is not None and not keys.status().ready:
         return "the issuer's keys are not at hand"
@@ -137,8 +147,15 @@ def bind(listen: str) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, int(port)), family=family, backlog=512)
     except OSError as error:
-        problem = Problem(path="server.listen", message=f"cannot listen on {listen!r}: {error.strerror}")
+        problem = Problem(path="server.listen", message=f"cannot listen on {listen!r}: {_why(error)}")
         raise ConfigError([problem]) from None
+
+
+def _why(error: OSError) -> str:
+    """The system's words alone; asyncio and socket add what is said already."""
+    if error.errno == errno.EADDRINUSE:
+        return "another program does already"
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
 
 
 def bound_url(settings: Settings, listener: socket.socket) -> str:
