@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import anyio
 
@@ -175,7 +175,10 @@ async def _cancel_on_signal(scope: anyio.CancelScope) -> None:
             return
 
 
-def run_loop(main: Callable[[], object]) -> None:
-    """Run an async command to its end; an interrupt ends it without a traceback."""
-    with suppress(KeyboardInterrupt):
+def run_loop(main: Callable[[], object]) -> bool:
+    """Run an async command to its end; an interrupt ends it without a traceback. Whether it came to its own end."""
+    try:
         anyio.run(main, backend_options={"use_uvloop": sys.platform != "win32"})  # type: ignore[arg-type]
+    except KeyboardInterrupt:
+        return False
+    return True
