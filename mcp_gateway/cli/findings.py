@@ -5,16 +5,14 @@ Reads owner and mode of files and whether a variable is set, never what is in th
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mcp_gateway.cli.room import check_room
 from mcp_gateway.config import EnvSource, FileSource, HTTPTarget, PostgresTarget, Settings, SSHTarget
 from mcp_gateway.config_sources import CommandSource, KeyringSource
 from mcp_gateway.errors import Problem, StoreError
-from mcp_gateway.quantities import format_size
 from mcp_gateway.trusted_files import UntrustedFileError, check_trusted
 
 LEAST_FREE_BYTES = 16 * 1024 * 1024
@@ -59,23 +57,10 @@ def find_store_problems(data_dir: Path) -> list[Problem]:
         if exists(paths.database):
             with opened(data_dir) as connection:
                 connection.execute("SELECT max(sequence), max(hash) FROM events").fetchone()
-        _check_room(data_dir)
+        check_room(data_dir, least_bytes=LEAST_FREE_BYTES)
     except StoreError as error:
         return [Problem(path="gateway.data_dir", message=str(error))]
     return []
-
-
-def _check_room(data_dir: Path) -> None:
-    name = str(data_dir)
-    if not os.access(data_dir, os.W_OK) or os.statvfs(data_dir).f_flag & os.ST_RDONLY:
-        raise StoreError(f"{name!r} cannot be written to", next_step="mount it for writing, or set data_dir elsewhere")
-    free = shutil.disk_usage(data_dir).free
-    if free < LEAST_FREE_BYTES:
-        raise StoreError(
-            f"the disk of {name!r} has {format_size(free // 1024 * 1024)} free, expected at least "
-            f"{format_size(LEAST_FREE_BYTES)}",
-            next_step="free some; the gateway refuses every call that it cannot record",
-        )
 
 
 def find_warnings(settings: Settings, *, environ: Mapping[str, str], policies: int) -> list[str]:

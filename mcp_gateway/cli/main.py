@@ -2,15 +2,6 @@
 
 Commands stand in files of their own and are imported when they are called: MCP hosts start this program anew for
 each session, and `--help` needs none of it. So nothing heavy is imported here, at the top or by way of others.
-
-Exit statuses, the same for every command:
-
-    0  it did what was asked
-    1  it did, and the answer is no: a check failed, a case differs, a person or policy refused
-    2  it cannot be done as asked: the command line or the configuration is wrong
-    3  something else is not there now: the audit store, a target, a credential, a gateway, standard output
-    130  Ctrl-C ended it
-    141  whoever read its output went away
 """
 
 from __future__ import annotations
@@ -28,6 +19,7 @@ import typer.main
 from mcp_gateway import __version__
 from mcp_gateway.cli.failures import GatewayAwayError, OutputError, ReaderGoneError
 from mcp_gateway.cli.output import PROGRAM, print_error
+from mcp_gateway.cli.statuses import MISUSED, NEGATIVE, OK, UNAVAILABLE, UNREAD
 from mcp_gateway.cli.streams import abandon_output, prepare_streams
 from mcp_gateway.errors import (
     ConfigError,
@@ -41,13 +33,6 @@ from mcp_gateway.errors import (
 
 if TYPE_CHECKING:
     from mcp_gateway.config import Settings
-
-OK = 0
-NEGATIVE = 1
-MISUSED = 2
-UNAVAILABLE = 3
-INTERRUPTED = 130
-UNREAD = 141
 
 COMMANDS: Mapping[str, str] = {
     "demo": "See the whole road at work on this machine.",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import anyio
 
@@ -15,14 +17,17 @@ from mcp_gateway.cli import collector
 from mcp_gateway.cli.assemble import Gateway, running
 from mcp_gateway.cli.issuing import approver_policy, token_environment
 from mcp_gateway.cli.keys import open_key
+from mcp_gateway.cli.room import check_room
 from mcp_gateway.clock import utc_now
 from mcp_gateway.config import Settings
 from mcp_gateway.doors.app import HTTPParts, HTTPSettings, serve_http
 from mcp_gateway.doors.guard import reachable
 from mcp_gateway.doors.stdio import serve_stdio
-from mcp_gateway.errors import ConfigError, Problem
+from mcp_gateway.errors import ConfigError, Problem, StoreError
 from mcp_gateway.identity.sources import LocalTokenSource, TokenSource, token_source
 
+READY_BYTES = 1024 * 1024
+"""Free on the disk of the audit store; some calls may still be recorded in less, but not for long."""
 STDIO_CLIENT = "mcp-gateway-stdio"
 """The agent's name in tokens that the local issuer signs for the stdio door."""
 
@@ -126,6 +131,11 @@ def build_desk(gateway: Gateway) -> Desk:
 def _problem(gateway: Gateway) -> str | None:
     if gateway.records.store.failure is not None:
         return "the audit store refuses"
+    try:
+        # A gateway that is idle writes nothing, and would learn of a full disk from the first call that it refuses.
+        check_room(gateway.settings.gateway.data_dir, least_bytes=READY_BYTES)
+    except StoreError:
+        return "the audit store has no room"
     keys = gateway.identity.keys
     if keys is not None and not keys.status().ready:
         return "the issuer's keys are not at hand"
@@ -140,8 +150,15 @@ def bind(listen: str) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, int(port)), family=family, backlog=512)
     except OSError as error:
-        problem = Problem(path="server.listen", message=f"cannot listen on {listen!r}: {error.strerror}")
+        problem = Problem(path="server.listen", message=f"cannot listen on {listen!r}: {_why(error)}")
         raise ConfigError([problem]) from None
+
+
+def _why(error: OSError) -> str:
+    """The system's words alone; asyncio and socket add what is said already."""
+    if error.errno == errno.EADDRINUSE:
+        return "another program does already"
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
 
 
 def bound_url(settings: Settings, listener: socket.socket) -> str:
@@ -161,7 +178,10 @@ async def _cancel_on_signal(scope: anyio.CancelScope) -> None:
             return
 
 
-def run_loop(main: Callable[[], object]) -> None:
-    """Run an async command to its end; an interrupt ends it without a traceback."""
-    with suppress(KeyboardInterrupt):
+def run_loop(main: Callable[[], object]) -> bool:
+    """Run an async command to its end; an interrupt ends it without a traceback. Whether it came to its own end."""
+    try:
         anyio.run(main, backend_options={"use_uvloop": sys.platform != "win32"})  # type: ignore[arg-type]
+    except KeyboardInterrupt:
+        return False
+    return True

@@ -15,7 +15,8 @@ import typer
 from mcp_gateway import __version__
 from mcp_gateway.cli import main
 from mcp_gateway.cli.failures import GatewayAwayError, OutputError, ReaderGoneError
-from mcp_gateway.cli.main import COMMANDS, MISUSED, NEGATIVE, UNAVAILABLE, UNREAD, status_of
+from mcp_gateway.cli.main import COMMANDS, status_of
+from mcp_gateway.cli.statuses import MISUSED, NEGATIVE, UNAVAILABLE, UNREAD
 from mcp_gateway.errors import (
     ConfigError,
     CredentialError,

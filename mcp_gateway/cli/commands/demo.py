@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mcp_gateway.cli.output import print_note
+from mcp_gateway.cli.statuses import INTERRUPTED
 
 app = typer.Typer(add_completion=False)
 
@@ -27,8 +28,10 @@ def demo(
     log_to_stderr(quiet=True)
     console = Console(highlight=False)
     try:
-        run_loop(lambda: run_demo(console, serve=serve))
+        ended = run_loop(lambda: run_demo(console, serve=serve))
     except* (DemoError, StoryError) as group:
         for error in group.exceptions:
             print_note(f"mcp-gateway: {error}")
         raise typer.Exit(1) from None
+    if not ended and not serve:  # with --serve an interrupt is how it ends
+        raise typer.Exit(INTERRUPTED)
