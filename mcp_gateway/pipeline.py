@@ -18,8 +18,8 @@ A step that raises refuses the call. `Deny` and `Ask` are values. Streaming door
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import anyio
@@ -237,6 +237,8 @@ class Road:
         examination = await tool.examine(
             arguments, target=registered.target, connector=registered.connector, fresh=fresh
         )
+        asked = self._question(call, examination, now=journal.now(), approval=NOT_APPROVED)
+        examination = replace(examination, facts=self._.policies().concealed(asked).facts)
         self._note_examination(journal, call, examination)
         return _Examined(call=call, tool=tool, arguments=arguments, registered=registered, examination=examination)
 
@@ -257,16 +259,7 @@ class Road:
     def _decide(self, known: _Examined, journal: Journal, *, approval: Approved) -> tuple[Decision, frozenset[str]]:
         """Ask the policies in force, and which data classes this caller may see raw."""
         engine, now, call = self._.policies(), journal.now(), known.call
-        question = Question(
-            caller=call.caller,
-            target=call.target,
-            tool=call.tool,
-            facts=known.examination.facts,
-            door=call.door,
-            token_age=max(0, int((now - call.caller.issued_at).total_seconds())),
-            time=now,
-            approval=approval,
-        )
+        question = self._question(call, known.examination, now=now, approval=approval)
         decision = engine.decide(question)
         revealed = frozenset[str]()
         if isinstance(decision, Allow):
@@ -284,6 +277,18 @@ class Road:
             )
         )
         return decision, revealed
+
+    def _question(self, call: Call, examination: Examination[Any], *, now: datetime, approval: Approved) -> Question:
+        return Question(
+            caller=call.caller,
+            target=call.target,
+            tool=call.tool,
+            facts=examination.facts,
+            door=call.door,
+            token_age=max(0, int((now - call.caller.issued_at).total_seconds())),
+            time=now,
+            approval=approval,
+        )
 
     async def _deny(self, journal: Journal, decision: Deny) -> Answer:
         journal.note(Denied(at=journal.now(), call_id=journal.call_id, code="denied", policies=decision.policies))

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, ClassVar, Literal
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.cli.output import print_json
 from mcp_gateway.errors import GatewayError
+from mcp_gateway.masking.inference import KINDS
 
 Kind = Literal["sql", "shell", "url", "text"]
 
@@ -53,6 +54,8 @@ class SQLInspector(Inspector):
         "functions": [],
         "unbounded": False,
         "statements": 0,
+        "infers": [],
+        "inference": {kind: [] for kind in KINDS},
         "refusal": None,
     }
 

@@ -15,7 +15,7 @@ import orjson
 
 from mcp_gateway.calls import Caller, Door, Facts, JSONObject, Target
 from mcp_gateway.decisions import NOT_APPROVED, Approved
-from mcp_gateway.policy.schema import ACTIONS, APPROVAL, CALL, AttributeType, Shape
+from mcp_gateway.policy.schema import ACTIONS, APPROVAL, CALL, ENTITY_SETS, AttributeType, Shape
 from mcp_gateway.policy.scopes import Entity, entities_of_caller, entities_of_target
 
 MAX_SET = 500
@@ -62,7 +62,7 @@ def context_of(question: Question) -> JSONObject:
     facts = question.facts.context()
     _check_record("call", call, CALL)
     _check_record(action.record, facts, action.shape)
-    return {"call": call, action.record: facts}
+    return {"call": call, action.record: {name: _typed(value, action.shape[name]) for name, value in facts.items()}}
 
 
 def rendered(context: JSONObject, approval: Approved) -> str:
@@ -106,6 +106,12 @@ def named(entity: Entity) -> JSONObject:
     return {"type": entity[0], "id": entity[1]}
 
 
+def _typed(value: Any, of: AttributeType) -> Any:
+    """A checked value in the form that its type has in Cedar's JSON."""
+    entity = ENTITY_SETS.get(of)
+    return value if entity is None else [{"__entity": named((entity, name))} for name in value]
+
+
 def _check_record(name: str, record: JSONObject, shape: Shape) -> None:
     if record.keys() != shape.keys():
         odd = ", ".join(sorted(record.keys() ^ shape.keys()))
@@ -131,7 +137,7 @@ def _is(value: Any, of: AttributeType) -> bool:
             return type(value) is str and _is_text(value)
         case "datetime":
             return isinstance(value, datetime) and value.tzinfo is not None
-        case "Set<String>":
+        case "Set<String>" | "Set<DataClass>" | "Set<Inference>":
             return (
                 type(value) is list
                 and len(value) <= MAX_SET
@@ -141,7 +147,7 @@ def _is(value: Any, of: AttributeType) -> bool:
 
 
 def _refusal(name: str, value: Any, of: AttributeType) -> QuestionError:
-    if of == "Set<String>" and isinstance(value, list) and len(value) > MAX_SET:
+    if of.startswith("Set<") and isinstance(value, list) and len(value) > MAX_SET:
         return QuestionError(f"{name} has {len(value)} members, more than {MAX_SET}")
     return QuestionError(f"{name} is not a {of}")
 

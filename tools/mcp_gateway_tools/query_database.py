@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import orjson
@@ -105,11 +105,12 @@ class QueryDatabase:
         except SQLSyntaxError as error:
             where = f" at character {error.position}" if error.position else ""
             raise RequestError(f"{error.message}{where}", next_step="mend the SQL") from None
+        proved = lineage is not None
         lineage = lineage or Lineage(columns=None, opaque=True)
         refusal = examination.refusal or lineage.refusal
         if refusal is not None:
             raise RequestError(f"this statement cannot run in a call: {refusal}", next_step="change the statement")
-        facts = examination.facts
+        facts = replace(examination.facts, inference=lineage.inference if proved else None)
         touched = snapshot.touched(
             relations=facts.reads | facts.writes | lineage.relations, functions=examination.called | lineage.functions
         )

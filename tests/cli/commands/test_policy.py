@@ -187,6 +187,8 @@ def test_a_call_is_explained(config: Path, capsys: pytest.CaptureFixture[str]) -
         "needs      1 of dba",
         "fact       columns = shop.orders.id",
         "fact       functions = none",
+        "fact       inference = none",
+        "fact       infers = none",
         "fact       kinds = DELETE",
         "fact       read_only = no",
         "fact       reads = shop.orders",
