@@ -30,7 +30,7 @@ from mcp_gateway.masking.masker import masker_for
 from mcp_gateway.pipeline import Road
 from mcp_gateway.policy.engine import PolicyEngine
 from mcp_gateway.policy.loader import load_policies
-from mcp_gateway.registry import Registered, Registry
+from mcp_gateway.registry import AnyTool, Registered, Registry
 from mcp_gateway.targets.http import HTTPConnector
 from tests.approval.tickets import a_caller
 from tests.peers.api import API, running_api
@@ -100,7 +100,7 @@ class Bench:
                 raise who
             return who
 
-        given = {"target": "api", "path": "x"} | (arguments or {})
+        given = ({"target": "api", "path": "x"} if tool == "call_api" else {}) | (arguments or {})
         return await self.road.call(
             Request(
                 door="http",
@@ -167,8 +167,15 @@ def result(answer: object) -> Any:
 
 
 @asynccontextmanager
-async def laid(folder: Path, *, policies: str = POLICIES, wait: timedelta = timedelta(0)) -> AsyncIterator[Bench]:
-    """A road in a folder of its own."""
+async def laid(
+    folder: Path,
+    *,
+    policies: str = POLICIES,
+    wait: timedelta = timedelta(0),
+    more: Sequence[Registered] = (),
+    tools: Sequence[AnyTool] = (),
+) -> AsyncIterator[Bench]:
+    """A road in a folder of its own; `more` are targets beside the API, for `tools` beside its own."""
     folder.chmod(0o700)
     clock = Clock()
     async with running_api() as api:
@@ -201,7 +208,7 @@ async def laid(folder: Path, *, policies: str = POLICIES, wait: timedelta = time
                 claim=timedelta(minutes=15),
             )
             engines: list[PolicyEngine] = []
-            registry = Registry(targets=[registered], tools=[CallAPI()])
+            registry = Registry(targets=[registered, *more], tools=[CallAPI(), *tools])
             road = Road(
                 Parts(
                     registry=registry,
@@ -217,7 +224,8 @@ async def laid(folder: Path, *, policies: str = POLICIES, wait: timedelta = time
                 )
             )
             bench = Bench(road, registry=registry, api=api, store=store, approvals=approvals, clock=clock)
-            bench.engines, bench.targets, bench.folder = engines, {"api": target}, folder
+            bench.engines, bench.folder = engines, folder
+            bench.targets = {name: found.target for name, found in registry.targets.items()}
             bench.load(policies)
             yield bench
         finally:

@@ -198,7 +198,7 @@ class Expressions(SQLJSON):
 
     def choice(self, values: Sequence[Value]) -> None:
         """Classified data chooses what is evaluated, and one of the choices fails or takes its time."""
-        if not all(value.plain for value in values):
+        if len(values) > 1 and not all(value.plain for value in values):
             self.found.fact("condition", NONE.union(*(value.classes for value in values)))
 
     def _xml(self, body: JSONObject, scope: Scope) -> Value:
