@@ -15,7 +15,7 @@ from mcp_gateway.errors import RequestError, TargetError
 from mcp_gateway.facts.parser import SQLSyntaxError
 from mcp_gateway.facts.sql import SQLExamination
 from mcp_gateway.facts.worker import SQLWorker
-from mcp_gateway.masking.lineage.verdict import Lineage
+from mcp_gateway.masking.lineage.verdict import Lineage, OutputColumn
 from mcp_gateway.targets.postgres import PostgresConnector
 from mcp_gateway.targets.postgres_catalog import Snapshot, Touched
 from mcp_gateway.targets.postgres_statement import Result, ResultColumn, Statement
@@ -173,10 +173,10 @@ class QueryDatabase:
         """Each column by the classes that it may derive from, then by what its values look like."""
         columns: list[JSONObject] = []
         cells: list[list[Any]] = []
-        for column, classes in zip(raw.columns, _classes(raw.columns, examination.private), strict=True):
-            name, hidden = masker.text(column.name), sorted(masker.hides(classes))
+        for column, proved in zip(raw.columns, _proved(raw.columns, examination.private), strict=True):
+            name, hidden = masker.text(column.name), sorted(masker.hides(proved.classes))
             columns.append({"name": name, "type": column.type, "masked": hidden})
-            cells.append(masker.column(column.values, classes=classes))
+            cells.append(masker.column(column.values, classes=proved.classes, computed=not proved.stored))
         rows = list(zip(*cells, strict=True)) if cells else []
         count = raw.rows if raw.affected is None else raw.affected
         result: JSONObject = {
@@ -196,13 +196,14 @@ class QueryDatabase:
         return masker.text(f"{error.message}: {error.detail}")
 
 
-def _classes(columns: tuple[ResultColumn, ...], known: Prepared) -> list[frozenset[str]]:
-    """The classes of each column, by position; all of the target's where the verdict and the server differ."""
+def _proved(columns: tuple[ResultColumn, ...], known: Prepared) -> list[OutputColumn]:
+    """What is proved of each column, by position; all classes of the target where the verdict and the server differ."""
     proved = known.lineage.columns
+    nothing = OutputColumn(name=None, classes=known.classes)
     if proved is None or len(proved) != len(columns):
-        return [known.classes] * len(columns)
+        return [nothing] * len(columns)
     return [
-        verdict.classes if verdict.name is None or verdict.name == column.name else known.classes
+        verdict if verdict.name is None or verdict.name == column.name else nothing
         for verdict, column in zip(proved, columns, strict=True)
     ]
 

@@ -191,7 +191,7 @@ class Resolver(Changes):
         if found.refusal is not None:
             return refused(found.refusal, self.top)
         return Lineage(
-            columns=tuple(OutputColumn(name=name, classes=value.classes) for name, value in columns),
+            columns=tuple(OutputColumn(name=name, classes=value.classes, stored=value.base) for name, value in columns),
             touch=found.touch.union(
                 classes_of(columns), *(of for kind, of in found.facts.items() if kind != "null_test")
             ),

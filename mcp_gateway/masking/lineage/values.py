@@ -59,7 +59,8 @@ def merged(first: Value, second: Value) -> Value:
         )
     return Value(
         first.classes | second.classes,
-        first.base and second.base,
+        # Among values of its own choice a statement can recognise a fingerprint.
+        first.base and second.base and first.classes == second.classes,
         first.plain and second.plain,
         first.type if first.type == second.type else None,
         row,

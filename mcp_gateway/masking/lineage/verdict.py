@@ -18,6 +18,9 @@ class OutputColumn:
     """As the statement names it, or None where only the server knows."""
     classes: frozenset[str]
     """The data classes it may derive from; empty means proved clear."""
+    stored: bool = False
+    """A stored column passed through unchanged. Of anything else a statement chooses what is shown: pieces of a value,
+    or one that it knows beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
