@@ -102,7 +102,7 @@ async def test_it_is_asked_shown_and_runs_when_approved(bench: Bench) -> None:
     await bench.vote(held.id)
     ran = await query(bench, SQL)
 
-    assert "inference: where_range of pii.email" in text
+    assert "inference: where range of pii.email" in text
     assert "infers: pii.email" in text
     assert "this tells what is masked" in text
     assert result(ran)["rows"] == [[1]]

@@ -43,6 +43,6 @@ def fact_text(value: Any) -> str:
         case list():
             return ", ".join(map(str, value))
         case dict():
-            return "; ".join(f"{name} of {fact_text(of)}" for name, of in value.items())
+            return "; ".join(f"{name.replace('_', ' ')} of {fact_text(of)}" for name, of in value.items())
         case _:
             return str(value)

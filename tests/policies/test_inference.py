@@ -36,6 +36,11 @@ CREATE FUNCTION below(text) RETURNS SETOF int LANGUAGE sql STABLE AS 'SELECT id 
 CREATE FUNCTION is_below(p people, text) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT p.ssn < $2';
 CREATE FUNCTION hidden_test(int) RETURNS int LANGUAGE plpgsql STABLE
   AS $$ BEGIN RETURN (SELECT 1 / (CASE WHEN ssn < '5' THEN 0 ELSE 1 END) FROM public.people WHERE id = $1); END $$;
+CREATE TABLE watched (id int, note text);
+CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql
+  AS $$ BEGIN IF EXISTS (SELECT 1 FROM public.people WHERE id = 1 AND ssn < '5') THEN RETURN NULL; END IF; RETURN NEW; END $$;
+CREATE TRIGGER guard BEFORE UPDATE ON watched FOR EACH ROW EXECUTE FUNCTION guard();
+INSERT INTO watched VALUES (1, 'a');
 INSERT INTO guesses VALUES (1, '111', 1), (2, '999', 2);
 INSERT INTO notes VALUES (1, 'a'), (2, 'b');
 GRANT ALL ON ALL TABLES IN SCHEMA public TO PUBLIC;
@@ -53,6 +58,7 @@ OTHER = (
 )
 CROWD = "INSERT INTO people (id, name, ssn, age) SELECT n, 'p' || n, %s || n, 50 FROM generate_series(100, 300) n"
 
+MASKED_OR_HARMLESS = {"count_distinct", "null_test", "test"}
 VISIBLE = """
 SELECT id FROM people WHERE ssn < '5' ORDER BY id
 SELECT id FROM people WHERE left(ssn, 1) = '1'
@@ -105,6 +111,10 @@ SELECT name, ARRAY[CASE WHEN ssn < '5' THEN ARRAY[1, 2] ELSE ARRAY[1] END, ARRAY
 SELECT count(*), array_agg(CASE WHEN ssn < '5' THEN ARRAY[1] ELSE ARRAY[1, 2] END) FROM people WHERE id IN (1, 3)
 SELECT name, to_jsonb(CASE WHEN ssn < '5' THEN '{"a":"\\u0000"}'::json ELSE '{}'::json END) FROM people WHERE id = 1
 SELECT name, CASE WHEN ssn < '5' THEN '{"a":"\\u0000"}'::json ELSE '{}'::json END ->> 'a' FROM people WHERE id = 1
+SELECT name, CASE WHEN ssn < '5' THEN ROW(1) ELSE ROW(1, 2) END = CASE WHEN id > 0 THEN ROW(1, 2) END FROM people WHERE id = 1
+SELECT name, greatest(CASE WHEN ssn < '5' THEN ROW(1) ELSE ROW(1, 2) END, CASE WHEN id > 0 THEN ROW(1, 2) END) FROM people WHERE id = 1
+SELECT name, CASE WHEN ssn < '5' THEN ARRAY[1, 2] ELSE '{{1,2,3}}' END || '{{1,2}}'::int[] FROM people WHERE id = 1
+SELECT count(*), percentile_cont(0.5) WITHIN GROUP (ORDER BY CASE WHEN ssn < '5' THEN interval '-178000000 years' ELSE interval '178000000 years' END) FROM people WHERE id IN (1, 3)
 SELECT name, hidden_test(id) FROM people WHERE id = 1
 EXPLAIN (FORMAT json) SELECT * FROM people WHERE ssn < '5'
 INSERT INTO people (id, ssn) VALUES (9, '111')
@@ -114,6 +124,7 @@ UPDATE people SET name = 'x' WHERE ssn < '5' RETURNING id
 UPDATE people SET age = age + 35 WHERE id = 1 RETURNING id
 UPDATE people SET email = email || '1234' WHERE id = 1 RETURNING id
 DELETE FROM notes USING people p WHERE p.id = notes.id AND p.ssn < '5' RETURNING notes.id
+UPDATE watched SET note = 'b' WHERE id = 1
 MERGE INTO notes USING people p ON p.id = notes.id AND p.id = 1 AND p.ssn < '5' WHEN MATCHED THEN DELETE
 """
 
@@ -134,6 +145,8 @@ async def test_no_visible_answer_about_a_masked_value_is_given_without_asking(
             wrong.append(("tells nothing, so it shows nothing", sql, one))
         if "inference-needs-a-dba" not in inquiry.policies and inquiry.decision not in {"deny", "refused"}:
             wrong.append((inquiry.decision, sql, inquiry.told))
+        if inquiry.decision != "refused" and not inquiry.told.keys() - MASKED_OR_HARMLESS:
+            wrong.append(("is asked, but not for what is visible", sql, inquiry.told))
     assert wrong == []
 
 
@@ -194,6 +207,20 @@ async def test_a_parameter_is_a_guess_like_a_literal(shop: PostgresDatabase) -> 
     assert equal.told == {"where_equality": ["pii.national_id"]}
     assert less.told == {"where_range": ["pii.national_id"]}
     assert {equal.decision, less.decision} == {"ask"}
+
+
+@pytest.mark.parametrize("counted", ["count(DISTINCT ssn)", "count(ssn)", "count(*) FILTER (WHERE ssn IS NULL)"])
+async def test_counting_is_no_way_to_compare_with_a_guess(shop: PostgresDatabase, counted: str) -> None:
+    both = "(SELECT ssn FROM people WHERE id = 1 UNION ALL SELECT ssn FROM guesses WHERE id = 1) x"
+    async with desk_at(shop, CLASSIFY) as desk:
+        sql = f"SELECT {counted} FROM {both}"
+        inquiry = await desk.ask(sql)
+        alone = await desk.ask(f"SELECT {counted} FROM people")
+        said = await desk.answer(sql, inquiry)
+
+    assert '"rows":[["[pii.national_id]"]]' in said
+    assert alone.decision == "allow"
+    assert alone.told.keys() <= {"count_distinct", "null_test"}
 
 
 @pytest.mark.requirement("M1")

@@ -109,7 +109,7 @@ TOTAL_IN_ARGUMENT = dict.fromkeys(
 ) | dict.fromkeys(_names("date_part date_trunc extract timezone"), 1)
 """By the position of the one argument that they cannot fail on, while all others are literals."""
 
-TOTAL_WITH_LITERALS_IN = dict.fromkeys(_names("ntile percentile_cont percentile_disc"), 1) | dict.fromkeys(
+TOTAL_WITH_LITERALS_IN = dict.fromkeys(_names("ntile percentile_disc"), 1) | dict.fromkeys(
     _names("json_build_object jsonb_build_object"), 2
 )
 """Cannot fail while every n-th argument, from the first, is a literal: all of them, or the keys of an object."""

@@ -204,6 +204,12 @@ class Calls(Walker):
             return False
         return _is_total_with(name, constants)
 
+    def is_row(self, value: Value) -> bool:
+        """Whether it is a row: comparing one may fail, by columns that are unlike or cannot be compared."""
+        return (
+            value.row is not None or value.type == "pg_catalog.record" or self.prepared.row_type(value.type) is not None
+        )
+
     def is_single(self, name: str | None) -> bool:
         """Whether a value of this type is certainly no array, and of no unknown type that could be one."""
         return self.prepared.is_simple(name) and name is not None and not name.endswith("[]")

@@ -131,7 +131,9 @@ class Changes(Queries):
         known = self.known(relation)
         self.found.merge(known.found)
         if known.watched:
-            self.found.opaque = True
+            # A trigger may raise, or leave rows out, by whatever it reads.
+            self.opaque()
+            self.found.fact("rows", self.top)
         alias = body.get("alias", {})
         if "colnames" in alias:
             raise Unsure("a column alias list on what is written to")

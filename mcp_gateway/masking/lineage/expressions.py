@@ -148,7 +148,9 @@ class Expressions(SQLJSON):
         return _alternatives(values)
 
     def _minmax(self, body: JSONObject, scope: Scope) -> Value:
-        return _alternatives(self._all_of(body["args"], scope))
+        values = self._all_of(body["args"], scope)
+        greatest = _alternatives(values)
+        return self.partial(greatest) if any(self.is_row(value) for value in values) else greatest
 
     def _array(self, body: JSONObject, scope: Scope) -> Value:
         values = self._all_of(body.get("elements", ()), scope)

@@ -55,12 +55,18 @@ class Operators(Calls):
         if kind not in ("AEXPR_OP", "AEXPR_NULLIF") or name not in COMPUTING:
             self.tested |= classes
         plain = all(value.plain for value in values) and _is_total_operation(kind, name, body, left)
+        if plain and (any(self.is_row(value) for value in values) or (name == "||" and not self._can_join(values))):
+            plain = False
         if classes and not plain:
             self.found.fact("may_fail", classes)
         if kind == "AEXPR_NULLIF" and left is not None:
             return Value(classes, plain=plain, type=left.type)
         of = left.type if name in ("->", "#>") and left is not None and left.type in _JSON else None
         return Value(classes, plain=plain, type=of)
+
+    def _can_join(self, values: Sequence[Value]) -> bool:
+        """Whether `||` cannot fail: arrays have to agree in their shapes, and so do pieces of JSON in older servers."""
+        return all(self.is_single(value.type) and value.type not in _JSON for value in values)
 
     def is_opaque_operator(self, name: str) -> bool:
         """Whether some operator of that name runs code that cannot be seen through."""

@@ -136,6 +136,10 @@ def test_conditions_of_a_change_are_facts() -> None:
     assert facts("INSERT INTO users (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET id = 2 WHERE users.ssn = '1'") == {
         "where": "ssn"
     }
+    assert facts("INSERT INTO users (id, ssn) VALUES (1, '1') ON CONFLICT (ssn) DO NOTHING") == {
+        "where": "ssn",
+        "may_fail": "ssn",
+    }
     sql = "MERGE INTO orders o USING users u ON o.note = u.email WHEN MATCHED AND u.ssn = '1' THEN DELETE"
     assert facts(sql) == {"join": "email", "condition": "ssn"}
 
