@@ -19,7 +19,7 @@ A step that raises refuses the call. `Deny` and `Ask` are values. Streaming door
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import anyio
@@ -237,7 +237,7 @@ class Road:
         examination = await tool.examine(
             arguments, target=registered.target, connector=registered.connector, fresh=fresh
         )
-        asked = self._question(call, examination, now=journal.now(), approval=NOT_APPROVED)
+        asked = Question.about(call, examination.facts, now=journal.now())
         examination = replace(examination, facts=self._.policies().concealed(asked).facts)
         self._note_examination(journal, call, examination)
         return _Examined(call=call, tool=tool, arguments=arguments, registered=registered, examination=examination)
@@ -259,7 +259,7 @@ class Road:
     def _decide(self, known: _Examined, journal: Journal, *, approval: Approved) -> tuple[Decision, frozenset[str]]:
         """Ask the policies in force, and which data classes this caller may see raw."""
         engine, now, call = self._.policies(), journal.now(), known.call
-        question = self._question(call, known.examination, now=now, approval=approval)
+        question = Question.about(call, known.examination.facts, now=now, approval=approval)
         decision = engine.decide(question)
         revealed = frozenset[str]()
         if isinstance(decision, Allow):
@@ -277,18 +277,6 @@ class Road:
             )
         )
         return decision, revealed
-
-    def _question(self, call: Call, examination: Examination[Any], *, now: datetime, approval: Approved) -> Question:
-        return Question(
-            caller=call.caller,
-            target=call.target,
-            tool=call.tool,
-            facts=examination.facts,
-            door=call.door,
-            token_age=max(0, int((now - call.caller.issued_at).total_seconds())),
-            time=now,
-            approval=approval,
-        )
 
     async def _deny(self, journal: Journal, decision: Deny) -> Answer:
         journal.note(Denied(at=journal.now(), call_id=journal.call_id, code="denied", policies=decision.policies))

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from mcp_gateway.calls import Caller, Door, Facts, JSONObject, Target
+from mcp_gateway.calls import Call, Caller, Door, Facts, JSONObject, Target
 from mcp_gateway.decisions import NOT_APPROVED, Approved
 from mcp_gateway.policy.schema import ACTIONS, APPROVAL, CALL, ENTITY_SETS, AttributeType, Shape
 from mcp_gateway.policy.scopes import Entity, entities_of_caller, entities_of_target
@@ -40,6 +40,20 @@ class Question:
     """Seconds since the token was issued."""
     time: datetime
     approval: Approved = NOT_APPROVED
+
+    @classmethod
+    def about(cls, call: Call, facts: Facts, *, now: datetime, approval: Approved = NOT_APPROVED) -> Question:
+        """The question that a call asks at this moment."""
+        return cls(
+            caller=call.caller,
+            target=call.target,
+            tool=call.tool,
+            facts=facts,
+            door=call.door,
+            token_age=max(0, int((now - call.caller.issued_at).total_seconds())),
+            time=now,
+            approval=approval,
+        )
 
 
 def context_of(question: Question) -> JSONObject:
