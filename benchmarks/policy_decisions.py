@@ -68,6 +68,7 @@ def question(*, read_only: bool) -> Question:
         functions=frozenset({"count"}),
         unbounded=False,
         statements=1,
+        inference={},
     )
     return Question(
         caller=CALLER, target=ORDERS, tool="query_database", facts=facts, door="http", token_age=60, time=NOW

@@ -1,8 +1,8 @@
 """Values of a call: who asks, for what, of which target, and what it would do.
 
 Frozen records with no behaviour beyond their own form. `identity` alone builds a `Caller`; the road
-(`pipeline`) builds a `Call`; `facts` builds the facts. Everybody may import this module, it imports no other
-of the package but `errors`.
+(`pipeline`) builds a `Call`; `facts` builds the facts. Everybody may import this module; of the
+package it imports names alone (`masking.inference`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any, Literal, NoReturn, TypeAlias
 
 import orjson
 import rfc8785
+
+from mcp_gateway.masking.inference import KINDS
 
 JSONObject: TypeAlias = dict[str, Any]
 """A JSON object at an edge; narrowed where it is read."""
@@ -195,9 +197,22 @@ class SQLFacts:
     unbounded: bool
     """An UPDATE or DELETE that no condition binds."""
     statements: int
+    inference: Mapping[str, frozenset[str]] | None = None
+    """By kind (`masking.inference`) the data classes that it tells something about although they stay masked. None
+    where that was not found out: then policy takes it for every kind and every class of the target."""
+    hidden: frozenset[str] | None = None
+    """Those of the classes in `inference` that this caller may not see raw; None until policy was asked."""
+
+    @property
+    def infers(self) -> Mapping[str, frozenset[str]]:
+        """`inference` without what the caller may see raw anyway, and without kinds of which nothing is left then."""
+        told = self.inference or {}
+        found = {kind: of if self.hidden is None else of & self.hidden for kind, of in told.items()}
+        return {kind: of for kind, of in sorted(found.items()) if of}
 
     def context(self) -> JSONObject:
         """The `sql` record of the Cedar context."""
+        infers = self.infers
         return {
             "read_only": self.read_only,
             "kinds": sorted(self.kinds),
@@ -206,11 +221,18 @@ class SQLFacts:
             "functions": sorted(self.functions),
             "unbounded": self.unbounded,
             "statements": self.statements,
+            "infers": sorted(frozenset[str]().union(*infers.values())),
+            "inference": list(KINDS) if self.inference is None else list(infers),
         }
 
     def to_json(self) -> JSONObject:
-        """All of it, for approvers, records and `inspect`."""
-        return self.context() | {"columns": sorted(self.columns)}
+        """All of it, for approvers, records and `inspect`.
+
+        `inference` has the classes of each kind, also those that the caller may see; `infers` those that stay masked.
+        """
+        told = dict.fromkeys(KINDS, frozenset[str]()) if self.inference is None else self.inference
+        inference = {kind: sorted(told[kind]) for kind in sorted(told)}
+        return self.context() | {"columns": sorted(self.columns), "inference": inference}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ A step that raises refuses the call. `Deny` and `Ask` are values. Streaming door
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -244,6 +244,8 @@ class Road:
         examination = await tool.examine(
             arguments, target=registered.target, connector=registered.connector, fresh=fresh
         )
+        asked = Question.about(call, examination.facts, now=journal.now())
+        examination = replace(examination, facts=self._.policies().concealed(asked).facts)
         self._note_examination(journal, call, examination)
         return _Examined(call=call, tool=tool, arguments=arguments, registered=registered, examination=examination)
 
@@ -264,16 +266,7 @@ class Road:
     def _decide(self, known: _Examined, journal: Journal, *, approval: Approved) -> tuple[Decision, frozenset[str]]:
         """Ask the policies in force, and which data classes this caller may see raw."""
         engine, now, call = self._.policies(), journal.now(), known.call
-        question = Question(
-            caller=call.caller,
-            target=call.target,
-            tool=call.tool,
-            facts=known.examination.facts,
-            door=call.door,
-            token_age=max(0, int((now - call.caller.issued_at).total_seconds())),
-            time=now,
-            approval=approval,
-        )
+        question = Question.about(call, known.examination.facts, now=now, approval=approval)
         decision = engine.decide(question)
         revealed = frozenset[str]()
         if isinstance(decision, Allow):

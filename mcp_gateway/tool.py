@@ -70,11 +70,14 @@ class Masker(Protocol):
     def hides(self, classes: frozenset[str]) -> frozenset[str]:
         """Those of `classes` that this caller may not see raw."""
 
-    def column(self, values: Sequence[Any], *, classes: frozenset[str], keep_nulls: bool = False) -> list[Any]:
+    def column(
+        self, values: Sequence[Any], *, classes: frozenset[str], keep_nulls: bool = False, computed: bool = False
+    ) -> list[Any]:
         """Mask one column of JSON values: the whole value where a class is hidden, else by detectors.
 
         NULLs of a hidden column are masked too, unless `keep_nulls`: only where it is proved to be a stored column
-        passed through unchanged, because `nullif(ssn, 'guess')` answers by being NULL.
+        passed through unchanged, because `nullif(ssn, 'guess')` answers by being NULL. `computed`, where that is not proved of it: then no
+        marker depends on a value, whatever the style.
         """
 
     def text(self, value: str, *, cut: bool = False) -> str:

@@ -14,6 +14,7 @@ REQUIREMENTS: dict[str, str] = {
     "I6": "the audit chain verifies",
     "I7": "any internal error means deny",
     "I8": "memory, descriptors, tasks and pool slots return to the baseline",
+    "M1": "what masking cannot hide of a class that the caller may not see is asked or denied, unless policy says otherwise",
     "R1": "killed in the middle of a call",
     "R2": "killed while approvals are held",
     "R3": "power lost: what was acknowledged survives",

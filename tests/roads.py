@@ -100,7 +100,7 @@ class Bench:
                 raise who
             return who
 
-        given = {"target": "api", "path": "x"} | (arguments or {})
+        given = ({"target": "api", "path": "x"} if tool == "call_api" else {}) | (arguments or {})
         return await self.road.call(
             Request(
                 door="http",
@@ -170,9 +170,14 @@ def result(answer: object) -> Any:
 
 @asynccontextmanager
 async def laid(
-    folder: Path, *, policies: str = POLICIES, wait: timedelta = timedelta(0), tools: Sequence[AnyTool] = ()
+    folder: Path,
+    *,
+    policies: str = POLICIES,
+    wait: timedelta = timedelta(0),
+    more: Sequence[Registered] = (),
+    tools: Sequence[AnyTool] = (),
 ) -> AsyncIterator[Bench]:
-    """A road in a folder of its own, with further tools beside the built-in one."""
+    """A road in a folder of its own; `more` are targets beside the API, for `tools` beside its own."""
     folder.chmod(0o700)
     clock = Clock()
     async with running_api() as api:
@@ -205,7 +210,7 @@ async def laid(
                 claim=timedelta(minutes=15),
             )
             engines: list[PolicyEngine] = []
-            registry = Registry(targets=[registered], tools=[CallAPI(), *tools])
+            registry = Registry(targets=[registered, *more], tools=[CallAPI(), *tools])
             road = Road(
                 Parts(
                     registry=registry,
@@ -221,7 +226,8 @@ async def laid(
                 )
             )
             bench = Bench(road, registry=registry, api=api, store=store, approvals=approvals, clock=clock)
-            bench.engines, bench.targets, bench.folder = engines, {"api": target}, folder
+            bench.engines, bench.folder = engines, folder
+            bench.targets = {name: found.target for name, found in registry.targets.items()}
             bench.load(policies)
             yield bench
         finally:

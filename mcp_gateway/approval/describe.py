@@ -25,7 +25,7 @@ def lines(ticket: Ticket) -> Iterator[tuple[str, str]]:
     for label, text in ticket.shown.items():
         yield label, make_visible(text)
     for name, value in sorted(ticket.facts.items()):
-        if value not in ([], "", None):
+        if value not in ([], {}, "", None):
             yield name.replace("_", " "), make_visible(fact_text(value))
     if ticket.preview:
         yield "preview", make_visible(ticket.preview)
@@ -42,5 +42,7 @@ def fact_text(value: Any) -> str:
             return "yes" if value else "no"
         case list():
             return ", ".join(map(str, value))
+        case dict():
+            return "; ".join(f"{name.replace('_', ' ')} of {fact_text(of)}" for name, of in value.items())
         case _:
             return str(value)

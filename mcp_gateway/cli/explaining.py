@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
 from pydantic import ValidationError
 
-from mcp_gateway.calls import Assurance, JSONObject
+from mcp_gateway.calls import Assurance, JSONObject, SQLFacts
 from mcp_gateway.cli.loading import base_urls_of, load_engine
 from mcp_gateway.clock import utc_now
 from mcp_gateway.config import Settings, to_target
 from mcp_gateway.decisions import Approved
 from mcp_gateway.errors import RequestError
+from mcp_gateway.masking.classes import BUILT_IN
+from mcp_gateway.masking.inference import KINDS
 from mcp_gateway.policy.case_files import TOOL_OF_KIND, CallerCase, imagined_caller
 from mcp_gateway.policy.engine import Question
 from mcp_gateway.policy.examiners import EXAMINERS
@@ -38,6 +40,8 @@ class Imagined:
     actor: str
     assurance: str
     approved_by: tuple[str, ...]
+    inference: tuple[str, ...] = ()
+    """`KIND=CLASS`, or `none` alone: what the target's catalog would tell of a query. Nothing: the worst."""
 
 
 def explain_call(settings: Settings, asked: Imagined, *, policies: Sequence[Path] = ()) -> JSONObject:
@@ -58,6 +62,8 @@ def explain_call(settings: Settings, asked: Imagined, *, policies: Sequence[Path
     tool = TOOL_OF_KIND[target.kind]
     try:
         facts = EXAMINERS[tool](_arguments(asked, tool), base_urls_of(settings).get(target.name, ""))
+        if isinstance(facts, SQLFacts) and asked.inference:
+            facts = replace(facts, inference=_inference(asked.inference, classes=settings.classes | target.classes))
         caller = imagined_caller(
             CallerCase.model_validate(
                 {
@@ -85,6 +91,18 @@ def explain_call(settings: Settings, asked: Imagined, *, policies: Sequence[Path
         approval=Approved(by=frozenset(asked.approved_by), approvers=len(set(asked.approved_by))),
     )
     return explain(engine, question, classes=settings.classes).to_json()
+
+
+def _inference(given: Sequence[str], *, classes: Collection[str]) -> dict[str, frozenset[str]]:
+    found: dict[str, frozenset[str]] = {}
+    for pair in () if tuple(given) == ("none",) else given:
+        kind, _, name = pair.partition("=")
+        if kind not in KINDS:
+            raise _refused(f"there is no kind of inference {kind!r}", f"there are {', '.join(KINDS)}")
+        if name not in {*classes, *BUILT_IN}:
+            raise _refused(f"there is no data class {name!r}", "write KIND=CLASS, or `none` alone")
+        found[kind] = found.get(kind, frozenset()) | {name}
+    return found
 
 
 def _arguments(asked: Imagined, tool: str) -> JSONObject:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, ClassVar, Literal
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.cli.output import print_json
 from mcp_gateway.errors import GatewayError
+from mcp_gateway.masking.inference import KINDS
 
 MAX_ITEM_BYTES = 16 * 1024 * 1024
 """Far beyond what a call may hold; a device or a wrong file must not fill the memory."""
@@ -57,6 +58,8 @@ class SQLInspector(Inspector):
         "functions": [],
         "unbounded": False,
         "statements": 0,
+        "infers": [],
+        "inference": {kind: [] for kind in KINDS},
         "refusal": None,
     }
 

@@ -83,13 +83,18 @@ class _Story:
         sql = "SELECT name, email, national_id, card, city FROM customers ORDER BY id"
         self._page.table(await self._call("query_database", {"target": "shop", "sql": sql}, expect="ok"))
         self._page.lines("masking follows the data through expressions, too:")
-        sql = "SELECT upper(reverse(email)) AS handle, count(*) AS orders FROM customers c JOIN orders o ON o.customer_id = c.id GROUP BY email ORDER BY 2"
+        sql = "SELECT upper(reverse(email)) AS handle, count(*) AS orders FROM customers c JOIN orders o ON o.customer_id = c.id GROUP BY c.id ORDER BY 2"
         self._page.table(await self._call("query_database", {"target": "shop", "sql": sql}, expect="ok"))
 
     async def try_to_get_around(self) -> None:
         self._page.title("It tries to get around", "The oldest trick against database tools: a second statement.")
         sql = "SELECT 1; DROP TABLE orders"
         await self._call("query_database", {"target": "shop", "sql": sql}, expect="invalid_arguments")
+        self._page.lines(
+            "and a question about what it may not see: half of the numbers, then half of these, and so on:"
+        )
+        sql = "SELECT name FROM customers WHERE national_id < '5'"
+        await self._call("query_database", {"target": "shop", "sql": sql}, expect="approval_pending")
 
     async def change_production(self) -> None:
         self._page.title("It changes production", "Policy asks a DBA; the call is held, nothing runs.")

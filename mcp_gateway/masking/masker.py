@@ -92,19 +92,25 @@ class CallMasker:
         """Those of `classes` that this caller may not see raw."""
         return classes - self._revealed
 
-    def column(self, values: Sequence[Any], *, classes: frozenset[str], keep_nulls: bool = False) -> list[Any]:
+    def column(
+        self, values: Sequence[Any], *, classes: frozenset[str], keep_nulls: bool = False, computed: bool = False
+    ) -> list[Any]:
         """Mask one column of JSON values: whole where a class is hidden, else what the detectors find in them.
 
-        `keep_nulls` is for a column that is proved to be a stored one passed through unchanged.
+        `keep_nulls` is for a column that is proved to be a stored one passed through unchanged. One that is `computed`
+        has the same marker in all its cells: by the last four of `left(card, 12)`, or the fingerprint of one letter
+        beside that of another, a value would be spelt out.
         """
         hidden = self.hides(classes)
         if not hidden:
             return self._scanned(values)
-        if keep_nulls or self._markers.depends_on_value(hidden):
+        if computed:
+            masked = [self._markers.cell(hidden, None)] * len(values)
+        elif keep_nulls or self._markers.depends_on_value(hidden):
             masked = [self._cell(value, hidden, keep_nulls=keep_nulls) for value in values]
         else:
             masked = [self._markers.cell(hidden, b"")] * len(values)
-        kept = sum(value is None for value in values) if keep_nulls else 0
+        kept = sum(value is None for value in values) if keep_nulls and not computed else 0
         for name in hidden:
             self._counts[name] += len(values) - kept
         return masked

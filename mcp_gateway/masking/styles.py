@@ -87,11 +87,15 @@ class Markers:
             case _:
                 return f"[{data_class}]"
 
-    def cell(self, classes: frozenset[str], value: bytes) -> str | None:
-        """What stands for a whole value that has these classes, at least one."""
+    def cell(self, classes: frozenset[str], value: bytes | None) -> str | None:
+        """What stands for a whole value that has these classes, at least one. Without the value it shows the classes
+        alone, whatever their style, or is null.
+        """
         if len(classes) == 1:
             (data_class,) = classes
-            return None if self.style(data_class) == "null" else self.marker(data_class, value)
+            if self.style(data_class) == "null":
+                return None
+            return f"[{data_class}]" if value is None else self.marker(data_class, value)
         if all(self.style(data_class) == "null" for data_class in classes):
             return None
         return f"[{'+'.join(sorted(classes))}]" if len(classes) <= MAX_NAMED else UNSURE

@@ -19,6 +19,14 @@
     expect.policies = ["changes-need-a-dba"]
     expect.approvers = { dba = 1 }
 
+    [[case]]
+    name = "nobody searches for an address without a DBA"
+    caller = "dev"
+    target = "orders"
+    arguments.sql = "SELECT id FROM customers WHERE email LIKE 'a%'"
+    inference = { where_pattern = ["pii.email"] }  # what a catalog would tell; left out, the worst is taken
+    expect.decision = "ask"
+
 What `expect` leaves out is not compared. `cases` runs them.
 """
 
@@ -36,6 +44,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from mcp_gateway.calls import Assurance, Caller, Door, Target, TargetKind
 from mcp_gateway.decisions import Approved
 from mcp_gateway.errors import ConfigError, Problem
+from mcp_gateway.masking.classes import BUILT_IN
+from mcp_gateway.masking.inference import KINDS
 from mcp_gateway.policy.schema import ACTIONS
 from mcp_gateway.toml_errors import toml_problem
 
@@ -52,6 +62,16 @@ def _has_env(labels: dict[str, str]) -> dict[str, str]:
     if "env" not in labels:
         raise ValueError("env is required")
     return labels
+
+
+def _is_kind(kind: str) -> str:
+    if kind not in KINDS:
+        raise ValueError(f"there is no kind of inference {kind!r}; there are {', '.join(KINDS)}")
+    return kind
+
+
+Inference = dict[Annotated[str, AfterValidator(_is_kind)], frozenset[str]]
+"""By kind, the data classes that a statement tells about."""
 
 
 class TargetCase(_Model):
@@ -133,6 +153,8 @@ class CaseModel(_Model):
     tool: str | None = None
     """Left out: the tool of the target's kind."""
     arguments: dict[str, Any]
+    inference: Inference | None = None
+    """What only a catalog could tell of a query. Left out: the worst."""
     door: Door = "http"
     token_age: int = 60
     time: AwareDatetime = NOON
@@ -167,6 +189,7 @@ class Case:
     base_url: str
     tool: str
     arguments: Mapping[str, Any]
+    inference: Mapping[str, frozenset[str]] | None
     door: Door
     token_age: int
     time: datetime
@@ -269,7 +292,7 @@ class _Reader:
             return None
         tool = given.tool or TOOL_OF_KIND[target.kind]
         arguments = self._arguments(given, tool)
-        if arguments is None:
+        if arguments is None or not self._knows_classes(given, target, tool):
             return None
         approval = given.approval
         return Case(
@@ -280,6 +303,7 @@ class _Reader:
             base_url=self.urls.get(target.name, DEFAULT_BASE_URL),
             tool=tool,
             arguments=arguments,
+            inference=given.inference,
             door=given.door,
             token_age=given.token_age,
             time=given.time,
@@ -297,6 +321,19 @@ class _Reader:
             for item in error.errors():
                 self._wrong(given, ".".join(("arguments", *map(str, item["loc"]))), item["msg"])
             return None
+
+    def _knows_classes(self, given: CaseModel, target: Target, tool: str) -> bool:
+        """Whether `inference` is about a query and about data classes that there are."""
+        if given.inference is None:
+            return True
+        if tool != "query_database":
+            self._wrong(given, "inference", f"{tool} tells nothing by inference; only query_database does")
+            return False
+        known = {*BUILT_IN, *target.classes}
+        unknown = sorted(frozenset[str]().union(*given.inference.values()) - known)
+        for name in unknown:
+            self._wrong(given, "inference", f"there is no data class {name!r} on the target {target.name!r}")
+        return not unknown
 
     def _wrong(self, given: CaseModel, key: str, message: str) -> None:
         self.problems.append(Problem(file=str(self.path), path=f"case {given.name!r}: {key}", message=message))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mcp_gateway.calls import JSONObject, Target
+from mcp_gateway.calls import JSONObject, SQLFacts, Target
 from mcp_gateway.errors import ConfigError, Problem
 from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.policy.case_files import Case, Cases, Expectation, read_cases
@@ -107,11 +107,14 @@ def run_cases(
 
 def question_of(case: Case, *, examiners: Mapping[str, Examiner] = EXAMINERS) -> Question:
     """The question that a case asks; raises `ValueError` where the call would be refused before any policy."""
+    facts = examiners[case.tool](dict(case.arguments), case.base_url)
+    if isinstance(facts, SQLFacts):
+        facts = replace(facts, inference=case.inference)
     return Question(
         caller=case.caller,
         target=case.target,
         tool=case.tool,
-        facts=examiners[case.tool](dict(case.arguments), case.base_url),
+        facts=facts,
         door=case.door,
         token_age=case.token_age,
         time=case.time,

@@ -16,9 +16,10 @@ from typing import Any, Generic, TypeVar
 import cedarpy
 import orjson
 
-from mcp_gateway.calls import Caller, JSONObject, Target
+from mcp_gateway.calls import Caller, JSONObject, SQLFacts, Target
 from mcp_gateway.decisions import NOT_APPROVED, Approved, Decision, Deny
 from mcp_gateway.errors import Problem
+from mcp_gateway.masking.inference import KINDS
 from mcp_gateway.policy.decide import Verdict, decide
 from mcp_gateway.policy.expressions import TOKEN_AGE, Path
 from mcp_gateway.policy.question import (
@@ -70,6 +71,7 @@ class PolicyEngine:
 
     def decide(self, question: Question) -> Decision:
         """Allow, Ask or Deny. What cannot be decided is a Deny with an `error`."""
+        question = self.concealed(question)
         try:
             prepared = self._prepare(question)
         except QuestionError as error:
@@ -96,6 +98,24 @@ class PolicyEngine:
             return frozenset()
         return frozenset(name for name in wanted if self._reveals_class(question, prepared, name))
 
+    def concealed(self, question: Question) -> Question:
+        """The question with what its statement tells, and with which of it stays masked for this caller.
+
+        What a caller may see raw they need not infer. That is asked as things stand without any approval: an approval
+        of the call is given for what its approver was shown, so it must not make what was shown disappear. Every
+        decision asks anew, so a set of policies that reveals less is not bound by what an earlier one revealed.
+        """
+        facts = question.facts
+        if not isinstance(facts, SQLFacts) or facts.inference == {}:
+            return question
+        told = facts.inference
+        if told is None:
+            classes = question.target.classes
+            told = dict.fromkeys(KINDS, classes) if classes else {}
+        classes = frozenset[str]().union(*told.values())
+        shown = self.reveal(replace(question, approval=NOT_APPROVED), classes)
+        return replace(question, facts=replace(facts, inference=told, hidden=classes - shown))
+
     def visible(self, caller: Caller) -> frozenset[tuple[str, str]]:
         """`(tool, target)` where the scope of some permit, its conditions left aside, matches."""
         return self._visible(caller)
@@ -103,7 +123,7 @@ class PolicyEngine:
     def evaluate(self, question: Question, approval: Approved) -> Verdict:
         """What Cedar says under an approval; for `explain`. Never from memory."""
         try:
-            prepared = self._prepare(question)
+            prepared = self._prepare(self.concealed(question))
         except QuestionError as error:
             return Verdict(allowed=False, error=str(error))
         return self._evaluate(prepared, approval)

@@ -58,7 +58,7 @@ def explain(engine: PolicyEngine, question: Question, *, classes: Collection[str
     decision = engine.decide(question)
     named = {*first.policies, *(second.policies if second else ()), *decision.policies}
     return Explanation(
-        facts=question.facts.to_json(),
+        facts=engine.concealed(question).facts.to_json(),
         decision=decision,
         as_things_stand=first,
         with_every_approval=second,

@@ -13,9 +13,9 @@ from typing import Any
 
 import orjson
 
-from mcp_gateway.calls import Caller, Door, Facts, JSONObject, Target
+from mcp_gateway.calls import Call, Caller, Door, Facts, JSONObject, Target
 from mcp_gateway.decisions import NOT_APPROVED, Approved
-from mcp_gateway.policy.schema import ACTIONS, APPROVAL, CALL, Action, AttributeType, Shape
+from mcp_gateway.policy.schema import ACTIONS, APPROVAL, CALL, ENTITY_SETS, Action, AttributeType, Shape
 from mcp_gateway.policy.scopes import Entity, entities_of_caller, entities_of_target
 
 MAX_SET = 500
@@ -41,6 +41,20 @@ class Question:
     time: datetime
     approval: Approved = NOT_APPROVED
 
+    @classmethod
+    def about(cls, call: Call, facts: Facts, *, now: datetime, approval: Approved = NOT_APPROVED) -> Question:
+        """The question that a call asks at this moment."""
+        return cls(
+            caller=call.caller,
+            target=call.target,
+            tool=call.tool,
+            facts=facts,
+            door=call.door,
+            token_age=max(0, int((now - call.caller.issued_at).total_seconds())),
+            time=now,
+            approval=approval,
+        )
+
 
 def context_of(question: Question, *, actions: Mapping[str, Action] = ACTIONS) -> JSONObject:
     """The context of the tool's action but for the approval. The time stays a datetime; see `rendered`."""
@@ -62,7 +76,7 @@ def context_of(question: Question, *, actions: Mapping[str, Action] = ACTIONS) -
     facts = question.facts.context()
     _check_record("call", call, CALL)
     _check_record(action.record, facts, action.shape)
-    return {"call": call, action.record: facts}
+    return {"call": call, action.record: {name: _typed(value, action.shape[name]) for name, value in facts.items()}}
 
 
 def rendered(context: JSONObject, approval: Approved) -> str:
@@ -106,6 +120,12 @@ def named(entity: Entity) -> JSONObject:
     return {"type": entity[0], "id": entity[1]}
 
 
+def _typed(value: Any, of: AttributeType) -> Any:
+    """A checked value in the form that its type has in Cedar's JSON."""
+    entity = ENTITY_SETS.get(of)
+    return value if entity is None else [{"__entity": named((entity, name))} for name in value]
+
+
 def _check_record(name: str, record: JSONObject, shape: Shape) -> None:
     if record.keys() != shape.keys():
         odd = ", ".join(sorted(record.keys() ^ shape.keys()))
@@ -131,7 +151,7 @@ def _is(value: Any, of: AttributeType) -> bool:
             return type(value) is str and _is_text(value)
         case "datetime":
             return isinstance(value, datetime) and value.tzinfo is not None
-        case "Set<String>":
+        case "Set<String>" | "Set<DataClass>" | "Set<Inference>":
             return (
                 type(value) is list
                 and len(value) <= MAX_SET
@@ -141,7 +161,7 @@ def _is(value: Any, of: AttributeType) -> bool:
 
 
 def _refusal(name: str, value: Any, of: AttributeType) -> QuestionError:
-    if of == "Set<String>" and isinstance(value, list) and len(value) > MAX_SET:
+    if of.startswith("Set<") and isinstance(value, list) and len(value) > MAX_SET:
         return QuestionError(f"{name} has {len(value)} members, more than {MAX_SET}")
     return QuestionError(f"{name} is not a {of}")
 

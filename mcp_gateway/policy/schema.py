@@ -14,8 +14,16 @@ from typing import Literal, TypeAlias
 
 from mcp_gateway.calls import Facts, HTTPFacts, ShellFacts, SQLFacts, Target, TargetKind
 from mcp_gateway.masking.classes import BUILT_IN
+from mcp_gateway.masking.inference import KINDS
 
-AttributeType: TypeAlias = Literal["Bool", "Long", "String", "Set<String>", "datetime"]
+AttributeType: TypeAlias = Literal[
+    "Bool", "Long", "String", "Set<String>", "Set<DataClass>", "Set<Inference>", "datetime"
+]
+ENTITY_SETS: Mapping[AttributeType, str] = MappingProxyType(
+    {"Set<DataClass>": "DataClass", "Set<Inference>": "Inference"}
+)
+"""Sets of enumerated entities, whose members are names: a misspelt one is an error where the policy loads."""
+
 Shape: TypeAlias = Mapping[str, AttributeType]
 
 REVEAL = "reveal"
@@ -71,6 +79,8 @@ ACTIONS: Mapping[str, Action] = MappingProxyType(
                         "functions": "Set<String>",
                         "unbounded": "Bool",
                         "statements": "Long",
+                        "infers": "Set<DataClass>",
+                        "inference": "Set<Inference>",
                     }
                 ),
             ),
@@ -122,6 +132,7 @@ def schema_text(*, targets: Sequence[Target], classes: Collection[str], actions:
         f"entity Env enum {_enumerated(envs)};",
         f"entity Label enum {_enumerated(labels)};",
         f"entity DataClass enum {_enumerated(data)};",
+        f"entity Inference enum {_enumerated(KINDS)};",
         "entity Target in [Env, Label] { name: String, kind: String };",
         "entity Caller in [Group] { subject: String, issuer: String, actor: String, email?: String };",
         _record("Call", CALL),

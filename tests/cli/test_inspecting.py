@@ -12,9 +12,11 @@ import pytest
 
 from mcp_gateway.cli.inspecting import Kind, inspect_stream, inspector_for
 from mcp_gateway.errors import ConfigError
+from mcp_gateway.masking.inference import KINDS
 
 SQL_KEYS = {
-    "id", "read_only", "kinds", "reads", "writes", "columns", "functions", "unbounded", "statements", "refusal", "error",
+    "id", "read_only", "kinds", "reads", "writes", "columns", "functions", "unbounded", "statements", "infers",
+    "inference", "refusal", "error",
 }  # fmt: skip
 
 
@@ -46,6 +48,8 @@ def test_a_statement_as_text(inspected: Any) -> None:
         "functions": [],
         "unbounded": True,
         "statements": 1,
+        "infers": [],
+        "inference": {kind: [] for kind in KINDS},
         "refusal": None,
         "error": None,
     }

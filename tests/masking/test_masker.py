@@ -64,6 +64,18 @@ def test_null_in_a_hidden_column_says_nothing_unless_it_is_proved_a_stored_colum
     assert one.counts == {"pii.national_id": 1}
 
 
+@pytest.mark.requirement("I5")
+@pytest.mark.parametrize("style", ["redact", "last4", "hash", "null", "token"])
+def test_a_computed_column_shows_its_class_alone_whatever_the_style(style: str) -> None:
+    one = masker(styles={"payment.card": style})
+    card = frozenset({"payment.card"})
+
+    shown = one.column(["411111111111", "1", None], classes=card, computed=True, keep_nulls=True)
+
+    assert shown == [None if style == "null" else "[payment.card]"] * 3
+    assert one.counts == {"payment.card": 3}
+
+
 def test_a_column_of_several_classes_names_those_that_are_hidden() -> None:
     one = masker(revealed=frozenset({"pii.email"}))
 

@@ -72,6 +72,29 @@ def test_a_case_can_say_everything(tmp_path: Path) -> None:
     assert case.approval == Approved(by=frozenset({"dba", "ops"}), approvers=3)
 
 
+def test_a_case_says_what_a_catalog_would_tell(tmp_path: Path) -> None:
+    head = '[[case]]\nname = "a"\ntarget = "orders"\narguments.sql = "SELECT 1"\nexpect.decision = "ask"\n'
+    (unsaid,) = read(tmp_path, head).cases
+    (said,) = read(tmp_path, head + 'inference = { where_range = ["pii.email", "shop.margin"] }').cases
+    (nothing,) = read(tmp_path, head + "inference = {}").cases
+    assert (unsaid.inference, nothing.inference) == (None, {})
+    assert said.inference == {"where_range": frozenset({"pii.email", "shop.margin"})}
+
+
+@pytest.mark.parametrize(
+    ("target", "inference", "message"),
+    [
+        ("orders", '{ wehre = ["pii.email"] }', "there is no kind of inference 'wehre'"),
+        ("orders", '{ where = ["pii.emial"] }', "there is no data class 'pii.emial' on the target 'orders'"),
+        ("billing", '{ where = ["pii.email"] }', "call_api tells nothing by inference; only query_database does"),
+    ],
+)
+def test_a_misspelt_inference_is_a_mistake(tmp_path: Path, target: str, inference: str, message: str) -> None:
+    arguments = 'arguments.path = "/x"' if target == "billing" else 'arguments.sql = "SELECT 1"'
+    text = f'[[case]]\nname = "a"\ntarget = "{target}"\n{arguments}\ninference = {inference}\nexpect.decision = "ask"\n'
+    assert any(message in problem for problem in wrong(tmp_path, text))
+
+
 def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
     text = (
         HEAD

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mcp_gateway.masking.inference import KINDS
 from mcp_gateway.policy.annotations import KNOWN
 from mcp_gateway.policy.schema import ACTIONS, APPROVAL, CALL, KNOWN_ENVS, REVEAL
 from tests.policy.worlds import problems
@@ -38,6 +39,8 @@ def test_every_annotation_action_and_environment_has_its_entry() -> None:
         assert f"`@{name}(" in REFERENCE
     for action in (*ACTIONS, REVEAL):
         assert f'Action::"{action}"' in REFERENCE
+    for kind in KINDS:
+        assert f'| `Inference::"{kind}"` |' in REFERENCE
     for env in KNOWN_ENVS:
         assert f"`{env}`" in REFERENCE
 

@@ -25,7 +25,7 @@ def test_the_schema_is_the_documented_one() -> None:
         "type Call = { tool: String, door: String, assurance: String, scopes: Set<String>, token_age: Long, time: datetime };",
         "type Approval = { by: Set<String>, approvers: Long };",
         "type Sql = { read_only: Bool, kinds: Set<String>, reads: Set<String>, writes: Set<String>, functions: Set<String>, "
-        "unbounded: Bool, statements: Long };",
+        "unbounded: Bool, statements: Long, infers: Set<DataClass>, inference: Set<Inference> };",
         "type Shell = { programs: Set<String>, opaque: Bool, writes_files: Bool, privileged: Bool };",
         "type Http = { method: String, host: String, path: String };",
         'action "query_database" appliesTo { principal: [Caller], resource: [Target], '

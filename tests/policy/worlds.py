@@ -54,6 +54,7 @@ READ = SQLFacts(
     functions=frozenset(),
     unbounded=False,
     statements=1,
+    inference={},
 )
 WRITE = replace(READ, read_only=False, kinds=frozenset({"UPDATE"}), writes=frozenset({"orders"}))
 COMMAND = ShellFacts(programs=frozenset({"ls"}), opaque=False, writes_files=False, privileged=False)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -49,9 +49,19 @@ class Desk:
         given = QueryDatabaseArguments(target="orders", sql=sql, **arguments)
         return await self.tool.examine(given, target=self.target, connector=self.connector, fresh=fresh)
 
-    async def run(self, sql: str, *, revealed: frozenset[str] = frozenset(), rows: int = 100, **arguments: Any) -> Any:
+    async def run(
+        self,
+        sql: str,
+        *,
+        revealed: frozenset[str] = frozenset(),
+        rows: int = 100,
+        styles: Mapping[str, str] | None = None,
+        **arguments: Any,
+    ) -> Any:
         examination = await self.examine(sql, **arguments)
-        return await self.run_with(sql, examination=examination, revealed=revealed, rows=rows, **arguments)
+        return await self.run_with(
+            sql, examination=examination, revealed=revealed, rows=rows, styles=styles, **arguments
+        )
 
     async def run_as_if(self, sql: str, *, lineage: Lineage) -> Any:
         """Run a statement of which the resolver has found `lineage`."""
@@ -66,23 +76,24 @@ class Desk:
         examination: Examination[Prepared],
         revealed: frozenset[str] = frozenset(),
         rows: int = 100,
+        styles: Mapping[str, str] | None = None,
         **arguments: Any,
     ) -> Any:
         given = QueryDatabaseArguments(target="orders", sql=sql, **arguments)
         permit = Permit(call_id=CALL_ID, timeout=timedelta(seconds=20), max_rows=rows, max_bytes=1_000_000)
         raw = await self.tool.execute(given, examination=examination, connector=self.connector, permit=permit)
-        masked = self.tool.mask(raw, examination=examination, masker=self.masker(revealed), call_id=CALL_ID)
+        masked = self.tool.mask(raw, examination=examination, masker=self.masker(revealed, styles), call_id=CALL_ID)
         return orjson.loads(masked.structured)
 
     def classify(self, more: dict[str, str]) -> None:
         """Work with further classified columns from here on."""
         self.connector = connector_for(self.peer, classify=CLASSIFY | more)
 
-    def masker(self, revealed: frozenset[str] = frozenset()) -> CallMasker:
+    def masker(self, revealed: frozenset[str] = frozenset(), styles: Mapping[str, str] | None = None) -> CallMasker:
         return masker_for(
             revealed=revealed,
             all_classes=frozenset(BUILT_IN),
-            styles={},
+            styles=styles or {},
             detectors=resolve(("default",)),
             secrets=self.connector.secrets(),
             hash_key=bytes(32),
@@ -140,6 +151,18 @@ async def test_classified_data_never_leaves_raw(desk: Desk, sql: str) -> None:
     for form in (SSN, SSN[::-1], SSN.replace("-", "")):
         assert form not in found
     assert "pii.national_id" in found
+
+
+@pytest.mark.requirement("I5")
+async def test_a_fingerprint_is_of_whole_stored_values_alone(desk: Desk) -> None:
+    hashed = {"pii.national_id": "hash"}
+    stored = await desk.run("SELECT s, id FROM v ORDER BY id", styles=hashed)
+    spelt = await desk.run("SELECT left(ssn, 1), substr(ssn, 2, 1) FROM people", styles=hashed)
+    guessed = await desk.run("SELECT ssn FROM people UNION ALL VALUES ('123-45-6789')", styles=hashed)
+
+    assert stored["rows"][0][0].startswith("[pii.national_id#")
+    assert stored["rows"][0][0] != stored["rows"][1][0]
+    assert {cell for row in (*spelt["rows"], *guessed["rows"]) for cell in row} == {"[pii.national_id]"}
 
 
 async def test_what_the_policy_reveals_comes_back(desk: Desk) -> None:

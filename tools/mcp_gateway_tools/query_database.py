@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import orjson
@@ -17,7 +17,7 @@ from mcp_gateway.facts.parser import SQLSyntaxError
 from mcp_gateway.facts.sql import SQLExamination
 from mcp_gateway.facts.worker import SQLWorker
 from mcp_gateway.masking.lineage.origins import Origins
-from mcp_gateway.masking.lineage.verdict import Lineage
+from mcp_gateway.masking.lineage.verdict import Lineage, OutputColumn
 from mcp_gateway.targets.postgres import PostgresConnector
 from mcp_gateway.targets.postgres_catalog import Snapshot, Touched
 from mcp_gateway.targets.postgres_statement import Result, ResultColumn, Statement
@@ -112,11 +112,12 @@ class QueryDatabase:
         except SQLSyntaxError as error:
             where = f" at character {error.position}" if error.position else ""
             raise RequestError(f"{error.message}{where}", next_step="mend the SQL") from None
+        proved = lineage is not None
         lineage = lineage or Lineage(columns=None, opaque=True)
         refusal = examination.refusal or lineage.refusal
         if refusal is not None:
             raise RequestError(f"this statement cannot run in a call: {refusal}", next_step="change the statement")
-        facts = examination.facts
+        facts = replace(examination.facts, inference=lineage.inference if proved else None)
         touched = snapshot.touched(
             relations=facts.reads | facts.writes | lineage.relations, functions=examination.called | lineage.functions
         )
@@ -185,10 +186,10 @@ class QueryDatabase:
         """Each column by the classes that it may derive from, then by what its values look like."""
         columns: list[JSONObject] = []
         cells: list[list[Any]] = []
-        for column, classes in zip(raw.columns, _classes(raw.columns, examination.private), strict=True):
-            name, hidden = masker.text(column.name), sorted(masker.hides(classes))
+        for column, proved in zip(raw.columns, _proved(raw.columns, examination.private), strict=True):
+            name, hidden = masker.text(column.name), sorted(masker.hides(proved.classes))
             columns.append({"name": name, "type": column.type, "masked": hidden})
-            cells.append(masker.column(column.values, classes=classes))
+            cells.append(masker.column(column.values, classes=proved.classes, computed=not proved.stored))
         rows = list(zip(*cells, strict=True)) if cells else []
         count = raw.rows if raw.affected is None else raw.affected
         result: JSONObject = {
@@ -208,34 +209,35 @@ class QueryDatabase:
         return masker.text(f"{error.message}: {error.detail}")
 
 
-def _classes(columns: tuple[ResultColumn, ...], known: Prepared) -> list[frozenset[str]]:
-    """The classes of each column, by position: what the resolver proved, and what the server says of its origin.
+def _proved(columns: tuple[ResultColumn, ...], known: Prepared) -> list[OutputColumn]:
+    """What is proved of each column, by position, and what the server says of its origin.
 
     The two cannot differ unless the resolver is wrong. Then both count, and whoever runs the gateway is told.
     """
     found = []
-    for number, (column, classes) in enumerate(zip(columns, _resolved(columns, known), strict=True), start=1):
+    for number, (column, verdict) in enumerate(zip(columns, _resolved(columns, known), strict=True), start=1):
         stored = known.origins.classes(column.origin.relation, column.origin.number)
-        if not stored <= classes:
+        if not stored <= verdict.classes:
             log.error(
                 "lineage_disagrees_with_server",
                 target=known.target,
                 result_column=number,
                 relation=column.origin.relation,
                 attribute=column.origin.number,
-                missed=sorted(stored - classes),
+                missed=sorted(stored - verdict.classes),
             )
-        found.append(classes | stored)
+        found.append(replace(verdict, classes=verdict.classes | stored))
     return found
 
 
-def _resolved(columns: tuple[ResultColumn, ...], known: Prepared) -> list[frozenset[str]]:
-    """The classes of each column, by position; all of the target's where the verdict and the server differ."""
+def _resolved(columns: tuple[ResultColumn, ...], known: Prepared) -> list[OutputColumn]:
+    """What is proved of each column, by position; all of the target's classes where verdict and server differ."""
     proved = known.lineage.columns
+    nothing = OutputColumn(name=None, classes=known.classes)
     if proved is None or len(proved) != len(columns):
-        return [known.classes] * len(columns)
+        return [nothing] * len(columns)
     return [
-        verdict.classes if verdict.name is None or verdict.name == column.name else known.classes
+        verdict if verdict.name is None or verdict.name == column.name else nothing
         for verdict, column in zip(proved, columns, strict=True)
     ]
 

@@ -134,7 +134,7 @@ def _fields(item: JSONObject) -> list[tuple[str, str]]:
     rows = [("approval", f"{item['id']}, {item['state']}"), ("who", who)]
     rows.append(("wants", f"{item['tool']} on {item['target']}"))
     rows += list(item["shown"].items())
-    facts = [(name, value) for name, value in sorted(item["facts"].items()) if value not in ([], "", None)]
+    facts = [(name, value) for name, value in sorted(item["facts"].items()) if value not in ([], {}, "", None)]
     rows += [(name.replace("_", " "), fact_text(value)) for name, value in facts]
     if item["preview"]:
         rows.append(("preview", item["preview"]))

@@ -96,12 +96,17 @@ def explain(
     approved_by: Annotated[
         list[str] | None, typer.Option(metavar="GROUP", help="A group whose approval is given; repeatable.")
     ] = None,
+    inference: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND=CLASS", help="What a query tells of masked data, or `none`; repeatable."),
+    ] = None,
     policies: Policies = None,
     as_json: AsJSON = False,
 ) -> None:
     """Say what would be decided for one call, by which policies, and why.
 
-    The target itself is not asked: what only its catalog could tell is taken as the worst.
+    The target itself is not asked: what only its catalog could tell is taken as the worst, unless --inference says
+    how the statement uses classified columns.
     """
     from mcp_gateway.cli.explaining import Imagined, explain_call
 
@@ -116,6 +121,7 @@ def explain(
         actor=actor,
         assurance=assurance,
         approved_by=tuple(approved_by or ()),
+        inference=tuple(inference or ()),
     )
     explanation = explain_call(context.obj.settings(), asked, policies=_paths(policies))
     if as_json:
@@ -182,5 +188,7 @@ def _shown(value: Any) -> str:
             return ", ".join(map(str, value)) or "none"
         case bool():
             return "yes" if value else "no"
+        case dict():
+            return "; ".join(f"{name} of {_shown(of)}" for name, of in value.items()) or "none"
         case _:
             return str(value)

@@ -94,7 +94,7 @@ TOTAL_FUNCTIONS = _names("""
     var_samp variance
     any_value array_agg json_agg jsonb_agg json_arrayagg string_agg xmlagg
 """)
-"""Cannot fail on any value of bounded size."""
+"""Cannot fail on any value of bounded size, but for the lists that follow."""
 
 UNBOUNDED_RESULTS = _names("array_agg json_agg jsonb_agg json_arrayagg string_agg xmlagg")
 """Total themselves, but what takes their result may run out of memory, and tells by that."""
@@ -104,22 +104,39 @@ TOTAL_IN_ARGUMENT = dict.fromkeys(
         array_length array_to_string ceil ceiling date encode floor like_escape lpad nth_value overlay regexp_count
         regexp_like regexp_match regexp_matches regexp_replace regexp_split_to_array regexp_split_to_table regexp_substr
         replace round rpad sign similar_to_escape split_part string_to_array substr substring to_char translate trunc
-        width_bucket
     """),
     0,
 ) | dict.fromkeys(_names("date_part date_trunc extract timezone"), 1)
 """By the position of the one argument that they cannot fail on, while all others are literals."""
 
-TOTAL_WITH_LITERALS_IN = dict.fromkeys(_names("ntile percentile_cont percentile_disc"), 1) | dict.fromkeys(
+TOTAL_WITH_LITERALS_IN = dict.fromkeys(_names("ntile percentile_disc"), 1) | dict.fromkeys(
     _names("json_build_object jsonb_build_object"), 2
 )
 """Cannot fail while every n-th argument, from the first, is a literal: all of them, or the keys of an object."""
 
+TOTAL_ON_STEADY = _names("""
+    age avg ceil ceiling corr covar_pop covar_samp floor jsonb_build_array jsonb_build_object regr_avgx regr_avgy
+    regr_intercept regr_r2 regr_slope round stddev stddev_pop stddev_samp sum to_jsonb trunc var_pop var_samp variance
+""")
+"""Total on stored columns, whole numbers and text. A statement that chooses the value itself can make them fail: by
+1e308, 'infinity' or a `\\u0000` in JSON."""
+STEADY_TYPES = frozenset(f"pg_catalog.{name}" for name in ("int2", "int4", "int8", "text", "varchar", "bpchar", "bool"))
+TOTAL_ON_SINGLE = _names("array_agg")
+"""Total unless the argument is an array: then all of them have to be of the same shape."""
+TOTAL_BY_TYPE = {"date": frozenset({"pg_catalog.date", "pg_catalog.timestamp", "pg_catalog.timestamptz"})}
+"""Functions named like a type: on any other argument the call is a cast."""
+
+EQUALITIES = _names("= <> !=")
+ORDERINGS = _names("< > <= >=")
 TOTAL_OPERATORS = _names("= <> < > <= >= @> <@ && || ? ?| ?& -> ->> #> #>>")
+JSON_OPERATORS = _names("-> ->> #> #>>")
+"""Total on jsonb and on stored columns; JSON that a statement makes may hold what cannot be told as text."""
+COMPUTING = _names("+ - * / % ^ |/ ||/ @ & | # ~ << >> || -> ->> #> #>> #-")
+"""What operators there are whose result is no truth value; any other one is taken for a comparison."""
 PATTERN_OPERATORS = _names("~ ~* !~ !~* ~~ ~~* !~~ !~~*")
 """Total with a literal pattern that does not end in a backslash."""
 DIVISIONS = _names("/ %")
-"""Total with a positive literal divisor."""
+"""Total on whole numbers and stored columns, with a positive literal divisor."""
 TEXT_TYPES = _names("text varchar bpchar")
 WIDER_TYPES = {
     "int2": _names("int2 int4 int8 numeric float4 float8"),

@@ -12,8 +12,12 @@ from collections.abc import Sequence
 from mcp_gateway.facts.catalog import Function
 from mcp_gateway.masking.lineage.builtins import (
     SINKS,
+    STEADY_TYPES,
+    TOTAL_BY_TYPE,
     TOTAL_FUNCTIONS,
     TOTAL_IN_ARGUMENT,
+    TOTAL_ON_SINGLE,
+    TOTAL_ON_STEADY,
     TOTAL_WITH_LITERALS_IN,
     UNBOUNDED_RESULTS,
 )
@@ -90,7 +94,7 @@ class Calls(Walker):
         if (judged.opaque or judged.sink) and given:
             self.found.refuse(HANDED_OVER.format(name=name))
         self.found.effects = self.found.effects or judged.sink
-        plain = _is_total(judged, name, arguments, constants=constants)
+        plain = self._is_total(judged, name, arguments, constants=constants)
         if given and not plain:
             self.found.fact("may_fail", given)
         self.found.functions |= judged.names
@@ -189,6 +193,27 @@ class Calls(Walker):
             return f"{first.removesuffix('[]')}[]"
         return None if any(name is not None and name.endswith("[]") for name in types) else first
 
+    def _is_total(self, judged: Judged, name: str, arguments: Sequence[Value], *, constants: Sequence[bool]) -> bool:
+        if not judged.total or not all(argument.plain for argument in arguments):
+            return False
+        if name in TOTAL_ON_STEADY and not all(is_steady(argument) for argument in arguments):
+            return False
+        if name in TOTAL_ON_SINGLE and not all(of.base or self.is_single(of.type) for of in arguments):
+            return False
+        if name in TOTAL_BY_TYPE and not all(argument.type in TOTAL_BY_TYPE[name] for argument in arguments):
+            return False
+        return _is_total_with(name, constants)
+
+    def is_row(self, value: Value) -> bool:
+        """Whether it is a row: comparing one may fail, by columns that are unlike or cannot be compared."""
+        return (
+            value.row is not None or value.type == "pg_catalog.record" or self.prepared.row_type(value.type) is not None
+        )
+
+    def is_single(self, name: str | None) -> bool:
+        """Whether a value of this type is certainly no array, and of no unknown type that could be one."""
+        return self.prepared.is_simple(name) and name is not None and not name.endswith("[]")
+
 
 def _shape(function: Function, prepared: ClassifiedCatalog) -> Shape:
     result = function.result_type
@@ -205,9 +230,12 @@ def _shape(function: Function, prepared: ClassifiedCatalog) -> Shape:
     return Shape("scalar", tuple(name for name in function.outputs if name))
 
 
-def _is_total(judged: Judged, name: str, arguments: Sequence[Value], *, constants: Sequence[bool]) -> bool:
-    if not judged.total or not all(argument.plain for argument in arguments):
-        return False
+def is_steady(value: Value) -> bool:
+    """Whether a value is in the database as it is, or of a type all of whose values are alike."""
+    return value.base or value.type in STEADY_TYPES
+
+
+def _is_total_with(name: str, constants: Sequence[bool]) -> bool:
     if name in TOTAL_FUNCTIONS:
         return True
     subject = TOTAL_IN_ARGUMENT.get(name, 0)

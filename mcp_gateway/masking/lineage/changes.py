@@ -68,7 +68,7 @@ class Changes(Queries):
         if conflict is not None:
             inside = scope.with_item(Item([written.entry("excluded")], []))
             asked = conflict.get("infer", {})
-            elements = [e["IndexElem"]["expr"] for e in asked.get("indexElems", ()) if "expr" in e["IndexElem"]]
+            elements = [_element(e["IndexElem"]) for e in asked.get("indexElems", ())]
             conditions = [node["whereClause"] for node in (asked, conflict) if "whereClause" in node]
             self.found.fact("where", self.classes([*elements, *conditions], inside))
             if conflict["action"] == "ONCONFLICT_UPDATE":
@@ -82,7 +82,7 @@ class Changes(Queries):
         entry = written.entry()
         scope.add(Item([entry], [entry.columns], stored=entry.stored))
         self.from_clause(body.get("fromClause", ()), scope)
-        self._where(body, scope)
+        self.where(body, scope)
         self._assign(written, body["targetList"], scope)
         return self._returning(body, written, scope)
 
@@ -92,7 +92,7 @@ class Changes(Queries):
         entry = written.entry()
         scope.add(Item([entry], [entry.columns], stored=entry.stored))
         self.from_clause(body.get("usingClause", ()), scope)
-        self._where(body, scope)
+        self.where(body, scope)
         return self._returning(body, written, scope)
 
     def _merge(self, body: JSONObject, scope: Scope) -> Row:
@@ -131,15 +131,13 @@ class Changes(Queries):
         known = self.known(relation)
         self.found.merge(known.found)
         if known.watched:
-            self.found.opaque = True
+            # A trigger may raise, or leave rows out, by whatever it reads.
+            self.opaque()
+            self.found.fact("rows", self.top)
         alias = body.get("alias", {})
         if "colnames" in alias:
             raise Unsure("a column alias list on what is written to")
         return Written(known=known, alias=alias.get("aliasname", relation.name), aliased=bool(alias))
-
-    def _where(self, body: JSONObject, scope: Scope) -> None:
-        if "whereClause" in body:
-            self.found.fact("where", self.value(body["whereClause"], scope).classes)
 
     def _write_row(self, written: Written, named: Sequence[str], values: Sequence[Classes]) -> None:
         """Values by position, to the named columns or else to all of them in order."""
@@ -187,6 +185,8 @@ class Changes(Queries):
         held = written.known.columns.names.get(name or "")
         if held is None:
             raise Unsure("a column that the catalog does not have")
+        # What is written may break a rule that only other values know of: a unique index, a CHECK, a length.
+        self.found.fact("may_fail", held.classes)
         if not classes <= held.classes:
             lost = ", ".join(sorted(classes - held.classes))
             self.found.refuse(MOVED.format(classes=lost, column=f"{written.known.relation.qualified}.{name}"))
@@ -203,3 +203,13 @@ class Changes(Queries):
         if not written.known.watched:
             return columns
         return tuple(Column(name, Value(self.top, plain=False)) for name, _ in columns)
+
+
+def _element(body: JSONObject) -> JSONObject:
+    """What ON CONFLICT infers an index by: an expression, or a column by its name."""
+    expression: JSONObject = body["expr"] if "expr" in body else _reference(body["name"])
+    return expression
+
+
+def _reference(name: str) -> JSONObject:
+    return {"ColumnRef": {"fields": [{"String": {"sval": name}}]}}

@@ -26,6 +26,7 @@ from mcp_gateway.masking.lineage.values import (
     classes_of,
     merged,
     tainted,
+    union,
 )
 
 _CONSTANT_TYPES = {
@@ -134,45 +135,57 @@ class Expressions(SQLJSON):
         return [self.value(node, scope) for node in nodes]
 
     def _list(self, body: JSONObject, scope: Scope) -> Value:
-        return _union(self._all_of(body.get("items", ()), scope))
+        return union(self._all_of(body.get("items", ()), scope))
 
     def _boolean(self, body: JSONObject, scope: Scope) -> Value:
         values = self._all_of(body["args"], scope)
-        self._choice(values)
-        return _union(values)._replace(type=_BOOL)
+        self.choice(values)
+        return union(values)._replace(type=_BOOL)
 
     def _coalesce(self, body: JSONObject, scope: Scope) -> Value:
         values = self._all_of(body["args"], scope)
-        self._choice(values)
+        self.choice(values)
         return _alternatives(values)
 
     def _minmax(self, body: JSONObject, scope: Scope) -> Value:
-        return _alternatives(self._all_of(body["args"], scope))
+        values = self._all_of(body["args"], scope)
+        greatest = _alternatives(values)
+        return self.partial(greatest) if any(self.is_row(value) for value in values) else greatest
 
     def _array(self, body: JSONObject, scope: Scope) -> Value:
         values = self._all_of(body.get("elements", ()), scope)
         types = {value.type for value in values}
         of = types.pop() if len(types) == 1 else None
         simple = of is not None and self.prepared.is_simple(of)
-        return _union(values)._replace(type=f"{of.removesuffix('[]')}[]" if of is not None and simple else None)
+        whole = union(values)._replace(type=f"{of.removesuffix('[]')}[]" if of is not None and simple else None)
+        if all(self.is_single(value.type) for value in values):
+            return whole
+        # Arrays in an array have to agree in their lengths.
+        return self.partial(whole)._replace(type=whole.type)
 
     def _row_constructor(self, body: JSONObject, scope: Scope) -> Value:
         values: list[Value] = []
         for node in body.get("args", ()):
             values.extend(column.value for column in self.expanded(node, scope))
         row = tuple(Column(f"f{number}", value) for number, value in enumerate(values, start=1))
-        return _union(values)._replace(type="pg_catalog.record", row=row)
+        return union(values)._replace(type="pg_catalog.record", row=row)
 
     def _collation(self, body: JSONObject, scope: Scope) -> Value:
         return self.value(body["arg"], scope)._replace(base=False)
 
     def _boolean_test(self, body: JSONObject, scope: Scope) -> Value:
-        return self.value(body["arg"], scope)._replace(base=False, type=_BOOL, row=None)
+        value = self.value(body["arg"], scope)
+        self.tested |= value.classes
+        return value._replace(base=False, type=_BOOL, row=None)
 
     def _null_test(self, body: JSONObject, scope: Scope) -> Value:
         value = self.value(body["arg"], scope)
+        if value.base:
+            self.found.fact("null_test", value.classes)
+            return Value(plain=value.plain, type=_BOOL)
         # On anything but a stored column the test is an oracle: nullif(ssn, 'guess') IS NULL.
-        return Value(NONE if value.base else value.classes, plain=value.plain, type=_BOOL)
+        self.tested |= value.classes
+        return Value(value.classes, plain=value.plain, type=_BOOL)
 
     def _case(self, body: JSONObject, scope: Scope) -> Value:
         tests = [self.value(body["arg"], scope)] if "arg" in body else []
@@ -180,17 +193,19 @@ class Expressions(SQLJSON):
         for when in body["args"]:
             tests.append(self.value(when["CaseWhen"]["expr"], scope))
             results.append(self.value(when["CaseWhen"]["result"], scope))
-        self._choice([*tests, *results])
-        return tainted(_alternatives(results), NONE.union(*(test.classes for test in tests)))
+        self.choice([*tests, *results])
+        chosen_by = NONE.union(*(test.classes for test in tests))
+        self.tested |= chosen_by
+        return tainted(_alternatives(results), chosen_by)
 
-    def _choice(self, values: Sequence[Value]) -> None:
+    def choice(self, values: Sequence[Value]) -> None:
         """Classified data chooses what is evaluated, and one of the choices fails or takes its time."""
-        if not all(value.plain for value in values):
+        if len(values) > 1 and not all(value.plain for value in values):
             self.found.fact("condition", NONE.union(*(value.classes for value in values)))
 
     def _xml(self, body: JSONObject, scope: Scope) -> Value:
         named = [target["ResTarget"]["val"] for target in body.get("named_args", ())]
-        value = _union(self._all_of([*body.get("args", ()), *named], scope))
+        value = union(self._all_of([*body.get("args", ()), *named], scope))
         return self.partial(value)
 
     def _inner(self, body: JSONObject, scope: Scope) -> Value:
@@ -216,6 +231,7 @@ class Expressions(SQLJSON):
             if any(self.is_opaque_operator(name) for name in strings(body.get("operName")) or ["="]):
                 return self.given_away(classes, "an operator")
             classes |= self.value(body["testexpr"], scope).classes
+            self.tested |= classes
             return Value(classes, plain=False, type=_BOOL)
         if kind != "EXPR_SUBLINK":
             raise Unsure("a subquery of an unknown kind")
@@ -239,7 +255,8 @@ class Expressions(SQLJSON):
         extra = NONE
         if "agg_filter" in body:
             chosen = self.value(body["agg_filter"], scope)
-            self._choice([chosen, *arguments])
+            self.choice([chosen, *arguments])
+            self.tested |= chosen.classes
             extra |= chosen.classes
         extra |= self.sort_classes(body.get("agg_order", ()), scope)
         if "over" in body:
@@ -249,13 +266,16 @@ class Expressions(SQLJSON):
         constants = [is_constant(node) for node in nodes]
         if judged.builtin and names[-1] == "count" and judged.kinds <= {"a"}:
             return self._count(body, arguments, extra), arguments
-        return self.applied(judged, names[-1], arguments, constants=constants, extra=extra), arguments
+        value = self.applied(judged, names[-1], arguments, constants=constants, extra=extra)
+        if value.type == _BOOL:
+            self.tested |= value.classes
+        return value, arguments
 
     def _count(self, body: JSONObject, arguments: Sequence[Value], extra: Classes) -> Value:
         of = "pg_catalog.int8"
         if not arguments or all(argument.base for argument in arguments):
-            if body.get("agg_distinct"):
-                self.found.fact("count_distinct", NONE.union(*(argument.classes for argument in arguments)))
+            kind = "count_distinct" if body.get("agg_distinct") else "null_test"
+            self.found.fact(kind, NONE.union(*(argument.classes for argument in arguments)))
             return Value(extra, type=of)
         return Value(extra.union(*(argument.classes for argument in arguments)), type=of)
 
@@ -332,10 +352,6 @@ class Expressions(SQLJSON):
         "XmlExpr": _xml,
         "XmlSerialize": _inner,
     }
-
-
-def _union(values: Sequence[Value]) -> Value:
-    return Value(NONE.union(*(value.classes for value in values)), plain=all(value.plain for value in values))
 
 
 def _either(values: Sequence[Value]) -> Value:

@@ -6,16 +6,20 @@ from collections.abc import Sequence
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.masking.lineage.builtins import (
+    COMPUTING,
     DIVISIONS,
+    JSON_OPERATORS,
     PATTERN_OPERATORS,
     TEXT_TYPES,
     TOTAL_OPERATORS,
     WIDER_TYPES,
 )
-from mcp_gateway.masking.lineage.calls import HANDED_OVER, Calls
+from mcp_gateway.masking.lineage.calls import HANDED_OVER, Calls, is_steady
 from mcp_gateway.masking.lineage.nodes import constant, strings, type_name
 from mcp_gateway.masking.lineage.scopes import Scope
 from mcp_gateway.masking.lineage.values import NONE, Classes, Unsure, Value
+
+_JSON = frozenset({"pg_catalog.json", "pg_catalog.jsonb"})
 
 
 class Operators(Calls):
@@ -48,12 +52,21 @@ class Operators(Calls):
         classes = NONE.union(*(value.classes for value in values))
         if opaque:
             return self.given_away(classes, f"the operator {name!r}")
-        plain = all(value.plain for value in values) and _is_total_operation(kind, name, body)
+        if kind not in ("AEXPR_OP", "AEXPR_NULLIF") or name not in COMPUTING:
+            self.tested |= classes
+        plain = all(value.plain for value in values) and _is_total_operation(kind, name, body, left)
+        if plain and (any(self.is_row(value) for value in values) or (name == "||" and not self._can_join(values))):
+            plain = False
         if classes and not plain:
             self.found.fact("may_fail", classes)
         if kind == "AEXPR_NULLIF" and left is not None:
             return Value(classes, plain=plain, type=left.type)
-        return Value(classes, plain=plain)
+        of = left.type if name in ("->", "#>") and left is not None and left.type in _JSON else None
+        return Value(classes, plain=plain, type=of)
+
+    def _can_join(self, values: Sequence[Value]) -> bool:
+        """Whether `||` cannot fail: arrays have to agree in their shapes, and so do pieces of JSON in older servers."""
+        return all(self.is_single(value.type) and value.type not in _JSON for value in values)
 
     def is_opaque_operator(self, name: str) -> bool:
         """Whether some operator of that name runs code that cannot be seen through."""
@@ -74,7 +87,8 @@ class Operators(Calls):
             return self.given_away(value.classes, f"the cast to {name!r}")
         if self.prepared.is_checked(to):
             return self.opaque()
-        plain = value.plain and ("A_Const" in body["arg"] or _is_total_cast(value.type, name))
+        limited = bool(body["typeName"].get("typmods")) and name not in TEXT_TYPES
+        plain = value.plain and ("A_Const" in body["arg"] or (not limited and _is_total_cast(value.type, name)))
         if value.classes and not plain:
             self.found.fact("may_fail", value.classes)
         if is_array:
@@ -118,14 +132,16 @@ class Operators(Calls):
         return Value(value.classes, plain=False)
 
 
-def _is_total_operation(kind: str, name: str, body: JSONObject) -> bool:
+def _is_total_operation(kind: str, name: str, body: JSONObject, left: Value | None) -> bool:
     right = body["rexpr"]
     if kind in ("AEXPR_LIKE", "AEXPR_ILIKE", "AEXPR_SIMILAR") or name in PATTERN_OPERATORS:
         pattern = constant(right)
         return isinstance(pattern, str) and not pattern.endswith("\\")
     if name in DIVISIONS:
         divisor = constant(right)
-        return isinstance(divisor, int) and divisor > 0
+        return isinstance(divisor, int) and divisor > 0 and left is not None and is_steady(left)
+    if name in JSON_OPERATORS:
+        return left is not None and (left.base or left.type == "pg_catalog.jsonb")
     return kind not in ("AEXPR_OP", "AEXPR_OP_ANY", "AEXPR_OP_ALL") or name in TOTAL_OPERATORS
 
 

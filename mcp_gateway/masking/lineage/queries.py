@@ -6,8 +6,8 @@ import functools
 from collections.abc import Sequence
 
 from mcp_gateway.calls import JSONObject
-from mcp_gateway.masking.lineage.from_items import FromItems
 from mcp_gateway.masking.lineage.nodes import column_name, constant, is_star, opened, strings
+from mcp_gateway.masking.lineage.predicates import Predicates
 from mcp_gateway.masking.lineage.scopes import CTE, Scope
 from mcp_gateway.masking.lineage.values import (
     NONE,
@@ -26,7 +26,7 @@ NO_SELECT_INTO = "SELECT INTO copies classified columns into a table that has no
 Row = tuple[Column, ...]
 
 
-class Queries(FromItems):
+class Queries(Predicates):
     """Queries that only read."""
 
     def query(self, node: JSONObject, scope: Scope | None) -> Row:
@@ -59,8 +59,7 @@ class Queries(FromItems):
             definition = dict(window["WindowDef"])
             name = definition.pop("name")
             scope.windows[name] = self.window_classes(definition, scope)
-        if "whereClause" in body:
-            self.found.fact("where", self.value(body["whereClause"], scope).classes)
+        self.where(body, scope)
         columns = self.targets(body.get("targetList", ()), scope)
         output = Columns(columns)
         if "groupClause" in body:
@@ -76,12 +75,15 @@ class Queries(FromItems):
     def targets(self, nodes: Sequence[JSONObject], scope: Scope) -> Row:
         """A SELECT or RETURNING list."""
         columns: list[Column] = []
+        around, self.tested = self.tested, NONE
         for node in nodes:
             target = node["ResTarget"]
             if is_star(target["val"]):
                 columns.extend(self.expanded(target["val"], scope))
             else:
                 columns.append(Column(column_name(target), self.value(target["val"], scope)))
+        self.found.fact("test", self.tested)
+        self.tested |= around
         return tuple(columns)
 
     def _limits(self, body: JSONObject, scope: Scope, output: Columns) -> None:

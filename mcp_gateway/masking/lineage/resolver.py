@@ -8,6 +8,7 @@ from typing import Any
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.catalog import Function, Relation
 from mcp_gateway.facts.parser import parse_tree
+from mcp_gateway.masking.inference import KINDS
 from mcp_gateway.masking.lineage.changes import Changes
 from mcp_gateway.masking.lineage.classified import BUILTIN_PATH, ClassifiedCatalog, Expansion, Known
 from mcp_gateway.masking.lineage.nodes import opened
@@ -15,7 +16,6 @@ from mcp_gateway.masking.lineage.queries import Row
 from mcp_gateway.masking.lineage.scopes import Entry, Item, Scope
 from mcp_gateway.masking.lineage.system import SYSTEM_SCHEMAS, is_held_back
 from mcp_gateway.masking.lineage.values import (
-    KINDS,
     NONE,
     Classes,
     Column,
@@ -35,6 +35,8 @@ NOT_FOLLOWED = "it writes, or calls code of its own, and cannot be followed: spl
 READERS = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 WRITERS = READERS - {"SelectStmt"}
 PLAN = "QUERY PLAN"
+UNCOUNTED = frozenset({"null_test", "test"})
+"""Kinds that change no number in a plan: what was computed for the result is not printed."""
 
 
 class Resolver(Changes):
@@ -103,6 +105,8 @@ class Resolver(Changes):
             values = [Value(self.top, plain=False)] * len(relation.columns)
         else:
             found.merge(body.found)
+            # What a view tests is masked where it is read, and was chosen by whoever made the view.
+            found.facts.pop("test", None)
             values = [column.value for column in body.columns.all]
         columns = Columns(
             Column(column.name, tainted(value, declared.get(column.name, NONE))._replace(type=column.type))
@@ -187,8 +191,10 @@ class Resolver(Changes):
         if found.refusal is not None:
             return refused(found.refusal, self.top)
         return Lineage(
-            columns=tuple(OutputColumn(name=name, classes=value.classes) for name, value in columns),
-            touch=found.touch.union(classes_of(columns), *found.facts.values()),
+            columns=tuple(OutputColumn(name=name, classes=value.classes, stored=value.base) for name, value in columns),
+            touch=found.touch.union(
+                classes_of(columns), *(of for kind, of in found.facts.items() if kind != "null_test")
+            ),
             opaque=found.opaque,
             inference=dict(found.facts),
             relations=frozenset(found.relations),
@@ -204,7 +210,7 @@ class Resolver(Changes):
         found = self.found
         classes = self.top if found.opaque else found.spoken
         if any(option["DefElem"]["defname"] == "analyze" for option in body.get("options", ())):
-            classes = classes.union(*found.facts.values())
+            classes = classes.union(*(of for kind, of in found.facts.items() if kind not in UNCOUNTED))
         return self._lineage((Column(PLAN, Value(classes)),))
 
     def _shown(self, body: JSONObject) -> Lineage:

@@ -6,28 +6,13 @@ times cheaper to build. Invariant: the classes of a composite value contain thos
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 Classes: TypeAlias = frozenset[str]
 NONE: Classes = frozenset()
 
-KINDS = (
-    "condition",
-    "count_distinct",
-    "distinct",
-    "group",
-    "having",
-    "join",
-    "limit",
-    "may_fail",
-    "order",
-    "rows",
-    "where",
-    "window",
-)
-"""The kinds of facts: ways in which a result that is masked, or has no rows, still tells about its input."""
-SILENT = frozenset({"count_distinct", "may_fail"})
+SILENT = frozenset({"count_distinct", "may_fail", "null_test", "test"})
 """Kinds that do not change which rows there are, so they do not flow out of a subquery."""
 
 
@@ -59,6 +44,11 @@ class Column(NamedTuple):
 CLEAR = Value()
 
 
+def union(values: Sequence[Value]) -> Value:
+    """All of several values together, as an operator has them."""
+    return Value(NONE.union(*(value.classes for value in values)), plain=all(value.plain for value in values))
+
+
 def merged(first: Value, second: Value) -> Value:
     """Either of two values: of set operations, of USING, of a name with several matches."""
     row = None
@@ -69,7 +59,8 @@ def merged(first: Value, second: Value) -> Value:
         )
     return Value(
         first.classes | second.classes,
-        first.base and second.base,
+        # Among values of its own choice a statement can recognise a fingerprint.
+        first.base and second.base and first.classes == second.classes,
         first.plain and second.plain,
         first.type if first.type == second.type else None,
         row,

@@ -18,6 +18,9 @@ class OutputColumn:
     """As the statement names it, or None where only the server knows."""
     classes: frozenset[str]
     """The data classes it may derive from; empty means proved clear."""
+    stored: bool = False
+    """A stored column passed through unchanged. Of anything else a statement chooses what is shown: pieces of a value,
+    or one that it knows beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +36,7 @@ class Lineage:
     refusal: str | None = None
     """Why the statement may not run under masking at all."""
     inference: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """Facts by kind (`where`, `order`, `may_fail`, ...) to the classes that they could give away."""
+    """By kind (`masking.inference`) the classes that the statement tells something about."""
     relations: frozenset[str] = frozenset()
     """`schema.name` of the relations it resolved, for the check that the snapshot still holds."""
     functions: frozenset[str] = frozenset()

@@ -33,6 +33,8 @@ class Walker(ABC):
         self.own_name = own_name
         """The function's name, which may qualify them."""
         self.found = Found()
+        self.tested: Classes = NONE
+        """Classes of what has been compared or tested since the SELECT list that is being resolved began."""
         self.visits = 0
 
     def visit(self) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mcp_gateway.masking.inference import KINDS
 from tests.cli.running import run_here, write_config
 
 POLICIES = """\
@@ -187,6 +188,8 @@ def test_a_call_is_explained(config: Path, capsys: pytest.CaptureFixture[str]) -
         "needs      1 of dba",
         "fact       columns = shop.orders.id",
         "fact       functions = none",
+        "fact       inference = none",
+        "fact       infers = none",
         "fact       kinds = DELETE",
         "fact       read_only = no",
         "fact       reads = shop.orders",
@@ -230,6 +233,32 @@ def test_what_a_group_sees_raw_is_explained(config: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
+    ("said", "inference", "infers"),
+    [
+        (("order=pii.phone", "where=pii.email", "where=pii.phone"),
+         {"order": ["pii.phone"], "where": ["pii.email", "pii.phone"]}, ["pii.phone"]),
+        (("none",), {}, []),
+        ((), {}, []),
+    ],
+)  # fmt: skip
+def test_what_a_statement_tells_can_be_said(
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    said: tuple[str, ...],
+    inference: dict[str, list[str]],
+    infers: list[str],
+) -> None:
+    ran = run_here(
+        capsys,
+        *("--config", str(config), "policy", "explain", "--target", "orders", "--sql", "SELECT 1", "--group", "hr"),
+        *(word for pair in said for word in ("--inference", pair)),
+        "--json",
+    )
+
+    assert (ran.json["facts"]["inference"], ran.json["facts"]["infers"]) == (inference, infers)
+
+
+@pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (
@@ -241,6 +270,14 @@ def test_what_a_group_sees_raw_is_explained(config: Path, capsys: pytest.Capture
         (
             ("--target", "billing", "--path", "/../x"),
             "refused before any policy: a path holds no . or .. segment",
+        ),
+        (
+            ("--target", "orders", "--sql", "SELECT 1", "--inference", "where=pii.emial"),
+            "there is no data class 'pii.emial'; write KIND=CLASS, or `none` alone",
+        ),
+        (
+            ("--target", "orders", "--sql", "SELECT 1", "--inference", "wehre=pii.email"),
+            f"there is no kind of inference 'wehre'; there are {', '.join(KINDS)}",
         ),
         (
             ("--target", "web1", "--command", "x", "--assurance", "strong"),

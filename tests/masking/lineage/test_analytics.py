@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
+from mcp_gateway_policies import starter_policies
 
 from mcp_gateway.facts.parser import parse_tree
-from mcp_gateway.masking.lineage import ClassifiedCatalog, prepare, resolve
+from mcp_gateway.masking.lineage import ClassifiedCatalog, Lineage, prepare, resolve
+from mcp_gateway.policy.loader import load_policies
 from tests.masking.lineage import shop
 from tests.masking.lineage.databases import catalog_of, database, outcome
 from tests.peers.postgres import PostgresServer
+from tests.policy.worlds import ORDERS, READ, question
 
 CLEAR = """
 SELECT count(*) FROM users
@@ -108,20 +112,36 @@ def test_ordinary_analytics_pass_untouched(
         result.names
     )
     assert not any(column.classes for column in verdict.columns)
-    assert not verdict.inference
+    assert verdict.inference.keys() <= {"null_test"}
+    assert decided(verdict) == "allow"
     assert not verdict.opaque
 
 
 @pytest.mark.parametrize(
-    ("sql", "fact"),
+    ("sql", "fact", "decision"),
     [
-        ("SELECT count(DISTINCT email) FROM users", "count_distinct"),
-        ("SELECT count(*) FROM users WHERE age > 30", "where"),
-        ("SELECT avg(total) FROM orders o JOIN users u ON u.id = o.user_id WHERE u.email LIKE '%@a%'", "where"),
+        ("SELECT count(DISTINCT email) FROM users", "count_distinct", "allow"),
+        ("SELECT count(*) FROM users WHERE age > 30", "where_range", "ask"),
+        (
+            "SELECT avg(total) FROM orders o JOIN users u ON u.id = o.user_id WHERE u.email LIKE '%@a%'",
+            "where_pattern",
+            "ask",
+        ),
     ],
 )
-def test_what_is_asked_about_secrets_is_one_fact_and_no_mask(sql: str, fact: str, prepared: ClassifiedCatalog) -> None:
+def test_what_is_asked_about_secrets_is_one_fact_and_no_mask(
+    sql: str, fact: str, decision: str, prepared: ClassifiedCatalog
+) -> None:
     verdict = resolve(parse_tree(sql), catalog=prepared, classify=shop.CLASSIFY)
     assert verdict.columns is not None
     assert not any(column.classes for column in verdict.columns)
     assert set(verdict.inference) == {fact}
+    assert decided(verdict) == decision
+
+
+def decided(verdict: Lineage) -> str:
+    """What the starter policies say to it in production, were it a read, to somebody who may see nothing raw."""
+    target = replace(ORDERS, classes=frozenset(shop.CLASSIFY.values()))
+    policies = load_policies([starter_policies()], targets=[target], classes=[], guarded=False)
+    facts = replace(READ, inference=verdict.inference)
+    return type(policies.decide(question(target=target, facts=facts))).__name__.lower()

@@ -131,10 +131,14 @@ def test_errors_of_a_change_may_show_rows_of_what_it_cascades_to() -> None:
 
 
 def test_conditions_of_a_change_are_facts() -> None:
-    assert facts("DELETE FROM users WHERE ssn = '1'") == {"where": "ssn"}
+    assert facts("DELETE FROM users WHERE ssn = '1'") == {"where_equality": "ssn"}
     assert facts("UPDATE orders SET note = 'x' FROM users u WHERE u.email = note") == {"where": "email"}
     assert facts("INSERT INTO users (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET id = 2 WHERE users.ssn = '1'") == {
         "where": "ssn"
+    }
+    assert facts("INSERT INTO users (id, ssn) VALUES (1, '1') ON CONFLICT (ssn) DO NOTHING") == {
+        "where": "ssn",
+        "may_fail": "ssn",
     }
     sql = "MERGE INTO orders o USING users u ON o.note = u.email WHEN MATCHED AND u.ssn = '1' THEN DELETE"
     assert facts(sql) == {"join": "email", "condition": "ssn"}

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import binascii
-import hashlib
-import json
 import os
-import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,23 +12,10 @@ import pytest
 from mcp_gateway.facts.parser import parse_tree
 from mcp_gateway.masking.lineage import ClassifiedCatalog, Lineage, prepare, resolve
 from tests.masking.lineage.databases import catalog_of, database, outcome
+from tests.masking.lineage.evasion import CASES, CLASSIFY, CORPORA, leaking, own_literals
 from tests.peers.postgres import PostgresServer
 
-CORPORA = Path(__file__).resolve().parents[3].parent / "shared" / "corpora"
-CLASSIFY = {"public.users.ssn": "pii.national_id", "public.users.email": "pii.email"}
-SECRETS = (
-    "123-45-6789", "987-65-4320", "555-12-3456", "alice@example.com", "bob@example.org", "carol@example.net",
-)  # fmt: skip
-
 LEAKS_WITHOUT_MASKING = 40
-
-
-def cases() -> list[dict[str, Any]]:
-    path = CORPORA / "mask_evasion.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-CASES = cases()
 
 
 @pytest.fixture(scope="module")
@@ -53,29 +35,6 @@ def test_the_corpus_is_there() -> None:
     if os.environ.get("CI"):
         pytest.fail(f"no corpus at {CORPORA}")
     pytest.skip(f"no corpus at {CORPORA}")
-
-
-def forms(secret: str) -> set[str]:
-    """The value and what the corpus does with it: every form that would give it away in a cell."""
-    digits = secret.replace("-", "")
-    data = secret.encode()
-    found = {
-        secret, secret.upper(), secret.title(), secret[::-1], digits,
-        secret.translate(str.maketrans("0123456789", "abcdefghij")),
-        data.hex(), binascii.b2a_base64(data, newline=False).decode(), hashlib.md5(data).hexdigest(),
-        hashlib.sha256(data).hexdigest(), " ".join(str(byte) for byte in data),
-    }  # fmt: skip
-    if digits.isdigit():
-        found |= {f"{int(digits):x}", ",".join(secret.split("-")), str(int(digits[:5]))}
-    return found
-
-
-FORMS = {form for secret in SECRETS for form in forms(secret)}
-
-
-def leaking(cell: object) -> set[str]:
-    text = bytes(cell).hex() if isinstance(cell, (bytes, memoryview)) else str(cell)
-    return {form for form in FORMS if form in text}
 
 
 @pytest.mark.requirement("I5")
@@ -100,7 +59,7 @@ def test_no_way_around_masking_gives_a_value(
         assert verdict.touch or verdict.opaque
         return
     assert expected["channel"] == "result", "other channels are for refusals and errors"
-    own = set() if verdict.columns is None else _own_literals(sql)
+    own = set() if verdict.columns is None else own_literals(sql)
     for row in result.rows:
         for cell, masked in zip(row, masks(verdict, result.names), strict=True):
             assert masked or not leaking(cell) - own, f"{sql} gives {cell!r}"
@@ -131,8 +90,3 @@ def masks(verdict: Lineage, names: tuple[str, ...]) -> list[bool]:
         return [True] * len(names)
     assert all(column.name in (None, name) for column, name in zip(verdict.columns, names, strict=True))
     return [bool(column.classes) for column in verdict.columns]
-
-
-def _own_literals(sql: str) -> set[str]:
-    """A plan may repeat what the agent wrote itself."""
-    return {form for literal in re.findall(r"'([^']*)'", sql) for form in FORMS if form in literal}

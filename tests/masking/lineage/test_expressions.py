@@ -134,7 +134,7 @@ def test_a_subquery_is_its_columns_and_all_that_decides_its_rows(sql: str, expec
 
 def test_facts_of_a_subquery_are_facts_of_the_statement() -> None:
     sql = "SELECT id FROM orders WHERE EXISTS (SELECT 1 FROM users WHERE ssn LIKE '1%')"
-    assert facts(sql) == {"where": "ssn"}
+    assert facts(sql) == {"where_pattern": "ssn"}
 
 
 def test_a_cte_read_twice_decides_rows_both_times() -> None:

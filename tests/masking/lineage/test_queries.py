@@ -90,9 +90,9 @@ def test_a_recursive_entry_is_followed_to_its_fixpoint(sql: str, expected: list[
 @pytest.mark.parametrize(
     ("sql", "expected"),
     [
-        ("SELECT id FROM users WHERE ssn = '1'", {"where": "ssn"}),
-        ("SELECT id FROM users WHERE id = 1 AND (name = 'x' OR email LIKE 'a%')", {"where": "email"}),
-        ("SELECT id FROM users WHERE ssn IS NOT NULL", {}),
+        ("SELECT id FROM users WHERE ssn = '1'", {"where_equality": "ssn"}),
+        ("SELECT id FROM users WHERE id = 1 AND (name = 'x' OR email LIKE 'a%')", {"where_pattern": "email"}),
+        ("SELECT id FROM users WHERE ssn IS NOT NULL", {"null_test": "ssn"}),
         ("SELECT name, count(*) FROM users GROUP BY name HAVING max(ssn) > '5'", {"having": "ssn"}),
         ("SELECT count(*) FROM users GROUP BY ssn", {"group": "ssn"}),
         ("SELECT ssn, count(*) FROM users GROUP BY 1", {"group": "ssn"}),
@@ -112,12 +112,15 @@ def test_a_recursive_entry_is_followed_to_its_fixpoint(sql: str, expected: list[
         ("SELECT rank() OVER (ORDER BY ssn) FROM users", {"window": "ssn"}),
         ("SELECT id FROM users LIMIT (SELECT length(max(ssn)) FROM users)", {"limit": "ssn"}),
         ("SELECT count(DISTINCT ssn) FROM users", {"count_distinct": "ssn"}),
-        ("SELECT CASE WHEN ssn LIKE '1%' THEN pg_sleep(1) END FROM users", {"condition": "ssn"}),
-        ("SELECT CASE WHEN ssn LIKE '1%' THEN 'a' ELSE name END FROM users", {}),
-        ("SELECT ssn LIKE '1%' AND 1 / (id - 1) > 0 FROM users", {"condition": "ssn"}),
-        ("SELECT coalesce(nullif(ssn, 'x'), (1 / id)::text) FROM users", {"condition": "ssn"}),
-        ("SELECT sum(1 / id) FILTER (WHERE ssn LIKE '1%') FROM users", {"condition": "ssn", "may_fail": "ssn"}),
-        ("SELECT address IS NULL FROM contacts WHERE address > 'a'", {"where": "email"}),
+        ("SELECT CASE WHEN ssn LIKE '1%' THEN pg_sleep(1) END FROM users", {"condition": "ssn", "test": "ssn"}),
+        ("SELECT CASE WHEN ssn LIKE '1%' THEN 'a' ELSE name END FROM users", {"test": "ssn"}),
+        ("SELECT ssn LIKE '1%' AND 1 / (id - 1) > 0 FROM users", {"condition": "ssn", "test": "ssn"}),
+        ("SELECT coalesce(nullif(ssn, 'x'), (1 / id)::text) FROM users", {"condition": "ssn", "test": "ssn"}),
+        (
+            "SELECT sum(1 / id) FILTER (WHERE ssn LIKE '1%') FROM users",
+            {"condition": "ssn", "may_fail": "ssn", "test": "ssn"},
+        ),
+        ("SELECT address IS NULL FROM contacts WHERE address > 'a'", {"where_range": "email", "null_test": "email"}),
     ],
 )
 def test_what_masking_cannot_hide_is_a_fact(sql: str, expected: dict[str, str]) -> None:

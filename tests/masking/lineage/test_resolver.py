@@ -6,8 +6,8 @@ import pytest
 
 from mcp_gateway.facts.catalog import Catalog
 from mcp_gateway.facts.parser import SQLSyntaxError, parse_tree
+from mcp_gateway.masking.inference import KINDS
 from mcp_gateway.masking.lineage import prepare, resolve
-from mcp_gateway.masking.lineage.values import KINDS
 from tests.masking.lineage.catalogs import (
     CATALOG,
     CLASSIFY,
@@ -153,7 +153,7 @@ def test_names_in_a_view_are_not_looked_up_on_the_path() -> None:
 
 def test_facts_of_a_view_are_facts_of_what_reads_it() -> None:
     of = catalog(relation("v", "id int4", "v", definition="SELECT id FROM public.users WHERE ssn LIKE '1%'"))
-    assert facts("SELECT id FROM v", of) == {"where": "ssn"}
+    assert facts("SELECT id FROM v", of) == {"where_pattern": "ssn"}
     assert masked("SELECT EXISTS (SELECT 1 FROM v)", of) == ["ssn"]
 
 
