@@ -17,6 +17,8 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_gateway.doors.mcp import TEXT_LIMIT_BYTES
 from tests.corpora import cases
 from tests.doors.servers import Served, served
+from tests.invariants.clients import heard
+from tests.invariants.world import World
 from tests.peers.api import answer
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +36,7 @@ async def connected(server: Served, era: str, *, person: str = "alex", **more: A
         else:
             transport = streamable_http_client(f"{server.url}/mcp", http_client=http)
         mode = "auto" if era == MODERN else "legacy"
-        async with Client(transport, mode=mode, **more) as client:
+        async with heard(server.world, transport, mode=mode, **more) as client:
             yield client
 
 
@@ -50,8 +52,8 @@ def code(result: Any) -> str:
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Served]:
-    async with served(tmp_path) as found:
+async def server(tmp_path: Path, world: World) -> AsyncIterator[Served]:
+    async with served(tmp_path, world=world) as found:
         yield found
 
 
@@ -83,7 +85,9 @@ async def test_a_refusal_says_what_to_do_next(server: Served, era: str) -> None:
 
 @pytest.mark.parametrize("era", [MODERN, LEGACY])
 @pytest.mark.parametrize(("action", "expected"), [("accept", "ok"), ("decline", "approval_denied")])
-async def test_the_callers_human_confirms_in_a_form(tmp_path: Path, era: str, action: Any, expected: str) -> None:
+async def test_the_callers_human_confirms_in_a_form(
+    tmp_path: Path, world: World, era: str, action: Any, expected: str
+) -> None:
     asked: list[str] = []
 
     async def elicit(context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
@@ -92,7 +96,7 @@ async def test_the_callers_human_confirms_in_a_form(tmp_path: Path, era: str, ac
 
     put = {"target": "api", "path": "x", "method": "PUT", "body": "hello"}
     async with (
-        served(tmp_path, wait=timedelta(seconds=20)) as server,
+        served(tmp_path, world=world, wait=timedelta(seconds=20)) as server,
         connected(server, era, elicitation_callback=elicit) as client,
     ):
         found = await client.call_tool("call_api", put)
@@ -139,11 +143,11 @@ async def test_nobody_else_decides_over_the_api(server: Served) -> None:
     assert server.bench.api.requests == []
 
 
-async def test_a_call_waits_with_progress_until_the_yes(tmp_path: Path) -> None:
+async def test_a_call_waits_with_progress_until_the_yes(tmp_path: Path, world: World) -> None:
     call = {"target": "api", "path": "x", "method": "POST"}
     found: list[Any] = []
     async with (
-        served(tmp_path, wait=timedelta(seconds=30)) as server,
+        served(tmp_path, world=world, wait=timedelta(seconds=30)) as server,
         connected(server, MODERN) as client,
         server.approver() as dana,
     ):
