@@ -24,6 +24,7 @@ from tests.peers.api import answer
 pytestmark = pytest.mark.anyio
 
 Connect = Callable[..., AbstractAsyncContextManager[Client]]
+TOOLS_REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "tools.md"
 MODERN, LEGACY, SSE = "modern", "legacy", "sse"
 
 
@@ -65,7 +66,9 @@ async def test_an_agent_lists_targets_and_calls_a_tool(server: Served, era: str)
         found = await client.call_tool("call_api", {"target": "api", "path": "x"})
 
     assert [tool.name for tool in tools] == ["list_targets", "call_api"]
-    assert [item["name"] for item in targets.structured_content["targets"]] == ["api"]
+    (target,) = targets.structured_content["targets"]
+    assert target["name"] == "api"
+    assert all(f"`{member}`" in TOOLS_REFERENCE.read_text() for member in target)
     assert (code(found), found.structured_content["text"]) == ("ok", "ok")
     assert orjson.loads(text(found)) == found.structured_content
 
