@@ -33,7 +33,8 @@ def client_config(
     chosen = cast("Host", host)
     server = entry(chosen, config=find_config(context.obj.config, os.environ), url=url)
     if not write:
-        print_line(json.dumps(document(chosen, name, server), indent=2))
+        for line in json.dumps(document(chosen, name, server), indent=2).splitlines():
+            print_line(line)
         print_note(f"put this into {path or default_path(chosen)}, or call this command with --write")
         return
     file = Path(path) if path else default_path(chosen)
