@@ -117,7 +117,7 @@ class _Remote:
         except (httpx2.HTTPError, ValueError) as error:
             raise MoveRefusedError(f"the gateway at {self._client.base_url} does not answer: {error!r}") from None
         if response.status_code == 401:
-            raise IdentityError("the gateway does not accept this token; sign in again")
+            raise IdentityError("the gateway does not accept this token: it is expired, revoked or for another gateway")
         if response.is_error:
             raise MoveRefusedError(str(answer.get("error", "the gateway refused")))
         return answer

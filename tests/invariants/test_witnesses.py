@@ -18,15 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_postgresql_tells_the_agents_statement_from_the_gateways_own(postgres_database: PostgresDatabase) -> None:
-    def sessions() -> list[str]:
-        found = postgres_database.execute(
-            "SELECT application_name FROM pg_stat_activity "
-            f"WHERE datname = '{postgres_database.name}' AND application_name LIKE 'mcp-gateway%'"
-        )
-        return [name for (name,) in found]
-
-    log = postgres_database.server.log
-    witness = PostgresWitness(target="orders", log=log, database=postgres_database.name, sessions=sessions)
+    witness = PostgresWitness(postgres_database, target="orders")
     connector = connector_for(postgres_database)
     await connector.catalog()
     await run(connector, "SELECT 1,\n\t'two'")

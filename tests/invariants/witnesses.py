@@ -6,13 +6,13 @@ A log that several tests share is read from where it stood when this test began.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 
 from tests.invariants.world import Effect
+from tests.peers.postgres import PostgresDatabase
 
 POSTGRES_LINE = re.compile(
     r"(?P<at>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) UTC \[\d+\] (?P<application>\S*?)@(?P<database>\S+) LOG:  "
@@ -38,14 +38,13 @@ class PostgresWitness:
     """`log_statement = all` with `application_name` in the prefix, as `tests.peers.postgres` sets it up.
 
     The gateway's own session control goes by the simple protocol ("statement:"), what an agent sent by the extended
-    one ("execute"). `sessions` gives descriptions of the gateway's sessions, from `pg_stat_activity`.
+    one ("execute").
     """
 
-    def __init__(self, *, target: str, log: Path, database: str, sessions: Callable[[], list[str]]) -> None:
+    def __init__(self, database: PostgresDatabase, *, target: str) -> None:
         self._target = target
         self._database = database
-        self._log = _Log(log)
-        self._sessions = sessions
+        self._log = _Log(database.server.log)
 
     def effects(self) -> list[Effect]:
         """What was executed in sessions of the gateway."""
@@ -53,7 +52,7 @@ class PostgresWitness:
         # A statement's further lines begin with a tab.
         for entry in self._log.text().replace("\n\t", "\r\t").split("\n"):
             match = POSTGRES_LINE.match(entry.replace("\r\t", "\n"))
-            if match is None or match["database"] != self._database or match["how"] == "statement":
+            if match is None or match["database"] != self._database.name or match["how"] == "statement":
                 continue
             application = match["application"]
             if not application.startswith("mcp-gateway"):
@@ -72,7 +71,11 @@ class PostgresWitness:
 
     def left_open(self) -> list[str]:
         """Sessions that are still there."""
-        return self._sessions()
+        found = self._database.execute(
+            "SELECT application_name FROM pg_stat_activity WHERE datname = %s AND application_name LIKE 'mcp-gateway%%'",
+            [self._database.name],
+        )
+        return [name for (name,) in found]
 
 
 class SSHWitness:
