@@ -1,8 +1,8 @@
-"""The fixture that holds a whole gateway's test to the invariants. A folder's `conftest` takes it over, autouse.
+"""The fixture that holds tests in which a whole road runs to the invariants. A `conftest` or a test file imports it.
 
 A test fills the `World` with what cannot be found: witnesses, canaries, what its clients got. Found by itself is every
 audit store below `tmp_path`, every file there (searched for canaries), and the log of an API target, if it is named
-`<target>.api.log`.
+`<target>.api.log`. An end-to-end test without a store fails.
 """
 
 from __future__ import annotations
@@ -15,28 +15,32 @@ from structlog.testing import capture_logs
 
 from mcp_gateway.audit.files import DATABASE
 from tests.invariants.checks import judge
-from tests.invariants.resources import left_over, own_footprint
+from tests.invariants.resources import left_over, own_footprint, tasks_return
 from tests.invariants.witnesses import APIWitness
 from tests.invariants.world import World
+
+__all__ = ["tasks_return", "world"]
 
 API_LOG = ".api.log"
 
 
-def held_to_invariants(request: pytest.FixtureRequest, folder: Path, *, needs_gateway: bool) -> Iterator[World]:
-    """Give a test its world, and judge that when the test and its other fixtures are over."""
+@pytest.fixture(autouse=True)
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """What the test says about its gateway; judged when the test and its other fixtures are over."""
+    needs_gateway = "end_to_end" in request.path.parts
     if request.node.get_closest_marker("anyio"):
         request.getfixturevalue("tasks_return")
     # From here on, so that the event loop that is open already is open at the end, too.
     before = own_footprint()
-    world = World(folders=[folder])
+    world = World(folders=[tmp_path])
     with capture_logs() as logs:
         yield world
     for entry in logs:
         world.add_log("the log", repr(entry).encode())
-    world.data_dirs += [path.parent for path in sorted(folder.rglob(DATABASE)) if path.parent not in world.data_dirs]
+    world.data_dirs += [path.parent for path in sorted(tmp_path.rglob(DATABASE)) if path.parent not in world.data_dirs]
     if needs_gateway and not world.no_store:
         assert world.data_dirs, "an end-to-end test says where its gateway's store is: world.data_dirs"
-    for log in sorted(folder.rglob(f"*{API_LOG}")):
+    for log in sorted(tmp_path.rglob(f"*{API_LOG}")):
         world.witnesses.append(APIWitness(target=log.name.removesuffix(API_LOG), log=log, whole=True))
         world.sources.add(log)
     violations = judge(world) + [f"I8: {left}" for left in left_over(before)]

@@ -6,6 +6,7 @@ the gateway: the store is read with SQLite alone, processes by `/proc`, targets 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sqlite3
@@ -99,7 +100,7 @@ def read_store(data_dir: Path) -> Store:
     return Store(
         data_dir=data_dir,
         rows=tuple(
-            Row(sequence=sequence, at=at, call_id=call_id, kind=kind, body=orjson.loads(body))
+            Row(sequence=sequence, at=at, call_id=call_id, kind=kind, body=json.loads(body))
             for sequence, at, call_id, kind, body in rows
         ),
         results={call_id: zstandard.ZstdDecompressor().decompress(data) for call_id, data in results},
@@ -141,6 +142,8 @@ class World:
     data_dirs: list[Path] = field(default_factory=list)
     no_store: str = ""
     """Why there is no store to judge, where there is none."""
+    unfinished: str = ""
+    """Why an intent may be open at the end: nobody starts this test's gateway again."""
     witnesses: list[Witness] = field(default_factory=list)
     canaries: dict[str, bytes] = field(default_factory=dict)
     """Name to value: credentials of targets, and values of theirs that have to be masked."""
