@@ -21,12 +21,17 @@ import anyio
 import anyio.to_thread
 import httpx2
 import pytest
-from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from tests.cli.running import SCRIPT
+from tests.invariants.clients import heard
+from tests.invariants.fixtures import tasks_return, world
+from tests.invariants.witnesses import PostgresWitness
+from tests.invariants.world import World
 from tests.peers.issuer import FakeIssuer
 from tests.peers.postgres import PostgresDatabase
+
+__all__ = ["tasks_return", "world"]
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,6 +45,7 @@ ELSEWHERE = {
 
 PUBLIC_URL = "https://gateway.example.com"
 ISSUER = "https://idp.example.com/realms/corp"
+READ = {"target": "orders", "sql": "SELECT email FROM customers"}
 WRITE = {"target": "orders", "sql": "DELETE FROM customers WHERE id = 7", "reason": "asked to be forgotten"}
 
 
@@ -72,7 +78,9 @@ def test_no_command_is_named_that_is_not_there() -> None:
     from tests.test_reference import commands as all_commands
 
     known = {name for name, _ in all_commands()}
-    inline = re.findall(r"`(mcp-gateway [^`]+)`", re.sub(r"^```.*?^```", "", README, flags=re.DOTALL | re.MULTILINE))
+    prose = re.sub(r"^```.*?^```", "", README, flags=re.DOTALL | re.MULTILINE)
+    assert set(re.findall(r"`(make [^`]+)`", prose)) <= ELSEWHERE.keys()
+    inline = re.findall(r"`(mcp-gateway [^`]+)`", prose)
     assert inline
     assert [text for text in inline if not any(f"{text} ".startswith(f"{name} ") for name in known)] == []
     assert not re.search(r"^(claude|pip|python3?|docker|npm) ", "\n".join(c.text for c in commands()), re.MULTILINE)
@@ -177,14 +185,15 @@ class Story:
     url: str
     issuer: FakeIssuer
     home: Home
-    call_id: str = ""
+    world: World
 
     async def call(self, arguments: dict[str, Any]) -> Any:
         token = self.issuer.token(sub="alex", client_id="agent", groups=["developers"])
+        self.world.canaries["an agent's token"] = token.encode()
         headers = {"authorization": f"Bearer {token}"}
         async with (
             httpx2.AsyncClient(headers=headers, timeout=60, trust_env=False) as http,
-            Client(streamable_http_client(f"{self.url}/mcp", http_client=http)) as agent,
+            heard(self.world, streamable_http_client(f"{self.url}/mcp", http_client=http)) as agent,
         ):
             return (await agent.call_tool("query_database", arguments)).structured_content
 
@@ -198,6 +207,8 @@ class Story:
         signed_in = {"client_id": "mcp-gateway-approver", "auth_time": now}
         token.write_text(self.issuer.token(sub="dana", groups=["dba"], **signed_in))
         token.chmod(0o600)
+        self.world.sources.add(token)
+        self.world.canaries["an approver's token"] = token.read_bytes()
 
     async def after_the_yes(self) -> None:
         """The agent calls again with the same arguments, and it runs."""
@@ -208,9 +219,13 @@ class Story:
 
 @pytest.mark.anyio
 @pytest.mark.timeout(300)
-async def test_every_command_runs(tmp_path: Path, postgres_database: PostgresDatabase) -> None:
+async def test_every_command_runs(tmp_path: Path, postgres_database: PostgresDatabase, world: World) -> None:
+    world.data_dirs.append(tmp_path / "server" / "data")
+    witness = PostgresWitness(postgres_database, target="orders")
+    world.witnesses.append(witness)
+    world.canaries |= {"the password": postgres_database.password.encode(), "an address": b"x.canary@example.com"}
     postgres_database.execute(
-        "CREATE TABLE customers (id int PRIMARY KEY, email text); INSERT INTO customers VALUES (7, 'x@example.com')"
+        "CREATE TABLE customers (id int PRIMARY KEY, email text); INSERT INTO customers VALUES (7, 'x.canary@example.com')"
     )
     server, own = a_home(tmp_path / "server"), a_home(tmp_path / "own")
     with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -221,19 +236,20 @@ async def test_every_command_runs(tmp_path: Path, postgres_database: PostgresDat
         config = localised(block("toml"), home=server, issuer=issuer.url, database=postgres_database, listen=listen)
         server.environ |= {"EDITOR": an_editor(server, config), "ORDERS_PASSWORD": postgres_database.password}
         server.placeholders[PUBLIC_URL] = url
-        story = Story(url=url, issuer=issuer, home=server)
+        story = Story(url=url, issuer=issuer, home=server, world=world)
         while left[0].text != "mcp-gateway serve":
             await server.run(left.pop(0).text)
         left.pop(0)
         async with server.serving():
-            masked = await story.call({"target": "orders", "sql": "SELECT email FROM customers"})
+            masked = await story.call(READ)
             assert masked["columns"][0]["masked"] == ["pii.email"]
             assert await said(server, own, left, story) >= {
                 "approvals list", "approvals show", "approvals approve", "revoke agent", "audit search", "audit show",
                 "audit verify", "policy check", "policy explain", "client-config claude-code", "client-config claude-desktop",
                 "init", "check",
             }  # fmt: skip
-            assert postgres_database.execute("SELECT count(*) FROM customers") == [(0,)]
+    assert postgres_database.execute("SELECT count(*) FROM customers") == [(0,)]
+    assert [effect.what for effect in witness.effects() if not effect.own] == [READ["sql"], WRITE["sql"]]
 
 
 EXPECTED: dict[str, Callable[[Home], str]] = {

@@ -21,6 +21,8 @@ from tests.invariants.world import World
 
 __all__ = ["tasks_return", "world"]
 
+TARGETS = ("postgres_database",)
+"""Fixtures that are targets: set up first, so that they are still there to be asked when the gateway is gone."""
 API_LOG = ".api.log"
 
 
@@ -28,6 +30,9 @@ API_LOG = ".api.log"
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """What the test says about its gateway; judged when the test and its other fixtures are over."""
     needs_gateway = "end_to_end" in request.path.parts
+    for name in TARGETS:
+        if name in request.fixturenames:
+            request.getfixturevalue(name)
     if request.node.get_closest_marker("anyio"):
         request.getfixturevalue("tasks_return")
     # From here on, so that the event loop that is open already is open at the end, too.

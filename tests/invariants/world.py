@@ -165,6 +165,7 @@ class World:
 
     def hear(self, content: Any, *, is_error: bool, raw: bytes = b"") -> None:
         """A client has just got this answer: look at once at what is durable, and at the processes."""
+        assert self.data_dirs, "say where the store is before a client is answered: world.data_dirs"
         self.add_log("answers to clients", raw or orjson.dumps(content))
         self.look()
         if not isinstance(content, dict):
