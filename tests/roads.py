@@ -180,7 +180,7 @@ async def laid(
     """A road in a folder of its own; `more` are targets beside the API, for `tools` beside its own."""
     folder.chmod(0o700)
     clock = Clock()
-    async with running_api() as api:
+    async with running_api(log=folder / "api.api.log", store=folder / "data") as api:
         store = await AuditStore.open(folder / "data", clock=clock, migrations=MIGRATIONS)
         connector = HTTPConnector(Settings(api.url), fetch=_no_credential)
         try:

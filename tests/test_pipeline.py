@@ -13,8 +13,12 @@ from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.audit.store import AuditStore, Transaction
 from mcp_gateway.errors import IdentityError, StoreError
 from mcp_gateway.events import Event
+from tests.invariants.fixtures import tasks_return, world
+from tests.invariants.world import World
 from tests.peers.api import answer
 from tests.roads import POLICIES, Bench, laid, refusal, result
+
+__all__ = ["tasks_return", "world"]
 
 pytestmark = pytest.mark.anyio
 
@@ -329,8 +333,9 @@ class Refusing:
 @pytest.mark.requirement("I1", "I2", "R4")
 @pytest.mark.parametrize("kind", ALLOWED)
 async def test_what_cannot_be_recorded_does_not_happen_or_is_not_told(
-    bench: Bench, kind: str, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, kind: str, monkeypatch: pytest.MonkeyPatch, world: World
 ) -> None:
+    world.unfinished = "this store never takes the outcome"
     Refusing(kind).install(monkeypatch)
 
     found = refusal(await bench.call())

@@ -1,6 +1,6 @@
 """The desk where people decide: what a verified person may see of approvals, and what they may do with them.
 
-The command line, the HTTP API and any console stand on this; `identity.approver` says who may decide, `store` makes
+The command line and the HTTP API stand on this; `identity.approver` says who may decide, `store` makes
 it durable. A person who may neither decide on an approval nor is the one it is for gets the same answer as for one
 that does not exist.
 """

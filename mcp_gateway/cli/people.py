@@ -131,7 +131,7 @@ class _Remote:
                 "URL that `mcp-gateway serve` prints, without /mcp"
             ) from None
         if response.status_code == 401:
-            raise IdentityError("the gateway does not accept this token; sign in again")
+            raise IdentityError("the gateway does not accept this token: it is expired, revoked or for another gateway")
         if response.is_error:
             said = answer.get("error") if isinstance(answer, dict) else None
             raise MoveRefusedError(str(said or f"the gateway refused with status {response.status_code}"))

@@ -109,7 +109,7 @@ def test_what_is_no_gateway_is_said(config: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("status", "answer", "said"),
     [
-        (401, {"error": "x"}, "the gateway does not accept this token; sign in again"),
+        (401, {"error": "x"}, "the gateway does not accept this token: it is expired, revoked or for another gateway"),
         (403, {"error": "nobody approves their own call"}, "nobody approves their own call"),
         (500, {}, "the gateway refused with status 500"),
         (500, [], "the gateway refused with status 500"),

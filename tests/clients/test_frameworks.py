@@ -18,6 +18,7 @@ import orjson
 import pytest
 
 from tests.doors.servers import Served, served
+from tests.invariants.world import World
 from tests.peers.api import API
 
 pytestmark = pytest.mark.anyio
@@ -40,10 +41,10 @@ def test_every_example_is_run() -> None:
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Served]:
+async def server(tmp_path: Path, world: World) -> AsyncIterator[Served]:
     folder = tmp_path / "gateway"
     folder.mkdir()
-    async with served(folder) as found:
+    async with served(folder, world=world) as found:
         yield found
 
 

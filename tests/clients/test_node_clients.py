@@ -15,6 +15,7 @@ import orjson
 import pytest
 
 from tests.doors.servers import Served, served
+from tests.invariants.world import World
 from tests.peers.node_programs import node_program
 
 pytestmark = pytest.mark.anyio
@@ -25,10 +26,10 @@ CONFIRMED = READ | {"method": "PUT"}
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Served]:
+async def server(tmp_path: Path, world: World) -> AsyncIterator[Served]:
     folder = tmp_path / "gateway"
     folder.mkdir()
-    async with served(folder, wait=timedelta(seconds=30)) as found:
+    async with served(folder, world=world, wait=timedelta(seconds=30)) as found:
         yield found
 
 

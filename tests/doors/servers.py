@@ -20,6 +20,7 @@ from mcp_gateway.doors.guard import reachable
 from mcp_gateway.identity.approver import ApproverPolicy
 from mcp_gateway.identity.local import LocalIssuer, LocalPerson, open_local_issuer
 from mcp_gateway.registry import AnyTool
+from tests.invariants.world import World
 from tests.roads import POLICIES, Bench, laid
 
 PEOPLE = {
@@ -37,6 +38,8 @@ class Served:
     bench: Bench
     issuer: LocalIssuer
     url: str
+    world: World
+    """Whom clients tell what they are answered."""
 
     def token(self, person: str = "alex", *, agent: str = "agent") -> str:
         """An agent's token."""
@@ -59,12 +62,14 @@ class Served:
 async def served(
     folder: Path,
     *,
+    world: World,
     scopes: dict[str, str] | None = None,
     wait: timedelta = timedelta(0),
     policies: str = POLICIES,
     tools: Sequence[AnyTool] = (),
 ) -> AsyncIterator[Served]:
     """Serve until the block ends."""
+    world.data_dirs.append(folder / "data")
     async with laid(folder, policies=policies, wait=wait, tools=tools) as bench:
         bench.clock.now = utc_now()
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -95,7 +100,7 @@ async def served(
                 group.start_soon(_serve, settings, parts, listener, ready)
                 await ready.wait()
                 try:
-                    yield Served(bench=bench, issuer=issuer, url=url)
+                    yield Served(bench=bench, issuer=issuer, url=url, world=world)
                 finally:
                     group.cancel_scope.cancel()
 

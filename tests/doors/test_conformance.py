@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from tests.doors.servers import served
+from tests.invariants.world import World
 from tests.peers.bearer_proxy import bearer_proxy
 from tests.peers.conformance_tools import POLICIES, fixtures
 from tests.peers.node_programs import FOLDER, node_program
@@ -21,11 +22,11 @@ from tests.peers.node_programs import FOLDER, node_program
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])
-async def test_the_door_meets_the_requirements_of_a_revision(tmp_path: Path, revision: str) -> None:
+async def test_the_door_meets_the_requirements_of_a_revision(tmp_path: Path, world: World, revision: str) -> None:
     suite = node_program("conformance")
     folder = tmp_path / "gateway"
     folder.mkdir()
-    async with served(folder, policies=POLICIES, tools=fixtures(), wait=timedelta(seconds=5)) as server:
+    async with served(folder, world=world, policies=POLICIES, tools=fixtures(), wait=timedelta(seconds=5)) as server:
         port = int(server.url.rpartition(":")[2])
         async with bearer_proxy(port=port, token=server.token()) as url:
             done = await anyio.run_process(

@@ -17,11 +17,14 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_gateway.doors.mcp import TEXT_LIMIT_BYTES
 from tests.corpora import cases
 from tests.doors.servers import Served, served
+from tests.invariants.clients import heard
+from tests.invariants.world import World
 from tests.peers.api import answer
 
 pytestmark = pytest.mark.anyio
 
 Connect = Callable[..., AbstractAsyncContextManager[Client]]
+TOOLS_REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "tools.md"
 MODERN, LEGACY, SSE = "modern", "legacy", "sse"
 
 
@@ -34,7 +37,7 @@ async def connected(server: Served, era: str, *, person: str = "alex", **more: A
         else:
             transport = streamable_http_client(f"{server.url}/mcp", http_client=http)
         mode = "auto" if era == MODERN else "legacy"
-        async with Client(transport, mode=mode, **more) as client:
+        async with heard(server.world, transport, mode=mode, **more) as client:
             yield client
 
 
@@ -50,8 +53,8 @@ def code(result: Any) -> str:
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Served]:
-    async with served(tmp_path) as found:
+async def server(tmp_path: Path, world: World) -> AsyncIterator[Served]:
+    async with served(tmp_path, world=world) as found:
         yield found
 
 
@@ -63,7 +66,9 @@ async def test_an_agent_lists_targets_and_calls_a_tool(server: Served, era: str)
         found = await client.call_tool("call_api", {"target": "api", "path": "x"})
 
     assert [tool.name for tool in tools] == ["list_targets", "call_api"]
-    assert [item["name"] for item in targets.structured_content["targets"]] == ["api"]
+    (target,) = targets.structured_content["targets"]
+    assert target["name"] == "api"
+    assert all(f"`{member}`" in TOOLS_REFERENCE.read_text() for member in target)
     assert (code(found), found.structured_content["text"]) == ("ok", "ok")
     assert orjson.loads(text(found)) == found.structured_content
 
@@ -83,7 +88,9 @@ async def test_a_refusal_says_what_to_do_next(server: Served, era: str) -> None:
 
 @pytest.mark.parametrize("era", [MODERN, LEGACY])
 @pytest.mark.parametrize(("action", "expected"), [("accept", "ok"), ("decline", "approval_denied")])
-async def test_the_callers_human_confirms_in_a_form(tmp_path: Path, era: str, action: Any, expected: str) -> None:
+async def test_the_callers_human_confirms_in_a_form(
+    tmp_path: Path, world: World, era: str, action: Any, expected: str
+) -> None:
     asked: list[str] = []
 
     async def elicit(context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
@@ -92,7 +99,7 @@ async def test_the_callers_human_confirms_in_a_form(tmp_path: Path, era: str, ac
 
     put = {"target": "api", "path": "x", "method": "PUT", "body": "hello"}
     async with (
-        served(tmp_path, wait=timedelta(seconds=20)) as server,
+        served(tmp_path, world=world, wait=timedelta(seconds=20)) as server,
         connected(server, era, elicitation_callback=elicit) as client,
     ):
         found = await client.call_tool("call_api", put)
@@ -139,11 +146,11 @@ async def test_nobody_else_decides_over_the_api(server: Served) -> None:
     assert server.bench.api.requests == []
 
 
-async def test_a_call_waits_with_progress_until_the_yes(tmp_path: Path) -> None:
+async def test_a_call_waits_with_progress_until_the_yes(tmp_path: Path, world: World) -> None:
     call = {"target": "api", "path": "x", "method": "POST"}
     found: list[Any] = []
     async with (
-        served(tmp_path, wait=timedelta(seconds=30)) as server,
+        served(tmp_path, world=world, wait=timedelta(seconds=30)) as server,
         connected(server, MODERN) as client,
         server.approver() as dana,
     ):

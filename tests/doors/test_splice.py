@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from mcp_gateway.doors.splice import MARK, SPLICES_KEY, SpliceError, Splicer, Splices, structured
 from tests.doors.servers import Served, served
 from tests.doors.test_mcp import LEGACY, MODERN, SSE, connected
+from tests.invariants.world import World
 from tests.peers.api import answer
 
 pytestmark = pytest.mark.anyio
@@ -160,8 +161,8 @@ def test_a_transport_that_cannot_splice_gets_the_value() -> None:
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Served]:
-    async with served(tmp_path) as found:
+async def server(tmp_path: Path, world: World) -> AsyncIterator[Served]:
+    async with served(tmp_path, world=world) as found:
         yield found
 
 

@@ -22,7 +22,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.dispatcher import ProgressFnT
 
 from tests.cli.running import SCRIPT
-from tests.end_to_end.worlds import HUMAN, Gateway
+from tests.end_to_end.gateways import HUMAN, Gateway
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 SECONDS = 150.0
@@ -96,7 +96,7 @@ async def connected(
 
 @asynccontextmanager
 async def _fastmcp(gateway: Gateway, way: Way, person: str | None, confirm: Confirm | None) -> AsyncIterator[Agent]:
-    headers = {"authorization": f"Bearer {gateway.world.token(person)}"} if person else {}
+    headers = {"authorization": f"Bearer {gateway.backends.token(person)}"} if person else {}
     transport: Any
     match way.transport:
         case "http":
@@ -131,7 +131,7 @@ async def _fastmcp(gateway: Gateway, way: Way, person: str | None, confirm: Conf
 
 @asynccontextmanager
 async def _sdk(gateway: Gateway, way: Way, person: str | None, confirm: Confirm | None) -> AsyncIterator[Agent]:
-    headers = {"authorization": f"Bearer {gateway.world.token(person)}"} if person else {}
+    headers = {"authorization": f"Bearer {gateway.backends.token(person)}"} if person else {}
 
     async def elicit(context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
         assert confirm is not None

@@ -12,10 +12,10 @@ import orjson
 import pytest
 
 from tests.end_to_end.agents import LEGACY, MODERN, Action, Said, Way, connected
-from tests.end_to_end.worlds import ADA, DBA, Gateway, World, running_gateway, until, world
+from tests.end_to_end.gateways import ADA, DBA, Backends, Gateway, backends, running_gateway, until, world
 from tests.peers.oidc_provider import APPROVER
 
-__all__ = ["world"]
+__all__ = ["backends", "world"]
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
@@ -39,16 +39,16 @@ MAX_LIST_BYTES = 4096
 
 
 @pytest.fixture(scope="module")
-def gateway(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(backends: Backends, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway whose calls wait long enough to be decided meanwhile."""
     folder: Path = tmp_path_factory.mktemp("gateway")
-    with running_gateway(folder, world, wait="100s") as found:
+    with running_gateway(folder, backends, wait="100s") as found:
         yield found
 
 
 def approver(gateway: Gateway) -> httpx2.AsyncClient:
     """What the DBA decides with."""
-    token = gateway.world.token(DBA, client=APPROVER)
+    token = gateway.backends.token(DBA, client=APPROVER)
     return httpx2.AsyncClient(base_url=gateway.url, headers={"authorization": f"Bearer {token}"}, trust_env=False)
 
 
@@ -104,7 +104,7 @@ async def test_the_callers_human_confirms_in_a_form(gateway: Gateway, way: Way) 
     assert (accepted.code, declined.code) == ("ok", "approval_denied")
     assert len(asked) == 2
     assert f"UPDATE notes SET done = 'yes, please, {way}'" in asked[0]
-    done = gateway.world.scratch.execute("SELECT DISTINCT done FROM notes")
+    done = gateway.backends.scratch.execute("SELECT DISTINCT done FROM notes")
     assert done == [(f"yes, please, {way}",)]
 
 
@@ -136,13 +136,13 @@ async def test_a_call_that_waits_tells_its_progress_and_runs_at_the_yes(gateway:
         assert 0 < done < 100 == total, way
         assert message == "waiting for approval: 1 of dba"
         assert (answers[way].code, answers[way].content["rows"]) == ("ok", [[str(way)]])
-    assert gateway.world.orders.execute("SELECT count(*) FROM refunds") == [(len(told),)]
+    assert gateway.backends.orders.execute("SELECT count(*) FROM refunds") == [(len(told),)]
 
 
 @pytest.mark.requirement("R9")
 @every_way
 async def test_a_call_that_the_client_cancels_ends_at_the_target(gateway: Gateway, way: Way) -> None:
-    scratch = gateway.world.scratch
+    scratch = gateway.backends.scratch
     sleep = f'SELECT pg_sleep(600) AS "{way}"'
 
     def running() -> list[Any]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,22 +12,67 @@ from pathlib import Path
 
 import pytest
 
+from tests.invariants.checks import judge
+from tests.invariants.world import World, until
+
+DEMO = [sys.executable, "-I", "-m", "mcp_gateway", "demo"]
+KEPT = ("ada.berg@example.com", "536-22-8726", "4111111111111111")
+"""Of the demo's customers: masked in every answer."""
+CONFIG = re.compile(r"--config (/\S+)/gateway\.toml approvals approve")
+STORY = ("approval_pending", "already_run", "approval_denied", "invalid_arguments", "as they were recorded")
+
 
 @pytest.mark.timeout(300)
-def test_the_demo_tells_its_whole_story() -> None:
+def test_the_demo_tells_its_whole_story(world: World) -> None:
     """The embedded PostgreSQL, an SSH server, an API, a gateway, an agent over MCP, an approver by the real command."""
-    done = subprocess.run(
-        [sys.executable, "-I", "-m", "mcp_gateway", "demo"], capture_output=True, text=True, timeout=280, check=False
-    )
+    world.no_store = "the demo takes its folder away when it ends; the next test looks into it"
+    world.canaries |= {value: value.encode() for value in KEPT}
+    done = subprocess.run(DEMO, capture_output=True, text=True, timeout=280, check=False)
+    world.add_log("what it printed", (done.stdout + done.stderr).encode())
 
     assert done.returncode == 0, done.stdout + done.stderr
-    for said in ("approval_pending", "already_run", "approval_denied", "invalid_arguments", "as they were recorded"):
-        assert said in done.stdout
+    assert all(told in done.stdout for told in STORY)
     for said in ("policy  allow: every verified caller may read (read-databases)", "--note 'not on this host'"):
         assert said in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
-    for kept in ("ada.berg@example.com", "536-22-8726", "4111111111111111"):
-        assert kept not in done.stdout
+
+
+@pytest.mark.timeout(300)
+def test_the_demos_gateway_keeps_the_invariants(tmp_path: Path, world: World) -> None:
+    """It stays up when its story is over, so that its store can be judged; an interrupt ends it and leaves nothing."""
+    said = tmp_path / "out"
+    with said.open("wb") as out, (tmp_path / "err").open("wb") as err:
+        process = subprocess.Popen([*DEMO, "--serve"], stdout=out, stderr=err)
+        try:
+            ready = until(
+                lambda: process.poll() is not None or CONFIG.search(said.read_text()) is not None, seconds=240
+            )
+            assert ready, said.read_text()
+            assert process.poll() is None, said.read_text() + (tmp_path / "err").read_text()
+            folder = Path(CONFIG.findall(said.read_text())[0])
+            plant(world, folder)
+            world.look()
+            violations = judge(world)
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=60)
+
+    assert world.processes
+    assert violations == [f"I8: process {pid} of a gateway is still there" for pid in world.processes]
+    assert not folder.exists()
+    world.data_dirs.clear()
+    world.no_store = "it was judged while it was there"
+
+
+def plant(world: World, folder: Path) -> None:
+    """Say where everything of the running demo is."""
+    world.data_dirs.append(folder / "data")
+    world.folders.append(folder)
+    # The database is the target's own.
+    world.sources |= {folder / "agent_key", folder / "api_token", folder / "postgres"}
+    world.canaries |= {value: value.encode() for value in KEPT}
+    world.canaries["the API's token"] = (folder / "api_token").read_bytes()
+    world.canaries["the SSH key"] = b"".join((folder / "agent_key").read_bytes().splitlines()[1:3])
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ import pytest
 
 from tests.cli.running import SCRIPT
 from tests.end_to_end.agents import LEGACY, MODERN, Way, connected
-from tests.end_to_end.worlds import DBA, HUMAN, Gateway, World, running_gateway, until, world
+from tests.end_to_end.gateways import DBA, HUMAN, Backends, Gateway, backends, running_gateway, until, world
 from tests.peers.oidc_provider import APPROVER
 
-__all__ = ["world"]
+__all__ = ["backends", "world"]
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
@@ -37,10 +37,10 @@ Calling = Callable[[Gateway, dict[str, Any]], AbstractAsyncContextManager[None]]
 
 
 @pytest.fixture(scope="module")
-def gateway(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(backends: Backends, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway whose calls wait for people."""
     folder: Path = tmp_path_factory.mktemp("gateway")
-    with running_gateway(folder, world, wait="100s") as found:
+    with running_gateway(folder, backends, wait="100s") as found:
         yield found
 
 
@@ -50,7 +50,7 @@ def message(sql: str, *, target: str = "scratch") -> dict[str, Any]:
 
 
 def client(gateway: Gateway, **headers: str) -> httpx2.AsyncClient:
-    authorization = {"authorization": f"Bearer {gateway.world.token()}"}
+    authorization = {"authorization": f"Bearer {gateway.backends.token()}"}
     return httpx2.AsyncClient(
         base_url=gateway.url, headers=authorization | ACCEPT | headers, timeout=60, trust_env=False
     )
@@ -109,7 +109,7 @@ every_transport = pytest.mark.parametrize("calling", [modern_http, legacy_http, 
 @pytest.mark.requirement("R9")
 @every_transport
 async def test_what_runs_is_cancelled_at_the_target(gateway: Gateway, calling: Calling) -> None:
-    scratch, sleep = gateway.world.scratch, f"SELECT pg_sleep(600) AS {calling.__name__}"
+    scratch, sleep = gateway.backends.scratch, f"SELECT pg_sleep(600) AS {calling.__name__}"
 
     def running() -> list[Any]:
         return scratch.execute(
@@ -131,10 +131,10 @@ async def test_what_runs_is_cancelled_at_the_target(gateway: Gateway, calling: C
 @every_transport
 async def test_what_waits_stays_to_be_decided_and_runs_when_called_again(gateway: Gateway, calling: Calling) -> None:
     insert = f"INSERT INTO refunds VALUES (2, 1) RETURNING '{calling.__name__}'"
-    token = gateway.world.token(DBA, client=APPROVER)
+    token = gateway.backends.token(DBA, client=APPROVER)
 
     def refunds() -> int:
-        ((count,),) = gateway.world.orders.execute("SELECT count(*) FROM refunds")
+        ((count,),) = gateway.backends.orders.execute("SELECT count(*) FROM refunds")
         return int(count)
 
     before = refunds()

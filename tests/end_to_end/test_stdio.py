@@ -14,18 +14,35 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from tests.corpora import cases
-from tests.peers.api import API, running_api
+from tests.invariants.clients import heard
+from tests.invariants.world import HAS_PROC, World, descendants, footprint
+from tests.peers.api import API, answer, running_api
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
+TOKEN = "canary-of-the-apis-bearer-token"
+EMAIL = "canary.person@example.com"
 POLICY = """
 @id("reads") permit (principal, action == Action::"call_api", resource);
 """
 
 
-def configure(folder: Path, api: API) -> list[str]:
+@asynccontextmanager
+async def an_api(folder: Path) -> AsyncIterator[API]:
+    """An API that writes down what arrives, and what was durable in the gateway's store then."""
+    async with running_api(log=folder / "api.api.log", store=folder / "data") as api:
+        yield api
+
+
+def configure(folder: Path, api: API, world: World) -> list[str]:
     """Write a configuration and give the command line that serves it over stdio."""
     folder.chmod(0o700)
+    world.data_dirs.append(folder / "data")
+    token = folder / "token"
+    token.write_text(TOKEN)
+    token.chmod(0o600)
+    world.canaries["the API's token"] = TOKEN.encode()
+    world.sources.add(token)
     policies = folder / "reads.cedar"
     policies.write_text(POLICY)
     config = folder / "gateway.toml"
@@ -42,6 +59,7 @@ def configure(folder: Path, api: API) -> list[str]:
         kind = "http"
         base_url = "{api.url}"
         networks = ["127.0.0.0/8"]
+        auth = {{ bearer = {{ file = "{token}" }} }}
         labels = {{ env = "dev" }}
         """
     )
@@ -51,15 +69,16 @@ def configure(folder: Path, api: API) -> list[str]:
 
 
 @asynccontextmanager
-async def connected(command: list[str], mode: Any) -> AsyncIterator[Client]:
+async def connected(command: list[str], mode: Any, world: World, folder: Path) -> AsyncIterator[Client]:
     parameters = StdioServerParameters(command=command[0], args=command[1:])
-    async with Client(stdio_client(parameters), mode=mode) as client:
-        yield client
+    with (folder / "stderr.log").open("w") as errors:
+        async with heard(world, stdio_client(parameters, errlog=errors), mode=mode) as client:
+            yield client
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_an_mcp_host_starts_the_gateway_and_calls_a_tool(tmp_path: Path, mode: str) -> None:
-    async with running_api() as api, connected(configure(tmp_path, api), mode) as client:
+async def test_an_mcp_host_starts_the_gateway_and_calls_a_tool(tmp_path: Path, mode: str, world: World) -> None:
+    async with an_api(tmp_path) as api, connected(configure(tmp_path, api, world), mode, world, tmp_path) as client:
         targets = await client.call_tool("list_targets", {})
         found = await client.call_tool("call_api", {"target": "api", "path": "x"})
 
@@ -68,8 +87,41 @@ async def test_an_mcp_host_starts_the_gateway_and_calls_a_tool(tmp_path: Path, m
     assert len(api.requests) == 1
 
 
+@pytest.mark.requirement("I5")
+async def test_neither_the_credential_nor_personal_data_gets_out_by_an_echo(tmp_path: Path, world: World) -> None:
+    world.canaries["a person's address"] = EMAIL.encode()
+    async with an_api(tmp_path) as api, connected(configure(tmp_path, api, world), "auto", world, tmp_path) as client:
+        api.answers = [
+            answer(f"Bearer {TOKEN} {EMAIL}".encode(), headers=f"content-type: text/plain\r\nx-you: {TOKEN}")
+        ]
+        found = await client.call_tool("call_api", {"target": "api", "path": "x"})
+
+    assert f"Bearer {TOKEN}".encode() in api.requests[0]
+    assert set(found.structured_content["masked"]) >= {"pii.email"}
+
+
+@pytest.mark.requirement("I8")
+@pytest.mark.skipif(not HAS_PROC, reason="this system has no /proc")
+async def test_a_gateway_holds_no_more_after_many_calls(tmp_path: Path, world: World) -> None:
+    async with an_api(tmp_path) as api, connected(configure(tmp_path, api, world), "auto", world, tmp_path) as client:
+
+        async def call(times: int) -> None:
+            for _ in range(times):
+                await client.call_tool("call_api", {"target": "api", "path": "x"})
+
+        await call(3)
+        (gateway,) = [
+            pid for pid in world.processes if pid not in {p for one in world.processes for p in descendants(one)}
+        ]
+        before = footprint(gateway)
+        await call(20)
+        with anyio.fail_after(10):
+            while footprint(gateway).more_than(before):
+                await anyio.sleep(0.02)
+
+
 @pytest.mark.requirement("I7")
-async def test_malformed_input_never_calls_a_tool_and_only_json_comes_out(tmp_path: Path) -> None:
+async def test_malformed_input_never_calls_a_tool_and_only_json_comes_out(tmp_path: Path, world: World) -> None:
     import base64
     import zlib
 
@@ -79,7 +131,7 @@ async def test_malformed_input_never_calls_a_tool_and_only_json_comes_out(tmp_pa
         body = base64.b64decode(given.get("body_b64") or given["body_zlib_b64"])
         body = zlib.decompress(body) if "body_zlib_b64" in given else body
         lines.append(body.replace(b"\n", b" ").replace(b"\r", b" ") + b"\n")
-    async with running_api() as api, await anyio.open_process(configure(tmp_path, api)) as process:
+    async with an_api(tmp_path) as api, await anyio.open_process(configure(tmp_path, api, world)) as process:
         assert process.stdin is not None
         stdout = process.stdout
         assert stdout is not None
@@ -94,8 +146,12 @@ async def test_malformed_input_never_calls_a_tool_and_only_json_comes_out(tmp_pa
                 group.start_soon(read)
                 for line in lines:
                     await process.stdin.send(line)
+                world.look()
                 await process.stdin.aclose()
             await process.wait()
+        assert process.stderr is not None
+        world.add_log("standard error", b"".join([chunk async for chunk in process.stderr]))
+    world.add_log("standard output", bytes(out))
 
     assert api.requests == []
     for answered in bytes(out).splitlines():
@@ -103,12 +159,12 @@ async def test_malformed_input_never_calls_a_tool_and_only_json_comes_out(tmp_pa
 
 
 @pytest.mark.requirement("R29")
-async def test_a_signal_ends_the_process_with_every_outcome_recorded(tmp_path: Path) -> None:
+async def test_a_signal_ends_the_process_with_every_outcome_recorded(tmp_path: Path, world: World) -> None:
     import sqlite3
 
-    async with running_api() as api:
+    async with an_api(tmp_path) as api:
         api.stall = True
-        command = configure(tmp_path, api)
+        command = configure(tmp_path, api, world)
         async with await anyio.open_process(command) as process:
             assert process.stdin is not None
             for message in (
@@ -122,6 +178,7 @@ async def test_a_signal_ends_the_process_with_every_outcome_recorded(tmp_path: P
             with anyio.fail_after(60):
                 while not api.requests:
                     await anyio.sleep(0.02)
+                world.look()
                 process.send_signal(signal.SIGTERM)
                 await process.wait()
 

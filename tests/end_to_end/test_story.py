@@ -14,10 +14,10 @@ import pytest
 
 from tests.cli.running import Ran
 from tests.end_to_end.agents import MODERN, Way, connected
-from tests.end_to_end.worlds import ADA, DBA, HUMAN, Gateway, World, running_gateway, world
+from tests.end_to_end.gateways import ADA, DBA, HUMAN, Backends, Gateway, backends, running_gateway, world
 from tests.peers.oidc_provider import AGENT, APPROVER, running_oidc_provider
 
-__all__ = ["world"]
+__all__ = ["backends", "world"]
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
@@ -25,10 +25,10 @@ WAY = Way(client="fastmcp", transport="http", protocol=MODERN)
 
 
 @pytest.fixture(scope="module")
-def gateway(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(backends: Backends, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway that answers `approval_pending` at once."""
     folder: Path = tmp_path_factory.mktemp("gateway")
-    with running_gateway(folder, world, wait="0s") as found:
+    with running_gateway(folder, backends, wait="0s") as found:
         yield found
 
 
@@ -50,7 +50,7 @@ async def test_an_operator_checks_the_configuration_and_what_stands_behind_it(ga
 
 
 async def test_an_agent_reads_a_database_a_host_and_an_api(gateway: Gateway) -> None:
-    await anyio.to_thread.run_sync(gateway.world.metrics.until_up)
+    await anyio.to_thread.run_sync(gateway.backends.metrics.until_up)
     sql = "SELECT id, lower(email) AS mail, reverse(ssn), city FROM customers ORDER BY id"
     async with connected(gateway, WAY) as agent:
         customers = await agent.call("query_database", target="orders", sql=sql)
@@ -82,7 +82,7 @@ class Risk:
 
 def refund(gateway: Gateway) -> Risk:
     def effects() -> int:
-        ((count,),) = gateway.world.orders.execute("SELECT count(*) FROM refunds WHERE amount = 12.5")
+        ((count,),) = gateway.backends.orders.execute("SELECT count(*) FROM refunds WHERE amount = 12.5")
         return int(count)
 
     sql = "INSERT INTO refunds SELECT id, 12.50 FROM customers WHERE name = $1"
@@ -101,7 +101,7 @@ def append(gateway: Gateway) -> Risk:
 
 
 def snapshot(gateway: Gateway) -> Risk:
-    metrics, before = gateway.world.metrics, len(gateway.world.metrics.snapshots())
+    metrics, before = gateway.backends.metrics, len(gateway.backends.metrics.snapshots())
     arguments = {"target": "metrics", "method": "POST", "path": "admin/tsdb/snapshot"}
     return Risk(tool="call_api", arguments=arguments, group="ops", effects=lambda: len(metrics.snapshots()) - before)
 
@@ -155,7 +155,7 @@ async def test_a_risky_call_is_held_approved_by_a_person_and_runs_once(
 
 
 async def test_a_token_without_the_scope_is_told_which_one(gateway: Gateway) -> None:
-    token = gateway.world.token(scope="openid email db")
+    token = gateway.backends.token(scope="openid email db")
     call = {"name": "call_api", "arguments": {"target": "metrics", "path": "query"}}
     async with httpx2.AsyncClient(trust_env=False) as http:
         answer = await http.post(
@@ -180,4 +180,4 @@ async def test_another_issuers_token_opens_no_door(gateway: Gateway) -> None:
         document = (await http.get(f"{gateway.url}/.well-known/oauth-protected-resource")).json()
 
     assert statuses == [401, 401, 401, 401]
-    assert document["authorization_servers"] == [gateway.world.provider.issuer]
+    assert document["authorization_servers"] == [gateway.backends.provider.issuer]

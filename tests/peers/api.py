@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 
 import anyio
+import orjson
 from anyio.abc import SocketAttribute, SocketStream
+
+from tests.invariants.world import open_intents
 
 
 @dataclass(slots=True)
@@ -21,6 +26,10 @@ class API:
     """Sent again and again after an answer, until the other side has enough."""
     stall: bool = False
     """Take the request and never answer."""
+    log: Path | None = None
+    """Where a witness reads later what arrived; credentials are left out, as an API's own log leaves them."""
+    store: Path | None = None
+    """The gateway's data folder: which intents are durable there is looked up when a request's first byte arrives."""
 
     @property
     def url(self) -> str:
@@ -30,7 +39,8 @@ class API:
     async def serve(self, stream: SocketStream) -> None:
         """One connection, one request."""
         async with stream:
-            data = b""
+            data = await stream.receive()
+            arrived = datetime.now(UTC), None if self.store is None else sorted(open_intents(self.store))
             while b"\r\n\r\n" not in data:
                 data += await stream.receive()
             head, _, rest = data.partition(b"\r\n\r\n")
@@ -40,6 +50,7 @@ class API:
             while len(rest) < length:
                 rest += await stream.receive()
             self.requests.append(head + b"\r\n\r\n" + rest)
+            self._write_down(head.partition(b"\r\n")[0].decode("latin-1"), *arrived)
             if self.stall:
                 await anyio.sleep_forever()
             try:
@@ -48,6 +59,11 @@ class API:
                     await stream.send(self.endless)
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                 return
+
+    def _write_down(self, request: str, at: datetime, intents: list[str] | None) -> None:
+        if self.log is not None:
+            with self.log.open("ab") as file:
+                file.write(orjson.dumps({"at": at.isoformat(), "request": request, "intents": intents}) + b"\n")
 
 
 def answer(
@@ -59,9 +75,9 @@ def answer(
 
 
 @asynccontextmanager
-async def running_api() -> AsyncIterator[API]:
+async def running_api(*, log: Path | None = None, store: Path | None = None) -> AsyncIterator[API]:
     """Serve on a free loopback port."""
-    api = API()
+    api = API(log=log, store=store)
     async with await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0) as listener:
         api.port = listener.extra(SocketAttribute.local_port)
         async with anyio.create_task_group() as group:

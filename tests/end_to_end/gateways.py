@@ -1,6 +1,6 @@
-"""A world for end-to-end tests: real peers on loopback, and the real `mcp-gateway` before them, as a user runs it.
+"""Gateways for end-to-end tests: real peers on loopback, and the real `mcp-gateway` before them, as a user runs it.
 
-`World` is what stands behind and beside a gateway: the certified OpenID provider with two people, Debian's PostgreSQL
+`Backends` is what stands behind and beside a gateway: the certified OpenID provider with two people, Debian's PostgreSQL
 (`orders`, production), the embedded one (`scratch`, for development), OpenSSH (`web1`) and Prometheus (`metrics`).
 `Gateway` is one folder with gateway.toml, the starter policies, the data and the log, and the process that serves it;
 its `command` runs the console script beside it. Modules share one of each.
@@ -26,6 +26,9 @@ import pytest
 from mcp_gateway.cli.commands.init import write_first_files
 from tests.audit.records import rows
 from tests.cli.running import SCRIPT, Ran, run_script
+from tests.invariants.checks import judge
+from tests.invariants.witnesses import PostgresWitness, SSHWitness
+from tests.invariants.world import World
 from tests.peers.oidc_provider import AGENT, APPROVER, OIDCProvider, running_oidc_provider
 from tests.peers.postgres import PostgresDatabase, PostgresServer, own_database
 from tests.peers.prometheus import Prometheus
@@ -55,7 +58,7 @@ INSERT INTO notes VALUES (1, ''), (2, '');
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class Backends:
     """Where everything stands."""
 
     provider: OIDCProvider
@@ -77,7 +80,7 @@ class World:
 class Gateway:
     """A gateway that serves; its folder is its own."""
 
-    world: World
+    backends: Backends
     folder: Path
     url: str
 
@@ -106,7 +109,7 @@ class Gateway:
         path = self.folder / f"{person}.{client}.token"
         if not path.exists():
             # Never written again: a process may be reading it.
-            _private(path, self.world.token(person, client=client))
+            _private(path, self.backends.token(person, client=client))
         return path
 
     def environment(self, person: str | None, *, client: str = AGENT) -> dict[str, str]:
@@ -144,33 +147,33 @@ async def until(condition: Callable[[], Any]) -> Any:
 @contextmanager
 def standing(
     orders: PostgresServer, scratch: PostgresServer, *, host: SSHServer, metrics: Prometheus
-) -> Iterator[World]:
+) -> Iterator[Backends]:
     """Databases with something in them on running servers, and an issuer with people, until the block ends."""
     with ExitStack() as stack:
-        world = World(
+        backends = Backends(
             provider=stack.enter_context(running_oidc_provider(people=PEOPLE)),
             orders=stack.enter_context(own_database(orders)),
             scratch=stack.enter_context(own_database(scratch)),
             host=host,
             metrics=metrics,
         )
-        world.orders.execute(ORDERS)
-        world.scratch.execute(SCRATCH)
-        yield world
+        backends.orders.execute(ORDERS)
+        backends.scratch.execute(SCRATCH)
+        yield backends
 
 
 @contextmanager
-def running_gateway(folder: Path, world: World, *, wait: str) -> Iterator[Gateway]:
+def running_gateway(folder: Path, backends: Backends, *, wait: str) -> Iterator[Gateway]:
     """Write a configuration and serve it; SIGTERM ends it, and has to end it well."""
     folder.chmod(0o700)
     config, _ = write_first_files(folder)
     for name, secret in (
-        ("orders", world.orders.password),
-        ("scratch", world.scratch.password),
-        ("metrics", world.metrics.password),
+        ("orders", backends.orders.password),
+        ("scratch", backends.scratch.password),
+        ("metrics", backends.metrics.password),
     ):
         _private(folder / name, secret)
-    config.write_text(configuration(folder, world, wait=wait), encoding="utf-8")
+    config.write_text(configuration(folder, backends, wait=wait), encoding="utf-8")
     log = folder / "log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
@@ -182,13 +185,34 @@ def running_gateway(folder: Path, world: World, *, wait: str) -> Iterator[Gatewa
             env={"HOME": str(folder), "PATH": os.environ["PATH"]},
         )
     try:
-        yield Gateway(world=world, folder=folder, url=_served_url(process, log))
+        gateway = Gateway(backends=backends, folder=folder, url=_served_url(process, log))
+        judged = _to_be_judged(gateway)
+        yield gateway
+        judged.look()
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=STOP_SECONDS) == 0, log.read_text()
+        judged.add_log("standard streams", log.read_bytes())
+        violations = judge(judged)
+        assert not violations, "violated:\n" + "\n".join(violations)
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+def _to_be_judged(gateway: Gateway) -> World:
+    """What the invariants are held against when the gateway has ended."""
+    backends, folder = gateway.backends, gateway.folder
+    secrets = {name: folder / name for name in ("orders", "scratch", "metrics")}
+    world = World(data_dirs=[gateway.data], folders=[folder], sources=set(secrets.values()))
+    world.canaries = {f"the password of {name}": path.read_bytes() for name, path in secrets.items()}
+    world.canaries |= {value: value.encode() for value in ADA}
+    world.witnesses = [
+        PostgresWitness(backends.orders, target="orders"),
+        PostgresWitness(backends.scratch, target="scratch"),
+        SSHWitness(target="web1", log=backends.host.log),
+    ]
+    return world
 
 
 def _served_url(process: subprocess.Popen[bytes], log: Path) -> str:
@@ -201,8 +225,8 @@ def _served_url(process: subprocess.Popen[bytes], log: Path) -> str:
     raise AssertionError(f"the gateway did not start: {log.read_text()}")
 
 
-def configuration(folder: Path, world: World, *, wait: str) -> str:
-    """The gateway.toml of this world."""
+def configuration(folder: Path, backends: Backends, *, wait: str) -> str:
+    """The gateway.toml before these backends."""
     text = f"""
 [gateway]
 name = "end-to-end"
@@ -211,8 +235,8 @@ data_dir = {_quoted(folder / "data")}
 listen = "127.0.0.1:0"
 answer_within = "3m"
 [identity]
-issuer = "{world.provider.issuer}"
-audience = "{world.provider.audience}"
+issuer = "{backends.provider.issuer}"
+audience = "{backends.provider.audience}"
 scopes = {{ query_database = "db", run_ssh_command = "ssh", call_api = "api" }}
 [policy]
 paths = [{_quoted(folder / "policies")}]
@@ -223,21 +247,21 @@ wait = "{wait}"
 [targets.web1]
 kind = "ssh"
 labels = {{ env = "prod" }}
-host = "{world.host.host}"
-port = {world.host.port}
-user = "{world.host.user}"
-known_hosts = {_quoted(world.host.known_hosts)}
-key = {{ file = {_quoted(world.host.key)} }}
+host = "{backends.host.host}"
+port = {backends.host.port}
+user = "{backends.host.user}"
+known_hosts = {_quoted(backends.host.known_hosts)}
+key = {{ file = {_quoted(backends.host.key)} }}
 [targets.metrics]
 kind = "http"
 labels = {{ env = "prod" }}
-base_url = "{world.metrics.url}/api/v1"
+base_url = "{backends.metrics.url}/api/v1"
 networks = ["127.0.0.0/8"]
-auth = {{ basic = {{ user = "{world.metrics.user}", password = {{ file = {_quoted(folder / "metrics")} }} }} }}
+auth = {{ basic = {{ user = "{backends.metrics.user}", password = {{ file = {_quoted(folder / "metrics")} }} }} }}
 """
     classes = {"public.customers.email": "pii.email", "public.customers.ssn": "pii.national_id"}
-    text += _database("orders", folder, world.orders, env="prod", classify=classes)
-    return text + _database("scratch", folder, world.scratch, env="dev", classify={})
+    text += _database("orders", folder, backends.orders, env="prod", classify=classes)
+    return text + _database("scratch", folder, backends.scratch, env="dev", classify={})
 
 
 def _database(name: str, folder: Path, peer: PostgresDatabase, *, env: str, classify: Mapping[str, str]) -> str:
@@ -268,12 +292,19 @@ def _private(path: Path, content: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def world(
+def backends(
     postgres_server: PostgresServer,
     embedded_postgres_server: PostgresServer,
     ssh_server: SSHServer,
     prometheus: Prometheus,
-) -> Iterator[World]:
-    """One world for a module."""
+) -> Iterator[Backends]:
+    """What stands behind the gateways of one module."""
     with standing(postgres_server, embedded_postgres_server, host=ssh_server, metrics=prometheus) as found:
         yield found
+
+
+@pytest.fixture
+def world(world: World) -> World:
+    """A module's gateway runs on when a test is over; it is judged when it has ended."""
+    world.no_store = "the gateway of this module is judged when it has ended"
+    return world

@@ -1,0 +1,122 @@
+"""Who saw what reached a target: PostgreSQL's statement log, sshd's log, and the log of a test's own API.
+
+A log that several tests share is read from where it stood when this test began.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+
+from tests.invariants.world import Effect
+from tests.peers.postgres import PostgresDatabase
+
+POSTGRES_LINE = re.compile(
+    r"(?P<at>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) UTC \[\d+\] (?P<application>\S*?)@(?P<database>\S+) LOG:  "
+    r"(?P<how>execute [^:]+|statement): (?P<text>.*)",
+    re.DOTALL,
+)
+OWN = "mcp-gateway/catalog"
+SSH_SESSION = re.compile(r"Starting session: (?P<what>.*) for ")
+
+
+class _Log:
+    def __init__(self, path: Path, *, whole: bool = False) -> None:
+        self._path = path
+        self._start = path.stat().st_size if path.exists() and not whole else 0
+
+    def text(self) -> str:
+        if not self._path.exists():
+            return ""
+        return self._path.read_bytes()[self._start :].decode("utf-8", "replace")
+
+
+class PostgresWitness:
+    """`log_statement = all` with `application_name` in the prefix, as `tests.peers.postgres` sets it up.
+
+    The gateway's own session control goes by the simple protocol ("statement:"), what an agent sent by the extended
+    one ("execute").
+    """
+
+    def __init__(self, database: PostgresDatabase, *, target: str) -> None:
+        self._target = target
+        self._database = database
+        self._log = _Log(database.server.log)
+
+    def effects(self) -> list[Effect]:
+        """What was executed in sessions of the gateway."""
+        found = []
+        # A statement's further lines begin with a tab.
+        for entry in self._log.text().replace("\n\t", "\r\t").split("\n"):
+            match = POSTGRES_LINE.match(entry.replace("\r\t", "\n"))
+            if match is None or match["database"] != self._database.name or match["how"] == "statement":
+                continue
+            application = match["application"]
+            if not application.startswith("mcp-gateway"):
+                continue
+            found.append(
+                Effect(
+                    target=self._target,
+                    what=match["text"],
+                    at=datetime.strptime(match["at"], "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC),
+                    # A statement under the bare name belongs to no call, and no call has this id.
+                    call_id=None if application == OWN else application.partition("/")[2] or "(none)",
+                    own=application == OWN,
+                )
+            )
+        return found
+
+    def left_open(self) -> list[str]:
+        """Sessions that are still there."""
+        found = self._database.execute(
+            "SELECT application_name FROM pg_stat_activity WHERE datname = %s AND application_name LIKE 'mcp-gateway%%'",
+            [self._database.name],
+        )
+        return [name for (name,) in found]
+
+
+class SSHWitness:
+    """OpenSSH's server at `LogLevel VERBOSE`: one line for each session, without time, call or command."""
+
+    def __init__(self, *, target: str, log: Path) -> None:
+        self._target = target
+        self._log = _Log(log)
+
+    def effects(self) -> list[Effect]:
+        """Sessions that were started."""
+        return [Effect(target=self._target, what=match["what"]) for match in SSH_SESSION.finditer(self._log.text())]
+
+    def left_open(self) -> list[str]:
+        """Connections that were opened and not closed, by their count."""
+        text = self._log.text()
+        opened = text.count("Accepted publickey")
+        closed = text.count("Disconnected from user") + text.count("Connection closed by user")
+        return [f"{opened - closed} connections"] if opened > closed else []
+
+
+class APIWitness:
+    """The log of `tests.peers.api`: each request, and which intents were durable when its first byte was read."""
+
+    def __init__(self, *, target: str, log: Path, whole: bool = False) -> None:
+        self._target = target
+        self._log = _Log(log, whole=whole)
+
+    def effects(self) -> list[Effect]:
+        """Requests that arrived."""
+        lines = [orjson.loads(line) for line in self._log.text().splitlines()]
+        return [
+            Effect(
+                target=self._target,
+                what=line["request"],
+                at=datetime.fromisoformat(line["at"]),
+                intents=None if line["intents"] is None else frozenset(line["intents"]),
+            )
+            for line in lines
+        ]
+
+    def left_open(self) -> list[str]:
+        """Nothing: it closes each connection after one request."""
+        return []
