@@ -184,7 +184,7 @@ HEADER = """\
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.75, help="of one server at one kind of work in one round")
+    parser.add_argument("--seconds", type=float, default=0.5, help="of one server at one kind of work in one round")
     parser.add_argument("--era", choices=[MODERN, LEGACY, "both"], default="both")
     parser.add_argument("--rows", type=int, choices=[1, PAGE], default=None)
     parser.add_argument("--callers", type=int, choices=[1, MANY], default=None)
