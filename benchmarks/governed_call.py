@@ -38,7 +38,7 @@ from benchmarks.shop import (
     running_gateway,
 )
 
-WARM_SECONDS = 0.5
+WARM_SECONDS = 0.3
 MANY = 16
 PAGE = 1000
 SMALLEST = {1: 100, PAGE: 60_000}
@@ -184,7 +184,7 @@ HEADER = """\
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.9, help="of one server at one kind of work in one round")
+    parser.add_argument("--seconds", type=float, default=0.5, help="of one server at one kind of work in one round")
     parser.add_argument("--era", choices=[MODERN, LEGACY, "both"], default="both")
     parser.add_argument("--rows", type=int, choices=[1, PAGE], default=None)
     parser.add_argument("--callers", type=int, choices=[1, MANY], default=None)

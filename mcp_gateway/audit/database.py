@@ -67,6 +67,7 @@ class Database:
     def __init__(self, paths: Paths, *, migrations: Sequence[schema.Migration], pace: Pace) -> None:
         schema.check_migrations((*schema.BASE, *migrations))
         self._paths = paths
+        self._path = paths.database
         self._migrations = migrations
         self._pace = pace
         self._lock: CommitLock | None = None
@@ -92,7 +93,7 @@ class Database:
         """
         self.close()
         self.attempts += 1
-        with health.translated(self._paths.database):
+        with health.translated(self._path):
             # 1.
             make_directory(self._paths.data_dir)
             refuse_network(self._paths.data_dir)
@@ -113,7 +114,7 @@ class Database:
         A unit that raises is rolled back alone. When the store fails, none of the group is acknowledged.
         """
         connection, lock, watch, _ = self._ready()
-        with health.translated(self._paths.database), lock.held() as waited:
+        with health.translated(self._path), lock.held() as waited:
             watch.check()
             self._bound_busy(connection, waited=waited)
             connection.execute("BEGIN IMMEDIATE")
@@ -199,7 +200,7 @@ class Database:
         return head
 
     def _connect(self, lock: CommitLock) -> sqlite3.Connection:
-        database = self._paths.database
+        database = self._path
         if not exists(database):
             if lock.store_id:
                 raise StoreError(
@@ -230,7 +231,7 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")
         try:
             if lock.store_id and not schema.is_store(connection):
-                raise StoreError(f"{str(self._paths.database)!r} is empty", next_step=RESTORE)
+                raise StoreError(f"{str(self._path)!r} is empty", next_step=RESTORE)
             schema.migrate(connection, self._migrations, store_id=lock.store_id or os.urandom(STORE_ID_BYTES).hex())
             found = schema.store_id(connection)
             connection.execute("COMMIT")
@@ -240,14 +241,14 @@ class Database:
         if lock.store_id != found:
             if lock.store_id:
                 raise StoreError(
-                    f"{str(self._paths.database)!r} is another store's",
+                    f"{str(self._path)!r} is another store's",
                     next_step=f"{RESTORE}; to go on with this one, remove {lock.name}",
                 )
             lock.remember(found)
         return genesis(found)
 
     def _check(self, *, empty: Head) -> None:
-        with contextlib.closing(connect(self._paths.database, read_only=True)) as reader:
+        with contextlib.closing(connect(self._path, read_only=True)) as reader:
             reader.text_factory = bytes
             if self._known is not None:
                 health.check_continues(reader, known=self._known, empty=empty)

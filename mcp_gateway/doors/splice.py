@@ -10,7 +10,8 @@ stands around the SDK's transport, puts the bytes there as the response leaves.
    it nor half a result is sent.
 4. In an event stream no character stays that some readers take for a line's end; in JSON those stand in strings alone.
 
-Transports that have no `Splicer` (stdio, the deprecated SSE) find no `Splices` and get the value itself.
+Transports that have no `Splicer` (stdio, the deprecated SSE) find no `Splices` and get the value itself. The SDK's
+transport must keep no events to send again later: what it kept would be placeholders.
 """
 
 from __future__ import annotations
