@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -35,7 +36,7 @@ def init(
     if as_json:
         print_json({"id": str(config), "policies": [{"id": str(path)} for path in policies]})
         return
-    option = "" if folder is None else f" --config {config}"
+    option = "" if folder is None else f" --config {shlex.quote(str(config))}"
     print_line(f"wrote {config}")
     print_line(f"wrote {len(policies)} policy files into {chosen / POLICY_FOLDER}")
     print_line()

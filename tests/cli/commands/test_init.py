@@ -140,3 +140,11 @@ def test_a_folder_that_cannot_be_made_is_an_error_with_its_name(
     assert ran.err == (
         f"mcp-gateway: {tmp_path}/file/gateway: cannot be written: Not a directory; choose another folder with --dir\n"
     )
+
+
+def test_the_next_commands_can_be_copied_whatever_the_folder_is_called(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = run_here(capsys, "init", "--dir", str(tmp_path / "my gateway"))
+
+    assert f"  mcp-gateway --config '{tmp_path}/my gateway/gateway.toml' check\n" in ran.out
