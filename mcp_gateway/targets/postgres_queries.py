@@ -30,7 +30,10 @@ RELATION_VERSION = """
          FROM pg_catalog.pg_policy y WHERE y.polrelid = c.oid),
       (SELECT string_agg(k.oid || ':' || k.xmin, ',' ORDER BY k.oid)
          FROM pg_catalog.pg_constraint k
-        WHERE (k.conrelid = c.oid AND k.contype = 'c') OR (k.confrelid = c.oid AND k.contype = 'f')),
+        WHERE k.conrelid = c.oid AND k.contype = 'c'),
+      (SELECT string_agg(k.oid || ':' || k.xmin, ',' ORDER BY t.oid)
+         FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_constraint k ON k.oid = t.tgconstraint
+        WHERE t.tgrelid = c.oid AND t.tgisinternal AND k.contype = 'f' AND k.confrelid = c.oid),
       (SELECT string_agg(x.indexrelid::text, ',' ORDER BY x.indexrelid)
          FROM pg_catalog.pg_index x
         WHERE x.indrelid = c.oid AND (x.indexprs IS NOT NULL OR x.indpred IS NOT NULL)),
@@ -63,13 +66,13 @@ SELECT coalesce(json_agg(x ORDER BY oid), '[]')::text FROM (
       (SELECT json_agg(pg_catalog.pg_get_expr(v.said, y.polrelid) ORDER BY y.oid)
          FROM pg_catalog.pg_policy y CROSS JOIN LATERAL (VALUES (y.polqual), (y.polwithcheck)) v(said)
         WHERE y.polrelid = c.oid AND v.said IS NOT NULL) END AS policies,
-    (SELECT json_agg(pg_catalog.pg_get_expr(coalesce(d.adbin, t.typdefaultbin), a.attrelid) ORDER BY a.attnum)
+    CASE WHEN c.oid >= {FIRST_USER_OID} THEN (SELECT json_agg(pg_catalog.pg_get_expr(coalesce(d.adbin, t.typdefaultbin), a.attrelid) ORDER BY a.attnum)
        FROM pg_catalog.pg_attribute a
        JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
        LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
-        AND c.oid >= {FIRST_USER_OID} AND coalesce(d.adbin, t.typdefaultbin) IS NOT NULL) AS defaults,
-    (SELECT json_agg(said) FROM (
+        AND coalesce(d.adbin, t.typdefaultbin) IS NOT NULL) END AS defaults,
+    CASE WHEN c.oid >= {FIRST_USER_OID} THEN (SELECT json_agg(said) FROM (
        SELECT pg_catalog.pg_get_expr(k.conbin, k.conrelid) FROM pg_catalog.pg_constraint k
         WHERE k.conrelid = c.oid AND k.contype = 'c'
        UNION ALL
@@ -78,14 +81,14 @@ SELECT coalesce(json_agg(x ORDER BY oid), '[]')::text FROM (
         WHERE x.indrelid = c.oid AND v.said IS NOT NULL
        UNION ALL
        SELECT pg_catalog.pg_get_expr(q.partexprs, q.partrelid) FROM pg_catalog.pg_partitioned_table q
-        WHERE q.partrelid = c.oid AND q.partexprs IS NOT NULL) code(said)
-      WHERE c.oid >= {FIRST_USER_OID}) AS checks,
-    (SELECT json_agg(DISTINCT kn.nspname || '.' || kc.relname)
-       FROM pg_catalog.pg_constraint k
+        WHERE q.partrelid = c.oid AND q.partexprs IS NOT NULL) code(said)) END AS checks,
+    CASE WHEN c.oid >= {FIRST_USER_OID} THEN (SELECT json_agg(DISTINCT kn.nspname || '.' || kc.relname)
+       FROM pg_catalog.pg_trigger t
+       JOIN pg_catalog.pg_constraint k ON k.oid = t.tgconstraint
        JOIN pg_catalog.pg_class kc ON kc.oid = k.conrelid
        JOIN pg_catalog.pg_namespace kn ON kn.oid = kc.relnamespace
-      WHERE k.confrelid = c.oid AND k.contype = 'f'
-        AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))) AS cascades,
+      WHERE t.tgrelid = c.oid AND t.tgisinternal AND k.confrelid = c.oid AND k.contype = 'f'
+        AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))) END AS cascades,
     CASE WHEN c.oid >= {FIRST_USER_OID} THEN {RELATION_VERSION} END AS version,
     (SELECT json_agg(json_build_array(a.attnum, a.attname, a.atttypid::int8, a.attnotnull,
               CASE WHEN a.attgenerated <> '' THEN
