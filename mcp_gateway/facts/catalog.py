@@ -40,6 +40,14 @@ class Relation:
     """`schema.name` of the tables it inherits from or is a partition of."""
     has_triggers: bool = False
     """User triggers or rules other than a view's own."""
+    policies: tuple[str, ...] = ()
+    """Expressions of its row-level security where that is switched on: what reading and writing it evaluates."""
+    defaults: tuple[str, ...] = ()
+    """Expressions of its columns' and their domains' defaults, but for the next number of a sequence."""
+    checks: tuple[str, ...] = ()
+    """Expressions of CHECK constraints, indexes and the partition key: what writing it evaluates."""
+    cascades: tuple[str, ...] = ()
+    """`schema.name` of the tables that a foreign key's ON DELETE or ON UPDATE changes along with it."""
     version: str = ""
     """Changes when the relation, its columns or its rules change (their xmin)."""
 
@@ -98,6 +106,9 @@ class Catalog:
     """Operators that are not built in: name to `schema.function` of each."""
     casts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """User-defined casts: target `schema.type` to `schema.function` of each."""
+    unwritten_casts: frozenset[str] | None = None
+    """`schema.function` of those that are applied without being written, implicitly or on assignment; None where it is
+    not known which of them are."""
     domains: Mapping[str, bool] = field(default_factory=dict)
     """`schema.type` of each domain to whether it, or a domain it is based on, has a CHECK."""
     version: str = ""

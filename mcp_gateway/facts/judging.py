@@ -73,6 +73,8 @@ class Judge:
         self._examine_body = examine_body
         self._functions: dict[int, Trust] = {}
         self._views: dict[str, Trust] = {}
+        self._written: dict[str, Trust] = {}
+        self._policies: dict[str, Trust] = {}
         self._names: dict[tuple[str, Sequence[str]], Trust] = {}
 
     # Functions
@@ -213,10 +215,12 @@ class Judge:
 
     @cached_property
     def casts(self) -> Trust:
-        """All user-defined casts: which of them are applied without being written is not in the snapshot."""
+        """The user-defined casts that are applied without being written, wherever types ask for it."""
         if self.catalog is None:
             return Trust.KNOWN
-        worst = max((self._named(name) for names in self.catalog.casts.values() for name in names), default=Trust.KNOWN)
+        unwritten = self.catalog.unwritten_casts
+        named = {name for names in self.catalog.casts.values() for name in names}
+        worst = max((self._named(name) for name in (named if unwritten is None else unwritten)), default=Trust.KNOWN)
         return Trust.UNPROVED if worst == Trust.UNPROVED else Trust.KNOWN
 
     def type(self, parts: tuple[str, ...]) -> Trust:
@@ -286,7 +290,72 @@ class Judge:
             return Trust.KNOWN
         if found.kind == "v":
             return self._view(found)
-        return Trust.UNPROVED if found.kind == "f" or found.qualified in self._above_foreign else Trust.KNOWN
+        if found.kind == "f" or found.qualified in self._above_foreign:
+            return Trust.UNPROVED
+        return self._row_security(found)
+
+    def writing(self, parts: Sequence[str], *, running: bool) -> Trust:
+        """Writing to the relation of this name: what it sets off in it and in all that is written along with it.
+
+        Triggers and rules, row-level security, defaults, checks, expressions of indexes and generated columns, CHECKs
+        of domains. Without `running` it is only planned, which fires no trigger.
+        """
+        found = self.find(parts)
+        if found is None:  # reading it has been judged
+            return Trust.KNOWN
+        reached = self._written_along(found)
+        if running and any(of.has_triggers or of.kind not in {"r", "p"} for of in reached):
+            return Trust.UNPROVED
+        return max(map(self._evaluated, reached))
+
+    def _written_along(self, relation: Relation) -> list[Relation]:
+        """A relation, what inherits from it or is a partition of it, and what foreign keys change along with it."""
+        assert self.catalog is not None  # noqa: S101 - there is no relation without one
+        found: dict[str, Relation] = {}
+        todo = [relation.qualified]
+        while todo:
+            name = todo.pop()
+            of = self.catalog.relations.get(name)
+            if of is not None and name not in found:
+                found[name] = of
+                todo += (*of.cascades, *self._children.get(name, ()))
+        return list(found.values())
+
+    @cached_property
+    def _children(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for relation in () if self.catalog is None else self.catalog.relations.values():
+            for parent in relation.parents:
+                found.setdefault(parent, []).append(relation.qualified)
+        return found
+
+    def _evaluated(self, relation: Relation) -> Trust:
+        """The expressions that a write to one table evaluates."""
+        verdicts = self._root._written  # noqa: SLF001 - of the same class
+        known = verdicts.get(relation.qualified)
+        if known is None:
+            verdicts[relation.qualified] = Trust.UNPROVED
+            generated = [column.generated for column in relation.columns if column.generated is not None]
+            types = {column.type.removesuffix("[]") for column in relation.columns}
+            known = verdicts[relation.qualified] = max(
+                self._row_security(relation),
+                self._expressions([*relation.defaults, *relation.checks, *generated]),
+                *map(self._cast_to, types),
+                Trust.KNOWN,
+            )
+        return known
+
+    def _row_security(self, relation: Relation) -> Trust:
+        """The policies of a table; whether they hold for this role is not asked."""
+        verdicts = self._root._policies  # noqa: SLF001 - of the same class
+        known = verdicts.get(relation.qualified)
+        if known is None:
+            verdicts[relation.qualified] = Trust.UNPROVED  # what a policy that reads its own table finds
+            known = verdicts[relation.qualified] = self._expressions(relation.policies)
+        return known
+
+    def _expressions(self, texts: Sequence[str]) -> Trust:
+        return max((self._body(f"SELECT {text}", judge=self._definitions) for text in texts), default=Trust.KNOWN)
 
     def _view(self, view: Relation) -> Trust:
         if view.definition is None:

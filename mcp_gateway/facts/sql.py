@@ -243,6 +243,7 @@ class Examiner(Walk):
         level = self.with_clause(body, scope)
         before, reads = set(self.columns), set(self.reads)
         target = self.relation(body["relation"], level, only_stored=True)
+        self.doubt(self.judge.writing(relation_parts(body["relation"]), running=self.running))
         if not self.running or not self._reads_target(kind, body):
             self.reads = reads
         self.columns = before

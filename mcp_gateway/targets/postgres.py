@@ -428,6 +428,8 @@ class PostgresConnector:
         if self._settings.password is None:
             return None
         fetched = await self._fetch(self._settings.password)
+        if self._password is not None and fetched.reveal() != self._password.reveal():
+            self.suspect()  # a session belongs to the credential that opened it
         self._secrets = (*self._secrets, fetched)[-2:]
         self._password = fetched
         return fetched

@@ -10,6 +10,7 @@ The connection is one whose application_name is `mcp-gateway/catalog`; every que
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -30,6 +31,9 @@ from mcp_gateway.targets.postgres_queries import (
     TYPES,
     VERSIONS,
 )
+
+NEXT_NUMBER = re.compile(r"nextval\('(?:[^']|'')+'::regclass\)")
+"""The default of a serial column: it leaves nothing behind but a gap."""
 
 AnyConnection: TypeAlias = "asyncpg.Connection[Any]"
 
@@ -149,14 +153,15 @@ def _snapshot(texts: Sequence[str], *, search_path: tuple[str, ...]) -> Snapshot
         relations={f"{row['schema']}.{row['name']}": _relation(row, type_names=type_names) for row in relations},
         functions=_grouped((row["name"], _function(row, type_names=type_names)) for row in functions),
         operators=_grouped((name, function or "") for name, function in operators),
-        casts=_grouped((type_names[target], function) for target, function in casts),
+        casts=_grouped((type_names[target], function) for target, function, _ in casts),
+        unwritten_casts=frozenset(function for _, function, unwritten in casts if unwritten),
         domains=domains,
         version=hashlib.sha256("\0".join((*texts[:6], *search_path)).encode()).hexdigest(),
     )
     return Snapshot(
         catalog=catalog,
         stamp=texts[7],
-        depends=_depends(dependencies),
+        depends=_depends([*dependencies, *_cascades(relations)]),
         versions={
             (kind, row["oid"]): row["version"]
             for kind, rows in (("r", relations), ("f", functions))
@@ -200,6 +205,10 @@ def _relation(row: dict[str, Any], *, type_names: Mapping[int, str]) -> Relation
         definition=row["definition"],
         parents=tuple(row["parents"] or ()),
         has_triggers=row["has_triggers"],
+        policies=tuple(row["policies"] or ()),
+        defaults=tuple(text for text in row["defaults"] or () if NEXT_NUMBER.fullmatch(text) is None),
+        checks=tuple(row["checks"] or ()),
+        cascades=tuple(row["cascades"] or ()),
         version=_short(row["version"]),
     )
 
@@ -226,6 +235,12 @@ def _function(row: dict[str, Any], *, type_names: Mapping[int, str]) -> Function
         transitions=tuple(row["transitions"] or ()),
         version=_short(row["version"]),
     )
+
+
+def _cascades(relations: list[Any]) -> list[Any]:
+    """What a foreign key changes along with a table, as dependencies."""
+    oids = {f"{row['schema']}.{row['name']}": row["oid"] for row in relations}
+    return [["r", row["oid"], "r", oids[name]] for row in relations for name in row["cascades"] or () if name in oids]
 
 
 def _depends(rows: list[Any]) -> dict[tuple[Kind, int], frozenset[tuple[Kind, int]]]:

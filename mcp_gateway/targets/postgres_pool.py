@@ -24,6 +24,7 @@ class Pool:
         self._idle: list[Session] = []
         self._leaving: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._purged_at = 0.0
 
     async def acquire(self) -> tuple[Session, bool]:
         """Wait for a slot; return a session and whether it is new. Whatever opening one raises is passed on."""
@@ -43,7 +44,7 @@ class Pool:
     async def release(self, session: Session, *, reusable: bool) -> None:
         """Give a session back. One that is not `reusable` is closed, and with it all that it holds at the server."""
         self._slots.release()
-        if reusable and not session.closed and not self._closed:
+        if reusable and not session.closed and not self._closed and session.opened_at >= self._purged_at:
             self._idle.append(session)
             return
         parting = self._part(session)
@@ -51,7 +52,10 @@ class Pool:
             await asyncio.shield(parting)
 
     def purge(self) -> None:
-        """Close every idle session: the server behind them is not the one that it was."""
+        """Close every idle session now, and what is in use when it comes back: the server, or who is let in there, is not
+        what it was when they were opened.
+        """
+        self._purged_at = asyncio.get_running_loop().time()
         while self._idle:
             self._part(self._idle.pop())
 

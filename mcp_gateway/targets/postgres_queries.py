@@ -25,6 +25,18 @@ RELATION_VERSION = """
          FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal),
       (SELECT string_agg(d.adnum || ':' || d.xmin, ',' ORDER BY d.adnum)
          FROM pg_catalog.pg_attrdef d WHERE d.adrelid = c.oid),
+      c.relrowsecurity,
+      (SELECT string_agg(y.oid || ':' || y.xmin, ',' ORDER BY y.oid)
+         FROM pg_catalog.pg_policy y WHERE y.polrelid = c.oid),
+      (SELECT string_agg(k.oid || ':' || k.xmin, ',' ORDER BY k.oid)
+         FROM pg_catalog.pg_constraint k
+        WHERE k.conrelid = c.oid AND k.contype = 'c'),
+      (SELECT string_agg(k.oid || ':' || k.xmin, ',' ORDER BY t.oid)
+         FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_constraint k ON k.oid = t.tgconstraint
+        WHERE t.tgrelid = c.oid AND t.tgisinternal AND k.contype = 'f' AND k.confrelid = c.oid),
+      (SELECT string_agg(x.indexrelid::text, ',' ORDER BY x.indexrelid)
+         FROM pg_catalog.pg_index x
+        WHERE x.indrelid = c.oid AND (x.indexprs IS NOT NULL OR x.indpred IS NOT NULL)),
       (SELECT string_agg(i.inhrelid::text, ',' ORDER BY i.inhrelid)
          FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid),
       (SELECT string_agg(i.inhparent::text, ',' ORDER BY i.inhseqno)
@@ -50,6 +62,33 @@ SELECT coalesce(json_agg(x ORDER BY oid), '[]')::text FROM (
     EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)
       OR EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN')
       AS has_triggers,
+    CASE WHEN c.relrowsecurity THEN
+      (SELECT json_agg(pg_catalog.pg_get_expr(v.said, y.polrelid) ORDER BY y.oid)
+         FROM pg_catalog.pg_policy y CROSS JOIN LATERAL (VALUES (y.polqual), (y.polwithcheck)) v(said)
+        WHERE y.polrelid = c.oid AND v.said IS NOT NULL) END AS policies,
+    CASE WHEN c.oid >= {FIRST_USER_OID} THEN (SELECT json_agg(pg_catalog.pg_get_expr(coalesce(d.adbin, t.typdefaultbin), a.attrelid) ORDER BY a.attnum)
+       FROM pg_catalog.pg_attribute a
+       JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+       LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+      WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+        AND coalesce(d.adbin, t.typdefaultbin) IS NOT NULL) END AS defaults,
+    CASE WHEN c.oid >= {FIRST_USER_OID} THEN (SELECT json_agg(said) FROM (
+       SELECT pg_catalog.pg_get_expr(k.conbin, k.conrelid) FROM pg_catalog.pg_constraint k
+        WHERE k.conrelid = c.oid AND k.contype = 'c'
+       UNION ALL
+       SELECT pg_catalog.pg_get_expr(v.said, x.indrelid)
+         FROM pg_catalog.pg_index x CROSS JOIN LATERAL (VALUES (x.indexprs), (x.indpred)) v(said)
+        WHERE x.indrelid = c.oid AND v.said IS NOT NULL
+       UNION ALL
+       SELECT pg_catalog.pg_get_expr(q.partexprs, q.partrelid) FROM pg_catalog.pg_partitioned_table q
+        WHERE q.partrelid = c.oid AND q.partexprs IS NOT NULL) code(said)) END AS checks,
+    CASE WHEN c.oid >= {FIRST_USER_OID} THEN (SELECT json_agg(DISTINCT kn.nspname || '.' || kc.relname)
+       FROM pg_catalog.pg_trigger t
+       JOIN pg_catalog.pg_constraint k ON k.oid = t.tgconstraint
+       JOIN pg_catalog.pg_class kc ON kc.oid = k.conrelid
+       JOIN pg_catalog.pg_namespace kn ON kn.oid = kc.relnamespace
+      WHERE t.tgrelid = c.oid AND t.tgisinternal AND k.confrelid = c.oid AND k.contype = 'f'
+        AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))) END AS cascades,
     CASE WHEN c.oid >= {FIRST_USER_OID} THEN {RELATION_VERSION} END AS version,
     (SELECT json_agg(json_build_array(a.attnum, a.attname, a.atttypid::int8, a.attnotnull,
               CASE WHEN a.attgenerated <> '' THEN
@@ -99,7 +138,8 @@ WHERE o.oid >= {FIRST_USER_OID}
 """
 
 CASTS = f"""
-SELECT coalesce(json_agg(json_build_array(k.casttarget::int8, n.nspname || '.' || p.proname) ORDER BY k.oid), '[]')::text
+SELECT coalesce(json_agg(json_build_array(k.casttarget::int8, n.nspname || '.' || p.proname, k.castcontext <> 'e')
+  ORDER BY k.oid), '[]')::text
 FROM pg_catalog.pg_cast k
 JOIN pg_catalog.pg_proc p ON p.oid = k.castfunc
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
@@ -116,10 +156,10 @@ FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespa
 
 STAMP = f"""
 WITH relation AS (
-  SELECT c.oid, c.relnamespace, c.relname, c.relkind FROM pg_catalog.pg_class c
+  SELECT c.oid, c.relnamespace, c.relname, c.relkind, c.relrowsecurity FROM pg_catalog.pg_class c
   WHERE c.oid >= {FIRST_USER_OID} AND c.relkind IN ({RELATION_KINDS}) AND c.relpersistence <> 't'
 ), part(kind, hash) AS (
-  SELECT 'c', hash_record_extended((oid, relnamespace, relname, relkind), 0) FROM relation
+  SELECT 'c', hash_record_extended((oid, relnamespace, relname, relkind, relrowsecurity), 0) FROM relation
   UNION ALL SELECT 'a', hash_record_extended((a.attrelid, a.attnum, a.xmin), 0)
     FROM pg_catalog.pg_attribute a JOIN relation ON relation.oid = a.attrelid WHERE a.attnum > 0
   UNION ALL SELECT 'r', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_rewrite WHERE oid >= {FIRST_USER_OID}
@@ -134,7 +174,11 @@ WITH relation AS (
   UNION ALL SELECT 'k', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_cast WHERE oid >= {FIRST_USER_OID}
   UNION ALL SELECT 'y', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_type
     WHERE typtype = 'd' AND oid >= {FIRST_USER_OID}
-  UNION ALL SELECT 'x', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_constraint WHERE contypid > 0
+  UNION ALL SELECT 'x', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_constraint
+    WHERE contypid > 0 OR (contype IN ('c', 'f') AND oid >= {FIRST_USER_OID})
+  UNION ALL SELECT 'l', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_policy
+  UNION ALL SELECT 'j', hash_record_extended((indexrelid, indrelid), 0) FROM pg_catalog.pg_index
+    WHERE indexrelid >= {FIRST_USER_OID} AND (indexprs IS NOT NULL OR indpred IS NOT NULL)
   UNION ALL SELECT 'n', hash_record_extended((oid, nspname), 0) FROM pg_catalog.pg_namespace
     WHERE nspname !~ '^pg_(toast_)?temp_'
 )
@@ -167,12 +211,16 @@ SELECT coalesce(json_agg(json_build_array(kind, oid::int8, version)), '[]')::tex
 
 DEPENDENCIES = f"""
 SELECT coalesce(json_agg(DISTINCT jsonb_build_array(
-    CASE WHEN d.classid = 'pg_catalog.pg_rewrite'::regclass THEN 'r' ELSE 'f' END,
-    coalesce(w.ev_class, d.objid)::int8,
+    CASE WHEN d.classid = 'pg_catalog.pg_proc'::regclass THEN 'f' ELSE 'r' END,
+    coalesce(w.ev_class, f.adrelid, k.conrelid, y.polrelid, d.objid)::int8,
     CASE WHEN d.refclassid = 'pg_catalog.pg_class'::regclass THEN 'r' ELSE 'f' END, d.refobjid::int8)), '[]')::text
 FROM pg_catalog.pg_depend d
 LEFT JOIN pg_catalog.pg_rewrite w ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND w.oid = d.objid
-WHERE d.classid IN ('pg_catalog.pg_rewrite'::regclass, 'pg_catalog.pg_proc'::regclass)
+LEFT JOIN pg_catalog.pg_attrdef f ON d.classid = 'pg_catalog.pg_attrdef'::regclass AND f.oid = d.objid
+LEFT JOIN pg_catalog.pg_constraint k ON d.classid = 'pg_catalog.pg_constraint'::regclass AND k.oid = d.objid
+LEFT JOIN pg_catalog.pg_policy y ON d.classid = 'pg_catalog.pg_policy'::regclass AND y.oid = d.objid
+WHERE (d.classid IN ('pg_catalog.pg_rewrite'::regclass, 'pg_catalog.pg_proc'::regclass,
+    'pg_catalog.pg_attrdef'::regclass, 'pg_catalog.pg_policy'::regclass) OR (k.contype = 'c' AND k.conrelid <> 0))
   AND d.refclassid IN ('pg_catalog.pg_class'::regclass, 'pg_catalog.pg_proc'::regclass)
   AND d.objid >= {FIRST_USER_OID} AND d.refobjid >= {FIRST_USER_OID}
 """

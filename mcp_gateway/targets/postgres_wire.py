@@ -2,7 +2,7 @@
 
 Sans-I/O. The driver buffers whatever length a server claims and keeps every row it is given; this filter looks at
 message headers only, drops what nobody reads (notices, notifications), cuts a result at its limits on a message
-boundary, and refuses what no honest server sends. `postgres_connection` puts it between socket and driver.
+boundary, and refuses what no honest server sends. `postgres_session` puts it between socket and driver.
 
 Message formats: PostgreSQL documentation, "Frontend/Backend Protocol", sections 55.2 and 55.7.
 """

@@ -62,6 +62,36 @@ async def test_a_rotated_password_is_fetched_again(postgres_database: PostgresDa
     await connector.aclose()
 
 
+@pytest.mark.requirement("R26")
+async def test_no_session_of_an_earlier_credential_is_used_again(postgres_database: PostgresDatabase) -> None:
+    current = [Secret(postgres_database.password)]
+
+    async def fetch(source: Any) -> Secret:
+        return current[0]
+
+    connector = PostgresConnector(settings_for(postgres_database), name="orders", fetch=fetch)
+    look = "SELECT pg_backend_pid() FROM pg_sleep(0.05)"
+    pids: list[int] = []
+
+    async def noted() -> None:
+        pids.extend(pid for (pid,) in rows(await run(connector, look)))
+
+    async def together(count: int) -> set[int]:
+        pids.clear()
+        async with anyio.create_task_group() as group:
+            for _ in range(count):
+                group.start_soon(noted)
+        return set(pids)
+
+    earlier = await together(3)
+    postgres_database.execute(f"ALTER ROLE {postgres_database.user} PASSWORD 'the new one'")
+    current[0] = Secret("the new one")
+    await together(4)  # three of them on sessions from before, the fourth opens one and finds the password refused
+    assert len(earlier) == 3
+    assert not earlier & await together(4)
+    await connector.aclose()
+
+
 async def test_a_port_where_nobody_listens(postgres_database: PostgresDatabase) -> None:
     port = free_port()
     with pytest.raises(TargetUnavailable, match=f"^nothing listens where PostgreSQL at 127.0.0.1:{port} should be$"):

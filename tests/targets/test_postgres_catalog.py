@@ -95,6 +95,74 @@ async def test_inheritance_and_triggers_are_seen(connection: asyncpg.Connection[
     assert not catalog.relations["public.events"].has_triggers
 
 
+async def test_what_a_table_evaluates_by_itself_is_seen(
+    connection: asyncpg.Connection[Any], postgres_database: PostgresDatabase
+) -> None:
+    postgres_database.execute(
+        """
+        CREATE DOMAIN named AS text DEFAULT upper('x');
+        CREATE TABLE tenants (id serial PRIMARY KEY, owner text DEFAULT current_user, nick named, CHECK (id > 0));
+        CREATE TABLE bills (id int REFERENCES tenants ON UPDATE SET NULL);
+        CREATE TABLE notes (id int REFERENCES tenants);
+        CREATE INDEX ON tenants (lower(owner), (id + 1)) WHERE owner > 'a';
+        CREATE POLICY own ON tenants USING (owner = current_user) WITH CHECK (id > 1);
+        CREATE TABLE parts (id int) PARTITION BY LIST ((id % 2));
+        """
+    )
+    before = (await load_catalog(connection, search_path=("public",))).relations["public.tenants"]
+    assert before.policies == ()
+    postgres_database.execute("ALTER TABLE tenants ENABLE ROW LEVEL SECURITY")
+    catalog = await load_catalog(connection, search_path=("public",))
+    found = catalog.relations["public.tenants"]
+    assert found.policies == ("(owner = CURRENT_USER)", "(id > 1)")
+    assert found.defaults == ("CURRENT_USER", "upper('x'::text)")
+    assert sorted(found.checks) == ["(id > 0)", "(owner > 'a'::text)", "lower(owner), (id + 1)"]
+    assert found.cascades == ("public.bills",)
+    assert catalog.relations["public.parts"].checks == ("(id % 2)",)
+    assert catalog.relations["public.customers"].checks == ()
+
+
+async def test_casts_that_are_applied_unwritten_are_told_apart(
+    connection: asyncpg.Connection[Any], postgres_database: PostgresDatabase
+) -> None:
+    assert (await load_catalog(connection, search_path=("public",))).unwritten_casts == frozenset()
+    for form in ("IMPLICIT", "ASSIGNMENT"):
+        postgres_database.execute(
+            "CREATE FUNCTION text_of(pair) RETURNS text LANGUAGE sql AS 'SELECT $1.b';"
+            f"CREATE CAST (pair AS text) WITH FUNCTION text_of AS {form}"
+        )
+        assert (await load_catalog(connection, search_path=("public",))).unwritten_casts == frozenset(
+            {"public.text_of"}
+        )
+        postgres_database.execute("DROP FUNCTION text_of CASCADE")
+
+
+async def test_what_a_tables_own_code_rests_on_is_touched_too(
+    connection: asyncpg.Connection[Any], superuser: asyncpg.Connection[Any], postgres_database: PostgresDatabase
+) -> None:
+    postgres_database.execute(
+        """
+        CREATE FUNCTION f(int) RETURNS int LANGUAGE sql AS 'SELECT 1';
+        CREATE FUNCTION g(int) RETURNS bool LANGUAGE sql AS 'SELECT true';
+        CREATE FUNCTION h(int) RETURNS bool LANGUAGE sql AS 'SELECT true';
+        CREATE TABLE kept (id int PRIMARY KEY DEFAULT f(1), CHECK (g(id)));
+        CREATE POLICY own ON kept USING (h(id));
+        CREATE TABLE heirs (id int REFERENCES kept ON DELETE CASCADE);
+        """
+    )
+    snapshot = await load_snapshot(connection, search_path=("public",))
+    touched = snapshot.touched(relations=["kept"], functions=[])
+    assert await object_versions(connection, touched) == snapshot.expected(touched)
+    for change in (
+        "CREATE OR REPLACE FUNCTION f(int) RETURNS int LANGUAGE sql AS 'SELECT 2'",
+        "CREATE OR REPLACE FUNCTION g(int) RETURNS bool LANGUAGE sql AS 'SELECT false'",
+        "CREATE OR REPLACE FUNCTION h(int) RETURNS bool LANGUAGE sql AS 'SELECT false'",
+        "CREATE TRIGGER noted BEFORE DELETE ON heirs FOR EACH ROW EXECUTE FUNCTION note()",
+    ):
+        async with undone(superuser, change):
+            assert await object_versions(superuser, touched) != snapshot.expected(touched), change
+
+
 async def test_functions_say_what_they_are(connection: asyncpg.Connection[Any]) -> None:
     catalog = await load_catalog(connection, search_path=("public",))
     (first,) = catalog.functions["first_ssn"]
@@ -176,6 +244,13 @@ CHANGES = [
     "ALTER TABLE events DETACH PARTITION events_2026",
     "CREATE FUNCTION lower(int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
     "CREATE SCHEMA earlier CREATE TABLE customers (id int)",
+    "ALTER TABLE customers ENABLE ROW LEVEL SECURITY",
+    "CREATE POLICY own ON customers USING (id > 0)",
+    "ALTER TABLE customers ALTER ssn SET DEFAULT 'x'",
+    "ALTER TABLE customers ADD CHECK (length(ssn) > 1)",
+    "CREATE INDEX ON customers (length(ssn))",
+    "CREATE INDEX ON customers (id) WHERE ssn > 'x'",
+    "ALTER TABLE customers ADD UNIQUE (id); CREATE TABLE bills (id int REFERENCES customers (id) ON DELETE CASCADE)",
 ]
 ELSEWHERE = [
     "CREATE OPERATOR ==== (leftarg = text, rightarg = text, function = same)",

@@ -7,6 +7,7 @@ as statements are resolved; everything in them is a function of the catalog and 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import NamedTuple
 
 from mcp_gateway.facts.catalog import Catalog, Function, Relation
@@ -187,6 +188,25 @@ class ClassifiedCatalog:
                 if child not in found:
                     found.add(child)
                     waiting.append(child)
+        return found
+
+    @cached_property
+    def has_opaque_unwritten_cast(self) -> bool:
+        """Whether some cast that is applied without being written runs code that cannot be seen through."""
+        unwritten = self.catalog.unwritten_casts
+        return unwritten is not None and not all(self.is_pure(function) for function in unwritten)
+
+    def written_along(self, qualified: str) -> set[str]:
+        """A relation, its descendants, and what foreign keys change along with any of them."""
+        found: set[str] = set()
+        waiting = [qualified]
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                relation = self.catalog.relations.get(name)
+                waiting += self.children.get(name, ())
+                waiting += relation.cascades if relation is not None else ()
         return found
 
     def held(self, qualified: str) -> Classes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mcp_gateway.calls import JSONObject
@@ -75,9 +75,13 @@ class Resolver(Changes):
             found.opaque = True
             return Known(relation, self._stored_columns(relation, everything), found, watched=True)
         found.touch = self.prepared.held(relation.qualified)
+        found.opaque = self._runs_unseen(relation, relation.policies)
         watched = any(
-            of.has_triggers or of.kind == "f"
-            for name in (relation.qualified, *self.prepared.descendants(relation.qualified))
+            of.has_triggers
+            or of.kind == "f"
+            or self._runs_unseen(of, (*of.policies, *of.checks))
+            or self._runs_unseen(of, of.defaults, of_use=True)
+            for name in self.prepared.written_along(relation.qualified)
             if (of := self.prepared.catalog.relations.get(name)) is not None
         )
         return Known(relation, self._stored_columns(relation, declared), found, watched=watched)
@@ -170,6 +174,29 @@ class Resolver(Changes):
         finally:
             self.prepared.running.discard(name)
 
+    def _runs_unseen(self, relation: Relation, expressions: Sequence[str], *, of_use: bool = False) -> bool:
+        """Whether what a table evaluates by itself cannot be seen through, or, where its value is of use, is classified."""
+        return any(self._is_unseen(relation, expression, of_use=of_use) for expression in expressions)
+
+    def _is_unseen(self, relation: Relation, expression: str, *, of_use: bool) -> bool:
+        name = f"{relation.qualified}?{expression}"
+        if name in self.prepared.running:
+            return True
+        self.prepared.running.add(name)
+        inner = Resolver(self.prepared, path=BUILTIN_PATH)
+        try:
+            select = _one_select(parse_tree(f"SELECT {expression}"))["SelectStmt"]
+            columns = self._stored_columns(relation, {})
+            scope = Scope()
+            scope.add(Item([Entry(relation.name, columns)], [columns]))
+            classes = classes_of(inner.targets(select["targetList"], scope))
+        except (Unsure, LookupError, TypeError, ValueError, AttributeError, RecursionError):
+            return True
+        finally:
+            self.prepared.running.discard(name)
+        found = inner.found
+        return found.opaque or found.effects or found.refusal is not None or (of_use and bool(classes))
+
     # Statements
 
     def verdict(self, node: JSONObject) -> Lineage:
@@ -190,6 +217,10 @@ class Resolver(Changes):
         found = self.found
         if found.refusal is not None:
             return refused(found.refusal, self.top)
+        if self.prepared.has_opaque_unwritten_cast:
+            # Where one of them is applied, only types tell, and those are not followed.
+            found.opaque = True
+            columns = tuple(_unless_stored(column, self.top) for column in columns)
         return Lineage(
             columns=tuple(OutputColumn(name=name, classes=value.classes, stored=value.base) for name, value in columns),
             touch=found.touch.union(
@@ -254,6 +285,13 @@ def statement_name(tag: str, body: JSONObject) -> str:
         return str(body.get("kind", "")).removeprefix("TRANS_STMT_").replace("_", " ") or "transaction control"
     words = "".join(f" {letter}" if letter.isupper() else letter for letter in tag.removesuffix("Stmt"))
     return words.strip().upper()
+
+
+def _unless_stored(column: Column, top: Classes) -> Column:
+    """A column as it is if it is a stored one of one type, so that no cast was applied to it; else with all classes."""
+    if column.value.base and column.value.type is not None:
+        return column
+    return Column(column.name, Value(top, plain=False))
 
 
 def _one_select(statements: list[JSONObject]) -> JSONObject:
