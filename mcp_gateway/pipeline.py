@@ -39,6 +39,7 @@ from mcp_gateway.errors import (
     IdentityError,
     OutcomeLost,
     RequestError,
+    RevokedError,
     StoreError,
     TargetError,
     TargetTimeout,
@@ -366,6 +367,13 @@ class Road:
         """Decide again with the real approval as a fact, then use it."""
         if bound(known.examination) != ticket.bound or known.call.digest != ticket.digest:
             return await self._stale(known, journal, ticket, why="what it would do, or its target, has changed")
+        if any(
+            self._.revocations.refuses_vote(
+                person=vote.person, email=vote.email, actor=vote.actor, token_id=vote.token_id
+            )
+            for vote in ticket.votes
+        ):
+            return await self._stale(known, journal, ticket, why="somebody who approved it was revoked since")
         decision, revealed = self._decide(known, journal, approval=ticket.granted)
         match decision:
             case Deny():
@@ -450,11 +458,14 @@ class Road:
         """Execute, mask, record; whatever happens, exactly one outcome is recorded."""
         try:
             with anyio.fail_after((permitted.permit.timeout + OVERRUN).total_seconds()):
-                raw = await permitted.tool.execute(
-                    permitted.arguments,
-                    examination=permitted.examination,
-                    connector=permitted.registered.connector,
-                    permit=permitted.permit,
+                raw = await self._.revocations.unless_revoked(
+                    permitted.call.caller,
+                    lambda: permitted.tool.execute(
+                        permitted.arguments,
+                        examination=permitted.examination,
+                        connector=permitted.registered.connector,
+                        permit=permitted.permit,
+                    ),
                 )
             masked = permitted.tool.mask(
                 raw,
@@ -508,6 +519,9 @@ class Road:
                     TargetTimeout("x"), message=f"the target {call.target.name!r} did not answer in time", started=True
                 )
                 event = TimedOut(at=now, call_id=call.id, after=now - permitted.started_at)
+            case RevokedError():
+                refusal = refusals.revoked(error)
+                event = Cancelled(at=now, call_id=call.id, cause=str(error))
             case TargetError():
                 message = self._said(permitted, error, masker)
                 refusal = refusals.target_failed(error, message=message, started=True)

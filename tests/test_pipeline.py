@@ -371,3 +371,54 @@ async def test_listing_targets_shows_what_the_caller_may_use(bench: Bench) -> No
     assert [item["name"] for item in bench.road.targets_of(who)] == ["api"]
     assert bench.road.tools_of(who) == {"call_api"}
     assert bench.road.targets_of(bench.caller(groups=frozenset())) == []
+
+
+@pytest.mark.requirement("R42")
+@pytest.mark.parametrize(
+    ("what", "value"), [("token", "t1"), ("subject", "https://idp.example.com|alice"), ("agent", "agent")]
+)
+async def test_a_revocation_ends_what_runs_and_gives_nothing_back(bench: Bench, what: Any, value: str) -> None:
+    bench.api.stall = True
+    found: list[Any] = []
+
+    async def run() -> None:
+        found.append(await bench.call())
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(run)
+            while not bench.api.requests:
+                await anyio.sleep(0.01)
+            await bench.revocations.revoke(what=what, value=value, by="ops")
+
+    assert refusal(found[0]).code == "cancelled"
+    assert refusal(found[0]).message == (
+        f"the {what} of this call was revoked while it ran, so it was cancelled at its target and its result is withheld"
+    )
+    assert await bench.kinds(found[0].call_id) == [*ALLOWED[:5], "Cancelled", "Answered"]
+
+
+@pytest.mark.requirement("R42")
+async def test_what_is_revoked_between_its_token_and_its_start_never_reaches_the_target(bench: Bench) -> None:
+    await bench.revocations.revoke(what="token", value="t1", by="ops")
+
+    found = await bench.call()  # Whoever identified this caller did so before the revocation.
+
+    assert refusal(found).code == "cancelled"
+    assert bench.api.requests == []
+
+
+@pytest.mark.requirement("R12", "R42")
+@pytest.mark.parametrize(
+    ("what", "value"), [("token", "t"), ("subject", "dana"), ("subject", "https://idp.example.com|dana"), ("agent", "approver")]
+)  # fmt: skip
+async def test_a_yes_of_somebody_who_was_revoked_since_counts_no_more(bench: Bench, what: Any, value: str) -> None:
+    held = await asked(bench)
+    await bench.vote(held)
+    await bench.revocations.revoke(what=what, value=value, by="ops")
+
+    stale = refusal(await bench.call(POST))
+
+    assert stale.code == "approval_stale"
+    assert "somebody who approved it was revoked since" in stale.message
+    assert bench.api.requests == []

@@ -161,6 +161,7 @@ def _road(settings: Settings, records: Records, policies: Policies, registry: Re
             registry=registry,
             policies=lambda: policies.current,
             store=records.store,
+            revocations=records.revocations,
             holder=Holder(
                 records.approvals,
                 clock=utc_now,
