@@ -70,6 +70,8 @@ class Parts:
     classes: frozenset[str]
     """Every data class that can be revealed: built in and configured."""
     clock: Callable[[], datetime]
+    token_clock: Callable[[], datetime]
+    """By which a token's age is told: unlike `clock` it never goes back."""
     new_id: Callable[[], str]
     instance: str
     approval_url: str | None = None

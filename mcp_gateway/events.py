@@ -186,10 +186,11 @@ class ApprovalDenied(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalExpired(Event):
-    """Nobody decided, or nobody claimed, in time."""
+    """Nobody decided, or nobody claimed, in time; or the clock was set back."""
 
     approval_id: str
     was: str
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

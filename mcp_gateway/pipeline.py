@@ -264,7 +264,7 @@ class Road:
             tool=call.tool,
             facts=known.examination.facts,
             door=call.door,
-            token_age=max(0, int((now - call.caller.issued_at).total_seconds())),
+            token_age=max(0, int((self._.token_clock() - call.caller.issued_at).total_seconds())),
             time=now,
             approval=approval,
         )

@@ -225,6 +225,7 @@ async def laid(folder: Path, *, policies: str = POLICIES, wait: timedelta = time
                     scope_of=lambda _: None,
                     classes=frozenset(BUILT_IN),
                     clock=clock,
+                    token_clock=clock,
                     new_id=new_id,
                     instance="test",
                 )

@@ -253,6 +253,25 @@ class ApprovalStore:
             ).fetchall()
             return sum(self._settled(tx, old, now=now) is not old for old in (self._load(*row) for row in rows))
 
+        return await self._end_some(work)
+
+    async def distrust_deadlines(self) -> int:
+        """End all that waits or is approved, because the clock was set back; returns how many."""
+
+        def work(tx: Transaction) -> int:
+            now = self._clock()
+            rows = tx.execute(f"{LIVE} LIMIT 500").fetchall()
+            for row in rows:
+                old = self._load(*row)
+                self._expire(tx, old, machine.distrust(old, now=now), now=now)
+            return len(rows)
+
+        ended = 0
+        while some := await self._end_some(work):
+            ended += some
+        return ended
+
+    async def _end_some(self, work: Callable[[Transaction], int]) -> int:
         ended = await self._store.transact(work)
         if ended:
             self._notify()
@@ -285,9 +304,12 @@ class ApprovalStore:
     def _settled(self, tx: Transaction, old: Ticket, *, now: datetime) -> Ticket:
         settled = machine.settle(old, now=now)
         if settled is not old:
-            self._save(tx, settled)
-            tx.append(ApprovalExpired(at=now, call_id=old.call_id, approval_id=old.id, was=old.state))
+            self._expire(tx, old, settled, now=now)
         return settled
+
+    def _expire(self, tx: Transaction, old: Ticket, expired: Ticket, *, now: datetime) -> None:
+        self._save(tx, expired)
+        tx.append(ApprovalExpired(at=now, call_id=old.call_id, approval_id=old.id, was=old.state, cause=expired.why))
 
     def _notify(self) -> None:
         moved, self._moved = self._moved, anyio.Event()
