@@ -296,6 +296,7 @@ class Road:
         self, request: Request, known: _Examined, journal: Journal, ask: Ask
     ) -> Permitted | Answer | InputRequired:
         holder, call = self._.holder, known.call
+        await holder.check_repeat(call)
         preview = await self._preview(known, journal)
         draft = holder.draft(call, examination=known.examination, ask=ask, preview=preview)
         held = await holder.open_or_continue(draft, journal=journal)

@@ -422,3 +422,37 @@ async def test_a_yes_of_somebody_who_was_revoked_since_counts_no_more(bench: Ben
     assert stale.code == "approval_stale"
     assert "somebody who approved it was revoked since" in stale.message
     assert bench.api.requests == []
+
+
+@pytest.mark.requirement("R13")
+async def test_a_repeat_that_is_none_does_not_ask_anew_for_what_was_denied(bench: Bench) -> None:
+    ran = await bench.call(POST, caller=bench.caller(subject="bob"))
+    await bench.vote(refusal(ran).approval.id)  # type: ignore[union-attr]  # it is asked
+    ran = await bench.call(POST, caller=bench.caller(subject="bob"))
+    await bench.vote(await asked(bench), yes=False)
+    unapproved = (await bench.call()).call_id
+
+    for repeat_of in ("", "nowhere", ran.call_id, unapproved):
+        found = refusal(await bench.call(POST | {"repeat_of": repeat_of}))
+        assert found.code == "invalid_arguments"
+        assert found.message == "repeat_of names no approved call of yours that ran with these arguments"
+    assert await bench.code(POST) == "approval_denied"
+    assert len(await bench.approvals.listing()) == 0
+
+
+@pytest.mark.requirement("R13")
+async def test_a_repeat_can_be_repeated_and_its_approver_knows_that_it_is_one(bench: Bench) -> None:
+    await bench.vote(await asked(bench))
+    call_id = (await bench.call(POST)).call_id
+    for _ in range(2):
+        repeat = POST | {"repeat_of": call_id}
+        held = await asked(bench, repeat)
+        ticket = await bench.approvals.get(held)
+        assert ticket is not None
+        assert ticket.shown["once more"] == f"the call {call_id}, which has run already"
+        other = POST | {"path": "y", "repeat_of": call_id}
+        assert await bench.code(other) == "invalid_arguments"
+        await bench.vote(held)
+        call_id = (await bench.call(repeat)).call_id
+
+    assert len(bench.api.requests) == 3

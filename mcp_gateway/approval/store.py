@@ -45,6 +45,10 @@ SEALED = frozenset({"shown", "preview", "facts", "reason"})
 """Attributes that hold what the agent wrote: encrypted while the ticket lives, gone when it has ended."""
 BY_ID = "SELECT body, sealed FROM approvals WHERE id = ?"
 BY_DIGEST = "SELECT body, sealed FROM approvals WHERE digest = ? ORDER BY number DESC LIMIT 1"
+BY_USE = (
+    "SELECT approvals.body, sealed FROM events JOIN approvals ON approvals.id = events.body ->> '$.approval_id' "
+    "WHERE events.call_id = ? AND events.kind = 'Claimed'"
+)
 LIVE = "SELECT body, sealed FROM approvals WHERE state IN ('pending', 'approved') ORDER BY number"
 EVERY = "SELECT body, sealed FROM approvals ORDER BY number"
 
@@ -105,6 +109,10 @@ class ApprovalStore:
     async def latest(self, digest: str) -> Ticket | None:
         """The newest approval of exactly this call."""
         return await self._store.read(lambda connection: self._one(connection, BY_DIGEST, digest))
+
+    async def used_by(self, call_id: str) -> Ticket | None:
+        """The approval that a call used."""
+        return await self._store.read(lambda connection: self._one(connection, BY_USE, call_id))
 
     async def listing(self, *, live_only: bool = True) -> list[Ticket]:
         """Approvals, the oldest first."""

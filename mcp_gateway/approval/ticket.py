@@ -81,6 +81,8 @@ class Ticket:
     """The call that ran."""
     why: str = ""
     """Why it was denied, withdrawn or found stale."""
+    repeat_of: str | None = None
+    """The call that is to run once more, on purpose."""
 
     @property
     def person(self) -> str:
