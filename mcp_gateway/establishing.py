@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import rfc8785
 from pydantic import ValidationError
@@ -16,6 +16,10 @@ from mcp_gateway.registry import AnyTool, Registered, Registry
 from mcp_gateway.tool import Arguments
 
 MAX_PROBLEMS_SHOWN = 5
+MAX_ARGUMENTS_BYTES = 256 * 1024
+"""Of all arguments together. Every one is fingerprinted, examined, recorded and shown to approvers, whole."""
+NODE_BYTES = 8
+"""What a number, a list or an object counts."""
 NOT_ARGUMENTS = {"target", "reason"}
 """Members of a request that are not in `Call.arguments`: the target stands beside them, a reason asks for nothing."""
 
@@ -37,6 +41,10 @@ def establish(
     Raises:
         RequestError: `invalid_arguments` or `unknown_target`.
     """
+    if not fits(raw):
+        raise RequestError(
+            f"the arguments are larger than {MAX_ARGUMENTS_BYTES:,} bytes", next_step="send less in one call"
+        )
     tool = registry.tools.get(tool_name)
     if tool is None:
         raise RequestError(
@@ -64,6 +72,24 @@ def establish(
         arguments,
         registered,
     )
+
+
+def fits(raw: Mapping[str, Any]) -> bool:
+    """Whether arguments are small enough to be looked at; gives up as soon as they are not."""
+    left, waiting = MAX_ARGUMENTS_BYTES, [cast("Any", raw)]
+    while waiting and left >= 0:
+        match waiting.pop():
+            case str() as text:
+                left -= len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
+            case Mapping() as members:
+                left -= NODE_BYTES * (1 + len(members))
+                waiting += [*members, *members.values()] if left >= 0 else []
+            case list() as items:
+                left -= NODE_BYTES * (1 + len(items))
+                waiting += items if left >= 0 else []
+            case _:
+                left -= NODE_BYTES
+    return left >= 0
 
 
 def _validated(tool: AnyTool, raw: Mapping[str, Any]) -> Arguments:

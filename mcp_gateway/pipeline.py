@@ -45,7 +45,7 @@ from mcp_gateway.errors import (
     TargetTimeout,
     TargetUnavailable,
 )
-from mcp_gateway.establishing import establish
+from mcp_gateway.establishing import MAX_ARGUMENTS_BYTES, establish, fits
 from mcp_gateway.events import (
     Answered,
     Cancelled,
@@ -72,6 +72,8 @@ log = structlog.get_logger(__name__)
 
 OVERRUN = timedelta(seconds=5)
 """How much longer than its permit a tool may take before the road itself cancels it."""
+MAX_CLIENT_CHARACTERS = 200
+"""Kept of each thing that a client program says of itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +121,7 @@ class Road:
             caller = await self._identify(request, journal, demand_scope=False)
             if request.arguments:
                 raise RequestError(
-                    f"list_targets takes no arguments, got {', '.join(map(repr, sorted(request.arguments)))}",
+                    f"list_targets takes no arguments, got {len(request.arguments)}",
                     next_step="call it without arguments",
                 )
             found = {"targets": self.targets_of(caller), "call_id": journal.call_id}
@@ -181,8 +183,11 @@ class Road:
     def _received(self, request: Request, journal: Journal) -> Received:
         """What came in, with every detector applied: nobody is proved yet, so nothing is shown raw."""
         masker = self._masker(None, revealed=frozenset())
-        kept = masker.json({name: value for name, value in request.arguments.items() if name != "reason"})
-        target, reason = request.arguments.get("target"), request.arguments.get("reason")
+        given = (
+            request.arguments if fits(request.arguments) else {"left_out": f"more than {MAX_ARGUMENTS_BYTES:,} bytes"}
+        )
+        kept = masker.json({name: value for name, value in given.items() if name != "reason"})
+        target, reason = given.get("target"), given.get("reason")
         return Received(
             at=journal.now(),
             call_id=journal.call_id,
@@ -192,10 +197,10 @@ class Road:
             arguments=kept,
             reason=masker.text(reason) if isinstance(reason, str) else "",
             client={
-                "name": masker.text(request.client.name),
-                "version": masker.text(request.client.version),
-                "protocol": masker.text(request.client.protocol),
-                "trace": masker.text(request.client.trace),
+                "name": masker.text(request.client.name[:MAX_CLIENT_CHARACTERS]),
+                "version": masker.text(request.client.version[:MAX_CLIENT_CHARACTERS]),
+                "protocol": masker.text(request.client.protocol[:MAX_CLIENT_CHARACTERS]),
+                "trace": masker.text(request.client.trace[:MAX_CLIENT_CHARACTERS]),
             },
         )
 

@@ -456,3 +456,45 @@ async def test_a_repeat_can_be_repeated_and_its_approver_knows_that_it_is_one(be
         call_id = (await bench.call(repeat)).call_id
 
     assert len(bench.api.requests) == 3
+
+
+def wide(count: int) -> dict[str, Any]:
+    return {"json": {f"k{number}": number for number in range(count)}}
+
+
+@pytest.mark.requirement("R14")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"body": "x" * 1_000_000},
+        {"body": "\U0001f600" * 70_000},
+        {"x" * 300_000: 1},
+        {"json": list(range(100_000))},
+        {"json": [[]] * 40_000},
+        {"unknown": "x" * 1_000_000},
+        wide(100_000),
+        {f"k{number}": 1 for number in range(100_000)},
+    ],
+    ids=lambda value: next(iter(value))[:8],
+)
+async def test_arguments_beyond_what_is_examined_are_refused_and_not_kept(
+    bench: Bench, arguments: dict[str, Any]
+) -> None:
+    found = await bench.call(POST | arguments)
+
+    assert refusal(found).message == "the arguments are larger than 262,144 bytes"
+    assert await bench.kinds(found.call_id) == ["Received", "Identified", "Refused", "Answered"]
+    size = await bench.store.read(
+        lambda connection: connection.execute("SELECT sum(length(body)) FROM events").fetchone()
+    )
+    assert size[0] < 5_000
+    assert await bench.code(POST | {"body": "x" * 250_000}) == "approval_pending"
+
+
+async def test_deep_arguments_end_in_a_refusal(bench: Bench) -> None:
+    deep: Any = "x"
+    for _ in range(20_000):
+        deep = [deep]
+
+    assert await bench.code(POST | {"json": deep}) in {"invalid_arguments", "internal"}
+    assert bench.api.requests == []
