@@ -8,9 +8,11 @@ from typing import Any
 import anyio
 import pytest
 
+from mcp_gateway.admission import Request
 from mcp_gateway.approval.holding import Channels, Confirmation, InputRequired
 from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.audit.store import AuditStore, Transaction
+from mcp_gateway.calls import Caller
 from mcp_gateway.errors import IdentityError, StoreError
 from mcp_gateway.events import Event
 from tests.peers.api import answer
@@ -497,4 +499,66 @@ async def test_deep_arguments_end_in_a_refusal(bench: Bench) -> None:
         deep = [deep]
 
     assert await bench.code(POST | {"json": deep}) in {"invalid_arguments", "internal"}
+    assert bench.api.requests == []
+
+
+@pytest.mark.requirement("R12", "R42")
+@pytest.mark.parametrize("meanwhile", ["expires", "revoked", "another caller", "another agent"])
+async def test_a_yes_is_no_use_to_who_may_not_call_any_more_when_it_comes(tmp_path: Path, meanwhile: str) -> None:
+    async with laid(tmp_path, wait=timedelta(seconds=30)) as bench:
+        changed = False
+
+        async def identify() -> Caller:
+            if changed and meanwhile == "expires":
+                raise IdentityError("token expired")
+            if changed and meanwhile == "revoked":
+                raise IdentityError("subject is revoked")
+            if changed:
+                return bench.caller(
+                    **{"another caller": {"subject": "bob"}, "another agent": {"actor": "x"}}[meanwhile]
+                )
+            return bench.caller()
+
+        found: list[Any] = []
+
+        async def call() -> None:
+            request = Request(
+                door="http", tool="call_api", arguments=POST | {"target": "api", "path": "x"}, identify=identify
+            )
+            found.append(await bench.road.call(request))
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(call)
+                while not (held := await bench.approvals.listing()):
+                    await anyio.sleep(0.01)
+                changed = True
+                await bench.vote(held[0].id)
+
+        assert refusal(found[0]).code == "identity_required"
+        assert bench.api.requests == []
+        assert await bench.code(POST, caller=bench.caller(token_id="refreshed")) == "ok"
+
+
+@pytest.mark.requirement("R14")
+async def test_an_approval_does_not_run_with_groups_that_its_caller_has_lost(bench: Bench) -> None:
+    await bench.vote(await asked(bench))
+
+    assert await bench.code(POST, caller=bench.caller(groups=frozenset({"interns"}))) == "unknown_target"
+    assert bench.api.requests == []
+
+
+@pytest.mark.requirement("R13")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"subject": "Alice"}, {"subject": "\u0430lice"}, {"subject": "alice "}, {"subject": "alice|x"},
+        {"issuer": "https://idp.example.com/"}, {"issuer": "https://IDP.example.com"},
+        {"issuer": "https://idp.example.com|alice", "subject": "x"}, {"actor": "Agent"}, {"actor": "agent\u200b"},
+    ],
+)  # fmt: skip
+async def test_a_caller_who_looks_like_another_is_another(bench: Bench, change: dict[str, str]) -> None:
+    await bench.vote(await asked(bench))
+
+    assert await bench.code(POST, caller=bench.caller(**change)) == "approval_pending"
     assert bench.api.requests == []
