@@ -104,7 +104,8 @@ class ApprovalStore:
 
     async def get(self, approval_id: str) -> Ticket | None:
         """One approval, as it stands now, deadlines included."""
-        return await self._store.read(lambda connection: self._one(connection, BY_ID, approval_id))
+        found = await self._store.read(lambda connection: self._one(connection, BY_ID, approval_id))
+        return None if found is None else machine.settle(found, now=self._clock())
 
     async def latest(self, digest: str) -> Ticket | None:
         """The newest approval of exactly this call."""

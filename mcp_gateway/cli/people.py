@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
+from urllib.parse import quote, urlsplit
 
 import httpx2
 
@@ -18,6 +19,7 @@ from mcp_gateway.calls import Caller, JSONObject, Secret
 from mcp_gateway.cli.issuing import approver_policy, build_identity, build_local_issuer, token_environment
 from mcp_gateway.clock import utc_now
 from mcp_gateway.config import Settings
+from mcp_gateway.config_values import is_loopback
 from mcp_gateway.errors import GatewayError, IdentityError
 from mcp_gateway.identity.sources import token_source
 
@@ -57,6 +59,8 @@ def person_token(settings: Settings, *, person: str | None) -> Secret:
 @asynccontextmanager
 async def counter(settings: Settings, *, person: str | None, url: str | None) -> AsyncIterator[Counter]:
     """Where this person decides: the gateway at `url` if it is given, else the local store."""
+    if url is not None:
+        _check_url(url)
     token = person_token(settings, person=person)
     if url is not None:
         async with httpx2.AsyncClient(
@@ -77,6 +81,18 @@ async def counter(settings: Settings, *, person: str | None, url: str | None) ->
         finally:
             if identity.keys is not None:
                 await identity.keys.close()
+
+
+def _check_url(url: str) -> None:
+    """The token goes there, so nobody on the way may read it (RFC 6750 section 5.3)."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        raise MoveRefusedError("--url is no URL") from None
+    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)):
+        return
+    raise MoveRefusedError("--url has to be https, or http on this machine: your token goes there")
 
 
 class _Local:
@@ -103,11 +119,13 @@ class _Remote:
         return found
 
     async def show(self, approval_id: str) -> JSONObject:
-        found: JSONObject = await self._ask("GET", f"/api/approvals/{approval_id}")
+        found: JSONObject = await self._ask("GET", f"/api/approvals/{quote(approval_id, safe='')}")
         return found
 
     async def move(self, approval_id: str, *, move: Move, note: str) -> JSONObject:
-        moved: JSONObject = await self._ask("POST", f"/api/approvals/{approval_id}/{move}", json={"note": note})
+        moved: JSONObject = await self._ask(
+            "POST", f"/api/approvals/{quote(approval_id, safe='')}/{move}", json={"note": note}
+        )
         return moved
 
     async def _ask(self, method: str, path: str, **more: Any) -> Any:

@@ -277,3 +277,13 @@ async def test_a_clock_that_was_set_back_ends_all_that_has_a_deadline(shelf: She
     with pytest.raises(ClaimError):
         await shelf.claim(approved)
     assert (await shelf.open()).id != pending.id
+
+
+async def test_what_is_shown_of_an_approval_is_what_holds_now(shelf: Shelf) -> None:
+    ticket = await shelf.open()
+    shelf.now += timedelta(minutes=15)
+
+    found = await shelf.approvals.get(ticket.id)
+
+    assert found is not None
+    assert found.state == "expired"
