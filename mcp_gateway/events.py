@@ -263,7 +263,7 @@ class TimedOut(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled(Event):
-    """The client cancelled or went away; what ran was cancelled at the target."""
+    """The client cancelled or went away, or the caller was revoked; what ran was cancelled at the target."""
 
     ends_call: ClassVar[bool] = True
     cause: str = ""
