@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from mcp_gateway.approval.holding import Channels, Holder
+from mcp_gateway.audit.revocations import Revocations
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.calls import Call, Caller, Client, Door, Secret
 from mcp_gateway.journal import Journal
@@ -61,6 +62,7 @@ class Parts:
     policies: Callable[[], PolicyEngine]
     """The set in force; asked anew for each decision, so a reload counts at once."""
     store: AuditStore
+    revocations: Revocations
     holder: Holder
     masker: MaskerFactory
     scope_of: Callable[[str], str | None]
@@ -68,6 +70,8 @@ class Parts:
     classes: frozenset[str]
     """Every data class that can be revealed: built in and configured."""
     clock: Callable[[], datetime]
+    token_clock: Callable[[], datetime]
+    """By which a token's age is told: unlike `clock` it never goes back."""
     new_id: Callable[[], str]
     instance: str
     approval_url: str | None = None

@@ -2,18 +2,80 @@
 
 Everything else takes the time as an argument (`now: datetime` in pure functions, `clock: Callable[[], datetime]`
 in objects that live long), so that tests choose it.
+
+Records and deadlines are in wall time, which everybody on the machine shares, and somebody can set it back. What must
+not come alive again by that, tokens above all, is judged by `steady_now`.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import uuid_utils
+
+NOTICED = timedelta(seconds=60)
+"""A clock that was set back by more than this ends what waits for people."""
+ADJUSTMENT = timedelta(seconds=1)
+"""What time services and leap seconds take back; no more is believed."""
+SETTLED_SECONDS = 600.0
+"""A clock that was set forward is believed after so long, so that a mistake of minutes can be taken back."""
+BOOT_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Goes on while the machine sleeps, as the monotonic clock of macOS does."""
 
 
 def utc_now() -> datetime:
     """The time, aware, in UTC."""
     return datetime.now(UTC)
+
+
+def boot_seconds() -> float:
+    """Seconds since the machine started, sleep included; nobody can set this clock."""
+    return time.clock_gettime(BOOT_CLOCK)
+
+
+class SteadyClock:
+    """The wall clock, except that it never goes back: then the time is what the boot clock says has passed since.
+
+    It starts from the wall clock anew with each process, so whoever corrects a clock that was fast restarts the
+    gateway; until then tokens are judged by the later time.
+    """
+
+    def __init__(self, *, wall: Callable[[], datetime] = utc_now, boot: Callable[[], float] = boot_seconds) -> None:
+        self._wall = wall
+        self._boot = boot
+        self._started = wall() - timedelta(seconds=boot())
+        """When the machine started, by the wall clock as it is believed."""
+        self._ahead_since: float | None = None
+        self._told = timedelta(0)
+
+    def __call__(self) -> datetime:
+        """The later of the wall clock and where it should stand."""
+        wall, boot = self._wall(), self._boot()
+        ahead = wall - (self._started + timedelta(seconds=boot))
+        if ahead > NOTICED:
+            self._ahead_since = boot if self._ahead_since is None else self._ahead_since
+            if boot - self._ahead_since < SETTLED_SECONDS:
+                return wall
+        self._ahead_since = None
+        if ahead >= -ADJUSTMENT:
+            self._started += ahead
+            return wall
+        return wall - ahead
+
+    def set_back(self) -> timedelta | None:
+        """By how much the wall clock is behind, once for each time that somebody set it back by more than a minute."""
+        behind = self() - self._wall()
+        if behind - self._told > NOTICED:
+            self._told = behind
+            return behind
+        self._told = min(self._told, behind)
+        return None
+
+
+steady_now = SteadyClock()
+"""This process's."""
 
 
 def new_id() -> str:

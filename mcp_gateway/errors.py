@@ -3,6 +3,7 @@
     GatewayError
     ├── ConfigError        the operator, before start: configuration and policies, all problems at once
     ├── IdentityError      the caller: a token is missing, broken, expired or revoked
+    ├── RevokedError       the caller: refused from now on, while a call of theirs was running
     ├── RequestError       the agent: the arguments cannot be what they have to be
     ├── LimitError         the agent, later: a limit of this caller or target is reached
     ├── TargetError        whoever runs the target: it is away, refuses, fails or is slow
@@ -74,6 +75,17 @@ class IdentityError(GatewayError):
 
     def __str__(self) -> str:
         return self.cause
+
+
+class RevokedError(GatewayError):
+    """Something of a caller was revoked while a call of theirs was running."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"the {self.what} of this call was revoked while it ran"
 
 
 class RequestError(GatewayError):

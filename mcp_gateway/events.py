@@ -186,10 +186,11 @@ class ApprovalDenied(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalExpired(Event):
-    """Nobody decided, or nobody claimed, in time."""
+    """Nobody decided, or nobody claimed, in time; or the clock was set back."""
 
     approval_id: str
     was: str
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,7 +263,7 @@ class TimedOut(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled(Event):
-    """The client cancelled or went away; what ran was cancelled at the target."""
+    """The client cancelled or went away, or the caller was revoked; what ran was cancelled at the target."""
 
     ends_call: ClassVar[bool] = True
     cause: str = ""

@@ -39,6 +39,7 @@ from mcp_gateway.errors import (
     IdentityError,
     OutcomeLost,
     RequestError,
+    RevokedError,
     StoreError,
     TargetError,
     TargetTimeout,
@@ -71,6 +72,8 @@ log = structlog.get_logger(__name__)
 
 OVERRUN = timedelta(seconds=5)
 """How much longer than its permit a tool may take before the road itself cancels it."""
+MAX_CLIENT_CHARACTERS = 200
+"""Kept of each thing that a client program says of itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +121,7 @@ class Road:
             caller = await self._identify(request, journal, demand_scope=False)
             if request.arguments:
                 raise RequestError(
-                    f"list_targets takes no arguments, got {', '.join(map(repr, sorted(request.arguments)))}",
+                    f"list_targets takes no arguments, got {len(request.arguments)}",
                     next_step="call it without arguments",
                 )
             found = {"targets": self.targets_of(caller), "call_id": journal.call_id}
@@ -244,7 +247,7 @@ class Road:
         examination = await tool.examine(
             arguments, target=registered.target, connector=registered.connector, fresh=fresh
         )
-        asked = Question.about(call, examination.facts, now=journal.now())
+        asked = Question.about(call, examination.facts, now=journal.now(), token_now=self._.token_clock())
         examination = replace(examination, facts=self._.policies().concealed(asked).facts)
         self._note_examination(journal, call, examination)
         return _Examined(call=call, tool=tool, arguments=arguments, registered=registered, examination=examination)
@@ -266,7 +269,9 @@ class Road:
     def _decide(self, known: _Examined, journal: Journal, *, approval: Approved) -> tuple[Decision, frozenset[str]]:
         """Ask the policies in force, and which data classes this caller may see raw."""
         engine, now, call = self._.policies(), journal.now(), known.call
-        question = Question.about(call, known.examination.facts, now=now, approval=approval)
+        question = Question.about(
+            call, known.examination.facts, now=now, token_now=self._.token_clock(), approval=approval
+        )
         decision = engine.decide(question)
         revealed = frozenset[str]()
         if isinstance(decision, Allow):
@@ -295,6 +300,7 @@ class Road:
         self, request: Request, known: _Examined, journal: Journal, ask: Ask
     ) -> Permitted | Answer | InputRequired:
         holder, call = self._.holder, known.call
+        await holder.check_repeat(call)
         preview = await self._preview(known, journal)
         draft = holder.draft(call, examination=known.examination, ask=ask, preview=preview)
         held = await holder.open_or_continue(draft, journal=journal)
@@ -366,6 +372,13 @@ class Road:
         """Decide again with the real approval as a fact, then use it."""
         if bound(known.examination) != ticket.bound or known.call.digest != ticket.digest:
             return await self._stale(known, journal, ticket, why="what it would do, or its target, has changed")
+        if any(
+            self._.revocations.refuses_vote(
+                person=vote.person, email=vote.email, actor=vote.actor, token_id=vote.token_id
+            )
+            for vote in ticket.votes
+        ):
+            return await self._stale(known, journal, ticket, why="somebody who approved it was revoked since")
         decision, revealed = self._decide(known, journal, approval=ticket.granted)
         match decision:
             case Deny():
@@ -450,11 +463,14 @@ class Road:
         """Execute, mask, record; whatever happens, exactly one outcome is recorded."""
         try:
             with anyio.fail_after((permitted.permit.timeout + OVERRUN).total_seconds()):
-                raw = await permitted.tool.execute(
-                    permitted.arguments,
-                    examination=permitted.examination,
-                    connector=permitted.registered.connector,
-                    permit=permitted.permit,
+                raw = await self._.revocations.unless_revoked(
+                    permitted.call.caller,
+                    lambda: permitted.tool.execute(
+                        permitted.arguments,
+                        examination=permitted.examination,
+                        connector=permitted.registered.connector,
+                        permit=permitted.permit,
+                    ),
                 )
             masked = permitted.tool.mask(
                 raw,
@@ -508,6 +524,9 @@ class Road:
                     TargetTimeout("x"), message=f"the target {call.target.name!r} did not answer in time", started=True
                 )
                 event = TimedOut(at=now, call_id=call.id, after=now - permitted.started_at)
+            case RevokedError():
+                refusal = refusals.revoked(error)
+                event = Cancelled(at=now, call_id=call.id, cause=str(error))
             case TargetError():
                 message = self._said(permitted, error, masker)
                 refusal = refusals.target_failed(error, message=message, started=True)

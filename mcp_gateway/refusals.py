@@ -10,7 +10,7 @@ from datetime import datetime
 from mcp_gateway.answers import PendingApproval, Refusal
 from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.decisions import CALLER_GROUP, Deny
-from mcp_gateway.errors import IdentityError, RequestError, TargetError
+from mcp_gateway.errors import IdentityError, RequestError, RevokedError, TargetError
 
 CALL_AGAIN = "call again with exactly the same arguments"
 
@@ -159,6 +159,15 @@ def target_failed(error: TargetError, *, message: str, started: bool) -> Refusal
                 message=message,
                 next_step="mend the call" if started else "nothing has run; mend the call",
             )
+
+
+def revoked(error: RevokedError) -> Refusal:
+    """Whoever called was refused while the call ran."""
+    return Refusal(
+        code="cancelled",
+        message=f"{error}, so it was cancelled at its target and its result is withheld",
+        next_step="do not repeat it; find out whether it took effect",
+    )
 
 
 def audit_unavailable() -> Refusal:

@@ -20,6 +20,8 @@ from mcp_gateway.answers import Answer, Masked, Refusal
 from mcp_gateway.approval.holding import Channels, Holder, InputRequired
 from mcp_gateway.approval.store import MIGRATIONS, ApprovalStore
 from mcp_gateway.approval.ticket import Vote
+from mcp_gateway.audit.revocations import MIGRATIONS as REVOCATIONS
+from mcp_gateway.audit.revocations import Revocations
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.calls import Caller, Secret, Target
 from mcp_gateway.clock import new_id
@@ -72,12 +74,21 @@ class Bench:
     """A road and what a test needs around it."""
 
     def __init__(
-        self, road: Road, *, registry: Registry, api: API, store: AuditStore, approvals: ApprovalStore, clock: Clock
+        self,
+        road: Road,
+        *,
+        registry: Registry,
+        api: API,
+        store: AuditStore,
+        approvals: ApprovalStore,
+        revocations: Revocations,
+        clock: Clock,
     ) -> None:
         self.road = road
         self.api = api
         self.store = store
         self.approvals = approvals
+        self.revocations = revocations
         self.clock = clock
         self.registry: Registry = registry
         self.engines: list[PolicyEngine] = []
@@ -181,7 +192,8 @@ async def laid(
     folder.chmod(0o700)
     clock = Clock()
     async with running_api(log=folder / "api.api.log", store=folder / "data") as api:
-        store = await AuditStore.open(folder / "data", clock=clock, migrations=MIGRATIONS)
+        store = await AuditStore.open(folder / "data", clock=clock, migrations=(*MIGRATIONS, *REVOCATIONS))
+        revocations = Revocations(store, clock=clock)
         connector = HTTPConnector(Settings(api.url), fetch=_no_credential)
         try:
             approvals = ApprovalStore(store, key=Secret(bytes(32)), clock=clock, new_id=new_id)
@@ -216,22 +228,33 @@ async def laid(
                     registry=registry,
                     policies=lambda: engines[-1],
                     store=store,
+                    revocations=revocations,
                     holder=holder,
                     masker=_masker,
                     scope_of=lambda _: None,
                     classes=frozenset(BUILT_IN),
                     clock=clock,
+                    token_clock=clock,
                     new_id=new_id,
                     instance="test",
                 )
             )
-            bench = Bench(road, registry=registry, api=api, store=store, approvals=approvals, clock=clock)
+            bench = Bench(
+                road,
+                registry=registry,
+                api=api,
+                store=store,
+                approvals=approvals,
+                revocations=revocations,
+                clock=clock,
+            )
             bench.engines, bench.folder = engines, folder
             bench.targets = {name: found.target for name, found in registry.targets.items()}
             bench.load(policies)
             yield bench
         finally:
             await connector.aclose()
+            revocations.close()
             await store.aclose()
 
 

@@ -423,6 +423,8 @@ kind = "telnet"
         (LOCAL + HTTP + 'auth = { header = { name = "X-API-Key", value = { env = "A" } } }\nheaders = ["x-api-key"]\n',
             "targets.billing.headers: the header 'x-api-key' carries the gateway's own credential"),
         # Identity.
+        (EXTERNAL.replace("example.com\"\naud", "example.com/a|b\"\naud"), "identity.issuer: expected 'local' or the https "
+         "URL of an OpenID provider, without query"),
         (EXTERNAL.replace("https://idp", "http://idp"), "identity.issuer: an issuer's URL is https, or http on loopback"),
         (EXTERNAL.replace("https://idp.example.com", "idp.example.com"), "identity.issuer: expected 'local' or the https "
             "URL of an OpenID provider, without query"),

@@ -8,9 +8,11 @@ from typing import Any
 import anyio
 import pytest
 
+from mcp_gateway.admission import Request
 from mcp_gateway.approval.holding import Channels, Confirmation, InputRequired
 from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.audit.store import AuditStore, Transaction
+from mcp_gateway.calls import Caller
 from mcp_gateway.errors import IdentityError, StoreError
 from mcp_gateway.events import Event
 from tests.invariants.fixtures import tasks_return, world
@@ -376,3 +378,192 @@ async def test_listing_targets_shows_what_the_caller_may_use(bench: Bench) -> No
     assert [item["name"] for item in bench.road.targets_of(who)] == ["api"]
     assert bench.road.tools_of(who) == {"call_api"}
     assert bench.road.targets_of(bench.caller(groups=frozenset())) == []
+
+
+@pytest.mark.requirement("R42")
+@pytest.mark.parametrize(
+    ("what", "value"), [("token", "t1"), ("subject", "https://idp.example.com|alice"), ("agent", "agent")]
+)
+async def test_a_revocation_ends_what_runs_and_gives_nothing_back(bench: Bench, what: Any, value: str) -> None:
+    bench.api.stall = True
+    found: list[Any] = []
+
+    async def run() -> None:
+        found.append(await bench.call())
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(run)
+            while not bench.api.requests:
+                await anyio.sleep(0.01)
+            await bench.revocations.revoke(what=what, value=value, by="ops")
+
+    assert refusal(found[0]).code == "cancelled"
+    assert refusal(found[0]).message == (
+        f"the {what} of this call was revoked while it ran, so it was cancelled at its target and its result is withheld"
+    )
+    assert await bench.kinds(found[0].call_id) == [*ALLOWED[:5], "Cancelled", "Answered"]
+
+
+@pytest.mark.requirement("R42")
+async def test_what_is_revoked_between_its_token_and_its_start_never_reaches_the_target(bench: Bench) -> None:
+    await bench.revocations.revoke(what="token", value="t1", by="ops")
+
+    found = await bench.call()  # Whoever identified this caller did so before the revocation.
+
+    assert refusal(found).code == "cancelled"
+    assert bench.api.requests == []
+
+
+@pytest.mark.requirement("R12", "R42")
+@pytest.mark.parametrize(
+    ("what", "value"), [("token", "t"), ("subject", "dana"), ("subject", "https://idp.example.com|dana"), ("agent", "approver")]
+)  # fmt: skip
+async def test_a_yes_of_somebody_who_was_revoked_since_counts_no_more(bench: Bench, what: Any, value: str) -> None:
+    held = await asked(bench)
+    await bench.vote(held)
+    await bench.revocations.revoke(what=what, value=value, by="ops")
+
+    stale = refusal(await bench.call(POST))
+
+    assert stale.code == "approval_stale"
+    assert "somebody who approved it was revoked since" in stale.message
+    assert bench.api.requests == []
+
+
+@pytest.mark.requirement("R13")
+async def test_a_repeat_that_is_none_does_not_ask_anew_for_what_was_denied(bench: Bench) -> None:
+    ran = await bench.call(POST, caller=bench.caller(subject="bob"))
+    await bench.vote(refusal(ran).approval.id)  # type: ignore[union-attr]  # it is asked
+    ran = await bench.call(POST, caller=bench.caller(subject="bob"))
+    await bench.vote(await asked(bench), yes=False)
+    unapproved = (await bench.call()).call_id
+
+    for repeat_of in ("", "nowhere", ran.call_id, unapproved):
+        found = refusal(await bench.call(POST | {"repeat_of": repeat_of}))
+        assert found.code == "invalid_arguments"
+        assert found.message == "repeat_of names no approved call of yours that ran with these arguments"
+    assert await bench.code(POST) == "approval_denied"
+    assert len(await bench.approvals.listing()) == 0
+
+
+@pytest.mark.requirement("R13")
+async def test_a_repeat_can_be_repeated_and_its_approver_knows_that_it_is_one(bench: Bench) -> None:
+    await bench.vote(await asked(bench))
+    call_id = (await bench.call(POST)).call_id
+    for _ in range(2):
+        repeat = POST | {"repeat_of": call_id}
+        held = await asked(bench, repeat)
+        ticket = await bench.approvals.get(held)
+        assert ticket is not None
+        assert ticket.shown["once more"] == f"the call {call_id}, which has run already"
+        other = POST | {"path": "y", "repeat_of": call_id}
+        assert await bench.code(other) == "invalid_arguments"
+        await bench.vote(held)
+        call_id = (await bench.call(repeat)).call_id
+
+    assert len(bench.api.requests) == 3
+
+
+def wide(count: int) -> dict[str, Any]:
+    return {"json": {f"k{number}": number for number in range(count)}}
+
+
+@pytest.mark.requirement("R14")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"body": "x" * 1_000_000},
+        {"body": "\U0001f600" * 70_000},
+        {"x" * 300_000: 1},
+        {"json": list(range(100_000))},
+        {"json": [[]] * 40_000},
+        {"unknown": "x" * 1_000_000},
+        wide(100_000),
+        {f"k{number}": 1 for number in range(100_000)},
+    ],
+    ids=lambda value: next(iter(value))[:8],
+)
+async def test_arguments_beyond_what_is_examined_are_refused_and_not_kept(
+    bench: Bench, arguments: dict[str, Any]
+) -> None:
+    found = await bench.call(POST | arguments)
+
+    assert refusal(found).message == "the arguments are larger than 262,144 bytes"
+    assert await bench.kinds(found.call_id) == ["Received", "Identified", "Refused", "Answered"]
+    size = await bench.store.read(
+        lambda connection: connection.execute("SELECT sum(length(body)) FROM events").fetchone()
+    )
+    assert size[0] < 5_000
+    assert await bench.code(POST | {"body": "x" * 250_000}) == "approval_pending"
+
+
+async def test_deep_arguments_end_in_a_refusal(bench: Bench) -> None:
+    deep: Any = "x"
+    for _ in range(20_000):
+        deep = [deep]
+
+    assert await bench.code(POST | {"json": deep}) in {"invalid_arguments", "internal"}
+    assert bench.api.requests == []
+
+
+@pytest.mark.requirement("R12", "R42")
+@pytest.mark.parametrize("meanwhile", ["expires", "revoked", "another caller", "another agent"])
+async def test_a_yes_is_no_use_to_who_may_not_call_any_more_when_it_comes(tmp_path: Path, meanwhile: str) -> None:
+    async with laid(tmp_path, wait=timedelta(seconds=30)) as bench:
+        changed = False
+
+        async def identify() -> Caller:
+            if changed and meanwhile == "expires":
+                raise IdentityError("token expired")
+            if changed and meanwhile == "revoked":
+                raise IdentityError("subject is revoked")
+            if changed:
+                return bench.caller(
+                    **{"another caller": {"subject": "bob"}, "another agent": {"actor": "x"}}[meanwhile]
+                )
+            return bench.caller()
+
+        found: list[Any] = []
+
+        async def call() -> None:
+            request = Request(
+                door="http", tool="call_api", arguments=POST | {"target": "api", "path": "x"}, identify=identify
+            )
+            found.append(await bench.road.call(request))
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(call)
+                while not (held := await bench.approvals.listing()):
+                    await anyio.sleep(0.01)
+                changed = True
+                await bench.vote(held[0].id)
+
+        assert refusal(found[0]).code == "identity_required"
+        assert bench.api.requests == []
+        assert await bench.code(POST, caller=bench.caller(token_id="refreshed")) == "ok"
+
+
+@pytest.mark.requirement("R14")
+async def test_an_approval_does_not_run_with_groups_that_its_caller_has_lost(bench: Bench) -> None:
+    await bench.vote(await asked(bench))
+
+    assert await bench.code(POST, caller=bench.caller(groups=frozenset({"interns"}))) == "unknown_target"
+    assert bench.api.requests == []
+
+
+@pytest.mark.requirement("R13")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"subject": "Alice"}, {"subject": "\u0430lice"}, {"subject": "alice "}, {"subject": "alice|x"},
+        {"issuer": "https://idp.example.com/"}, {"issuer": "https://IDP.example.com"},
+        {"issuer": "https://idp.example.com|alice", "subject": "x"}, {"actor": "Agent"}, {"actor": "agent\u200b"},
+    ],
+)  # fmt: skip
+async def test_a_caller_who_looks_like_another_is_another(bench: Bench, change: dict[str, str]) -> None:
+    await bench.vote(await asked(bench))
+
+    assert await bench.code(POST, caller=bench.caller(**change)) == "approval_pending"
+    assert bench.api.requests == []

@@ -2,7 +2,8 @@
 
 The command line and the HTTP API stand on this; `identity.approver` says who may decide, `store` makes
 it durable. A person who may neither decide on an approval nor is the one it is for gets the same answer as for one
-that does not exist.
+that does not exist. What an approval shows is for people: an agent sees its own requests and no others, whoever it
+acts for.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from mcp_gateway.identity.approver import ApproverPolicy, MayNotApprove, Request
 
 Move: TypeAlias = Literal["approve", "deny", "withdraw"]
 MAX_NOTE = 500
+AGENTS_SEE_NOTHING = "only people see what others ask for; sign in with a client that is listed in approvals.clients"
 NOT_FOUND = "there is no such approval that you may see"
 
 
@@ -42,12 +44,15 @@ class Desk:
 
     async def listing(self, person: Caller, *, live_only: bool = True) -> list[Ticket]:
         """The approvals that this person may see, the oldest first."""
-        return [item for item in await self._approvals.listing(live_only=live_only) if _may_see(person, item)]
+        return [item for item in await self._approvals.listing(live_only=live_only) if self._may_see(person, item)]
 
     async def show(self, person: Caller, approval_id: str) -> Ticket | Refused:
         """One approval, complete."""
         found = await self._approvals.get(approval_id)
-        return found if found is not None and _may_see(person, found) else Refused(why=NOT_FOUND)
+        if found is not None and self._may_see(person, found):
+            return found
+        is_agent = found is not None and bool(person.groups & found.groups) and not self._is_person(person)
+        return Refused(why=AGENTS_SEE_NOTHING if is_agent else NOT_FOUND)
 
     async def move(
         self, person: Caller, approval_id: str, *, move: Move, channel: str, note: str = ""
@@ -94,9 +99,14 @@ class Desk:
             case Ticket():
                 return result
 
+    def _may_see(self, person: Caller, ticket: Ticket) -> bool:
+        if not self._is_person(person):
+            return (person.key, person.actor) == (ticket.person, ticket.actor)
+        return person.key == ticket.person or bool(person.groups & (ticket.groups - {CALLER_GROUP}))
 
-def _may_see(person: Caller, ticket: Ticket) -> bool:
-    return person.key == ticket.person or bool(person.groups & (ticket.groups - {CALLER_GROUP}))
+    def _is_person(self, person: Caller) -> bool:
+        """Whether a token is a person's own and not one by which an agent acts for them."""
+        return person.client_id in self._policy.clients and not person.delegated
 
 
 def to_json(ticket: Ticket) -> JSONObject:

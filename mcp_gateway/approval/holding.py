@@ -16,8 +16,9 @@ import anyio
 
 from mcp_gateway.approval.store import ApprovalStore, Opened
 from mcp_gateway.approval.ticket import Ticket, Vote, binding
-from mcp_gateway.calls import Call
+from mcp_gateway.calls import Call, digest_of
 from mcp_gateway.decisions import CALLER_GROUP, Ask
+from mcp_gateway.errors import RequestError
 from mcp_gateway.journal import Journal
 from mcp_gateway.tool import Examination
 
@@ -93,6 +94,8 @@ class Holder:
         """The approval that this Ask would open."""
         now = self._clock()
         facts = examination.facts.to_json()
+        repeat_of = call.arguments.get("repeat_of")
+        again = {} if repeat_of is None else {"once more": f"the call {repeat_of}, which has run already"}
         return Ticket(
             id=self._new_id(),
             state="pending",
@@ -109,14 +112,36 @@ class Holder:
             policies=ask.policies,
             policy_reasons=ask.reasons,
             facts=facts,
-            shown=dict(examination.shown),
+            shown=dict(examination.shown) | again,
             preview=preview,
             requirements=ask.requirements,
             votes=(),
             created_at=now,
             deadline=now + (ask.ttl or self._ttl),
             claim_within=self._claim,
+            repeat_of=repeat_of,
         )
+
+    async def check_repeat(self, call: Call) -> None:
+        """Refuse a `repeat_of` that is not what it says: any other value would ask anew for what was just denied.
+
+        Raises:
+            RequestError: it names no approved call of this very caller that ran with the same arguments.
+        """
+        repeat_of = call.arguments.get("repeat_of")
+        if repeat_of is None:
+            return
+        used = await self.approvals.used_by(repeat_of)
+        if used is None or used.digest != digest_of(
+            caller=call.caller,
+            tool=call.tool,
+            target=call.target.name,
+            arguments=call.arguments | {"repeat_of": used.repeat_of},
+        ):
+            raise RequestError(
+                "repeat_of names no approved call of yours that ran with these arguments",
+                next_step="leave repeat_of out; already_run says when it is needed and what it has to be",
+            )
 
     async def open_or_continue(self, draft: Ticket, *, journal: Journal) -> Held:
         """Record what is noted and open the approval, or continue the one that this very call has.

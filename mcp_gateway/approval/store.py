@@ -45,6 +45,10 @@ SEALED = frozenset({"shown", "preview", "facts", "reason"})
 """Attributes that hold what the agent wrote: encrypted while the ticket lives, gone when it has ended."""
 BY_ID = "SELECT body, sealed FROM approvals WHERE id = ?"
 BY_DIGEST = "SELECT body, sealed FROM approvals WHERE digest = ? ORDER BY number DESC LIMIT 1"
+BY_USE = (
+    "SELECT approvals.body, sealed FROM events JOIN approvals ON approvals.id = events.body ->> '$.approval_id' "
+    "WHERE events.call_id = ? AND events.kind = 'Claimed'"
+)
 LIVE = "SELECT body, sealed FROM approvals WHERE state IN ('pending', 'approved') ORDER BY number"
 EVERY = "SELECT body, sealed FROM approvals ORDER BY number"
 
@@ -100,11 +104,16 @@ class ApprovalStore:
 
     async def get(self, approval_id: str) -> Ticket | None:
         """One approval, as it stands now, deadlines included."""
-        return await self._store.read(lambda connection: self._one(connection, BY_ID, approval_id))
+        found = await self._store.read(lambda connection: self._one(connection, BY_ID, approval_id))
+        return None if found is None else machine.settle(found, now=self._clock())
 
     async def latest(self, digest: str) -> Ticket | None:
         """The newest approval of exactly this call."""
         return await self._store.read(lambda connection: self._one(connection, BY_DIGEST, digest))
+
+    async def used_by(self, call_id: str) -> Ticket | None:
+        """The approval that a call used."""
+        return await self._store.read(lambda connection: self._one(connection, BY_USE, call_id))
 
     async def listing(self, *, live_only: bool = True) -> list[Ticket]:
         """Approvals, the oldest first."""
@@ -253,6 +262,25 @@ class ApprovalStore:
             ).fetchall()
             return sum(self._settled(tx, old, now=now) is not old for old in (self._load(*row) for row in rows))
 
+        return await self._end_some(work)
+
+    async def distrust_deadlines(self) -> int:
+        """End all that waits or is approved, because the clock was set back; returns how many."""
+
+        def work(tx: Transaction) -> int:
+            now = self._clock()
+            rows = tx.execute(f"{LIVE} LIMIT 500").fetchall()
+            for row in rows:
+                old = self._load(*row)
+                self._expire(tx, old, machine.distrust(old, now=now), now=now)
+            return len(rows)
+
+        ended = 0
+        while some := await self._end_some(work):
+            ended += some
+        return ended
+
+    async def _end_some(self, work: Callable[[Transaction], int]) -> int:
         ended = await self._store.transact(work)
         if ended:
             self._notify()
@@ -285,9 +313,12 @@ class ApprovalStore:
     def _settled(self, tx: Transaction, old: Ticket, *, now: datetime) -> Ticket:
         settled = machine.settle(old, now=now)
         if settled is not old:
-            self._save(tx, settled)
-            tx.append(ApprovalExpired(at=now, call_id=old.call_id, approval_id=old.id, was=old.state))
+            self._expire(tx, old, settled, now=now)
         return settled
+
+    def _expire(self, tx: Transaction, old: Ticket, expired: Ticket, *, now: datetime) -> None:
+        self._save(tx, expired)
+        tx.append(ApprovalExpired(at=now, call_id=old.call_id, approval_id=old.id, was=old.state, cause=expired.why))
 
     def _notify(self) -> None:
         moved, self._moved = self._moved, anyio.Event()

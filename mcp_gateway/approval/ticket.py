@@ -81,6 +81,8 @@ class Ticket:
     """The call that ran."""
     why: str = ""
     """Why it was denied, withdrawn or found stale."""
+    repeat_of: str | None = None
+    """The call that is to run once more, on purpose."""
 
     @property
     def person(self) -> str:
@@ -136,13 +138,25 @@ def binding(*, facts: JSONObject, shown: Mapping[str, str], environment: str) ->
     ).hexdigest()
 
 
+MAX_STEP_BACK = timedelta(seconds=60)
+"""A ticket that comes from further in the future was made before somebody set the clock back."""
+SET_BACK = "the clock was set back, so its deadline means nothing any more"
+
+
 def settle(ticket: Ticket, *, now: datetime) -> Ticket:
     """Let deadlines take effect. Every other move starts with this, so no late decision ever counts."""
+    if now < (ticket.approved_at or ticket.created_at) - MAX_STEP_BACK:
+        return distrust(ticket, now=now)
     if ticket.state == "pending" and now >= ticket.deadline:
         return _end(ticket, "expired", now=now, why="nobody decided in time")
     if ticket.state == "approved" and ticket.claim_until is not None and now >= ticket.claim_until:
         return _end(ticket, "expired", now=now, why="nobody claimed it in time")
     return ticket
+
+
+def distrust(ticket: Ticket, *, now: datetime) -> Ticket:
+    """End what still has a deadline, because the clock that it is measured by was set back."""
+    return ticket if ticket.state in ENDED else _end(ticket, "expired", now=now, why=SET_BACK)
 
 
 def approve(ticket: Ticket, *, vote: Vote, now: datetime) -> Ticket | Rejected:

@@ -7,9 +7,10 @@ or lag behind. Each check looks whether there is a newer one, which is a read of
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import anyio
 
@@ -20,9 +21,10 @@ from mcp_gateway.audit.files import Paths
 from mcp_gateway.audit.schema import Migration
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.calls import Caller
-from mcp_gateway.errors import StoreError
+from mcp_gateway.errors import RevokedError, StoreError
 from mcp_gateway.events import Revoked
 
+T = TypeVar("T")
 What: TypeAlias = Literal["token", "subject", "agent"]
 POLL_SECONDS = 0.5
 BUSY_SECONDS = 0.05
@@ -45,6 +47,7 @@ class Revocations:
         self._opening = 0
         self._known = 0
         self._revoked: set[tuple[str, str]] = set()
+        self._addresses: set[tuple[str, str]] = set()
 
     async def revoke(self, *, what: What, value: str, by: str, note: str = "") -> None:
         """Refuse a token id, a subject (or `issuer|subject`, or e-mail address) or an agent from now on; durable on return."""
@@ -65,22 +68,79 @@ class Revocations:
 
     def refuses(self, caller: Caller) -> str | None:
         """What of a caller is revoked: `token`, `subject` or `agent`; None if nothing is. Raises `StoreError`."""
-        self._refresh()
-        names: tuple[tuple[What, str | None], ...] = (
+        return self._first_revoked(
             ("token", caller.token_id),
             ("subject", caller.key),
             ("subject", caller.subject),
-            ("subject", caller.email and caller.email.casefold()),
+            ("subject", caller.email),
             ("agent", caller.actor),
             ("agent", caller.client_id),
         )
-        return next((what for what, value in names if value and (what, value) in self._revoked), None)
+
+    def refuses_vote(self, *, person: str, email: str | None, actor: str, token_id: str) -> str | None:
+        """What of a person who decided is revoked since; `person` is `issuer|subject`. Raises `StoreError`."""
+        return self._first_revoked(
+            ("token", token_id),
+            ("subject", person),
+            ("subject", person.partition("|")[2]),
+            ("subject", email),
+            ("agent", actor),
+        )
 
     async def until_revoked(self, caller: Caller) -> str:
-        """Return what of a running call's caller was revoked, as soon as it is; wait as long as it is not."""
-        while (what := self.refuses(caller)) is None:  # noqa: ASYNC110 - another process may be the one that revokes
-            await anyio.sleep(POLL_SECONDS)
-        return what
+        """Return what of a running call's caller was revoked, as soon as it is; wait as long as it is not.
+
+        While the store does not say, the call goes on: nothing of it is released before the store works again.
+        """
+        while True:
+            with suppress(StoreError):
+                what = self.refuses(caller)
+                if what is not None:
+                    return what
+            await anyio.sleep(POLL_SECONDS)  # Another process may be the one that revokes.
+
+    async def unless_revoked(self, caller: Caller, work: Callable[[], Awaitable[T]]) -> T:
+        """Do `work` for `caller` and return what it gave; cancel it as soon as the caller is revoked.
+
+        A result that came in the same moment is dropped as well: who is revoked gets nothing any more.
+
+        Raises:
+            RevokedError: the caller was revoked before or while it ran. Otherwise whatever `work` raises.
+        """
+        what = self.refuses(caller)
+        if what is not None:
+            raise RevokedError(what)
+        done: list[T] = []
+        failed: list[Exception] = []
+        async with anyio.create_task_group() as group:
+
+            async def watch() -> None:
+                nonlocal what
+                what = await self.until_revoked(caller)
+                group.cancel_scope.cancel()
+
+            group.start_soon(watch)
+            try:
+                done.append(await work())
+            except Exception as error:  # noqa: BLE001 - raised again below; from inside it would come in a group
+                failed.append(error)
+            group.cancel_scope.cancel()
+        if what is not None:
+            raise RevokedError(what)
+        if failed:
+            raise failed[0]
+        return done[0]
+
+    def _first_revoked(self, *names: tuple[What, str | None]) -> str | None:
+        self._refresh()
+        return next(
+            (
+                what
+                for what, value in names
+                if value and ((what, value) in self._revoked or (what, value.casefold()) in self._addresses)
+            ),
+            None,
+        )
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -114,7 +174,7 @@ class Revocations:
         self._known = sequence
         self._revoked.add((what, value))
         if what == "subject" and "@" in value:
-            self._revoked.add((what, value.casefold()))  # an address, which people write in either case
+            self._addresses.add((what, value.casefold()))  # an address, which people write in either case
 
     def _connected(self) -> sqlite3.Connection:
         """A connection to the files that are open now."""

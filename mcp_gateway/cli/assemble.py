@@ -21,7 +21,7 @@ from mcp_gateway.cli.issuing import Identity, build_identity
 from mcp_gateway.cli.keys import open_key
 from mcp_gateway.cli.loading import load_engine
 from mcp_gateway.cli.records import Records, opened_records
-from mcp_gateway.clock import new_id, utc_now
+from mcp_gateway.clock import SteadyClock, new_id, steady_now, utc_now
 from mcp_gateway.config import Settings
 from mcp_gateway.config_targets import HTTPTarget, PostgresTarget, SSHTarget, to_target
 from mcp_gateway.credentials.sources import fetch
@@ -124,7 +124,7 @@ async def running(settings: Settings, *, doors: Sequence[str]) -> AsyncIterator[
         stack.push_async_callback(_record_stop, records.store, instance)
         group = await stack.enter_async_context(anyio.create_task_group())
         group.start_soon(_keep_closing, records.store, lease)
-        group.start_soon(_keep_expiring, records.approvals)
+        group.start_soon(keep_expiring, records.approvals, steady_now)
         stack.callback(group.cancel_scope.cancel)
         yield Gateway(
             settings=settings,
@@ -158,6 +158,7 @@ def _road(settings: Settings, records: Records, policies: Policies, registry: Re
             registry=registry,
             policies=lambda: policies.current,
             store=records.store,
+            revocations=records.revocations,
             holder=Holder(
                 records.approvals,
                 clock=utc_now,
@@ -170,6 +171,7 @@ def _road(settings: Settings, records: Records, policies: Policies, registry: Re
             scope_of=settings.identity.scopes.get,
             classes=classes,
             clock=utc_now,
+            token_clock=steady_now,
             new_id=new_id,
             instance=instance,
         )
@@ -199,11 +201,22 @@ async def _keep_closing(store: AuditStore, lease: Lease) -> None:
     await keep_closing(store, lease=lease, clock=utc_now)
 
 
-async def _keep_expiring(approvals: ApprovalStore) -> None:
-    """End approvals whose time is over, so that the record says so even if nobody calls again."""
+async def keep_expiring(approvals: ApprovalStore, clock: SteadyClock) -> None:
+    """End approvals whose time is over, so that the record says so even if nobody calls again.
+
+    When the clock was set back nobody can tell whose time is over, so all of them end, however often it has to be tried.
+    """
+    distrusted = False
     said = ""
     while True:
+        step = clock.set_back()
+        if step is not None:
+            log.critical("clock_set_back", seconds=int(step.total_seconds()))
+            distrusted = True
         try:
+            if distrusted:
+                await approvals.distrust_deadlines()
+                distrusted = False
             await approvals.expire_due()
             said = ""
         except StoreError as error:

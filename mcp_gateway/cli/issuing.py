@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mcp_gateway.audit.files import make_directory
 from mcp_gateway.audit.revocations import Revocations
-from mcp_gateway.clock import new_id, utc_now
+from mcp_gateway.clock import new_id, steady_now
 from mcp_gateway.config import Settings
 from mcp_gateway.identity.approver import ApproverPolicy
 from mcp_gateway.identity.keys import IssuerKeys
@@ -31,8 +31,8 @@ def build_identity(settings: Settings, revocations: Revocations) -> Identity:
     if settings.identity.issuer == "local":
         local = build_local_issuer(settings)
         return Identity(verifier=local.verifier(revoked=revocations.refuses), keys=None, local=local)
-    keys = IssuerKeys(settings.identity.issuer, clock=utc_now)
-    verifier = TokenVerifier(policy=identity_policy(settings), keys=keys, revoked=revocations.refuses, clock=utc_now)
+    keys = IssuerKeys(settings.identity.issuer, clock=steady_now)
+    verifier = TokenVerifier(policy=identity_policy(settings), keys=keys, revoked=revocations.refuses, clock=steady_now)
     return Identity(verifier=verifier, keys=keys, local=None)
 
 
@@ -46,7 +46,7 @@ def build_local_issuer(settings: Settings) -> LocalIssuer:
     return open_local_issuer(
         settings.gateway.data_dir,
         audience=settings.identity.audience,
-        clock=utc_now,
+        clock=steady_now,
         new_id=new_id,
         people=people,
         scopes=settings.identity.scopes,

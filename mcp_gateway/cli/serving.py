@@ -18,7 +18,7 @@ from mcp_gateway.cli.assemble import Gateway, running
 from mcp_gateway.cli.issuing import approver_policy, token_environment
 from mcp_gateway.cli.keys import open_key
 from mcp_gateway.cli.room import check_room
-from mcp_gateway.clock import utc_now
+from mcp_gateway.clock import steady_now, utc_now
 from mcp_gateway.config import Settings
 from mcp_gateway.doors.app import HTTPParts, HTTPSettings, serve_http
 from mcp_gateway.doors.guard import reachable
@@ -50,7 +50,7 @@ async def run_stdio(settings: Settings) -> None:
 
 def _stdio_tokens(gateway: Gateway) -> Callable[[], TokenSource]:
     issuer = gateway.identity.local
-    local = LocalTokenSource(issuer, client_id=STDIO_CLIENT, clock=utc_now) if issuer is not None else None
+    local = LocalTokenSource(issuer, client_id=STDIO_CLIENT, clock=steady_now) if issuer is not None else None
     environment = token_environment()
     return lambda: token_source(environment, local=local)
 
@@ -125,7 +125,7 @@ async def _serve(gateway: Gateway, listener: socket.socket, announce: Callable[[
 
 def build_desk(gateway: Gateway) -> Desk:
     """The desk over a running gateway's approvals."""
-    return Desk(gateway.records.approvals, policy=approver_policy(gateway.settings), clock=utc_now)
+    return Desk(gateway.records.approvals, policy=approver_policy(gateway.settings), clock=steady_now)
 
 
 def _problem(gateway: Gateway) -> str | None:

@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
-from urllib.parse import quote, urlsplit
+from unicodedata import normalize
+from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 from mcp_gateway.calls import HTTPFacts
 
@@ -23,6 +24,12 @@ PATH = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*\Z")
 QUERY = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})*\Z")
 AMBIGUOUS = re.compile(r"%(?:2[fFeE]|5[cC]|25|00|0[aAdD]|3[bB]|23|3[fF]|7[fF]|[01][0-9a-fA-F])")
 """Octets in a path that servers disagree about: `/ . \\ %`, controls, `; # ?`."""
+
+LITERAL = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_~!$&'()*+,=:@")
+"""Octets that stand for themselves in a path; encoded, they would be a second spelling of what policy looks at."""
+DELIMITERS = frozenset("/\\.%;?#")
+METHOD_OVERRIDES = frozenset({"_method", "x-http-method", "x-http-method-override", "x-method-override"})
+"""Query parameters by which some frameworks let a POST be another method, which policy would not see."""
 
 HOST_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9\-_]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9\-_]*[a-z0-9_])?)*\.?\Z")
 NUMERIC = re.compile(r"(?:\A|\.)(?:[0-9]+|0x[0-9a-f]*)\.?\Z")
@@ -94,13 +101,15 @@ def resolve(
         raise RequestRefusedError(f"the method {method!r} is not one of {', '.join(sorted(METHODS))}")
     scheme, host, port, base_path = split_base(base_url)
     own_path, own_query = _path(path)
+    whole_query = "&".join(part for part in (own_query, _encoded(query or {})) if part)
+    _check_query(whole_query)
     return Resolved(
         method=method,
         scheme=scheme,
         host=host,
         port=port,
         path=f"{base_path}{own_path}",
-        query="&".join(part for part in (own_query, _encoded(query or {})) if part),
+        query=whole_query,
         headers=_headers(headers or {}, allowed_headers),
     )
 
@@ -152,6 +161,7 @@ def _path(path: str) -> tuple[str, str]:
     own, question, query = path.partition("?")
     own = own if own.startswith("/") or not own else f"/{own}"
     _check_path(own)
+    own = _normal(own)
     if re.match(r"/[A-Za-z][A-Za-z0-9+.\-]*:", own):
         raise RequestRefusedError("a path names no scheme")
     if question and not QUERY.match(query):
@@ -172,6 +182,32 @@ def _check_path(path: str, *, parameters: bool = False) -> None:
         raise RequestRefusedError("a path holds no . or .. segment")
     if ";" in path and not parameters:
         raise RequestRefusedError("a path holds no parameters after a semicolon: servers disagree about them")
+
+
+def _normal(path: str) -> str:
+    """The path in its one spelling (RFC 3986 section 6.2.2): `/%61dmin` is `/admin`, and what is left is upper case."""
+    octets = unquote_to_bytes(path)
+    try:
+        text = octets.decode()
+    except UnicodeDecodeError:
+        raise RequestRefusedError("the path is not UTF-8: servers disagree about what it is") from None
+    for character in text:
+        if not character.isascii() and DELIMITERS.intersection(normalize("NFKC", character)):
+            raise RequestRefusedError(
+                f"the path holds U+{ord(character):04X}, which some servers take for a dot, a slash or another delimiter"
+            )
+    return re.sub("%(..)", _one_spelling, path)
+
+
+def _one_spelling(escape: re.Match[str]) -> str:
+    octet = int(escape[1], 16)
+    return chr(octet) if octet in LITERAL else f"%{octet:02X}"
+
+
+def _check_query(query: str) -> None:
+    names = (unquote(part.partition("=")[0]).strip().lower() for part in re.split("[&;]", query))
+    if any(name in METHOD_OVERRIDES for name in names):
+        raise RequestRefusedError("a query changes no method; give the method that is meant")
 
 
 def _encoded(query: Mapping[str, str | Sequence[str]]) -> str:

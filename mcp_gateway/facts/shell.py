@@ -5,7 +5,8 @@ The subset is read the same by every POSIX shell, and by bash in particular: sim
 backslash or `!`. Everything else, a variable, a glob, a backslash, a redirection to or from a name, an
 assignment, a keyword, is not proved to run only what can be seen: the command is *opaque*, and policy decides on that.
 
-An argument vector is quoted with `quote` and so holds no syntax at all; only its program can make it opaque.
+An argument vector is quoted with `quote` and so holds no syntax at all; only its program can make it opaque, and
+arguments that a builtin of that name would evaluate once more.
 """
 
 from __future__ import annotations
@@ -14,7 +15,14 @@ import re
 from collections.abc import Iterator, Sequence
 
 from mcp_gateway.calls import ShellFacts
-from mcp_gateway.facts.programs import NOT_WRITING, PRIVILEGED, RUNNERS, SHELL_BUILTINS
+from mcp_gateway.facts.programs import (
+    EVALUATING,
+    NOT_WRITING,
+    PRIVILEGED,
+    RUNNERS,
+    SHELL_BUILTINS,
+    SYSTEM_FOLDERS,
+)
 
 MAX_COMMAND_BYTES = 64 * 1024
 
@@ -30,8 +38,10 @@ TOKEN = re.compile(
 """One token of the subset, always matched at the reading position; no match means that the text leaves it."""
 
 KEYWORDS = frozenset(
-    "! [[ ]] case coproc do done elif else esac fi for function if in select then time until while { }".split()
+    "! [[ ]] case coproc do done elif else end esac fi for foreach function if in repeat select then time until while { }".split()
 )
+VERSION = re.compile(r"[-.]?[0-9][0-9.]*\Z")
+LOADER = re.compile(r"ld(?:-[a-z0-9_-]+)?\.so(?:\.[0-9]+)?\Z")
 ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
 
 
@@ -76,12 +86,16 @@ def _facts(commands: list[list[str]], *, proved: bool) -> ShellFacts:
     programs, opaque, writes, privileged = set[str](), not proved, False, False
     for words in commands:
         program = words[0]
-        name = program.rsplit("/", 1)[-1]
+        folder, slash, name = program.rpartition("/")
         programs.add(program)
-        opaque |= name in RUNNERS or name in SHELL_BUILTINS or name == ""
+        # `python3.11` is a python, and some file systems take `SH` for `sh`.
+        known_as = {name.lower(), VERSION.sub("", name.lower())}
+        opaque |= not RUNNERS.isdisjoint(known_as) or LOADER.match(name) is not None
+        opaque |= name in SHELL_BUILTINS or name == ""
         opaque |= name == "printf" and any(word.startswith("-v") for word in words)
-        privileged |= name in PRIVILEGED
-        writes |= name not in NOT_WRITING
+        opaque |= name in EVALUATING and any(sign in word for word in words[1:] for sign in "[$`")
+        privileged |= not PRIVILEGED.isdisjoint(known_as)
+        writes |= name not in NOT_WRITING or (bool(slash) and folder not in SYSTEM_FOLDERS)
     return ShellFacts(
         programs=frozenset(programs), opaque=opaque, writes_files=writes or not proved, privileged=privileged
     )

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
+from unicodedata import normalize
 
 from mcp_gateway.calls import Caller
 from mcp_gateway.decisions import CALLER_GROUP
@@ -105,4 +106,9 @@ def _check_sign_in(approver: Caller, *, asked_by: str, policy: ApproverPolicy, n
 def _same_mailbox(approver: Caller, requester: Requester) -> bool:
     if approver.email is None or requester.email is None or approver.issuer != requester.issuer:
         return False
-    return approver.email.casefold() == requester.email.casefold()
+    return _mailbox(approver.email) == _mailbox(requester.email)
+
+
+def _mailbox(email: str) -> str:
+    """An address in the one spelling that a mail server sees: case and composition of letters are not part of it."""
+    return normalize("NFKC", normalize("NFKC", email).casefold())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 INVISIBLE_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
@@ -18,6 +19,8 @@ MAX_SPACES = 40
 MAX_BREAKS = 3
 MAX_MARKS = 2
 """Combining marks on one letter; more of them paint over the lines around."""
+REMEMBERED_CHARACTERS = 4096
+NOT_PLAIN = re.compile(r" +|\n+|[^ \n!-~]+")
 TOO_WIDE = " " * (MAX_SPACES + 1)
 
 
@@ -25,17 +28,21 @@ def make_visible(text: str, *, block: bool = False) -> str:
     """The text as it can be shown on one line, or with `block` as lines: line feeds and tabs stay what they are then."""
     if text.isascii() and text.isprintable() and TOO_WIDE not in text:
         return text
+    return NOT_PLAIN.sub(lambda match: _shown(match.group(), block=block), text)
+
+
+def _shown(run: str, *, block: bool) -> str:
+    """A run of spaces, of line feeds, or of characters that are not plain ASCII."""
+    if run[0] == " ":
+        return run if len(run) <= MAX_SPACES else f"<{len(run):,} spaces>"
+    if run[0] == "\n":
+        return _breaks(run, block=block)
     pieces: list[str] = []
     marks = 0
-    for run in re.findall(r" +|\n+|[^ \n]", text):
-        if run[0] == " ":
-            pieces.append(run if len(run) <= MAX_SPACES else f"<{len(run):,} spaces>")
-        elif run[0] == "\n":
-            pieces.append(_breaks(run, block=block))
-        else:
-            marks = marks + 1 if unicodedata.category(run) in {"Mn", "Me"} else 0
-            kept = (block and run == "\t") or (_is_visible(run) and marks <= MAX_MARKS)
-            pieces.append(run if kept else f"<U+{ord(run):04X}>")
+    for character in run:
+        marks = marks + 1 if _is_mark(character) else 0
+        kept = (block and character == "\t") or (_is_visible(character) and marks <= MAX_MARKS)
+        pieces.append(character if kept else f"<U+{ord(character):04X}>")
     return "".join(pieces)
 
 
@@ -45,6 +52,12 @@ def _breaks(run: str, *, block: bool) -> str:
     return run if len(run) <= MAX_BREAKS else f"\n<{len(run):,} line breaks>\n"
 
 
+@lru_cache(maxsize=REMEMBERED_CHARACTERS)
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character) in {"Mn", "Me"}
+
+
+@lru_cache(maxsize=REMEMBERED_CHARACTERS)
 def _is_visible(character: str) -> bool:
     return (
         unicodedata.category(character) not in INVISIBLE_CATEGORIES

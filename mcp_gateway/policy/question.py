@@ -42,15 +42,17 @@ class Question:
     approval: Approved = NOT_APPROVED
 
     @classmethod
-    def about(cls, call: Call, facts: Facts, *, now: datetime, approval: Approved = NOT_APPROVED) -> Question:
-        """The question that a call asks at this moment."""
+    def about(
+        cls, call: Call, facts: Facts, *, now: datetime, token_now: datetime, approval: Approved = NOT_APPROVED
+    ) -> Question:
+        """The question that a call asks at this moment; `token_now` is the clock by which tokens age."""
         return cls(
             caller=call.caller,
             target=call.target,
             tool=call.tool,
             facts=facts,
             door=call.door,
-            token_age=max(0, int((now - call.caller.issued_at).total_seconds())),
+            token_age=max(0, int((token_now - call.caller.issued_at).total_seconds())),
             time=now,
             approval=approval,
         )

@@ -22,6 +22,7 @@ import httpcore2
 import httpx2
 
 from mcp_gateway.calls import Secret
+from mcp_gateway.credentials.used import UsedCredentials
 from mcp_gateway.errors import OutcomeLost, TargetFailed, TargetTimeout, TargetUnavailable
 from mcp_gateway.facts.addresses import Network, allowed
 from mcp_gateway.facts.http import Resolved
@@ -140,7 +141,7 @@ class HTTPConnector:
     ) -> None:
         self.settings = settings
         self._fetch = fetch
-        self._secrets: tuple[Secret, ...] = ()
+        self._used = UsedCredentials()
         networks = [ip_network(str(network)) for network in settings.networks]
         self._backend = GuardedBackend(networks=networks, resolve=resolve)
         transport = httpx2.AsyncHTTPTransport(verify=ssl.create_default_context(), trust_env=False, retries=0)
@@ -156,8 +157,8 @@ class HTTPConnector:
         self._client = httpx2.AsyncClient(transport=transport, trust_env=False, follow_redirects=False, cookies=None)
 
     def secrets(self) -> Sequence[Secret]:
-        """Every credential that went on the last request, in each form that it took."""
-        return self._secrets
+        """Every credential that went on this call's request or on the last ones, in each form that it took."""
+        return self._used.all()
 
     async def aclose(self) -> None:
         """Close the client."""
@@ -240,16 +241,16 @@ class HTTPConnector:
         bearer, basic, header = (getattr(auth, name, None) for name in ("bearer", "basic", "header"))
         if bearer is not None:
             secret = await self._fetch(bearer)
-            self._secrets = (secret,)
+            self._used.add(secret)
             return [("authorization", f"Bearer {secret.reveal_text()}")]
         if basic is not None:
             secret = await self._fetch(basic.password)
             pair = Secret(base64.b64encode(f"{basic.user}:".encode() + secret.reveal()))
-            self._secrets = (secret, pair)
+            self._used.add(secret, pair)
             return [("authorization", f"Basic {pair.reveal_text()}")]
         if header is not None:
             secret = await self._fetch(header.value)
-            self._secrets = (secret,)
+            self._used.add(secret)
             return [(header.name, secret.reveal_text())]
         return []
 
@@ -263,7 +264,7 @@ async def _body(response: httpx2.Response, *, max_bytes: int) -> tuple[bytes, bo
         case "gzip" | "x-gzip" | "deflate":
             inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
         case _:
-            raise TargetFailed(f"the answer is in the content encoding {encoding[:40]!r}, which was not asked for")
+            raise TargetFailed("the answer is in a content encoding that was not asked for")
     body = bytearray()
     async for raw in response.aiter_raw(CHUNK_BYTES):
         try:

@@ -17,6 +17,7 @@ import anyio
 import asyncssh
 
 from mcp_gateway.calls import Secret
+from mcp_gateway.credentials.used import UsedCredentials
 from mcp_gateway.errors import OutcomeLost, TargetTimeout, TargetUnavailable
 from mcp_gateway.targets.capture import Capture, Captured
 
@@ -75,11 +76,11 @@ class SSHConnector:
     def __init__(self, settings: SSHSettings, *, fetch: Callable[[Any], Awaitable[Secret]]) -> None:
         self._settings = settings
         self._fetch = fetch
-        self._secrets: tuple[Secret, ...] = ()
+        self._used = UsedCredentials()
 
     def secrets(self) -> Sequence[Secret]:
-        """The private key that was used last."""
-        return self._secrets
+        """The private key of this call, and the last ones."""
+        return self._used.all()
 
     async def aclose(self) -> None:
         """Nothing stays open between calls."""
@@ -143,7 +144,7 @@ class SSHConnector:
         settings = self._settings
         self.host_keys()
         secret = await self._fetch(settings.key)
-        self._secrets = (secret,)
+        self._used.add(secret)
         try:
             key = asyncssh.import_private_key(secret.reveal())
         except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError):

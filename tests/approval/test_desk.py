@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mcp_gateway.approval.desk import NOT_FOUND, Desk, Refused, to_json
+from mcp_gateway.approval.desk import AGENTS_SEE_NOTHING, NOT_FOUND, Desk, Refused, to_json
 from mcp_gateway.approval.store import MIGRATIONS, ApprovalStore
 from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.audit.store import AuditStore
@@ -61,8 +61,8 @@ async def test_the_right_person_approves(opened: tuple[Desk, Ticket]) -> None:
     [
         (person("alice", "dba"), "nobody approves their own call"),
         (person("alicia", "dba", email="Alice@example.com"), "nobody approves their own call, whichever account they use"),
-        (person(client_id="agent"), "the client 'agent' is not one for approvers"),
-        (person(delegated=True), "this token lets an agent act for a person; only the person decides"),
+        (person(client_id="agent"), AGENTS_SEE_NOTHING),
+        (person(delegated=True), AGENTS_SEE_NOTHING),
         (person(auth_time=NOW.replace(hour=NOW.hour - 1)), "you signed in more than 5 minutes ago; sign in again"),
         (person("mallory", "interns"), NOT_FOUND),
     ],
@@ -72,7 +72,7 @@ async def test_nobody_else_does(opened: tuple[Desk, Ticket], who: Caller, why: s
 
     for move in ("approve", "deny"):
         refused = await desk.move(who, ticket.id, move=move, channel="cli")
-        assert refused == Refused(why=why, state="" if why == NOT_FOUND else "pending")
+        assert refused == Refused(why=why, state="" if why in {NOT_FOUND, AGENTS_SEE_NOTHING} else "pending")
 
 
 async def test_an_approval_is_seen_by_its_human_and_by_those_who_may_decide(opened: tuple[Desk, Ticket]) -> None:
@@ -85,11 +85,26 @@ async def test_an_approval_is_seen_by_its_human_and_by_those_who_may_decide(open
     assert await desk.show(person(), "nowhere") == Refused(why=NOT_FOUND)
 
 
+@pytest.mark.requirement("R12")
+async def test_an_agent_sees_its_own_requests_and_no_others(opened: tuple[Desk, Ticket]) -> None:
+    desk, ticket = opened
+    own = person("alice", "dev", client_id="agent", actor="agent")
+    another = person("alice", "dev", client_id="other", actor="other")
+    colleagues = person("dana", "dba", client_id="agent", actor="agent", delegated=True)
+
+    assert await desk.listing(own) == [ticket]
+    for agent in (another, colleagues):
+        assert await desk.listing(agent) == []
+        assert isinstance(await desk.show(agent, ticket.id), Refused)
+        for move in ("approve", "deny", "withdraw"):
+            assert isinstance(await desk.move(agent, ticket.id, move=move, channel="cli"), Refused)
+
+
 async def test_only_its_human_withdraws_a_request(opened: tuple[Desk, Ticket]) -> None:
     desk, ticket = opened
 
     assert isinstance(await desk.move(person(), ticket.id, move="withdraw", channel="cli"), Refused)
-    agent = person("alice", "dev", delegated=True)
+    agent = person("alice", "dev", delegated=True, actor="agent")
     assert isinstance(await desk.move(agent, ticket.id, move="withdraw", channel="cli"), Refused)
     moved = await desk.move(person("alice", "dev"), ticket.id, move="withdraw", channel="cli")
     assert isinstance(moved, Ticket)

@@ -258,3 +258,32 @@ async def test_a_killed_process_leaves_each_state_as_it_was(tmp_path: Path, stat
                 await shelf.claim(ticket)
     finally:
         await store.aclose()
+
+
+@pytest.mark.requirement("R16")
+async def test_a_clock_that_was_set_back_ends_all_that_has_a_deadline(shelf: Shelf) -> None:
+    pending = await shelf.open()
+    approved = await shelf.open(digest="1" * 64)
+    await shelf.approvals.approve(approved.id, vote=a_vote())
+    denied = await shelf.open(digest="2" * 64)
+    await shelf.approvals.deny(denied.id, vote=a_vote())
+    shelf.now -= timedelta(seconds=30)  # Less than a ticket shows by itself: whoever watches the clock says so.
+
+    assert await shelf.approvals.distrust_deadlines() == 2
+    assert await shelf.approvals.distrust_deadlines() == 0
+    states = [item.state for item in await shelf.approvals.listing(live_only=False)]
+    assert states == ["expired", "expired", "denied"]
+    assert (await shelf.kinds())[-2:] == ["ApprovalExpired", "ApprovalExpired"]
+    with pytest.raises(ClaimError):
+        await shelf.claim(approved)
+    assert (await shelf.open()).id != pending.id
+
+
+async def test_what_is_shown_of_an_approval_is_what_holds_now(shelf: Shelf) -> None:
+    ticket = await shelf.open()
+    shelf.now += timedelta(minutes=15)
+
+    found = await shelf.approvals.get(ticket.id)
+
+    assert found is not None
+    assert found.state == "expired"

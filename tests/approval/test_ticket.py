@@ -220,3 +220,25 @@ def test_no_order_of_moves_uses_an_approval_twice_or_revives_an_end(moves: list[
     assert claims <= 1
     if claims:
         assert any(person != ALICE for person in (vote.person for vote in ticket.votes))
+
+
+@pytest.mark.requirement("R16")
+def test_a_clock_that_was_set_back_makes_no_approval_immortal() -> None:
+    hour, minute = timedelta(hours=1), timedelta(seconds=60)
+
+    assert settle(a_ticket(), now=NOW - minute).state == "pending"
+    assert settle(approved(), now=NOW - minute).state == "approved"
+    for ticket in (a_ticket(), approved()):
+        ended = settle(ticket, now=NOW - hour)
+        assert (ended.state, ended.why) == ("expired", "the clock was set back, so its deadline means nothing any more")
+        assert rejected(use(ticket, now=NOW - hour)) == "the approval is expired, not approved"
+        assert rejected(approve(ticket, vote=a_vote("erin"), now=NOW - hour)) == "the approval is expired, not pending"
+
+
+@pytest.mark.requirement("R16")
+def test_a_clock_that_was_set_forward_ends_approvals_and_revives_none() -> None:
+    ended = settle(approved(), now=NOW + timedelta(hours=1))
+
+    assert ended.state == "expired"
+    assert settle(ended, now=NOW) is ended
+    assert not remembered(ended, now=NOW)

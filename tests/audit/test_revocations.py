@@ -196,3 +196,14 @@ async def test_nobody_is_cleared_by_a_revocation_that_disappears(tmp_path: Path)
 
         with pytest.raises(StoreError, match="lost the revocation in event 1"):
             revocations.refuses(CALLER)
+
+
+@pytest.mark.requirement("R12")
+async def test_a_person_who_decided_is_known_by_address_in_any_spelling(tmp_path: Path) -> None:
+    async with opened(tmp_path / "data") as (_, revocations):
+        vote = {"person": "https://idp.example.com|d", "actor": "approver", "token_id": "t9"}
+        await revocations.revoke(what="subject", value="Dana@Example.com", by="ops")
+
+        assert revocations.refuses_vote(**vote, email="dana@example.COM") == "subject"
+        assert revocations.refuses_vote(**vote, email="erin@example.com") is None
+        assert revocations.refuses_vote(**vote, email=None) is None

@@ -68,11 +68,14 @@ def show(config: Path, capsys: pytest.CaptureFixture[str], approval_id: str, url
     return run_here(capsys, "--config", str(config), "approvals", "show", approval_id, "--as", "dana", "--url", url)
 
 
+@pytest.mark.requirement("R26")
 @pytest.mark.parametrize(
     ("url", "why"),
     [
         ("gateway", "expected a URL such as 'https://gateway.example.com', without user, query or fragment"),
         ("http://192.0.2.1:8765", "a gateway's URL is https, or http on loopback"),
+        ("http://10.0.0.1:8765", "a gateway's URL is https, or http on loopback"),
+        ("http://127.0.0.1.example.com", "a gateway's URL is https, or http on loopback"),
     ],
 )
 def test_a_token_goes_to_no_url_that_is_open(

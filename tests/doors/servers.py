@@ -89,7 +89,7 @@ async def served(
             parts = HTTPParts(
                 road=bench.road,
                 registry=bench.registry,
-                verifier=issuer.verifier(revoked=lambda _: None),
+                verifier=issuer.verifier(revoked=bench.revocations.refuses),
                 desk=Desk(bench.approvals, policy=ApproverPolicy(clients=frozenset({APPROVER})), clock=utc_now),
                 state_key=Secret(bytes(32)),
                 problem=lambda: str(bench.store.failure) if bench.store.failure else None,

@@ -45,6 +45,50 @@ def test_what_leaves_the_base_or_can_be_read_in_two_ways_is_refused(path: str) -
         resolve(BASE, path)
 
 
+@pytest.mark.parametrize(
+    ("path", "normal"),
+    [
+        ("%61dmin/%7Eroot", "/admin/~root"),
+        ("%41dmin", "/Admin"),
+        ("users/%40me", "/users/@me"),
+        ("a%2Bb%3D%3a", "/a+b=:"),
+        ("%c3%a9%e2%82%ac", "/%C3%A9%E2%82%AC"),
+        ("a%20b%22", "/a%20b%22"),
+    ],
+)
+def test_what_policy_sees_has_one_spelling_and_is_what_is_sent(path: str, normal: str) -> None:
+    found = resolve(BASE, path)
+
+    assert found.facts.path == f"/v1{normal}"
+    assert found.url == f"{BASE}{normal}"
+    assert resolve(BASE, normal) == found
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["%c0%ae%c0%ae/admin", "%c0%af", "a%ff", "%ef%bc%8f", "%ef%bc%8e%ef%bc%8e/x", "%e2%80%a5/x", "%ef%bc%85", "%ed%a0%80",
+     "http%3A//x", "http%3ax"],
+)  # fmt: skip
+def test_what_some_server_takes_for_a_delimiter_is_refused(path: str) -> None:
+    with pytest.raises(RequestRefusedError):
+        resolve(BASE, path)
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("x?_method=DELETE", None),
+        ("x?a=1;_METHOD=DELETE", None),
+        ("x?%5fmethod=DELETE", None),
+        ("x", {"_method": "DELETE"}),
+        ("x", {"X-HTTP-Method-Override": ["DELETE"]}),
+    ],
+)
+def test_a_query_changes_no_method(path: str, query: Any) -> None:
+    with pytest.raises(RequestRefusedError, match=r"^a query changes no method"):
+        resolve(BASE, path, method="POST", query=query)
+
+
 @pytest.mark.parametrize("method", ["CONNECT", "TRACE", "get", "GET ", "", "FOO", "GET\r\nX: y"])
 def test_methods_are_a_closed_list(method: str) -> None:
     with pytest.raises(RequestRefusedError, match=r"^the method"):

@@ -52,6 +52,55 @@ def test_whatever_leaves_the_subset_is_opaque(command: str) -> None:
     assert examine_shell(command=command).opaque
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [["test", "-v", "a[$(id)]"], ["test", "-R", "a[`id`]"], ["[", "-v", "a[$(id)]", "]"], ["/usr/bin/test", "x[$(id)]", "-eq", "1"],
+     ["printf", "%d", "a[$(id)]"], ["test", "-v", "a[b]"]],
+)  # fmt: skip
+def test_arguments_that_a_builtin_evaluates_are_opaque(argv: list[str]) -> None:
+    assert examine_shell(argv=argv).opaque
+    assert examine_shell(command=quote(argv)).opaque
+    assert not examine_shell(argv=["test", "-f", "/etc/passwd"]).opaque
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is the witness here; apt-get install bash")
+@pytest.mark.parametrize("name", ["echo", "false", "printf", "pwd", "test", "true"])
+@pytest.mark.parametrize("argument", ["$(touch W)", "a[$(touch W)]", "`touch W`", "-v a[$(touch W)]", "%d a[$(touch W)]",
+                                      "a[$(touch W)] -eq 0", "-n x -a -v a[$(touch W)]"])  # fmt: skip
+def test_no_builtin_runs_what_stands_in_its_arguments_without_being_opaque(
+    tmp_path: Path, name: str, argument: str
+) -> None:
+    for argv in ([name, *argument.replace("touch W", "touch_W").split()], [name, argument]):
+        words = [word.replace("touch_W", "touch W") for word in argv]
+        subprocess.run([str(shutil.which("bash")), "-c", quote(words)], cwd=tmp_path, capture_output=True, check=False)
+        if (tmp_path / "W").exists():
+            assert examine_shell(argv=words).opaque
+            (tmp_path / "W").unlink()
+
+
+@pytest.mark.parametrize("program", ["/tmp/cat", "./ls", "bin/ls", "/opt/ls", "//bin/ls", "/bin/../tmp/ls", "~/ls"])
+def test_a_known_name_in_an_unknown_folder_is_not_known(program: str) -> None:
+    assert examine_shell(argv=[program]).writes_files
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["ptx", "-G", "in", "out"], ["lastlog", "-C", "-u", "root"], ["lsof", "-Db", "x"], ["base64", "-o", "x"],
+     ["lspci", "-q"]],
+)  # fmt: skip
+def test_a_program_of_which_an_option_writes_is_not_known_to_write_nothing(argv: list[str]) -> None:
+    assert examine_shell(argv=argv).writes_files
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["python3.11", "perl5.36.0", "lua5.4", "/usr/bin/php8.2", "SH", "/bin/Bash", "ld-linux-aarch64.so.1", "ld-musl-x86_64.so.1",
+     "vim.basic", "sqlite3", "ip", "print", "noglob", "-", "mysql"],
+)  # fmt: skip
+def test_interpreters_are_known_in_every_spelling(program: str) -> None:
+    assert examine_shell(argv=[program, "x"]).opaque
+
+
 @pytest.mark.parametrize("program", ["sudo", "su", "doas", "/usr/bin/sudo", "pkexec", "nsenter"])
 def test_a_change_of_user_is_privileged_and_opaque(program: str) -> None:
     facts = examine_shell(argv=[program, "ls"])

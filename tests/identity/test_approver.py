@@ -51,6 +51,25 @@ def test_a_person_counts_for_each_of_their_groups_that_is_asked() -> None:
 
 @pytest.mark.requirement("R12")
 @pytest.mark.parametrize(
+    ("asked_as", "approves_as"),
+    [
+        ("Dana@Example.com", "dana@example.COM"),
+        ("jos\u00e9@example.com", "jose\u0301@example.com"),
+        ("jos\u00c9@example.com", "jose\u0301@example.com"),
+        ("stra\u00dfe@example.com", "STRASSE@example.com"),
+        ("dana@example.com", "\uff44ana@example.com"),
+    ],
+)
+def test_one_mailbox_in_two_spellings_is_one_person(asked_as: str, approves_as: str) -> None:
+    requester = replace(REQUESTER, email=asked_as)
+
+    assert judged(requester=requester, email=approves_as) == MayNotApprove(
+        reason="nobody approves their own call, whichever account they use"
+    )
+
+
+@pytest.mark.requirement("R12")
+@pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"delegated": True, "actor": "claude"}, "this token lets an agent act for a person; only the person decides"),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from mcp_gateway.calls import Caller, Secret
+from mcp_gateway.clock import SteadyClock
 from mcp_gateway.errors import IdentityError, StoreError
 from mcp_gateway.identity.jwks import KeySet, read_keys
 from mcp_gateway.identity.keys import IssuerKeys
@@ -91,6 +92,22 @@ async def test_a_remembered_token_is_refused_when_the_clock_steps_back(clock: Cl
     clock.pass_by(hours=-1)
 
     with pytest.raises(IdentityError, match="token is not valid before 2026-11-03T11:59:55Z"):
+        await check.verify(token)
+
+
+@pytest.mark.requirement("R16")
+@pytest.mark.parametrize("seen_before", [True, False])
+async def test_an_expired_token_stays_expired_when_the_clock_is_set_back(clock: Clock, *, seen_before: bool) -> None:
+    since_boot = 0.0
+    steady = SteadyClock(wall=clock, boot=lambda: since_boot)
+    check, token = verifier(clock=steady), good()
+    if seen_before:
+        await check.verify(token)
+    since_boot = 320
+    clock.pass_by(seconds=320)
+    clock.pass_by(seconds=-200)  # By the wall clock the token is in time again.
+
+    with pytest.raises(IdentityError, match="token expired at 2026-11-03T12:04:50Z"):
         await check.verify(token)
 
 

@@ -77,3 +77,11 @@ def test_no_text_of_the_evasion_corpora_keeps_a_control_character() -> None:
         for case in cases(name):
             shown = make_visible(str(case["input"]), block=True)
             assert all(unicodedata.category(character) != "Cc" or character in "\n\t" for character in shown)
+
+
+def test_marks_are_counted_for_each_letter_and_pieces_of_a_text_are_shown_alike() -> None:
+    text = "e\u0301\u0302\u0303 a\u0301\n\u0301\u0302\u0303" + "\u00e9\u202e" * 3
+
+    assert make_visible(text, block=True) == (
+        "e\u0301\u0302<U+0303> a\u0301\n\u0301\u0302<U+0303>" + "\u00e9<U+202E>" * 3
+    )

@@ -250,6 +250,20 @@ async def test_an_approver_reads_the_whole_statement(desk: Desk) -> None:
     assert examination.shown == {"statement": sql, "$1": "1"}
 
 
+@pytest.mark.requirement("R14")
+async def test_an_approver_is_shown_the_statement_its_values_and_its_limit(desk: Desk) -> None:
+    examination = await desk.examine(
+        "SELECT id FROM people WHERE id = $1 OR name = $2", params=[1, "\u202ex"], max_rows=5
+    )
+
+    assert examination.shown == {
+        "statement": "SELECT id FROM people WHERE id = $1 OR name = $2",
+        "$1": "1",
+        "$2": '"\u202ex"',
+        "at most": "5 rows of the result",
+    }
+
+
 # The second wall: where the server itself says that a column comes from.
 
 

@@ -253,4 +253,6 @@ def _shown(arguments: QueryDatabaseArguments) -> dict[str, str]:
     shown = {"statement": arguments.sql}
     for number, value in enumerate(arguments.params or [], start=1):
         shown[f"${number}"] = orjson.dumps(value).decode()
+    if arguments.max_rows is not None:
+        shown["at most"] = f"{arguments.max_rows} rows of the result"
     return shown

@@ -80,6 +80,8 @@ class RunSSHCommand:
         shown = {"command": line}
         if arguments.stdin is not None:
             shown["standard input"] = arguments.stdin
+        if arguments.timeout_s is not None:
+            shown["killed after"] = f"{arguments.timeout_s} s"
         keys = connector.host_keys()
         environment = hashlib.sha256(f"{target.fingerprint}\n{keys}".encode()).hexdigest()
         return Examination(

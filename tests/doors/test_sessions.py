@@ -1,0 +1,140 @@
+"""Sessions of the older transports: whose they are, and that each message is its own sender's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import orjson
+import pytest
+
+from tests.doors.servers import Served, served
+
+pytestmark = pytest.mark.anyio
+
+VERSION = "2025-06-18"
+HEADERS = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": VERSION, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
+}
+INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+
+
+def tool_call(number: int) -> dict[str, Any]:
+    arguments = {"target": "api", "path": "x"}
+    params = {"name": "call_api", "arguments": arguments}
+    return {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Served]:
+    async with served(tmp_path) as found:
+        yield found
+
+
+async def post(server: Served, message: dict[str, Any], *, token: str, session: str = "") -> httpx2.Response:
+    headers = HEADERS | {"authorization": f"Bearer {token}", "mcp-protocol-version": VERSION}
+    headers |= {"mcp-session-id": session} if session else {}
+    async with httpx2.AsyncClient(headers=headers, timeout=30, trust_env=False) as http:
+        return await http.post(f"{server.url}/mcp", content=orjson.dumps(message))
+
+
+async def opened(server: Served, token: str) -> str:
+    """Open a session and give its id."""
+    response = await post(server, INITIALIZE, token=token)
+    assert response.status_code == 200
+    session = str(response.headers["mcp-session-id"])
+    await post(server, INITIALIZED, token=token, session=session)
+    return session
+
+
+async def identified(server: Served) -> list[tuple[str, str]]:
+    """Subject and token id of each call, in order."""
+    rows = await server.bench.store.read(
+        lambda connection: connection.execute(
+            "SELECT body ->> '$.subject', body ->> '$.token_id' FROM events WHERE kind = 'Identified' ORDER BY sequence"
+        ).fetchall()
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+@pytest.mark.requirement("R32")
+@pytest.mark.parametrize(("person", "agent"), [("sam", "agent"), ("alex", "another-agent")])
+async def test_a_stolen_session_id_is_useless(server: Served, person: str, agent: str) -> None:
+    session = await opened(server, server.token("alex"))
+    thief = server.token(person, agent=agent)
+
+    assert (await post(server, tool_call(2), token=thief, session=session)).status_code == 404
+    async with httpx2.AsyncClient(timeout=30, trust_env=False) as http:
+        headers = HEADERS | {
+            "authorization": f"Bearer {thief}",
+            "mcp-session-id": session,
+            "mcp-protocol-version": VERSION,
+        }
+        assert (await http.delete(f"{server.url}/mcp", headers=headers)).status_code == 404
+        assert (await http.get(f"{server.url}/mcp", headers=headers)).status_code == 404
+    assert server.bench.api.requests == []
+    assert (await post(server, tool_call(2), token=server.token("alex"), session=session)).status_code == 200
+
+
+@pytest.mark.requirement("R32", "R42")
+async def test_each_message_of_a_session_counts_by_its_own_token(server: Served) -> None:
+    first, second, third = (server.token("alex") for _ in range(3))
+    session = await opened(server, first)
+
+    await post(server, tool_call(2), token=second, session=session)
+    (_, used) = (await identified(server))[-1]
+    await post(server, tool_call(3), token=third, session=session)
+    (_, used_then) = (await identified(server))[-1]
+    await server.bench.revocations.revoke(what="token", value=used_then, by="ops")
+    refused = await post(server, tool_call(4), token=third, session=session)
+    still = await post(server, tool_call(5), token=second, session=session)
+
+    assert used != used_then
+    assert refused.status_code == 401
+    assert still.status_code == 200
+    assert len(server.bench.api.requests) == 3
+    await server.bench.revocations.revoke(what="subject", value="alex", by="ops")
+    assert (await post(server, tool_call(6), token=server.token("alex"), session=session)).status_code == 401
+    assert len(server.bench.api.requests) == 3
+
+
+@pytest.mark.requirement("R32")
+async def test_an_sse_session_takes_messages_of_its_own_caller_only(server: Served) -> None:
+    first, second = server.token("alex"), server.token("alex")
+    async with (
+        httpx2.AsyncClient(headers={"authorization": f"Bearer {first}"}, timeout=30, trust_env=False) as http,
+        http.stream("GET", f"{server.url}/sse") as events,
+    ):
+        lines = events.aiter_lines()
+        with anyio.fail_after(20):
+            async for line in lines:
+                if line.startswith("data: "):
+                    endpoint = server.url + line.removeprefix("data: ").strip()
+                    break
+
+        async def send(message: dict[str, Any], token: str) -> int:
+            headers = HEADERS | {"authorization": f"Bearer {token}"}
+            async with httpx2.AsyncClient(headers=headers, timeout=30, trust_env=False) as other:
+                return (await other.post(endpoint, content=orjson.dumps(message))).status_code
+
+        assert await send(INITIALIZE, server.token("sam")) == 404
+        assert await send(INITIALIZE, server.token("alex", agent="another")) == 404
+        assert await send(INITIALIZE, first) == 202
+        assert await send(INITIALIZED, first) == 202
+        assert await send(tool_call(2), server.token("sam")) == 404
+        assert await send(tool_call(2), first) == 202
+        assert await send(tool_call(3), second) == 202
+        with anyio.fail_after(20):
+            while len(server.bench.api.requests) < 2:
+                await anyio.sleep(0.02)
+
+    found = await identified(server)
+    assert [subject for subject, _ in found] == ["alex", "alex"]
+    assert len({token for _, token in found}) == 2
