@@ -167,8 +167,16 @@ def result(answer: object) -> Any:
 
 
 @asynccontextmanager
-async def laid(folder: Path, *, policies: str = POLICIES, wait: timedelta = timedelta(0)) -> AsyncIterator[Bench]:
-    """A road in a folder of its own."""
+async def laid(
+    folder: Path,
+    *,
+    policies: str = POLICIES,
+    wait: timedelta = timedelta(0),
+    max_bytes: int = 100_000,
+    max_calls: int = 10,
+    **more: Any,
+) -> AsyncIterator[Bench]:
+    """A road in a folder of its own; `more` are further of its `Parts`."""
     folder.chmod(0o700)
     clock = Clock()
     async with running_api() as api:
@@ -189,8 +197,9 @@ async def laid(folder: Path, *, policies: str = POLICIES, wait: timedelta = time
                 connector=connector,
                 timeout=timedelta(seconds=5),
                 max_rows=1,
-                max_bytes=100_000,
+                max_bytes=max_bytes,
                 detectors=("default",),
+                max_calls=max_calls,
             )
             holder = Holder(
                 approvals,
@@ -214,6 +223,7 @@ async def laid(folder: Path, *, policies: str = POLICIES, wait: timedelta = time
                     clock=clock,
                     new_id=new_id,
                     instance="test",
+                    **more,
                 )
             )
             bench = Bench(road, registry=registry, api=api, store=store, approvals=approvals, clock=clock)

@@ -37,6 +37,7 @@ from mcp_gateway.targets.http import HTTPConnector
 from mcp_gateway.targets.postgres import PostgresConnector
 from mcp_gateway.targets.ssh import SSHConnector
 from mcp_gateway.tool import Connector, Masker
+from mcp_gateway.turns import Shares
 
 log = structlog.get_logger(__name__)
 
@@ -90,6 +91,7 @@ def build_registry(settings: Settings, worker: SQLWorker) -> Registry:
                 max_rows=max_rows,
                 max_bytes=target.max_bytes,
                 detectors=detectors_of(settings, target),
+                max_calls=target.max_calls,
             )
         )
     return Registry(targets=registered, tools=[QueryDatabase(worker=worker), RunSSHCommand(), CallAPI()])
@@ -175,6 +177,7 @@ def _road(settings: Settings, records: Records, policies: Policies, registry: Re
             clock=utc_now,
             new_id=new_id,
             instance=instance,
+            shares=Shares(each=settings.server.max_calls_per_caller),
         )
     )
 

@@ -21,6 +21,7 @@ from typing import Any
 import re2
 
 from mcp_gateway.errors import MaskingError
+from mcp_gateway.masking.stopping import NEVER, STEPS, Stop
 
 MAX_RUN = 32
 """How many invisible characters in a row are dropped; behind so many stands a barrier that no detector crosses."""
@@ -131,7 +132,7 @@ class Lexer:
         self._match = compiled(pattern).Match
         self._replacement = replacement
 
-    def fold(self, data: bytes) -> Folded | None:
+    def fold(self, data: bytes, *, asked: Stop = NEVER) -> Folded | None:
         """Fold a text, or None where it has no token."""
         match, end = self._match, len(data)
         begin, stop = match(UNANCHORED, data, 0, end)[0]
@@ -141,7 +142,9 @@ class Lexer:
         starts, places, widths = [0], [0], [0]
         place = size = 0
         dropped_to = -1
-        for _ in range(MAX_TOKENS):
+        for step in range(MAX_TOKENS):
+            if not step % STEPS:
+                asked.look()
             pieces.append(data[place:begin])
             size += begin - place
             replacement = self._replacement(data[begin:stop])
@@ -175,8 +178,8 @@ _TEXT = Lexer(rb"(?:" + DROPPED + rb"){1,%d}|" % MAX_RUN + _alternation(), _as_s
 _TEXT_WITHOUT_NUL = Lexer(rb"(?:\x00|" + DROPPED + rb"){1,%d}|" % MAX_RUN + _alternation(), _as_seen)
 
 
-def fold(data: bytes, *, nul: bool) -> Folded | None:
+def fold(data: bytes, *, nul: bool, asked: Stop = NEVER) -> Folded | None:
     """Fold a text, or None where there is nothing to fold. `nul` says whether NULs are dropped as well."""
     if data.isascii() and not (nul and b"\0" in data) and not any(control in data for control in CONTROLS):
         return None
-    return (_TEXT_WITHOUT_NUL if nul else _TEXT).fold(data)
+    return (_TEXT_WITHOUT_NUL if nul else _TEXT).fold(data, asked=asked)

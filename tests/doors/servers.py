@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx2
@@ -56,10 +57,10 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    folder: Path, *, scopes: dict[str, str] | None = None, wait: timedelta = timedelta(0)
+    folder: Path, *, scopes: dict[str, str] | None = None, wait: timedelta = timedelta(0), **more: Any
 ) -> AsyncIterator[Served]:
     """Serve until the block ends."""
-    async with laid(folder, wait=wait) as bench:
+    async with laid(folder, wait=wait, **more) as bench:
         bench.clock.now = utc_now()
         with socket.create_server(("127.0.0.1", 0)) as listener:
             listen = f"127.0.0.1:{listener.getsockname()[1]}"
