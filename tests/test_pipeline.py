@@ -431,26 +431,25 @@ async def test_a_call_that_gets_no_turn_on_its_target_has_not_run(
 @pytest.mark.requirement("I3")
 async def test_a_token_that_is_revoked_while_a_call_waits_for_its_turn_counts(tmp_path: Path) -> None:
     revoked = False
-
-    async def identify() -> Caller:
-        if revoked:
-            raise IdentityError("revoked")
-        return bench.caller()
-
-    async with laid(tmp_path, max_calls=1) as bench, anyio.create_task_group() as group:
+    async with laid(tmp_path, max_calls=1) as road, anyio.create_task_group() as group:
         codes: list[str] = []
 
+        async def identify() -> Caller:
+            if revoked:
+                raise IdentityError("revoked")
+            return road.caller()
+
         async def call() -> None:
-            found = await bench.road.call(
+            found = await road.road.call(
                 Request(door="http", tool="call_api", arguments={"target": "api", "path": "y"}, identify=identify)
             )
             assert not isinstance(found, InputRequired)
             codes.append(found.code)
 
         async with anyio.create_task_group() as first:
-            await stalled(bench, 1, first)
+            await stalled(road, 1, first)
             group.start_soon(call)
-            await queued(bench, 2)
+            await queued(road, 2)
             revoked = True
             first.cancel_scope.cancel()
         with anyio.fail_after(10):
@@ -458,7 +457,7 @@ async def test_a_token_that_is_revoked_while_a_call_waits_for_its_turn_counts(tm
                 await anyio.sleep(0.005)
 
         assert codes == ["identity_required"]
-        assert len(bench.api.requests) == 1
+        assert len(road.api.requests) == 1
 
 
 async def test_a_policy_that_changes_while_a_call_waits_for_its_turn_counts(tmp_path: Path) -> None:
