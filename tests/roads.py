@@ -30,7 +30,7 @@ from mcp_gateway.masking.masker import masker_for
 from mcp_gateway.pipeline import Road
 from mcp_gateway.policy.engine import PolicyEngine
 from mcp_gateway.policy.loader import load_policies
-from mcp_gateway.registry import Registered, Registry
+from mcp_gateway.registry import AnyTool, Registered, Registry
 from mcp_gateway.targets.http import HTTPConnector
 from tests.approval.tickets import a_caller
 from tests.peers.api import API, running_api
@@ -100,7 +100,7 @@ class Bench:
                 raise who
             return who
 
-        given = {"target": "api", "path": "x"} | (arguments or {})
+        given = ({"target": "api", "path": "x"} if tool == "call_api" else {}) | (arguments or {})
         return await self.road.call(
             Request(
                 door="http",
@@ -174,9 +174,11 @@ async def laid(
     wait: timedelta = timedelta(0),
     max_bytes: int = 100_000,
     max_calls: int = 10,
+    beside: Sequence[Registered] = (),
+    tools: Sequence[AnyTool] = (),
     **more: Any,
 ) -> AsyncIterator[Bench]:
-    """A road in a folder of its own; `more` are further of its `Parts`."""
+    """A road in a folder of its own; with targets beside the API and their tools; `more` are further of its `Parts`."""
     folder.chmod(0o700)
     clock = Clock()
     async with running_api() as api:
@@ -210,7 +212,7 @@ async def laid(
                 claim=timedelta(minutes=15),
             )
             engines: list[PolicyEngine] = []
-            registry = Registry(targets=[registered], tools=[CallAPI()])
+            registry = Registry(targets=[registered, *beside], tools=[CallAPI(), *tools])
             road = Road(
                 Parts(
                     registry=registry,
@@ -227,7 +229,8 @@ async def laid(
                 )
             )
             bench = Bench(road, registry=registry, api=api, store=store, approvals=approvals, clock=clock)
-            bench.engines, bench.targets, bench.folder = engines, {"api": target}, folder
+            bench.engines, bench.folder = engines, folder
+            bench.targets = {name: item.target for name, item in registry.targets.items()}
             bench.load(policies)
             yield bench
         finally:

@@ -95,12 +95,15 @@ async def test_a_result_that_takes_too_long_to_mask_is_withheld_and_says_so(tmp_
 
 
 @pytest.mark.requirement("R27")
-async def test_a_result_with_more_values_than_masking_takes_is_withheld(tmp_path: Path) -> None:
-    async with laid(tmp_path, max_bytes=2_000_000) as bench:
-        bench.api.answers = [answer(b"::1 " * 400_000), answer(b"ok")]
+async def test_a_result_with_more_values_than_masking_takes_is_withheld(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcp_gateway.masking.scan.MAX_CANDIDATES", 10_000)
+    async with laid(tmp_path) as bench:
+        bench.api.answers = [answer(b"::1 " * 20_000)]
         found = await bench.call()
 
     assert refusal(found).message == (
-        "the call ran and its result is withheld, because it could not be masked: a text holds more than 250,000 values to "
+        "the call ran and its result is withheld, because it could not be masked: a text holds more than 10,000 values to "
         "look at"
     )

@@ -243,12 +243,14 @@ class CallMasker:
         return self._marked(text[:end], shown, counts=self._counts, place=begin)
 
     def _marked(self, data: bytes, hits: Sequence[Hit], *, counts: Counter[str], place: int = 0) -> bytes:
-        pieces = []
+        masked = bytearray()
         for start, end, rule in hits:
             counts[rule.data_class] += 1
-            pieces += [data[place:start], self._markers.marker(rule.data_class, data[start:end]).encode()]
+            masked += data[place:start]
+            masked += self._markers.marker(rule.data_class, data[start:end]).encode()
             place = end
-        return b"".join([*pieces, data[place:]])
+        masked += data[place:]
+        return bytes(masked)
 
     def _collected(self, value: Any, texts: list[str], *, depth: int) -> None:
         """Every text in a JSON value, in the order in which `_rebuilt` takes them."""

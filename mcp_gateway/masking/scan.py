@@ -35,8 +35,8 @@ MAX_CHARACTER = 4
 """Bytes of a character in UTF-8: a key that is cut off for its length ends with a whole one."""
 MIN_CONTEXT = 4
 """Where a value stands at least so far behind its match's start, the part before it is scanned on its own."""
-MAX_CANDIDATES = 250_000
-"""Spans looked at in one text. Far beyond what a result within its limits has of them; each costs microseconds."""
+MAX_CANDIDATES = 1_000_000
+"""Spans looked at in one text; each costs some microseconds. A result is in the hands of `aside`, which has a time."""
 LEADING = b".-'%+"
 """What a value that reaches back before its pattern does not begin with."""
 MAX_TRIED = 3
