@@ -6,6 +6,7 @@ door alike. No recursion: depth is what is looked for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,6 +39,9 @@ def check(arguments: Mapping[str, Any]) -> None:
                 left += ((member, depth + 1) for member in item)
             case int() if item.bit_length() > MAX_INTEGER_BITS:
                 raise _too_much(f"an argument is an integer of more than {MAX_INTEGER_BITS} bits")
+            case float() if not math.isfinite(item):
+                # A serializer writes null for it: then what is approved would not be what is sent.
+                raise _too_much("an argument is a number beyond all that JSON can hold")
             case _:
                 pass
         if depth > MAX_DEPTH:

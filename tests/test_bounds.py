@@ -28,8 +28,10 @@ def nested(depth: int) -> Any:
         ([[0] * 200] * 200, "hold more than 20,000 values"),
         (int("9" * 4000) ** 25, "an integer of more than 1024 bits"),
         (-(2**1025), "an integer of more than 1024 bits"),
+        ([1.5, float("inf")], "a number beyond all that JSON can hold"),
+        ({"a": float("nan")}, "a number beyond all that JSON can hold"),
     ],
-    ids=["text", "bytes", "surrogates", "depth", "keys", "values", "tree", "digits", "negative"],
+    ids=["text", "bytes", "surrogates", "depth", "keys", "values", "tree", "digits", "negative", "infinity", "nan"],
 )
 def test_arguments_that_are_too_large_are_refused_by_name(value: Any, problem: str) -> None:
     with pytest.raises(RequestError, match=problem) as caught:
