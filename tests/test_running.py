@@ -87,8 +87,8 @@ async def test_a_result_that_takes_too_long_to_mask_is_withheld_and_says_so(tmp_
 
         assert refusal(found).code == "failed"
         assert refusal(found).message == (
-            "the call ran and its result is withheld, because it could not be masked: masking 4,194,326 bytes took longer "
-            "than 0.1 s"
+            "the call ran and its result is withheld, because it could not be masked: masking 4,194,326 bytes was not done "
+            "within 0.1 s"
         )
         assert await bench.kinds(found.call_id) == [*ENDED, "Failed", "Answered"]
         assert result(await bench.call())["text"] == "ok"

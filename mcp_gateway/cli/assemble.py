@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from mcp_gateway import __version__
 from mcp_gateway.admission import Parts
 from mcp_gateway.approval.holding import Holder
 from mcp_gateway.approval.store import ApprovalStore
+from mcp_gateway.aside import SWITCH_SECONDS
 from mcp_gateway.audit.leases import Lease, keep_closing
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.calls import Secret
@@ -114,6 +116,7 @@ async def running(settings: Settings, *, doors: Sequence[str]) -> AsyncIterator[
         ConfigError: the policies cannot be used. StoreError: the audit store cannot.
     """
     engine_source = Policies(lambda: load_engine(settings))
+    sys.setswitchinterval(SWITCH_SECONDS)
     async with AsyncExitStack() as stack:
         records = await stack.enter_async_context(opened_records(settings))
         instance = new_id()
