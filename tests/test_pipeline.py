@@ -394,7 +394,6 @@ async def queued(bench: Bench, count: int) -> None:
             await anyio.sleep(0.005)
 
 
-@pytest.mark.requirement("R20")
 async def test_a_caller_that_fills_a_target_waits_behind_itself_alone(tmp_path: Path) -> None:
     async with laid(tmp_path, max_calls=4) as bench, anyio.create_task_group() as group:
         await stalled(bench, 3, group)

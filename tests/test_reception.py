@@ -68,7 +68,6 @@ async def test_what_a_client_says_of_itself_at_length_is_not_kept(tmp_path: Path
         assert (await received(bench, found.call_id))["client"]["name"] == "[1,000,000 characters]"
 
 
-@pytest.mark.requirement("R20")
 async def test_more_calls_of_a_caller_than_its_share_are_refused_and_others_notice_nothing(tmp_path: Path) -> None:
     async with laid(tmp_path, shares=Shares(each=2)) as bench:
         bench.api.stall = True

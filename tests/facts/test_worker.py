@@ -106,7 +106,7 @@ async def test_a_statement_that_takes_too_long_is_refused_and_the_next_one_works
         await worker.aclose()
 
 
-@pytest.mark.requirement("I7", "R20")
+@pytest.mark.requirement("I7")
 async def test_statements_that_take_too_long_leave_a_child_to_others() -> None:
     worker, answered = SQLWorker(limit=timedelta(seconds=60)), list[str]()
     await worker.start()
