@@ -219,7 +219,7 @@ class CallMasker:
             if scrubbed:
                 counts[CREDENTIAL] += scrubbed
         hits = self._scanner.hits(data, nul=nul, asked=self._stop)
-        return self._marked(data, hits, counts=counts) if hits else data
+        return self._marked(data, hits, counts=counts)
 
     def _masked_between(self, data: bytes, begin: int, end: int) -> bytes:
         """Mask a whole text and give a part of it: what lies across its beginning is left out, across its end masked."""
@@ -229,27 +229,33 @@ class CallMasker:
             end = start if start < end < stop else end
         if begin >= end:
             return b""
-        replaced = [
-            self._scrubber.replaced(data, spans, begin=start, stop=stop)
-            for start, stop in ((0, begin), (begin, end), (end, len(data)))
-        ]
-        self._counts[CREDENTIAL] += sum(begin <= start < end for start, _ in spans)
-        text, begin = b"".join(replaced), len(replaced[0])
-        end = begin + len(replaced[1])
+        text = data
+        if spans:
+            replaced = [
+                self._scrubber.replaced(data, spans, begin=start, stop=stop)
+                for start, stop in ((0, begin), (begin, end), (end, len(data)))
+            ]
+            self._counts[CREDENTIAL] += sum(begin <= start < end for start, _ in spans)
+            text, begin = b"".join(replaced), len(replaced[0])
+            end = begin + len(replaced[1])
         hits = self._scanner.hits(text, asked=self._stop)
         begin = max([begin, *(stop for start, stop, _ in hits if start < begin)])
         shown = [hit for hit in hits if begin <= hit[0] < end]
         end = max([end, *(stop for _, stop, _ in shown)])
-        return self._marked(text[:end], shown, counts=self._counts, place=begin)
+        return self._marked(text, shown, counts=self._counts, place=begin, end=end)
 
-    def _marked(self, data: bytes, hits: Sequence[Hit], *, counts: Counter[str], place: int = 0) -> bytes:
+    def _marked(
+        self, data: bytes, hits: Sequence[Hit], *, counts: Counter[str], place: int = 0, end: int | None = None
+    ) -> bytes:
+        if not hits:
+            return data[place:end]
         masked = bytearray()
-        for start, end, rule in hits:
+        for start, stop, rule in hits:
             counts[rule.data_class] += 1
             masked += data[place:start]
-            masked += self._markers.marker(rule.data_class, data[start:end]).encode()
-            place = end
-        masked += data[place:]
+            masked += self._markers.marker(rule.data_class, data[start:stop]).encode()
+            place = stop
+        masked += data[place:end]
         return bytes(masked)
 
     def _collected(self, value: Any, texts: list[str], *, depth: int) -> None:
