@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from mcp_gateway.approval.holding import Channels, Holder
+from mcp_gateway.aside import Aside
 from mcp_gateway.audit.revocations import Revocations
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.calls import Call, Caller, Client, Door, Secret
@@ -15,6 +17,9 @@ from mcp_gateway.journal import Journal
 from mcp_gateway.policy.engine import PolicyEngine
 from mcp_gateway.registry import AnyTool, Registered, Registry
 from mcp_gateway.tool import Arguments, Examination, Masker, Permit
+from mcp_gateway.turns import Release, Shares
+
+MAX_CALLS_PER_CALLER = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +50,10 @@ class Permitted:
     revealed: frozenset[str]
     journal: Journal
     started_at: datetime
+    turn: Release
+    """Gives back the target's turn, as soon as the target has done its part."""
+    held: ExitStack
+    """What the call holds until its end."""
 
 
 class MaskerFactory(Protocol):
@@ -75,3 +84,13 @@ class Parts:
     new_id: Callable[[], str]
     instance: str
     approval_url: str | None = None
+    aside: Aside = field(default_factory=Aside)
+    shares: Shares = field(default_factory=lambda: Shares(each=MAX_CALLS_PER_CALLER))
+
+    def masker_of(self, registered: Registered | None, *, revealed: frozenset[str]) -> Masker:
+        """A masker for one result of a target's, or for what has no target."""
+        return self.masker(
+            revealed=revealed,
+            detectors=registered.detectors if registered else (),
+            secrets=registered.connector.secrets() if registered else (),
+        )

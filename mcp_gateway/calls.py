@@ -2,7 +2,7 @@
 
 Frozen records with no behaviour beyond their own form. `identity` alone builds a `Caller`; the road
 (`pipeline`) builds a `Call`; `facts` builds the facts. Everybody may import this module; of the
-package it imports names alone (`masking.inference`).
+package it imports names alone (`inference`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal, NoReturn, TypeAlias
 import orjson
 import rfc8785
 
-from mcp_gateway.masking.inference import KINDS
+from mcp_gateway.inference import KINDS
 
 JSONObject: TypeAlias = dict[str, Any]
 """A JSON object at an edge; narrowed where it is read."""
@@ -198,7 +198,7 @@ class SQLFacts:
     """An UPDATE or DELETE that no condition binds."""
     statements: int
     inference: Mapping[str, frozenset[str]] | None = None
-    """By kind (`masking.inference`) the data classes that it tells something about although they stay masked. None
+    """By kind (`inference`) the data classes that it tells something about although they stay masked. None
     where that was not found out: then policy takes it for every kind and every class of the target."""
     hidden: frozenset[str] | None = None
     """Those of the classes in `inference` that this caller may not see raw; None until policy was asked."""

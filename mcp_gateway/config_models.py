@@ -82,6 +82,8 @@ class ServerSettings(Section):
     answer_within: Annotated[timedelta, BeforeValidator(duration_within(least="5s", most="10m"))] = timedelta(
         seconds=50
     )
+    max_calls_per_caller: Annotated[int, Field(ge=1, le=1000)] = 32
+    """How many calls of one caller may be under way; one more is refused."""
     behind_tls_proxy: bool = False
     tls_cert: AbsolutePath | None = None
     tls_key: Annotated[AbsolutePath | None, Field(validate_default=True)] = None

@@ -53,6 +53,8 @@ class TargetSettings(Section):
     """For policies; `env` is required."""
     max_bytes: Annotated[int, BeforeValidator(size_within(least="1KiB", most="64MiB"))] = 4 << 20
     timeout: Annotated[timedelta, BeforeValidator(duration_within(least="1s", most="1h"))] = timedelta(seconds=30)
+    max_calls: Annotated[int, Field(ge=1, le=20)] = 10
+    """How many calls run on it at once; further ones wait for their turn."""
     detectors: Detectors | None = None
     """In place of `[masking] detectors`."""
 

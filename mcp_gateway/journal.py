@@ -6,9 +6,16 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 
+import anyio
+import structlog
+
+from mcp_gateway import refusals
+from mcp_gateway.answers import Answer, Refusal
 from mcp_gateway.audit.store import AuditStore, Transaction
 from mcp_gateway.errors import StoreError
-from mcp_gateway.events import Event
+from mcp_gateway.events import Answered, Event
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -54,3 +61,27 @@ class Journal:
             raise
         del self._noted[: len(noted)]
         return done
+
+    # Endings.
+
+    async def answer(self, refusal: Refusal | None, *, code: str = "", started: bool = False) -> Answer:
+        """Record everything noted and what the door is told; nothing is told that is not recorded."""
+        refusal = refusal or refusals.internal(started=started)
+        self.note(Answered(at=self.now(), call_id=self.call_id, code=code or refusal.code))
+        try:
+            with anyio.CancelScope(shield=True):
+                await self.record()
+        except StoreError as error:
+            log.critical("audit_unavailable", call_id=self.call_id, cause=str(error))
+            withheld = refusals.result_withheld() if started else refusals.audit_unavailable()
+            return Answer(call_id=self.call_id, outcome=withheld)
+        return Answer(call_id=self.call_id, outcome=refusal)
+
+    async def close(self, *, code: str) -> None:
+        """Record everything noted and how it ended, where nobody is left to be answered."""
+        self.note(Answered(at=self.now(), call_id=self.call_id, code=code))
+        try:
+            with anyio.CancelScope(shield=True):
+                await self.record()
+        except StoreError as error:
+            log.critical("audit_unavailable", call_id=self.call_id, cause=str(error))

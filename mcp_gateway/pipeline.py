@@ -18,8 +18,8 @@ A step that raises refuses the call. `Deny` and `Ask` are values. Streaming door
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any
 
 import anyio
@@ -27,53 +27,48 @@ import structlog
 
 from mcp_gateway import refusals
 from mcp_gateway.admission import Parts, Permitted, Request
-from mcp_gateway.answers import Answer, Masked, Refusal
+from mcp_gateway.answers import Answer
 from mcp_gateway.approval.holding import Held, InputRequired, bound
 from mcp_gateway.approval.store import ClaimError
 from mcp_gateway.approval.ticket import Ticket
+from mcp_gateway.aside import weight
 from mcp_gateway.audit.store import Transaction
 from mcp_gateway.calls import Call, Caller, JSONObject
 from mcp_gateway.decisions import NOT_APPROVED, Allow, Approved, Ask, Decision, Deny
 from mcp_gateway.errors import (
     CredentialError,
     IdentityError,
-    OutcomeLost,
+    LimitError,
+    MaskingError,
     RequestError,
-    RevokedError,
     StoreError,
     TargetError,
-    TargetTimeout,
     TargetUnavailable,
 )
 from mcp_gateway.establishing import establish
 from mcp_gateway.events import (
     Answered,
-    Cancelled,
     Decided,
     Denied,
-    Event,
     Examined,
-    Failed,
-    Finished,
-    Identified,
     Inspected,
-    OutcomeUnknown,
-    Received,
     Refused,
     Started,
-    TimedOut,
 )
 from mcp_gateway.journal import Journal
 from mcp_gateway.policy.engine import Question
+from mcp_gateway.reception import Reception
 from mcp_gateway.registry import AnyTool, Registered
-from mcp_gateway.tool import Arguments, Examination, Masker, Permit
+from mcp_gateway.running import Running
+from mcp_gateway.tool import Arguments, Examination, Permit
+from mcp_gateway.turns import Release, Turns
 
 log = structlog.get_logger(__name__)
 
-OVERRUN = timedelta(seconds=5)
-"""How much longer than its permit a tool may take before the road itself cancels it."""
-MAX_CLIENT_CHARACTERS = 200
-"""Kept of each thing that a client program says of itself."""
+QUEUE_SECONDS = 10.0
+"""How long a call waits for its turn on a target."""
+EXAMINED_AT_ONCE = 8
+"""Calls that are examined at once; one of each caller, because the parser's processes are few."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +87,16 @@ class Road:
 
     def __init__(self, parts: Parts) -> None:
         self._ = parts
+        self._reception = Reception(parts)
+        self._examining = Turns(total=EXAMINED_AT_ONCE, each=1)
+        self._turns = {
+            name: Turns(total=target.max_calls, each=share_of(target.max_calls))
+            for name, target in parts.registry.targets.items()
+        }
+
+    def close(self) -> None:
+        """End what the road itself started: the threads that mask."""
+        self._.aside.close()
 
     # The whole and its two halves.
 
@@ -102,30 +107,32 @@ class Road:
 
     async def admit(self, request: Request) -> Permitted | Answer | InputRequired:
         """Steps 1 to 6. A `Permitted` must be given to `run`: its intent is on record."""
-        journal = Journal(call_id=self._.new_id(), store=self._.store, clock=self._.clock)
+        journal, taken = Journal(call_id=self._.new_id(), store=self._.store, clock=self._.clock), ExitStack()
+        admitted: Permitted | Answer | InputRequired | None = None
         try:
-            journal.note(self._received(request, journal))
-            return await self._admit(request, journal)
+            admitted = await self._admit(request, journal, taken)
         except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):
-                await self._answer_if_recorded(journal, code="cancelled")
+            await journal.close(code="cancelled")
             raise
         except Exception as error:  # noqa: BLE001 - whatever breaks before the start refuses the call
-            return await self._refuse(journal, error)
+            admitted = await self._refuse(journal, error)
+        finally:
+            if not isinstance(admitted, Permitted):
+                taken.close()
+        return admitted
 
     async def list_targets(self, request: Request) -> Answer:
         """Answer which targets this caller may use; recorded like any other call."""
         journal = Journal(call_id=self._.new_id(), store=self._.store, clock=self._.clock)
         try:
-            journal.note(self._received(request, journal))
-            caller = await self._identify(request, journal, demand_scope=False)
+            caller = await self._reception.open(request, journal)
             if request.arguments:
                 raise RequestError(
                     f"list_targets takes no arguments, got {len(request.arguments)}",
                     next_step="call it without arguments",
                 )
             found = {"targets": self.targets_of(caller), "call_id": journal.call_id}
-            masked = self._masker(None, revealed=frozenset()).seal(found)
+            masked = self._.masker_of(None, revealed=frozenset()).seal(found)
             journal.note(Answered(at=journal.now(), call_id=journal.call_id, code="ok"))
             await journal.record()
             return Answer(call_id=journal.call_id, outcome=masked)
@@ -165,9 +172,10 @@ class Road:
 
     # Steps 1 to 6.
 
-    async def _admit(self, request: Request, journal: Journal) -> Permitted | Answer | InputRequired:
+    async def _admit(self, request: Request, journal: Journal, taken: ExitStack) -> Permitted | Answer | InputRequired:
         # 1.
-        caller = await self._identify(request, journal)
+        caller = await self._reception.open(request, journal, taken=taken)
+        self._reception.check_scope(request, caller)
         # 2. and 3.
         known = await self._examine(request, journal, caller=caller)
         # 4.
@@ -176,61 +184,9 @@ class Road:
             case Deny():
                 return await self._deny(journal, decision)
             case Allow():
-                return await self._start(known, journal, decision, revealed=revealed, ticket=None)
+                return await self._start(request, known, journal, taken, decision, revealed=revealed, ticket=None)
             case Ask():
-                return await self._approve(request, known, journal, decision)
-
-    def _received(self, request: Request, journal: Journal) -> Received:
-        """What came in, with every detector applied: nobody is proved yet, so nothing is shown raw."""
-        client = request.client
-        target, reason = request.arguments.get("target"), request.arguments.get("reason")
-        kept, *texts = self._masker(None, revealed=frozenset()).json(
-            [
-                {name: value for name, value in request.arguments.items() if name != "reason"},
-                target if isinstance(target, str) else "",
-                reason if isinstance(reason, str) else "",
-                client.name,
-                client.version,
-                client.protocol,
-                client.trace,
-            ]
-        )
-        # A text of which nothing is left is null in a cell; here it stays a text.
-        target, reason, *said = ("[masked]" if text is None else text for text in texts)
-        return Received(
-            at=journal.now(),
-            call_id=journal.call_id,
-            door=request.door,
-            tool=request.tool,
-            target=target,
-            arguments=kept,
-            reason=reason,
-            client=dict(zip(("name", "version", "protocol", "trace"), said, strict=True)),
-        )
-
-    async def _identify(self, request: Request, journal: Journal, *, demand_scope: bool = True) -> Caller:
-        caller = await request.identify()
-        journal.note(
-            Identified(
-                at=journal.now(),
-                call_id=journal.call_id,
-                issuer=caller.issuer,
-                subject=caller.subject,
-                actor=caller.actor,
-                email=caller.email,
-                groups=caller.groups,
-                scopes=caller.scopes,
-                token_id=caller.token_id,
-                token_expires_at=caller.expires_at,
-                assurance=caller.assurance,
-            )
-        )
-        scope = self._.scope_of(request.tool) if demand_scope else None
-        if scope is not None and scope not in caller.scopes:
-            raise IdentityError(
-                f"the tool {request.tool!r} demands the scope {scope!r}", code="insufficient_scope", scope=scope
-            )
-        return caller
+                return await self._approve(request, known, journal, taken, decision)
 
     async def _examine(self, request: Request, journal: Journal, *, caller: Caller, fresh: bool = False) -> _Examined:
         call, tool, arguments, registered = establish(
@@ -244,22 +200,26 @@ class Road:
             client=request.client,
             now=journal.now(),
         )
-        examination = await tool.examine(
-            arguments, target=registered.target, connector=registered.connector, fresh=fresh
-        )
+        async with self._examining.turn(caller.key):
+            examination = await tool.examine(
+                arguments, target=registered.target, connector=registered.connector, fresh=fresh
+            )
         asked = Question.about(call, examination.facts, now=journal.now(), token_now=self._.token_clock())
         examination = replace(examination, facts=self._.policies().concealed(asked).facts)
-        self._note_examination(journal, call, examination)
+        await self._note_examination(journal, call, examination)
         return _Examined(call=call, tool=tool, arguments=arguments, registered=registered, examination=examination)
 
-    def _note_examination(self, journal: Journal, call: Call, examination: Examination[Any]) -> None:
+    async def _note_examination(self, journal: Journal, call: Call, examination: Examination[Any]) -> None:
         for look in examination.looked:
             journal.note(
                 Inspected(
                     at=journal.now(), call_id=call.id, target=call.target.name, what=look.what, outcome=look.outcome
                 )
             )
-        facts = self._masker(None, revealed=frozenset()).json(examination.facts.to_json())
+        masker, said = self._.masker_of(None, revealed=frozenset()), examination.facts.to_json()
+        facts = await self._.aside.run(
+            lambda: masker.json(said), size=weight(said), key=call.caller.key, stop=masker.stop
+        )
         journal.note(
             Examined(
                 at=journal.now(), call_id=call.id, digest=call.digest, facts=facts, environment=examination.environment
@@ -292,12 +252,12 @@ class Road:
 
     async def _deny(self, journal: Journal, decision: Deny) -> Answer:
         journal.note(Denied(at=journal.now(), call_id=journal.call_id, code="denied", policies=decision.policies))
-        return await self._answer(journal, refusals.denied(decision))
+        return await journal.answer(refusals.denied(decision))
 
     # Step 5.
 
     async def _approve(
-        self, request: Request, known: _Examined, journal: Journal, ask: Ask
+        self, request: Request, known: _Examined, journal: Journal, taken: ExitStack, ask: Ask
     ) -> Permitted | Answer | InputRequired:
         holder, call = self._.holder, known.call
         await holder.check_repeat(call)
@@ -307,17 +267,17 @@ class Road:
         if not held.stale:
             held = await holder.hold(held.ticket, call=call, channels=request.channels)
         if held.input_required:
-            await self._answer(journal, None, code="input_required")
+            await journal.answer(None, code="input_required")
             return InputRequired(call_id=call.id, ticket=held.ticket)
         if held.stale or held.ticket.state != "approved":
             return await self._not_approved(journal, held)
         caller = call.caller
         if held.waited:
             if request.answer_by is not None and journal.now() + known.registered.timeout > request.answer_by:
-                return await self._answer(journal, refusals.approved_call_again(held.ticket, url=self._.approval_url))
-            caller = await self._identify_again(request, journal, before=caller)
+                return await journal.answer(refusals.approved_call_again(held.ticket, url=self._.approval_url))
+            caller = await self._reception.identify_again(request, journal, before=caller)
         known = await self._examine(request, journal, caller=caller, fresh=True)
-        return await self._claim(known, journal, held.ticket)
+        return await self._claim(request, known, journal, taken, held.ticket)
 
     async def _preview(self, known: _Examined, journal: Journal) -> str:
         """What may be said of a plan, for the approver; a target that cannot say costs the call nothing."""
@@ -344,31 +304,26 @@ class Road:
     async def _not_approved(self, journal: Journal, held: Held) -> Answer:
         ticket, url = held.ticket, self._.approval_url
         if held.stale:
-            return await self._answer(journal, refusals.approval_stale(ticket, why=held.stale, url=url))
+            return await journal.answer(refusals.approval_stale(ticket, why=held.stale, url=url))
         match ticket.state:
             case "pending":
-                return await self._answer(journal, refusals.pending(ticket, url=url))
+                return await journal.answer(refusals.pending(ticket, url=url))
             case "denied":
                 journal.note(
                     Denied(at=journal.now(), call_id=journal.call_id, code="approval_denied", policies=ticket.policies)
                 )
-                return await self._answer(journal, refusals.approval_denied(ticket))
+                return await journal.answer(refusals.approval_denied(ticket))
             case "expired":
-                return await self._answer(journal, refusals.approval_expired(ticket))
+                return await journal.answer(refusals.approval_expired(ticket))
             case "withdrawn":
-                return await self._answer(journal, refusals.approval_withdrawn(ticket))
+                return await journal.answer(refusals.approval_withdrawn(ticket))
             case "consumed" | "approved":
                 outcome = await self._.store.outcome_of(ticket.consumed_by or "") or "still running"
-                return await self._answer(journal, refusals.already_run(ticket, outcome=outcome))
+                return await journal.answer(refusals.already_run(ticket, outcome=outcome))
 
-    async def _identify_again(self, request: Request, journal: Journal, *, before: Caller) -> Caller:
-        """After a wait: the token may have ended, been revoked or been exchanged meanwhile."""
-        caller = await self._identify(request, journal)
-        if (caller.key, caller.actor) != (before.key, before.actor):
-            raise IdentityError("the caller changed while the call waited for its approval")
-        return caller
-
-    async def _claim(self, known: _Examined, journal: Journal, ticket: Ticket) -> Permitted | Answer:
+    async def _claim(
+        self, request: Request, known: _Examined, journal: Journal, taken: ExitStack, ticket: Ticket
+    ) -> Permitted | Answer:
         """Decide again with the real approval as a fact, then use it."""
         if bound(known.examination) != ticket.bound or known.call.digest != ticket.digest:
             return await self._stale(known, journal, ticket, why="what it would do, or its target, has changed")
@@ -386,7 +341,7 @@ class Road:
             case Ask():
                 return await self._stale(known, journal, ticket, why="the policy changed")
             case Allow():
-                return await self._start(known, journal, decision, revealed=revealed, ticket=ticket)
+                return await self._start(request, known, journal, taken, decision, revealed=revealed, ticket=ticket)
 
     async def _stale(self, known: _Examined, journal: Journal, ticket: Ticket, *, why: str) -> Answer:
         """Replace an approval that no longer fits: everybody whom the policies ask now is asked anew."""
@@ -406,14 +361,31 @@ class Road:
 
     async def _start(
         self,
+        request: Request,
         known: _Examined,
         journal: Journal,
+        taken: ExitStack,
         allow: Allow,
         *,
         revealed: frozenset[str],
         ticket: Ticket | None,
     ) -> Permitted | Answer:
         call, registered = known.call, known.registered
+        turns = self._turns[call.target.name]
+        waits = not turns.free(call.caller.key)
+        turn = await self._queue(turns, call)
+        taken.callback(turn)
+        if waits:
+            # Meanwhile the token may have been revoked, and the policy replaced.
+            await self._reception.identify_again(request, journal, before=call.caller)
+            decision, revealed = self._decide(known, journal, approval=ticket.granted if ticket else NOT_APPROVED)
+            match decision:
+                case Deny():
+                    return await self._deny(journal, decision)
+                case Ask():
+                    raise RequestError("the policy changed while the call waited", next_step=refusals.CALL_AGAIN)
+                case Allow():
+                    allow = decision
         started_at = journal.now()
         started = Started(
             at=started_at, call_id=call.id, target=call.target.name, tool=call.tool, instance=self._.instance
@@ -455,107 +427,24 @@ class Road:
             revealed=revealed,
             journal=journal,
             started_at=started_at,
+            turn=turn,
+            held=taken,
+        )
+
+    async def _queue(self, turns: Turns, call: Call) -> Release:
+        """The target's turn, in time."""
+        with anyio.move_on_after(QUEUE_SECONDS):
+            return await turns.take(call.caller.key)
+        raise LimitError(
+            f"the target {call.target.name!r} is busy with as many calls as may run on it at once",
+            next_step="call again later; nothing has run",
         )
 
     # Steps 7 to 9.
 
     async def run(self, permitted: Permitted) -> Answer:
         """Execute, mask, record; whatever happens, exactly one outcome is recorded."""
-        try:
-            with anyio.fail_after((permitted.permit.timeout + OVERRUN).total_seconds()):
-                raw = await self._.revocations.unless_revoked(
-                    permitted.call.caller,
-                    lambda: permitted.tool.execute(
-                        permitted.arguments,
-                        examination=permitted.examination,
-                        connector=permitted.registered.connector,
-                        permit=permitted.permit,
-                    ),
-                )
-            masked = permitted.tool.mask(
-                raw,
-                examination=permitted.examination,
-                masker=self._masker(permitted.registered, revealed=permitted.revealed),
-                call_id=permitted.call.id,
-            )
-        except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):
-                await self._cancelled(permitted)
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever breaks after the start ends in one recorded outcome
-            return await self._failed(permitted, error)
-        return await self._finished(permitted, masked)
-
-    async def _finished(self, permitted: Permitted, masked: Masked) -> Answer:
-        journal, call = permitted.journal, permitted.call
-        now = journal.now()
-
-        def record(tx: Transaction) -> None:
-            tx.append(
-                Finished(
-                    at=now,
-                    call_id=call.id,
-                    duration=now - permitted.started_at,
-                    rows=masked.rows,
-                    size=len(masked.structured),
-                    truncated=masked.truncated,
-                    masked=dict(masked.counts),
-                    result_hash=tx.save_result(call.id, masked.structured),
-                )
-            )
-            tx.append(Answered(at=now, call_id=call.id, code="ok"))
-
-        try:
-            with anyio.CancelScope(shield=True):
-                await journal.record_with(record)
-        except StoreError as error:
-            log.critical("outcome_not_recorded", call_id=call.id, cause=str(error))
-            return Answer(call_id=call.id, outcome=refusals.result_withheld())
-        return Answer(call_id=call.id, outcome=masked)
-
-    async def _failed(self, permitted: Permitted, error: Exception) -> Answer:
-        journal, call = permitted.journal, permitted.call
-        now = journal.now()
-        masker = self._masker(permitted.registered, revealed=frozenset())
-        event: Event
-        match error:
-            case TimeoutError():
-                refusal = refusals.target_failed(
-                    TargetTimeout("x"), message=f"the target {call.target.name!r} did not answer in time", started=True
-                )
-                event = TimedOut(at=now, call_id=call.id, after=now - permitted.started_at)
-            case RevokedError():
-                refusal = refusals.revoked(error)
-                event = Cancelled(at=now, call_id=call.id, cause=str(error))
-            case TargetError():
-                message = self._said(permitted, error, masker)
-                refusal = refusals.target_failed(error, message=message, started=True)
-                match error:
-                    case TargetTimeout():
-                        event = TimedOut(at=now, call_id=call.id, after=now - permitted.started_at)
-                    case OutcomeLost():
-                        event = OutcomeUnknown(at=now, call_id=call.id, cause=message)
-                    case _:
-                        event = Failed(at=now, call_id=call.id, code=error.code, cause=message)
-            case _:
-                log.error("internal_error", call_id=call.id, error=type(error).__name__, exc_info=error)
-                refusal = refusals.internal(started=True)
-                event = Failed(at=now, call_id=call.id, code="internal", cause=type(error).__name__)
-        journal.note(event)
-        return await self._answer(journal, refusal, started=True)
-
-    def _said(self, permitted: Permitted, error: TargetError, masker: Masker) -> str:
-        """What may be said of a target's error. A masker that breaks says nothing of it."""
-        try:
-            return permitted.tool.mask_error(error, examination=permitted.examination, masker=masker)
-        except Exception as broken:  # noqa: BLE001 - an error text that cannot be masked is withheld
-            log.critical("error_text_withheld", call_id=permitted.call.id, error=type(broken).__name__)
-            return "the target reported an error; its text is withheld"
-
-    async def _cancelled(self, permitted: Permitted) -> None:
-        journal = permitted.journal
-        journal.note(Cancelled(at=journal.now(), call_id=journal.call_id, cause="the client cancelled or went away"))
-        await self._answer_if_recorded(journal, code="cancelled")
+        return await Running(permitted, self._).run()
 
     # Endings.
 
@@ -571,10 +460,11 @@ class Road:
             case RequestError():
                 refusal, cause = refusals.bad_request(error), error.message
             case TargetError():
-                masker = self._masker(None, revealed=frozenset())
-                detail = masker.text(error.detail) if error.detail and error.detail_released else ""
-                cause = f"{error.message}: {detail}" if detail else error.message
+                cause = await self._said(error)
                 refusal = refusals.target_failed(error, message=cause, started=False)
+            case MaskingError():
+                cause = f"the arguments could not be masked: {error}"
+                refusal = refusals.bad_request(LimitError(cause, next_step="send less at a time; nothing has run"))
             case CredentialError():
                 cause = str(error)
                 refusal = refusals.target_failed(
@@ -586,33 +476,22 @@ class Road:
                 log.error("internal_error", call_id=call_id, error=type(error).__name__, exc_info=error)
                 refusal, cause = refusals.internal(started=False), type(error).__name__
         journal.note(Refused(at=now, call_id=call_id, code=refusal.code, cause=cause))
-        return await self._answer(journal, refusal)
+        return await journal.answer(refusal)
 
-    async def _answer(
-        self, journal: Journal, refusal: Refusal | None, *, code: str = "", started: bool = False
-    ) -> Answer:
-        """Record everything noted and what the door is told; nothing is told that is not recorded."""
-        refusal = refusal or refusals.internal(started=started)
-        journal.note(Answered(at=journal.now(), call_id=journal.call_id, code=code or refusal.code))
+    async def _said(self, error: TargetError) -> str:
+        """What may be said of an error of a target that has run nothing."""
+        if not error.detail or not error.detail_released:
+            return error.message
+        masker = self._.masker_of(None, revealed=frozenset())
         try:
-            with anyio.CancelScope(shield=True):
-                await journal.record()
-        except StoreError as error:
-            log.critical("audit_unavailable", call_id=journal.call_id, cause=str(error))
-            withheld = refusals.result_withheld() if started else refusals.audit_unavailable()
-            return Answer(call_id=journal.call_id, outcome=withheld)
-        return Answer(call_id=journal.call_id, outcome=refusal)
+            detail = await self._.aside.run(
+                lambda: masker.text(error.detail), size=len(error.detail), key="", stop=masker.stop
+            )
+        except MaskingError:
+            return error.message
+        return f"{error.message}: {detail}"
 
-    async def _answer_if_recorded(self, journal: Journal, *, code: str) -> None:
-        journal.note(Answered(at=journal.now(), call_id=journal.call_id, code=code))
-        try:
-            await journal.record()
-        except StoreError as error:
-            log.critical("audit_unavailable", call_id=journal.call_id, cause=str(error))
 
-    def _masker(self, registered: Registered | None, *, revealed: frozenset[str]) -> Masker:
-        return self._.masker(
-            revealed=revealed,
-            detectors=registered.detectors if registered else (),
-            secrets=registered.connector.secrets() if registered else (),
-        )
+def share_of(calls: int) -> int:
+    """How many of a target's calls may be one caller's: three quarters, so that something is left for others."""
+    return max(1, calls * 3 // 4)

@@ -10,7 +10,7 @@ from datetime import datetime
 from mcp_gateway.answers import PendingApproval, Refusal
 from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.decisions import CALLER_GROUP, Deny
-from mcp_gateway.errors import IdentityError, RequestError, RevokedError, TargetError
+from mcp_gateway.errors import IdentityError, MaskingError, RequestError, RevokedError, TargetError
 
 CALL_AGAIN = "call again with exactly the same arguments"
 
@@ -185,6 +185,15 @@ def result_withheld() -> Refusal:
         code="audit_unavailable",
         message="the call was sent and its result is withheld, because the audit store refuses to record it",
         next_step="tell whoever runs the gateway; find out whether it took effect before anything is repeated",
+    )
+
+
+def masking_failed(error: MaskingError) -> Refusal:
+    """The call ran; masking cannot vouch for what came back, or not in time."""
+    return Refusal(
+        code="failed",
+        message=f"the call ran and its result is withheld, because it could not be masked: {error}",
+        next_step="ask for less at a time; what the call changed stays changed, so do not repeat a write for its result",
     )
 
 

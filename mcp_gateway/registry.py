@@ -24,6 +24,8 @@ class Registered:
     max_rows: int
     max_bytes: int
     detectors: tuple[str, ...]
+    max_calls: int = 10
+    """How many calls run on it at once; more wait for their turn."""
 
 
 class Registry:

@@ -80,14 +80,21 @@ class Masker(Protocol):
         marker depends on a value, whatever the style.
         """
 
-    def text(self, value: str, *, cut: bool = False) -> str:
-        """Mask a text by detectors and credential scrubbing. `cut`: a limit cut its end off, maybe inside a value."""
+    def text(self, value: str, *, cut: bool = False, headless: bool = False) -> str:
+        """Mask a text by detectors and credential scrubbing; `cut` and `headless` as for `raw`."""
 
-    def raw(self, value: bytes, *, cut: bool = False) -> bytes:
-        """Mask bytes in the same way; the same for any chunking is the caller's to keep by masking whole outputs."""
+    def raw(self, value: bytes, *, cut: bool = False, headless: bool = False) -> bytes:
+        """Mask bytes in the same way.
+
+        A limit cut off their end (`cut`) or their beginning (`headless`), maybe inside a value: then what cannot be told
+        is left out. Nothing else has to be cut, and what is masked may be cut anywhere.
+        """
 
     def json(self, value: Any) -> Any:
         """Mask every string in a JSON value, keys included."""
+
+    def stop(self) -> None:
+        """From another thread: have what is going on end soon, with a `MaskingError`."""
 
     def seal(self, result: JSONObject, *, rows: int | None = None, truncated: bool = False) -> Masked:
         """Close a result: adds `masked`, scrubs credentials once more over the bytes, counts."""
@@ -129,8 +136,11 @@ class Tool(Protocol[E]):
     async def execute(self, arguments: Any, *, examination: Examination[E], connector: Any, permit: Permit) -> Any:
         """Do it. Cancellation is passed on to the target. Raises `TargetError`."""
 
+    def size(self, raw: Any) -> int:
+        """About how many bytes of what came back `mask` has to go through."""
+
     def mask(self, raw: Any, *, examination: Examination[E], masker: Masker, call_id: str) -> Masked:
-        """Turn what came back into the result."""
+        """Turn what came back into the result. May run in a thread of its own: no I/O, nothing shared is changed."""
 
     def mask_error(self, error: TargetError, *, examination: Examination[E], masker: Masker) -> str:
         """The one sentence that may leave about an error of the target."""

@@ -185,10 +185,13 @@ async def laid(
     *,
     policies: str = POLICIES,
     wait: timedelta = timedelta(0),
-    more: Sequence[Registered] = (),
+    max_bytes: int = 100_000,
+    max_calls: int = 10,
+    beside: Sequence[Registered] = (),
     tools: Sequence[AnyTool] = (),
+    **more: Any,
 ) -> AsyncIterator[Bench]:
-    """A road in a folder of its own; `more` are targets beside the API, for `tools` beside its own."""
+    """A road in a folder of its own; with targets beside the API and their tools; `more` are further of its `Parts`."""
     folder.chmod(0o700)
     clock = Clock()
     async with running_api(log=folder / "api.api.log", store=folder / "data") as api:
@@ -210,8 +213,9 @@ async def laid(
                 connector=connector,
                 timeout=timedelta(seconds=5),
                 max_rows=1,
-                max_bytes=100_000,
+                max_bytes=max_bytes,
                 detectors=("default",),
+                max_calls=max_calls,
             )
             holder = Holder(
                 approvals,
@@ -222,7 +226,7 @@ async def laid(
                 claim=timedelta(minutes=15),
             )
             engines: list[PolicyEngine] = []
-            registry = Registry(targets=[registered, *more], tools=[CallAPI(), *tools])
+            registry = Registry(targets=[registered, *beside], tools=[CallAPI(), *tools])
             road = Road(
                 Parts(
                     registry=registry,
@@ -237,6 +241,7 @@ async def laid(
                     token_clock=clock,
                     new_id=new_id,
                     instance="test",
+                    **more,
                 )
             )
             bench = Bench(
@@ -252,6 +257,7 @@ async def laid(
             bench.targets = {name: found.target for name, found in registry.targets.items()}
             bench.load(policies)
             yield bench
+            road.close()
         finally:
             await connector.aclose()
             revocations.close()

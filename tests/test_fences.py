@@ -15,26 +15,28 @@ SOURCES = {"mcp_gateway": "", "tools/mcp_gateway_tools": "tools/", "policies/mcp
 
 SWALLOWS = {
     "mcp_gateway/audit/database.py": "a unit's own exception goes back to whoever handed the unit in",
+    "mcp_gateway/audit/revocations.py": "what the work itself raises is raised again where its caller can tell it",
     "mcp_gateway/audit/writer.py": "whatever breaks closes the store, and the writer thread lives on to refuse",
     "mcp_gateway/doors/mcp.py": "the door's own handler: a client gets `internal`, never a traceback",
     "mcp_gateway/facts/worker_process.py": "the worker's loop goes on, and this one examination is refused",
     "mcp_gateway/masking/lineage/resolver.py": "what is not understood is masked as a whole",
-    "mcp_gateway/pipeline.py": "the call's recorder: whatever breaks refuses the call, or ends it in one outcome",
+    "mcp_gateway/pipeline.py": "the call's recorder: whatever breaks before the start refuses the call",
+    "mcp_gateway/running.py": "the call's recorder: whatever breaks after the start ends in one recorded outcome",
 }
 """Files in which a handler may end an exception of any kind, each with its reason."""
 
 VALUES, DOMAIN, ROAD, DOORS, COMMANDS = range(5)
 LAYERS = {
     VALUES: {
-        "__version__", "answers", "calls", "clock", "decisions", "errors", "events", "quantities", "toml_lines",
-        "trusted_files",
+        "__version__", "answers", "bounds", "calls", "clock", "decisions", "errors", "events", "inference", "quantities",
+        "toml_errors", "toml_lines", "trusted_files", "turns",
     },
     DOMAIN: {
         "approval", "audit", "config", "config_models", "config_report", "config_sources", "config_targets",
-        "config_values", "credentials", "facts", "identity", "journal", "masking", "policy", "registry", "targets",
+        "config_values", "credentials", "facts", "identity", "journal", "masking", "policy", "refusals", "registry", "targets",
         "tool", "mcp_gateway_tools", "mcp_gateway_policies",
     },
-    ROAD: {"admission", "establishing", "pipeline", "refusals"},
+    ROAD: {"admission", "aside", "establishing", "pipeline", "reception", "running"},
     DOORS: {"doors"},
     COMMANDS: {"cli", "demo", "__main__"},
 }  # fmt: skip

@@ -71,7 +71,7 @@ async def bench(tmp_path: Path, postgres_database: PostgresDatabase) -> AsyncIte
     )
     try:
         tools = [QueryDatabase(worker=worker)]
-        async with laid(tmp_path, policies=ASKING, more=[registered], tools=tools) as found:
+        async with laid(tmp_path, policies=ASKING, beside=[registered], tools=tools) as found:
             yield found
     finally:
         await connector.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from mcp_gateway import __version__
 from mcp_gateway.admission import Parts
 from mcp_gateway.approval.holding import Holder
 from mcp_gateway.approval.store import ApprovalStore
+from mcp_gateway.aside import SWITCH_SECONDS
 from mcp_gateway.audit.leases import Lease, keep_closing
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.calls import Secret
@@ -38,6 +40,7 @@ from mcp_gateway.targets.http import HTTPConnector
 from mcp_gateway.targets.postgres import PostgresConnector
 from mcp_gateway.targets.ssh import SSHConnector
 from mcp_gateway.tool import Connector, Masker
+from mcp_gateway.turns import Shares
 
 log = structlog.get_logger(__name__)
 
@@ -85,6 +88,7 @@ def build_registry(settings: Settings, worker: SQLWorker) -> Registry:
                 max_rows=max_rows,
                 max_bytes=target.max_bytes,
                 detectors=detectors_of(settings, target),
+                max_calls=target.max_calls,
             )
         )
     further = load_further_tools(settings.gateway.tools)
@@ -108,6 +112,7 @@ async def running(settings: Settings, *, doors: Sequence[str]) -> AsyncIterator[
         ConfigError: the policies cannot be used. StoreError: the audit store cannot.
     """
     engine_source = Policies(lambda: load_engine(settings))
+    sys.setswitchinterval(SWITCH_SECONDS)
     async with AsyncExitStack() as stack:
         records = await stack.enter_async_context(opened_records(settings))
         instance = new_id()
@@ -126,13 +131,15 @@ async def running(settings: Settings, *, doors: Sequence[str]) -> AsyncIterator[
         group.start_soon(_keep_closing, records.store, lease)
         group.start_soon(keep_expiring, records.approvals, steady_now)
         stack.callback(group.cancel_scope.cancel)
+        road = _road(settings, records, engine_source, registry, instance=instance)
+        stack.callback(road.close)
         yield Gateway(
             settings=settings,
             records=records,
             identity=identity,
             policies=engine_source,
             registry=registry,
-            road=_road(settings, records, engine_source, registry, instance=instance),
+            road=road,
             instance=instance,
         )
 
@@ -174,6 +181,7 @@ def _road(settings: Settings, records: Records, policies: Policies, registry: Re
             token_clock=steady_now,
             new_id=new_id,
             instance=instance,
+            shares=Shares(each=settings.server.max_calls_per_caller),
         )
     )
 

@@ -10,16 +10,16 @@ from typing import get_args
 from pydantic import ValidationError
 
 from mcp_gateway.calls import Assurance, JSONObject, SQLFacts
+from mcp_gateway.cli.examining import examiners
 from mcp_gateway.cli.loading import base_urls_of, load_engine
 from mcp_gateway.clock import utc_now
 from mcp_gateway.config import Settings, to_target
 from mcp_gateway.decisions import Approved
 from mcp_gateway.errors import RequestError
+from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.classes import BUILT_IN
-from mcp_gateway.masking.inference import KINDS
 from mcp_gateway.policy.case_files import TOOL_OF_KIND, CallerCase, imagined_caller
 from mcp_gateway.policy.engine import Question
-from mcp_gateway.policy.examiners import EXAMINERS
 from mcp_gateway.policy.explain import explain
 
 TOKEN_AGE_SECONDS = 60
@@ -61,7 +61,8 @@ def explain_call(settings: Settings, asked: Imagined, *, policies: Sequence[Path
     target = to_target(asked.target, configured)
     tool = TOOL_OF_KIND[target.kind]
     try:
-        facts = EXAMINERS[tool](_arguments(asked, tool), base_urls_of(settings).get(target.name, ""))
+        with examiners() as examine:
+            facts = examine[tool](_arguments(asked, tool), base_urls_of(settings).get(target.name, ""))
         if isinstance(facts, SQLFacts) and asked.inference:
             facts = replace(facts, inference=_inference(asked.inference, classes=settings.classes | target.classes))
         caller = imagined_caller(

@@ -60,7 +60,9 @@ def _made(name: str, point: EntryPoint) -> AnyTool:
         # Whatever the foreign code raises stops the start, and the message says whose it was.
         log.exception("tool_not_loaded", tool=name)
         raise _Unusable(f"cannot be made from {point.value!r}: {type(error).__name__}") from None
-    missing = [part for part in ("examine", "preview", "execute", "mask", "mask_error") if not hasattr(tool, part)]
+    missing = [
+        part for part in ("examine", "preview", "execute", "size", "mask", "mask_error") if not hasattr(tool, part)
+    ]
     missing += [
         part for part in ("description", "read_only_hint", "result_schema", "Arguments") if not hasattr(tool, part)
     ]

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, ClassVar, Literal
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.cli.output import print_json
 from mcp_gateway.errors import GatewayError
-from mcp_gateway.masking.inference import KINDS
+from mcp_gateway.inference import KINDS
 
 MAX_ITEM_BYTES = 16 * 1024 * 1024
 """Far beyond what a call may hold; a device or a wrong file must not fill the memory."""

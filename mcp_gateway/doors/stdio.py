@@ -15,7 +15,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import anyio
+import mcp_types as types
 from mcp.server.stdio import stdio_server
+from mcp.shared.message import SessionMessage
 
 from mcp_gateway.calls import Caller, Secret
 from mcp_gateway.doors.mcp import MCPDoor
@@ -25,6 +27,8 @@ from mcp_gateway.pipeline import Road
 from mcp_gateway.registry import Registry
 
 MAX_LINE_BYTES = 8 * 1024 * 1024
+NO_MESSAGE = "?\n"
+"""In the place of a line that cannot be one, so that it is answered like any other that is no JSON."""
 
 
 async def serve_stdio(
@@ -59,8 +63,38 @@ async def serve_stdio(
     async with anyio.create_task_group() as group:
         group.start_soon(_stop_on_signal, group.cancel_scope)
         async with _input() as lines, stdio_server(stdin=lines) as (read, write):
-            await door.server.run(read, write, door.server.create_initialization_options())
+            messages: Any = _Messages(read, write)
+            await door.server.run(messages, write, door.server.create_initialization_options())
         group.cancel_scope.cancel()
+
+
+class _Messages:
+    """What is read, less what is no message: that is answered here (JSON-RPC 2.0, section 5.1), where the SDK is silent."""
+
+    def __init__(self, read: Any, write: Any) -> None:
+        self._read = read
+        self._write = write
+
+    @property
+    def last_context(self) -> Any:
+        """The SDK's own: in what context the last message was read."""
+        return self._read.last_context
+
+    async def __aenter__(self) -> _Messages:
+        await self._read.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> Any:
+        return await self._read.__aexit__(*error)
+
+    def __aiter__(self) -> _Messages:
+        return self
+
+    async def __anext__(self) -> Any:
+        while isinstance(item := await self._read.__anext__(), Exception):
+            error = types.ErrorData(code=types.PARSE_ERROR, message="Parse error: a line is no JSON-RPC message")
+            await self._write.send(SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=None, error=error)))
+        return item
 
 
 class _Lines:
@@ -74,13 +108,17 @@ class _Lines:
 
     async def __anext__(self) -> str:
         try:
-            line = await self._reader.readline()
+            while (line := await self._reader.readline()).isspace():
+                pass
         except ValueError:
             # A line beyond the limit is dropped to its end by the reader; what is left of it is no message either.
-            return "\n"
+            return NO_MESSAGE
         if not line:
             raise StopAsyncIteration
-        return line.decode("utf-8", "replace")
+        try:
+            return line.decode("utf-8")
+        except UnicodeDecodeError:
+            return NO_MESSAGE  # Replaced characters would make another call of it.
 
 
 @asynccontextmanager

@@ -1,8 +1,10 @@
 """Examining SQL in a process of its own, so that a statement that breaks or stalls the parser harms nothing else.
 
-One child at a time. It is asked one thing at a time and has a second for it; a child that is late, dies or answers
-nonsense is killed, that one call is refused, and the next call gets a new child. Above are the database tool and
-`inspect`; `facts.worker_process` is the child, `facts.frames` what they say to each other.
+A child is asked one thing at a time and has a second for it; one that is late, dies or answers nonsense is killed, that
+one call is refused, and the next call gets a new child. When the first is busy a second one is started beside it, so that
+somebody whose statements take their whole second does not make everybody wait: the road examines one call of a caller at
+a time. Above are the database tool and `inspect`; `facts.worker_process` is the child,
+`facts.frames` what they say to each other.
 
 The exchange with the child belongs to a task of its own: a caller that is cancelled leaves it to finish, so that no
 answer is ever read by the wrong caller.
@@ -36,6 +38,7 @@ COMMAND = (sys.executable, "-I", "-m", "mcp_gateway.facts.worker_process")
 """`-I`: no current directory, no PYTHON* variables, no user's site-packages (a module of an agent's workspace)."""
 ONE_STATEMENT = timedelta(seconds=1)
 START_OR_LOAD = timedelta(seconds=30)
+CHILDREN = 2
 MAX_SNAPSHOTS = 64
 MAX_ANSWERS = 512
 
@@ -86,14 +89,25 @@ class _Child:
         return orjson.loads(await self.answers.readexactly(length))
 
 
+@dataclass(slots=True)
+class _Place:
+    """Where a child may run. Whoever has taken it is alone with the child."""
+
+    child: _Child | None = None
+
+
 class SQLWorker:
     """Examines SQL for any number of callers. Belongs to one event loop; close it with `aclose`."""
 
-    def __init__(self, *, limit: timedelta = ONE_STATEMENT, command: Sequence[str] = COMMAND) -> None:
+    def __init__(
+        self, *, limit: timedelta = ONE_STATEMENT, command: Sequence[str] = COMMAND, children: int = CHILDREN
+    ) -> None:
         self._limit = limit
         self._command = tuple(command)
-        self._child: _Child | None = None
-        self._lock = asyncio.Lock()
+        self._children = children
+        self._places = [_Place()]
+        self._free = list(self._places)
+        self._any_free = asyncio.Semaphore(1)
         self._numbers = count(1)
         self._snapshots: OrderedDict[str, _Snapshot] = OrderedDict()
         self._answers: OrderedDict[tuple[int, str], Answer] = OrderedDict()
@@ -101,9 +115,9 @@ class SQLWorker:
         self._closed = False
 
     @property
-    def pid(self) -> int | None:
-        """The child's process id, if one is running."""
-        return self._child.process.pid if self._child else None
+    def pids(self) -> list[int]:
+        """The process ids of the children."""
+        return [place.child.process.pid for place in self._places if place.child]
 
     async def start(self) -> None:
         """Have a child ready before the first call. Without this the first call waits for it."""
@@ -139,16 +153,21 @@ class SQLWorker:
     async def aclose(self) -> None:
         """End the child. What is still waiting is refused."""
         self._closed = True
-        if self._child is not None:
-            self._child.process.kill()
+        for place in self._places:
+            if place.child is not None:
+                place.child.process.kill()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._drop_child()
+        for place in self._places:
+            await _drop_child(place)
 
     async def _in_own_task(self, work: Coroutine[Any, Any, T]) -> T:
+        return await asyncio.shield(self._own(work))
+
+    def _own(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._forget)
-        return await asyncio.shield(task)
+        return task
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -166,18 +185,40 @@ class SQLWorker:
         return known
 
     async def _exchange(self, sql: str, snapshot: _Snapshot | None) -> Answer:
-        """Ask the child about one text, alone with it."""
-        async with self._lock:
-            child = await self._ready_child()
+        """Ask a child about one text, alone with it."""
+        async with self._place() as place:
+            child = await self._ready_child(place)
             if snapshot is not None and snapshot.number not in child.held:
-                await self._load(child, snapshot)
-            async with self._within(self._limit, "sql_not_examined", message=TOO_COMPLEX):
+                await self._load(place, child, snapshot)
+            async with _within(place, self._limit, "sql_not_examined", message=TOO_COMPLEX):
                 return _answer(await child.ask("examine", snapshot.number if snapshot else None, sql))
 
-    async def _load(self, child: _Child, snapshot: _Snapshot) -> None:
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[_Place]:
+        """A place of one's own; one with a child that is ready, if there is one."""
+        if self._any_free.locked() and len(self._places) < self._children and not self._closed:
+            self._places.append(place := _Place())
+            self._own(self._add(place))
+        async with self._any_free:
+            place = max(self._free, key=lambda place: place.child is not None)
+            self._free.remove(place)
+            try:
+                yield place
+            finally:
+                self._free.append(place)
+
+    async def _add(self, place: _Place) -> None:
+        """Make a place available once its child is ready; if that does not come, whoever takes it tries again."""
+        try:
+            await self._ready_child(place)
+        finally:
+            self._free.append(place)
+            self._any_free.release()
+
+    async def _load(self, place: _Place, child: _Child, snapshot: _Snapshot) -> None:
         """Give the child a snapshot, and take back those that no key has any more."""
         current = {one.number for one in self._snapshots.values()}
-        async with self._within(START_OR_LOAD, "sql_catalog_not_loaded", message=NOT_NOW):
+        async with _within(place, START_OR_LOAD, "sql_catalog_not_loaded", message=NOT_NOW):
             for number in child.held - current:
                 await child.ask("drop", number)
                 child.held.discard(number)
@@ -186,55 +227,55 @@ class SQLWorker:
             child.held.add(snapshot.number)
 
     async def _start(self) -> None:
-        async with self._lock:
-            await self._ready_child()
+        async with self._place() as place:
+            await self._ready_child(place)
 
-    async def _ready_child(self) -> _Child:
-        """The running child, or a new one that has said that it is ready. Only with the lock."""
-        if self._child is not None and self._child.process.returncode is None:
-            return self._child
-        await self._drop_child()
+    async def _ready_child(self, place: _Place) -> _Child:
+        """The running child, or a new one that has said that it is ready."""
+        if place.child is not None and place.child.process.returncode is None:
+            return place.child
+        await _drop_child(place)
         if self._closed:
             raise RequestError(NOT_NOW, next_step=TRY_AGAIN, code="internal")
-        async with self._within(START_OR_LOAD, "sql_worker_not_started", message=NOT_NOW):
+        async with _within(place, START_OR_LOAD, "sql_worker_not_started", message=NOT_NOW):
             # Nothing of our environment, directory, terminal or streams reaches it.
             process = await asyncio.create_subprocess_exec(
                 *self._command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env={}, cwd="/", start_new_session=True
             )
             if process.stdin is None or process.stdout is None:
                 raise FrameError("the process has no streams")
-            child = self._child = _Child(process=process, requests=process.stdin, answers=process.stdout)
+            child = place.child = _Child(process=process, requests=process.stdin, answers=process.stdout)
             if await child.hear() != {"ready": True}:
                 raise FrameError("the process did not say that it is ready")
             return child
 
-    @asynccontextmanager
-    async def _within(self, limit: timedelta, event: str, *, message: str) -> AsyncIterator[None]:
-        """A time with the child. Unless it ends well the child is dropped: what it would say next is not known."""
-        try:
-            async with asyncio.timeout(limit.total_seconds()):
-                yield
-        except SQLSyntaxError:
-            raise
-        except BaseException as error:
-            log.warning(event, cause=type(error).__name__)
-            await self._drop_child()
-            if isinstance(error, Exception):
-                next_step, code = (
-                    (TRY_SIMPLER, "invalid_arguments") if message == TOO_COMPLEX else (TRY_AGAIN, "internal")
-                )
-                raise RequestError(message, next_step=next_step, code=code) from None
-            raise
 
-    async def _drop_child(self) -> None:
-        """Kill and reap the child, if there is one."""
-        child, self._child = self._child, None
-        if child is None:
-            return
-        with suppress(ProcessLookupError):
-            child.process.kill()
-        child.requests.close()
-        await child.process.wait()
+@asynccontextmanager
+async def _within(place: _Place, limit: timedelta, event: str, *, message: str) -> AsyncIterator[None]:
+    """A time with the child. Unless it ends well the child is dropped: what it would say next is not known."""
+    try:
+        async with asyncio.timeout(limit.total_seconds()):
+            yield
+    except SQLSyntaxError:
+        raise
+    except BaseException as error:
+        log.warning(event, cause=type(error).__name__)
+        await _drop_child(place)
+        if isinstance(error, Exception):
+            next_step, code = (TRY_SIMPLER, "invalid_arguments") if message == TOO_COMPLEX else (TRY_AGAIN, "internal")
+            raise RequestError(message, next_step=next_step, code=code) from None
+        raise
+
+
+async def _drop_child(place: _Place) -> None:
+    """Kill and reap the child, if there is one."""
+    child, place.child = place.child, None
+    if child is None:
+        return
+    with suppress(ProcessLookupError):
+        child.process.kill()
+    child.requests.close()
+    await child.process.wait()
 
 
 def _answer(found: Any) -> Answer:

@@ -13,14 +13,16 @@ digits written as words, images of text.
 from __future__ import annotations
 
 import unicodedata
+from array import array
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import re2
 
 from mcp_gateway.errors import MaskingError
+from mcp_gateway.masking.stopping import NEVER, STEPS, Stop
 
 MAX_RUN = 32
 """How many invisible characters in a row are dropped; behind so many stands a barrier that no detector crosses."""
@@ -89,11 +91,11 @@ class Folded:
     """A folded text and the way back to the original."""
 
     text: bytes
-    starts: list[int]
+    starts: Sequence[int]
     """Offsets in `text` at which a piece begins, ascending."""
-    places: list[int]
+    places: Sequence[int]
     """The offset in the original at which each piece begins."""
-    widths: list[int]
+    widths: Sequence[int]
     """For a piece that stands for one token its bytes in the original; 0 for bytes taken over as they are."""
 
     def start(self, offset: int) -> int:
@@ -131,30 +133,30 @@ class Lexer:
         self._match = compiled(pattern).Match
         self._replacement = replacement
 
-    def fold(self, data: bytes) -> Folded | None:
+    def fold(self, data: bytes, *, asked: Stop = NEVER) -> Folded | None:
         """Fold a text, or None where it has no token."""
         match, end = self._match, len(data)
         begin, stop = match(UNANCHORED, data, 0, end)[0]
         if begin < 0:
             return None
-        pieces: list[bytes] = []
-        starts, places, widths = [0], [0], [0]
-        place = size = 0
+        text = bytearray()
+        starts, places, widths = (array("I", [0]) for _ in range(3))
+        place = 0
         dropped_to = -1
-        for _ in range(MAX_TOKENS):
-            pieces.append(data[place:begin])
-            size += begin - place
+        for step in range(MAX_TOKENS):
+            if not step % STEPS:
+                asked.look()
+            text += data[place:begin]
             replacement = self._replacement(data[begin:stop])
             if not replacement:
                 replacement = BARRIER if begin == dropped_to else b""
                 dropped_to = stop
             if replacement:
-                pieces.append(replacement)
-                starts.append(size)
+                starts.append(len(text))
                 places.append(begin)
                 widths.append(stop - begin)
-                size += len(replacement)
-            starts.append(size)
+                text += replacement
+            starts.append(len(text))
             places.append(stop)
             widths.append(0)
             place = stop
@@ -163,8 +165,8 @@ class Lexer:
                 break
         else:
             raise MaskingError(f"a text holds more than {MAX_TOKENS:,} escapes or invisible characters")
-        pieces.append(data[place:])
-        return Folded(text=b"".join(pieces), starts=starts, places=places, widths=widths)
+        text += data[place:]
+        return Folded(text=bytes(text), starts=starts, places=places, widths=widths)
 
 
 def _as_seen(token: bytes) -> bytes:
@@ -175,7 +177,7 @@ _TEXT = Lexer(rb"(?:" + DROPPED + rb"){1,%d}|" % MAX_RUN + _alternation(), _as_s
 _TEXT_WITHOUT_NUL = Lexer(rb"(?:\x00|" + DROPPED + rb"){1,%d}|" % MAX_RUN + _alternation(), _as_seen)
 
 
-def fold(data: bytes, *, nul: bool) -> Folded | None:
+def fold(data: bytes, *, nul: bool, asked: Stop = NEVER) -> Folded | None:
     """Fold a text, or None where there is nothing to fold. `nul` says whether NULs are dropped as well."""
     if data.isascii() and not (nul and b"\0" in data):
         for control in CONTROLS:
@@ -183,4 +185,4 @@ def fold(data: bytes, *, nul: bool) -> Folded | None:
                 break
         else:
             return None
-    return (_TEXT_WITHOUT_NUL if nul else _TEXT).fold(data)
+    return (_TEXT_WITHOUT_NUL if nul else _TEXT).fold(data, asked=asked)

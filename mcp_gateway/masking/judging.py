@@ -60,6 +60,8 @@ def _one_separator(match: bytes) -> bool:
     return len(set(match) & set(SEPARATORS)) <= 1
 
 
+IPV4 = re.compile(rb"(?:(?:25[0-5]|2[0-4]\d|[01]?\d{1,2})\.){3}(?:25[0-5]|2[0-4]\d|[01]?\d{1,2})(?:/(\d{1,3}))?\Z")
+"""Zeros in front are taken for what they are: some programs write them."""
 IBAN_RUN = re.compile(rb"[A-Za-z\d](?:[ \-]?[A-Za-z\d]){1,40}")
 LOCAL_REVERSED = re.compile(rb"(?:[\w.%+'\-]|[\x80-\xbf][\xc3-\xd3]){1,64}")
 """A mailbox's name, backwards from its at sign."""
@@ -186,11 +188,11 @@ def ipv4(text: bytes, start: int, end: int) -> Span | None:
     start = _past_underscore(text, start)
     if _is_at(text, start - 1, ALNUM) or text[start - 1 : start] == b".":
         return None
-    address, slash, length = text[start:end].partition(b"/")
-    parts = address.split(b".")
-    if len(parts) != 4 or any(int(part) > 255 or len(part) > 3 for part in parts) or _is_at(text, end, ALNUM):
+    found = IPV4.match(text, start, end)
+    if found is None or _is_at(text, end, ALNUM):
         return None
-    return start, (end if slash and int(length) <= 32 else start + len(address))
+    length = found[1]
+    return start, (end if length is None or int(length) <= 32 else found.start(1) - 1)
 
 
 def ipv6(text: bytes, start: int, end: int) -> Span | None:

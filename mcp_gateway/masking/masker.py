@@ -20,11 +20,12 @@ import orjson
 from mcp_gateway.answers import Masked
 from mcp_gateway.calls import JSONObject, Secret
 from mcp_gateway.errors import MaskingError
-from mcp_gateway.masking import keys
+from mcp_gateway.masking import cuts, keys
 from mcp_gateway.masking.classes import PII_NATIONAL_ID, SECRET_PASSWORD, SECRET_TOKEN
-from mcp_gateway.masking.scan import Scanner, scanner_for
+from mcp_gateway.masking.scan import Hit, Scanner, scanner_for
 from mcp_gateway.masking.scrub import CREDENTIAL, SEPARATOR, Scrubber, scrubber_for
-from mcp_gateway.masking.streams import AHEAD, MaskStream
+from mcp_gateway.masking.stopping import Stop
+from mcp_gateway.masking.streams import MaskStream
 from mcp_gateway.masking.styles import Markers
 
 SMALL_NUMBER = 10**7
@@ -38,8 +39,6 @@ UNNAMED = "[masked]"
 """The name of a member whose own name is masked to nothing."""
 KEYED = {"assigned_secret": SECRET_PASSWORD, "auth_header": SECRET_TOKEN, "labelled_national_id": PII_NATIONAL_ID}
 """The detectors that a member's name stands in for, and the class it then has."""
-CUT_AHEAD = AHEAD
-"""How much of a text's end is given up where a limit cut it, so that half a value is not taken for none."""
 
 
 def masker_for(
@@ -57,10 +56,12 @@ def masker_for(
     `detectors` is what `detectors.resolve` gives; `hash_key` is needed where a style is `hash`.
     """
     revealed &= all_classes
+    stop = Stop()
     return CallMasker(
+        stop=stop,
         revealed=revealed,
         scanner=scanner_for(detectors=detectors, revealed=revealed),
-        scrubber=scrubber_for(tuple(secrets)),
+        scrubber=scrubber_for(tuple(secrets)).stopped_by(stop),
         markers=Markers(styles, hash_key=hash_key),
         by_key=frozenset(
             data_class for detector, data_class in KEYED.items() if detector in detectors and data_class not in revealed
@@ -69,17 +70,19 @@ def masker_for(
 
 
 class CallMasker:
-    """Masks what one call brings back. Not for several threads at once."""
+    """Masks what one call brings back. Not for several threads at once, but for `stop`."""
 
     def __init__(
         self,
         *,
+        stop: Stop,
         revealed: frozenset[str],
         scanner: Scanner,
         scrubber: Scrubber,
         markers: Markers,
         by_key: frozenset[str],
     ) -> None:
+        self._stop = stop
         self._revealed = revealed
         self._scanner = scanner
         self._scrubber = scrubber
@@ -87,6 +90,10 @@ class CallMasker:
         self._by_key = by_key
         self._streams: list[MaskStream] = []
         self._counts: Counter[str] = Counter()
+
+    def stop(self) -> None:
+        """From another thread: end what is going on, with a `MaskingError`; nothing can be masked after it."""
+        self._stop.ask()
 
     def hides(self, classes: frozenset[str]) -> frozenset[str]:
         """Those of `classes` that this caller may not see raw."""
@@ -101,6 +108,7 @@ class CallMasker:
         has the same marker in all its cells: by the last four of `left(card, 12)`, or the fingerprint of one letter
         beside that of another, a value would be spelt out.
         """
+        self._stop.look()
         hidden = self.hides(classes)
         if not hidden:
             return self._scanned(values)
@@ -115,19 +123,20 @@ class CallMasker:
             self._counts[name] += len(values) - kept
         return masked
 
-    def text(self, value: str, *, cut: bool = False) -> str:
-        """Mask a text by detectors and credential scrubbing. `cut` says that a limit cut its end off."""
-        return decoded(self.raw(value.encode("utf-8", "surrogatepass"), cut=cut))
+    def text(self, value: str, *, cut: bool = False, headless: bool = False) -> str:
+        """Mask a text by detectors and credential scrubbing; `cut` and `headless` as for `raw`."""
+        return decoded(self.raw(value.encode("utf-8", "surrogatepass"), cut=cut, headless=headless))
 
-    def raw(self, value: bytes, *, cut: bool = False) -> bytes:
-        """Mask bytes in the same way. `cut` says that a limit cut their end off.
+    def raw(self, value: bytes, *, cut: bool = False, headless: bool = False) -> bytes:
+        """Mask bytes in the same way. A limit cut off their end (`cut`), or their beginning (`headless`).
 
-        What may be the beginning of something that can no longer be told is left out then: a secret's, and what stands
-        behind the last line break, or the last `CUT_AHEAD` bytes where there is none.
+        What may be a part of something that can no longer be told is left out then; `cuts` says how much that is.
         """
-        if cut:
-            value = _without_half_a_value(self._scrubber.cut(value))
-        return self._masked(value, counts=self._counts)
+        if not cut and not headless:
+            return self._masked(value, counts=self._counts)
+        begin = cuts.first(value, scrubber=self._scrubber) if headless else 0
+        end = cuts.last(value, scrubber=self._scrubber) if cut else len(value)
+        return self._masked_between(value, begin, end)
 
     def json(self, value: Any) -> Any:
         """Mask every string in a JSON value, keys included, and numbers that are a card's or the like."""
@@ -221,15 +230,45 @@ class CallMasker:
             data, scrubbed = self._scrubber.scrub(data, nul=nul)
             if scrubbed:
                 counts[CREDENTIAL] += scrubbed
-        hits = self._scanner.hits(data, nul=nul)
+        hits = self._scanner.hits(data, nul=nul, asked=self._stop)
+        return self._marked(data, hits, counts=counts)
+
+    def _masked_between(self, data: bytes, begin: int, end: int) -> bytes:
+        """Mask a whole text and give a part of it: what lies across its beginning is left out, across its end masked."""
+        spans = self._scrubber.spans(data)
+        for start, stop in spans:
+            begin = stop if start < begin < stop else begin
+            end = start if start < end < stop else end
+        if begin >= end:
+            return b""
+        text = data
+        if spans:
+            replaced = [
+                self._scrubber.replaced(data, spans, begin=start, stop=stop)
+                for start, stop in ((0, begin), (begin, end), (end, len(data)))
+            ]
+            self._counts[CREDENTIAL] += sum(begin <= start < end for start, _ in spans)
+            text, begin = b"".join(replaced), len(replaced[0])
+            end = begin + len(replaced[1])
+        hits = self._scanner.hits(text, asked=self._stop)
+        begin = max([begin, *(stop for start, stop, _ in hits if start < begin)])
+        shown = [hit for hit in hits if begin <= hit[0] < end]
+        end = max([end, *(stop for _, stop, _ in shown)])
+        return self._marked(text, shown, counts=self._counts, place=begin, end=end)
+
+    def _marked(
+        self, data: bytes, hits: Sequence[Hit], *, counts: Counter[str], place: int = 0, end: int | None = None
+    ) -> bytes:
         if not hits:
-            return data
-        pieces, place = [], 0
-        for start, end, rule in hits:
+            return data[place:end]
+        masked = bytearray()
+        for start, stop, rule in hits:
             counts[rule.data_class] += 1
-            pieces += [data[place:start], self._markers.marker(rule.data_class, data[start:end]).encode()]
-            place = end
-        return b"".join([*pieces, data[place:]])
+            masked += data[place:start]
+            masked += self._markers.marker(rule.data_class, data[start:stop]).encode()
+            place = stop
+        masked += data[place:end]
+        return bytes(masked)
 
     def _collected(self, value: Any, texts: list[str], *, depth: int) -> None:
         """Every text in a JSON value, in the order in which `_rebuilt` takes them."""
@@ -346,14 +385,3 @@ def _unused(name: str, members: Mapping[str, Any]) -> str:
     if name not in members:
         return name
     return next(numbered for number in count(2) if (numbered := f"{name} ({number})") not in members)
-
-
-def _without_half_a_value(value: bytes) -> bytes:
-    """A cut text to its last line break, or without its last `CUT_AHEAD` bytes; never half a character."""
-    window = max(0, len(value) - CUT_AHEAD)
-    line = value.rfind(b"\n", window)
-    if line >= 0:
-        return value[: line + 1]
-    while window and 0x80 <= value[window] < 0xC0:
-        window -= 1
-    return value[:window]

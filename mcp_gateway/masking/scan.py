@@ -20,6 +20,7 @@ from mcp_gateway.errors import MaskingError
 from mcp_gateway.masking.folding import Folded, compiled, fold, options
 from mcp_gateway.masking.judging import DIGITS
 from mcp_gateway.masking.rules import EDGE, MAX_KEY, MAX_MATCH, RULES, Rule
+from mcp_gateway.masking.stopping import NEVER, STEPS, Stop
 
 Match: TypeAlias = Callable[[Any, bytes, int, int], Sequence[tuple[int, int]]]
 Hit: TypeAlias = tuple[int, int, Rule]
@@ -34,8 +35,8 @@ MAX_CHARACTER = 4
 """Bytes of a character in UTF-8: a key that is cut off for its length ends with a whole one."""
 MIN_CONTEXT = 4
 """Where a value stands at least so far behind its match's start, the part before it is scanned on its own."""
-MAX_CANDIDATES = 250_000
-"""Spans looked at in one text. Far beyond what a result within its limits has of them; each costs microseconds."""
+MAX_CANDIDATES = 1_000_000
+"""Spans looked at in one text; each costs some microseconds. A result is in the hands of `aside`, which has a time."""
 LEADING = b".-'%+"
 """What a value that reaches back before its pattern does not begin with."""
 MAX_TRIED = 3
@@ -81,15 +82,15 @@ class Scanner:
             for byte in rule.starts or _first_bytes(rule):
                 self._firsts[byte].append(index)
 
-    def hits(self, data: bytes, *, nul: bool = True) -> list[Hit]:
+    def hits(self, data: bytes, *, nul: bool = True, asked: Stop = NEVER) -> list[Hit]:
         """All hits in a whole text, in order, without overlap, as byte offsets.
 
         `nul=False` is for joined cells, whose separator has a NUL. Raises `MaskingError`.
         """
-        folded = fold(data, nul=nul)
+        folded = fold(data, nul=nul, asked=asked)
         text = data if folded is None else folded.text
         hits: list[Hit] = []
-        self.collect(text, place=0, limit=len(text), final=True, hits=hits)
+        self.collect(text, place=0, limit=len(text), final=True, hits=hits, asked=asked)
         return hits if folded is None else [unfolded(hit, folded) for hit in hits]
 
     def collect(
@@ -102,6 +103,7 @@ class Scanner:
         hits: list[Hit],
         floor: int = 0,
         end: int | None = None,
+        asked: Stop = NEVER,
     ) -> tuple[int, Pending | None]:
         """Append the hits whose pattern starts in `[place, limit)`; where to go on, and whether the last is open.
 
@@ -112,7 +114,9 @@ class Scanner:
         if not final:
             limit = min(limit, stop)
         nexts = [(-1, -1)] * len(self._unions)
-        for _ in range(MAX_CANDIDATES):
+        for step in range(MAX_CANDIDATES):
+            if not step % STEPS:
+                asked.look()
             start = reach = limit
             for index, union in enumerate(self._unions):
                 candidate = nexts[index]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
@@ -23,6 +24,7 @@ import orjson
 
 from mcp_gateway.calls import Secret
 from mcp_gateway.masking.folding import DROPPED, MAX_RUN, MAX_TOKEN, Folded, Lexer
+from mcp_gateway.masking.stopping import NEVER, Stop
 
 CREDENTIAL = "credential"
 """Under what a scrubbed credential is counted. No data class: no policy can reveal it."""
@@ -104,6 +106,7 @@ class Scrubber:
     """Finds the secrets of a call. Never changes."""
 
     def __init__(self, secrets: Sequence[Secret]) -> None:
+        self._stop = NEVER
         values = {secret.reveal().strip() for secret in secrets} | {secret.reveal() for secret in secrets}
         values.discard(b"")
         self.short = frozenset(value for value in values if len(value) < MIN_SECRET)
@@ -115,6 +118,12 @@ class Scrubber:
         self.longest = max(map(len, self._needles), default=0)
         self._shortest = min(map(len, self._needles), default=0)
         self.mark = next((mark for mark in MARKS if not any(needle in mark.encode() for needle in self._needles)), "")
+
+    def stopped_by(self, stop: Stop) -> Scrubber:
+        """The same, for a call that can be told to stop."""
+        found = copy(self)
+        found._stop = stop  # noqa: SLF001 - of the same class
+        return found
 
     def __bool__(self) -> bool:
         """Whether there is anything to look for."""
@@ -129,14 +138,24 @@ class Scrubber:
             return self.mark.encode(), 1
         if len(data) < self._shortest:  # and under no layer it is longer
             return data, 0
-        spans = merged(self.spans_in(self.views(data, nul=nul)))
-        if not spans:
-            return data, 0
-        pieces, place = [], 0
+        spans = self.spans(data, nul=nul)
+        return self.replaced(data, spans), len(spans)
+
+    def spans(self, data: bytes, *, nul: bool = True) -> list[tuple[int, int]]:
+        """Where in a whole text a secret stands, in order and without overlap."""
+        return merged(self.spans_in(self.views(data, nul=nul)))
+
+    def replaced(
+        self, data: bytes, spans: Iterable[tuple[int, int]], *, begin: int = 0, stop: int | None = None
+    ) -> bytes:
+        """A piece of a text with the mark in the place of those spans that lie in it; none may lie across its edges."""
+        stop = len(data) if stop is None else stop
+        pieces, place = [], begin
         for start, end in spans:
-            pieces += [data[place:start], self.mark.encode()]
-            place = end
-        return b"".join([*pieces, data[place:]]), len(spans)
+            if begin <= start and end <= stop:
+                pieces += [data[place:start], self.mark.encode()]
+                place = end
+        return b"".join([*pieces, data[place:stop]]) if pieces else data[begin:stop]
 
     def spans_in(self, views: Iterable[View]) -> list[tuple[int, int]]:
         """Every place in the original of what shows in any of its views, in order, overlaps included."""
@@ -154,28 +173,20 @@ class Scrubber:
         escapes = _ESCAPES if nul else _ESCAPES_BUT_NUL
         for _ in range(LEVELS):
             view = views[-1]
-            folded = escapes.fold(view.text) if all_of_them or self._may_be_escaped(view.text, nul=nul) else None
+            folded = (
+                escapes.fold(view.text, asked=self._stop)
+                if all_of_them or self._may_be_escaped(view.text, nul=nul)
+                else None
+            )
             if folded is None:
                 break
             views.append(View(text=folded.text, layers=(*view.layers, folded)))
         for view in tuple(views):
             if all_of_them or self._shows_unbroken(view.text, joined=not nul):
-                folded = _BREAKS.fold(view.text)
+                folded = _BREAKS.fold(view.text, asked=self._stop)
                 if folded is not None:
                     views.append(View(text=folded.text, layers=(*view.layers, folded)))
         return views
-
-    def cut(self, data: bytes) -> bytes:
-        """A text that a limit cut, without the beginning of a secret that it may end with."""
-        for needle in self._needles:
-            head = needle[:MIN_SECRET]
-            place = data.find(head, max(0, len(data) - len(needle) + 1))
-            while place >= 0:
-                if needle.startswith(data[place:]):
-                    data = data[:place]
-                    break
-                place = data.find(head, place + 1)
-        return data
 
     def in_sealed(self, structured: bytes) -> bool:
         """Whether any form of a secret stands in JSON bytes."""
@@ -215,6 +226,7 @@ class Scrubber:
         for needle in self._needles:
             place = text.find(needle)
             while place >= 0:
+                self._stop.look()
                 yield view.start(place), view.end(place + len(needle))
                 place = text.find(needle, place + 1)
 
@@ -248,8 +260,7 @@ def _needles(values: Iterable[bytes]) -> tuple[bytes, ...]:
         if len(lines) > 1:
             forms.add(b"".join(lines))
             forms |= {line for line in lines if len(line) >= MIN_LINE and not line.startswith(b"-----")}
-    # The longest first, so that what a text ends with is taken for as much of a secret as it can be.
-    return tuple(sorted((form for form in forms if len(form) >= MIN_SECRET), key=lambda form: (-len(form), form)))
+    return tuple(sorted(form for form in forms if len(form) >= MIN_SECRET))
 
 
 def _base64_cores(value: bytes) -> set[bytes]:

@@ -44,8 +44,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from mcp_gateway.calls import Assurance, Caller, Door, Target, TargetKind
 from mcp_gateway.decisions import Approved
 from mcp_gateway.errors import ConfigError, Problem
+from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.classes import BUILT_IN
-from mcp_gateway.masking.inference import KINDS
 from mcp_gateway.policy.schema import ACTIONS
 from mcp_gateway.toml_errors import toml_problem
 

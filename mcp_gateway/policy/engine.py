@@ -19,7 +19,7 @@ import orjson
 from mcp_gateway.calls import Caller, JSONObject, SQLFacts, Target
 from mcp_gateway.decisions import NOT_APPROVED, Approved, Decision, Deny
 from mcp_gateway.errors import Problem
-from mcp_gateway.masking.inference import KINDS
+from mcp_gateway.inference import KINDS
 from mcp_gateway.policy.decide import Verdict, decide
 from mcp_gateway.policy.expressions import TOKEN_AGE, Path
 from mcp_gateway.policy.question import (

@@ -1,15 +1,19 @@
 """From the raw arguments of a tool to facts, for cases and explanations: the same functions as on the road, and no target.
 
-Without a target there is no catalog, so what only a catalog could tell is taken as the worst.
+Without a target there is no catalog, so what only a catalog could tell is taken as the worst. SQL is parsed in this
+process: commands that read files of cases use `cli.examining`, which leaves that to the worker's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from mcp_gateway.calls import Facts, JSONObject
+
+if TYPE_CHECKING:
+    from mcp_gateway.facts.sql import SQLExamination
 
 Examiner: TypeAlias = Callable[[JSONObject, str], Facts]
 """Arguments and the target's base URL (empty unless it is an HTTP target) to facts. `ValueError`: refused before policy."""
@@ -20,7 +24,11 @@ def examine_query(arguments: JSONObject, base_url: str) -> Facts:
     del base_url
     from mcp_gateway.facts.sql import examine_sql
 
-    examination = examine_sql(arguments["sql"], catalog=None)
+    return facts_of(examine_sql(arguments["sql"], catalog=None))
+
+
+def facts_of(examination: SQLExamination) -> Facts:
+    """The facts of a statement that can be a call. Raises `ValueError` for another."""
     if examination.refusal is not None:
         raise ValueError(examination.refusal)
     return examination.facts

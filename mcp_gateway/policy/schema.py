@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from mcp_gateway.calls import Facts, HTTPFacts, ShellFacts, SQLFacts, Target, TargetKind
+from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.classes import BUILT_IN
-from mcp_gateway.masking.inference import KINDS
 
 AttributeType: TypeAlias = Literal[
     "Bool", "Long", "String", "Set<String>", "Set<DataClass>", "Set<Inference>", "datetime"

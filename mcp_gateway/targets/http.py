@@ -272,7 +272,8 @@ async def _body(response: httpx2.Response, *, max_bytes: int) -> tuple[bytes, bo
         except zlib.error:
             raise TargetFailed("the answer cannot be decompressed") from None
         if len(body) > max_bytes:
-            return bytes(body[:max_bytes]), True
+            del body[max_bytes:]
+            return bytes(body), True
     if inflate is not None and not inflate.eof:
         raise TargetFailed("the compressed answer ends in the middle")
     return bytes(body), False

@@ -131,7 +131,7 @@ class PostgresConnector:
         self._password: Secret | None = None
         self._secrets: tuple[Secret, ...] = ()
         self._path: tuple[str, ...] | None = None
-        self._sessions = Pool(self._open_for_calls, size=MAX_SESSIONS)
+        self._sessions = Pool(self._open_for_calls, size=max(MAX_SESSIONS, getattr(settings, "max_calls", 0)))
         self._catalog_sessions = Pool(self._open_for_catalog, size=MAX_CATALOG_SESSIONS)
         self._snapshot: Snapshot | None = None
         self._origins: tuple[Snapshot, Origins] | None = None
@@ -375,6 +375,7 @@ class PostgresConnector:
             rows=len(rows),
             affected=None if prepared.columns else _affected(fetched.tag),
             truncated=fetched.cut or len(fetched.rows) > max_rows,
+            size=fetched.size + sum(len(name) for name, _ in prepared.columns),
         )
 
     # Sessions.

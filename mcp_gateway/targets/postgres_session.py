@@ -133,6 +133,8 @@ class Fetched:
     """The command tag, `UPDATE 3`; empty where the server did not get to its end."""
     cut: bool
     """Whether rows were left out because they did not fit into the bytes."""
+    size: int
+    """Bytes of the rows."""
 
 
 def missing_driver_parts() -> list[str]:
@@ -277,7 +279,7 @@ class Session:
         except asyncpg.PostgresError as error:
             self._raise_if_lost(error)
             raise
-        return Fetched(rows=rows, tag=tag.decode() if tag else "", cut=self._guard.cut)
+        return Fetched(rows=rows, tag=tag.decode() if tag else "", cut=self._guard.cut, size=self._guard.size)
 
     async def value(self, sql: str, *values: str) -> str:
         """Run a query of the gateway's own and return its one value."""

@@ -76,6 +76,8 @@ class Result:
     affected: int | None
     """Rows that a statement without a result changed."""
     truncated: bool
+    size: int
+    """Bytes of the rows and of what describes them, as the server sent them."""
 
 
 class Lender(Protocol):

@@ -66,6 +66,7 @@ class Filter:
         self._control = 0
         self._reports = 0
         self._room = 0
+        self._max_bytes = 0
         self._rows_left = 0
         self._max_rows = 0
         self._drain = False
@@ -85,9 +86,15 @@ class Filter:
         What does not fit is left out: by `drain` the rest is read and dropped (a write has to reach its commit),
         otherwise the driver is told that the portal is suspended, and the connection is `closed`.
         """
-        self._control, self._room, self._drain = 0, max_bytes, drain
+        self._control, self._drain = 0, drain
+        self._room = self._max_bytes = max_bytes
         self._rows_left = self._max_rows = max_rows
         self._armed, self._collecting, self.origins, self.cut = True, False, (), False
+
+    @property
+    def size(self) -> int:
+        """Bytes of rows that this operation has let through; where rows did not fit, all that may be."""
+        return self._max_bytes - self._room
 
     def feed(self, data: bytes) -> bytes:
         """Take what came from the socket and return what the driver may see. Raises `WireError`."""

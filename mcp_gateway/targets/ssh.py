@@ -196,12 +196,15 @@ class SSHConnector:
         except asyncssh.ChannelOpenError as error:
             raise TargetUnavailable(f"{self._place} opens no channel: {error.reason}") from None
         captures = Capture(limit=max_bytes // 2), Capture(limit=max_bytes // 2)
-        ended = False
+        ended, enough = False, anyio.Event()
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(_feed, process, stdin)
-                group.start_soon(_drain, process.stdout, captures[0], process)
-                group.start_soon(_drain, process.stderr, captures[1], process)
+                group.start_soon(_kill_after, enough, connection, process)
+                async with anyio.create_task_group() as streams:
+                    streams.start_soon(_feed, process, stdin)
+                    streams.start_soon(_drain, process.stdout, captures[0], enough)
+                    streams.start_soon(_drain, process.stderr, captures[1], enough)
+                group.cancel_scope.cancel()
             await process.wait_closed()
             ended = True
         except* (asyncssh.Error, OSError):
@@ -231,14 +234,19 @@ async def _feed(process: asyncssh.SSHClientProcess[bytes], data: bytes) -> None:
         return  # The command ended without reading all of its input; its status says how.
 
 
-async def _drain(
-    stream: asyncssh.SSHReader[bytes], capture: Capture, process: asyncssh.SSHClientProcess[bytes]
-) -> None:
+async def _drain(stream: asyncssh.SSHReader[bytes], capture: Capture, enough: anyio.Event) -> None:
+    """Read to the end, which comes soon once the command has been killed; what does not fit is dropped."""
     while chunk := await stream.read(READ_BYTES):
         capture.add(chunk)
         if capture.total > MAX_STREAM_BYTES:
-            _kill(process)
-            return
+            enough.set()
+
+
+async def _kill_after(
+    enough: anyio.Event, connection: asyncssh.SSHClientConnection, process: asyncssh.SSHClientProcess[bytes]
+) -> None:
+    await enough.wait()
+    await _kill_there(connection, process)
 
 
 async def _hang_up(connection: asyncssh.SSHClientConnection) -> None:

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import sys
 from datetime import timedelta
 from pathlib import Path
 
 import anyio
 import pytest
 
+from mcp_gateway.aside import SWITCH_SECONDS
 from mcp_gateway.audit.store import Transaction
 from mcp_gateway.audit.verify import verify
-from mcp_gateway.cli.assemble import keep_expiring
+from mcp_gateway.cli.assemble import keep_expiring, running
 from mcp_gateway.clock import SteadyClock
+from mcp_gateway.config import load_settings
 from mcp_gateway.errors import StoreError
 from mcp_gateway.events import Event
 from tests.roads import Bench, laid, refusal
@@ -84,3 +87,33 @@ async def test_records_keep_their_order_whatever_the_clock_does(tmp_path: Path) 
 
         assert [row[0] for row in rows] == ids
         assert verify(tmp_path / "data").flaw is None
+
+
+async def test_a_gateway_keeps_to_the_configured_limits(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    config = tmp_path / "gateway.toml"
+    config.write_text(
+        f"""
+        [gateway]
+        data_dir = "{tmp_path / "data"}"
+        [server]
+        max_calls_per_caller = 5
+        [identity]
+        issuer = "local"
+        [targets.api]
+        kind = "http"
+        base_url = "http://127.0.0.1:1/"
+        labels = {{ env = "dev" }}
+        max_calls = 3
+        """
+    )
+    config.chmod(0o600)
+    before = sys.getswitchinterval()
+    try:
+        async with running(load_settings(config), doors=["stdio"]) as gateway:
+            assert gateway.registry.targets["api"].max_calls == 3
+            assert gateway.road._.shares._each == 5
+            # A thread that masks is not to keep the event loop from its turn.
+            assert sys.getswitchinterval() == pytest.approx(SWITCH_SECONDS)
+    finally:
+        sys.setswitchinterval(before)

@@ -25,6 +25,7 @@ class Acme:
     async def examine(self, arguments, *, target, connector, fresh=False): raise AssertionError
     async def preview(self, arguments, *, examination, connector): return ""
     async def execute(self, arguments, *, examination, connector, permit): raise AssertionError
+    def size(self, raw): return 0
     def mask(self, raw, *, examination, masker, call_id): raise AssertionError
     def mask_error(self, error, *, examination, masker): return ""
 """
@@ -108,7 +109,7 @@ def test_a_name_that_two_distributions_claim_stops_the_start(install: Install) -
     [
         ("a", "x = 1", "'acme_lookup' cannot be made from 'acme_a:Acme': AttributeError"),
         ("b", "raise RuntimeError", "'acme_lookup' cannot be made from 'acme_b:Acme': RuntimeError"),
-        ("c", "class Acme:\n  name = 'acme_lookup'", "'acme_lookup' is no tool: it has no examine, preview, execute, mask, "
+        ("c", "class Acme:\n  name = 'acme_lookup'", "'acme_lookup' is no tool: it has no examine, preview, execute, size, mask, "
             "mask_error, description, read_only_hint, result_schema, Arguments"),
         ("d", TOOL.replace("acme_lookup", "call_api"), "'acme_lookup' calls itself 'call_api'; the entry point and the tool "
             "share one name"),

@@ -12,7 +12,7 @@ import pytest
 
 from mcp_gateway.cli.inspecting import Kind, inspect_stream, inspector_for
 from mcp_gateway.errors import ConfigError
-from mcp_gateway.masking.inference import KINDS
+from mcp_gateway.inference import KINDS
 
 SQL_KEYS = {
     "id", "read_only", "kinds", "reads", "writes", "columns", "functions", "unbounded", "statements", "infers",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx2
@@ -19,9 +20,8 @@ from mcp_gateway.doors.app import HTTPParts, HTTPSettings, serve_http
 from mcp_gateway.doors.guard import reachable
 from mcp_gateway.identity.approver import ApproverPolicy
 from mcp_gateway.identity.local import LocalIssuer, LocalPerson, open_local_issuer
-from mcp_gateway.registry import AnyTool
 from tests.invariants.world import World
-from tests.roads import POLICIES, Bench, laid
+from tests.roads import Bench, laid
 
 PEOPLE = {
     "alex": LocalPerson(groups=frozenset({"dev"}), email="alex@example.com"),
@@ -60,17 +60,11 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    folder: Path,
-    *,
-    world: World,
-    scopes: dict[str, str] | None = None,
-    wait: timedelta = timedelta(0),
-    policies: str = POLICIES,
-    tools: Sequence[AnyTool] = (),
+    folder: Path, *, world: World, scopes: dict[str, str] | None = None, wait: timedelta = timedelta(0), **more: Any
 ) -> AsyncIterator[Served]:
-    """Serve until the block ends."""
+    """Serve until the block ends; `more` is for the road."""
     world.data_dirs.append(folder / "data")
-    async with laid(folder, policies=policies, wait=wait, tools=tools) as bench:
+    async with laid(folder, wait=wait, **more) as bench:
         bench.clock.now = utc_now()
         with socket.create_server(("127.0.0.1", 0)) as listener:
             listen = f"127.0.0.1:{listener.getsockname()[1]}"

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from tests.doors.servers import Served, served
+from tests.invariants.world import World
 
 pytestmark = pytest.mark.anyio
 
@@ -33,8 +34,8 @@ def tool_call(number: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Served]:
-    async with served(tmp_path) as found:
+async def server(tmp_path: Path, world: World) -> AsyncIterator[Served]:
+    async with served(tmp_path, world=world) as found:
         yield found
 
 

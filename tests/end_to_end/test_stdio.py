@@ -158,6 +158,43 @@ async def test_malformed_input_never_calls_a_tool_and_only_json_comes_out(tmp_pa
         assert isinstance(orjson.loads(answered), dict)
 
 
+@pytest.mark.requirement("R22")
+async def test_input_beyond_every_limit_is_answered_and_the_next_call_works(tmp_path: Path, world: World) -> None:
+    from tests.doors.test_bad_input import BAD, INITIALIZE, call
+
+    async with an_api(tmp_path) as api, await anyio.open_process(configure(tmp_path, api, world)) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        out = bytearray()
+
+        async def answered(wanted: bytes) -> None:
+            """Read until something is said, or nothing more comes."""
+            assert process.stdout is not None
+            while wanted not in out:
+                out.extend(await process.stdout.receive())
+
+        with anyio.fail_after(120):
+            await process.stdin.send(orjson.dumps(INITIALIZE) + b"\n")
+            await answered(b'"id":0')
+            await process.stdin.send(b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n')
+            bad = [body for body, _ in BAD.values()] + [call('"body":"' + "x" * 9_000_000 + '"')]
+            for number, body in enumerate(bad, start=1000):
+                await process.stdin.send(body.replace(b"\n", b" ") + b"\n")
+                await process.stdin.send(call().replace(b'"id":1', b'"id":%d' % number) + b"\n")
+                await answered(b'"id":%d' % number)
+            await process.stdin.aclose()
+            await process.wait()
+
+    answers = [orjson.loads(line) for line in bytes(out).splitlines()]
+    good = [item for item in answers if item.get("id", 0) and item["id"] >= 1000]
+    assert [item["result"]["isError"] for item in good] == [False] * len(bad)
+    assert len(api.requests) == len(bad)
+    refused = [item["result"] for item in answers if item.get("id") == 1]
+    assert len(refused) == 10
+    assert all(item["isError"] for item in refused)
+    assert sum(item.get("error", {}).get("code") == -32700 for item in answers) >= len(bad) - len(refused)
+
+
 @pytest.mark.requirement("R29")
 async def test_a_signal_ends_the_process_with_every_outcome_recorded(tmp_path: Path, world: World) -> None:
     import sqlite3

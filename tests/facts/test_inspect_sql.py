@@ -4,7 +4,7 @@ import pytest
 
 from mcp_gateway.facts.inspect_sql import inspect_sql, inspection_of
 from mcp_gateway.facts.parser import SQLSyntaxError
-from mcp_gateway.masking.inference import KINDS
+from mcp_gateway.inference import KINDS
 
 
 def test_the_object_has_the_facts_as_json() -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -42,8 +43,7 @@ async def worker() -> AsyncIterator[SQLWorker]:
 
 
 def child_of(worker: SQLWorker) -> int:
-    pid = worker.pid
-    assert pid is not None
+    (pid,) = worker.pids
     return pid
 
 
@@ -84,7 +84,7 @@ async def test_what_cannot_be_parsed_does_not_reach_the_child(worker: SQLWorker,
     with pytest.raises(SQLSyntaxError):
         await worker.examine(sql)
 
-    assert worker.pid is None
+    assert worker.pids == []
 
 
 @pytest.mark.requirement("I7")
@@ -104,6 +104,47 @@ async def test_a_statement_that_takes_too_long_is_refused_and_the_next_one_works
             os.kill(first, 0)
     finally:
         await worker.aclose()
+
+
+@pytest.mark.requirement("I7")
+async def test_statements_that_take_too_long_leave_a_child_to_others() -> None:
+    worker, answered = SQLWorker(limit=timedelta(seconds=60)), list[str]()
+    await worker.start()
+
+    async def ask(sql: str) -> None:
+        with suppress(RequestError):
+            await worker.examine(sql)
+        answered.append(sql)
+
+    try:
+        with anyio.fail_after(50):
+            async with anyio.create_task_group() as group:
+                group.start_soon(ask, SLOW)
+                await anyio.wait_all_tasks_blocked()
+                for number in range(3):
+                    await ask(f"SELECT {number}")
+
+                assert answered == ["SELECT 0", "SELECT 1", "SELECT 2"]
+                assert len(worker.pids) == 2
+                await worker.aclose()
+        assert answered[3:] == [SLOW]
+    finally:
+        await worker.aclose()
+
+
+async def test_one_after_the_other_needs_one_child(worker: SQLWorker) -> None:
+    for number in range(5):
+        await worker.examine(f"SELECT {number}")
+
+    assert len(worker.pids) == 1
+
+
+async def test_there_are_never_more_children_than_two(worker: SQLWorker) -> None:
+    async with anyio.create_task_group() as group:
+        for number in range(20):
+            group.start_soon(worker.examine, f"SELECT {number}")
+
+    assert len(worker.pids) <= 2
 
 
 async def test_a_statement_has_a_second_at_most() -> None:
@@ -178,7 +219,7 @@ async def test_a_cancelled_caller_leaves_no_answer_to_the_next(worker: SQLWorker
         examination, _ = await worker.examine(f"SELECT * FROM kept_{number}")
         assert examination.facts.reads == {f"kept_{number}"}
 
-    assert child_of(worker) == first
+    assert first in worker.pids
 
 
 async def test_the_same_text_is_examined_once(worker: SQLWorker) -> None:
@@ -214,8 +255,9 @@ async def test_equal_snapshots_are_sent_once(worker: SQLWorker) -> None:
         await worker.examine("SELECT id FROM users", catalog_key="shop", catalog=users("id", version="1"))
     await worker.examine("SELECT 2", catalog_key="shop", catalog=users("id", version="1"))
 
-    assert worker._child is not None
-    assert len(worker._child.held) == 1
+    (child,) = (place.child for place in worker._places)
+    assert child is not None
+    assert len(child.held) == 1
 
 
 async def test_targets_do_not_see_each_others_catalogs(worker: SQLWorker) -> None:
@@ -230,8 +272,9 @@ async def test_snapshots_in_the_child_are_bounded(worker: SQLWorker) -> None:
     for number in range(80):
         await worker.examine("SELECT 1", catalog_key=f"target {number}", catalog=users("id", version=str(number)))
 
-    assert worker._child is not None
-    assert len(worker._child.held) <= 65
+    (child,) = (place.child for place in worker._places)
+    assert child is not None
+    assert len(child.held) <= 65
     assert len(worker._snapshots) <= 64
 
 
@@ -267,7 +310,7 @@ async def test_closing_refuses_what_still_waits() -> None:
             await worker.aclose()
 
     assert refused == [True]
-    assert worker.pid is None
+    assert worker.pids == []
 
 
 READY = "import struct,sys\nsay = lambda b: (sys.stdout.buffer.write(struct.pack('>I', len(b)) + b), sys.stdout.flush())\nsay(b'{\"ready\":true}')\n"
@@ -293,7 +336,7 @@ async def test_an_answer_that_is_not_the_agreed_one_is_a_refusal(answer: str) ->
     try:
         with pytest.raises(RequestError):
             await worker.examine("SELECT 1")
-        assert worker.pid is None
+        assert worker.pids == []
     finally:
         await worker.aclose()
 
@@ -339,7 +382,7 @@ from mcp_gateway.facts.worker import SQLWorker
 async def main():
     worker = SQLWorker()
     await worker.start()
-    print(worker.pid, flush=True)
+    print(*worker.pids, flush=True)
     await asyncio.Event().wait()
 
 asyncio.run(main())

@@ -7,6 +7,7 @@ audit store below `tmp_path`, every file there (searched for canaries), and the 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     for name in TARGETS:
         if name in request.fixturenames:
             request.getfixturevalue(name)
-    if request.node.get_closest_marker("anyio"):
+    if inspect.iscoroutinefunction(request.function):
         request.getfixturevalue("tasks_return")
     # From here on, so that the event loop that is open already is open at the end, too.
     before = own_footprint()

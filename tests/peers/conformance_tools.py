@@ -63,6 +63,9 @@ class Fixture:
             raise TargetFailed(self._fails)
         return self._says
 
+    def size(self, raw: str) -> int:
+        return len(raw)
+
     def mask(self, raw: str, *, examination: Examination[None], masker: Masker, call_id: str) -> Masked:
         return masker.seal({"text": masker.text(raw), "call_id": call_id})
 

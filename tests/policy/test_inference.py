@@ -10,7 +10,7 @@ import pytest
 
 from mcp_gateway.calls import SQLFacts
 from mcp_gateway.decisions import Allow, Approved, Ask, Deny
-from mcp_gateway.masking.inference import KINDS
+from mcp_gateway.inference import KINDS
 from tests.policy.worlds import CALLER, NOW, ORDERS, READ, READ_ALL, SANDBOX, WEB, engine, problems, question
 
 ASKS = (

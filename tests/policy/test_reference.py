@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_gateway.masking.inference import KINDS
+from mcp_gateway.inference import KINDS
 from mcp_gateway.policy.annotations import KNOWN
 from mcp_gateway.policy.schema import ACTIONS, APPROVAL, CALL, KNOWN_ENVS, REVEAL
 from tests.policy.worlds import problems

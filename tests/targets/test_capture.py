@@ -22,5 +22,5 @@ def test_any_chunking_keeps_the_same_head_and_tail(size: int, chunk: int, limit:
     else:
         assert data.startswith(kept.head)
         assert data.endswith(kept.tail)
-        shown = len(kept.head) + len(kept.tail) - 2 * MARGIN_BYTES
-        assert kept.dropped + shown == size
+        assert len(kept.head) == len(kept.tail) == min(size, kept.keep + MARGIN_BYTES)
+        assert kept.dropped + 2 * kept.keep == max(size, 2 * kept.keep)

@@ -14,7 +14,6 @@ from mcp_gateway.answers import Masked
 from mcp_gateway.calls import JSONObject, Target, TargetKind
 from mcp_gateway.errors import RequestError, TargetError
 from mcp_gateway.facts.http import RequestRefusedError, Resolved, resolve
-from mcp_gateway.targets.capture import MARGIN_BYTES
 from mcp_gateway.targets.http import HTTPConnector, Response
 from mcp_gateway.tool import Arguments, Examination, Masker, Permit
 
@@ -126,6 +125,10 @@ class CallAPI:
             max_bytes=permit.max_bytes,
         )
 
+    def size(self, raw: Response) -> int:
+        """Body and headers."""
+        return len(raw.body) + sum(len(name) + len(value) for name, value in raw.headers)
+
     def mask(self, raw: Response, *, examination: Examination[Prepared], masker: Masker, call_id: str) -> Masked:
         """Headers and body through the detectors; the body as JSON where it is JSON, else as text, else as base64."""
         del examination
@@ -151,12 +154,9 @@ def _body(raw: Response, masker: Masker) -> JSONObject:
             return {"json": masker.json(json.loads(raw.body, parse_int=_exact, parse_constant=_refuse))}
         except (ValueError, RecursionError):
             pass  # It only says so: text it is, and masked as text.
-    data = masker.raw(raw.body)
-    if raw.truncated:
-        # A value across the cut was not whole, so it was not recognised: what may hold its beginning goes.
-        data = data[:-MARGIN_BYTES]
+    data = masker.raw(raw.body, cut=raw.truncated)
     try:
-        return {"text": data.decode(errors="ignore" if raw.truncated and _says_text(raw.content_type) else "strict")}
+        return {"text": data.decode()}
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(data).decode()}
 
@@ -174,7 +174,3 @@ def _refuse(constant: str) -> Any:
 def _says_json(content_type: str) -> bool:
     kind = content_type.split(";", 1)[0].strip().lower()
     return kind == "application/json" or kind.endswith("+json")
-
-
-def _says_text(content_type: str) -> bool:
-    return content_type.lower().startswith("text/") or _says_json(content_type)

@@ -182,6 +182,10 @@ class QueryDatabase:
             )
         )
 
+    def size(self, raw: Result) -> int:
+        """What the server sent."""
+        return raw.size
+
     def mask(self, raw: Result, *, examination: Examination[Prepared], masker: Masker, call_id: str) -> Masked:
         """Each column by the classes that it may derive from, then by what its values look like."""
         columns: list[JSONObject] = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -15,12 +14,9 @@ from mcp_gateway.answers import Masked
 from mcp_gateway.calls import JSONObject, Target, TargetKind
 from mcp_gateway.errors import RequestError, TargetError
 from mcp_gateway.facts.shell import ShellError, examine_shell, quote
-from mcp_gateway.targets.capture import MARGIN_BYTES, Captured
+from mcp_gateway.targets.capture import Captured
 from mcp_gateway.targets.ssh import Ran, SSHConnector
 from mcp_gateway.tool import Arguments, Examination, Looked, Masker, Permit
-
-ORPHANED_KEY = re.compile(rb"\A(?:(?!-----BEGIN ).)*?-----END [A-Z0-9 ]{0,64}PRIVATE KEY-----", re.DOTALL)
-"""The end of a private key whose beginning was left out."""
 
 
 class RunSSHCommandArguments(Arguments):
@@ -116,8 +112,12 @@ class RunSSHCommand:
             max_bytes=permit.max_bytes,
         )
 
+    def size(self, raw: Ran) -> int:
+        """Both streams."""
+        return sum(len(captured.head) + len(captured.tail) for captured in (raw.stdout, raw.stderr))
+
     def mask(self, raw: Ran, *, examination: Examination[Prepared], masker: Masker, call_id: str) -> Masked:
-        """Both streams through the detectors, whole."""
+        """Both streams through the detectors, each as a whole."""
         del examination
         result: JSONObject = {"exit_status": raw.exit_status}
         if raw.signal is not None:
@@ -139,11 +139,11 @@ class RunSSHCommand:
 
 
 def _joined(captured: Captured, masker: Masker) -> bytes:
-    """Mask head and tail with their margins, cut the margins off, and say how much is missing between them."""
+    """Mask head and tail as the cut texts that they are, and say how much is missing between them."""
     if not captured.dropped:
         return masker.raw(captured.head)
-    head = masker.raw(captured.head)[:-MARGIN_BYTES]
-    tail = masker.raw(ORPHANED_KEY.sub(b"", captured.tail))[MARGIN_BYTES:]
+    head = masker.raw(captured.head, cut=True)[: captured.keep]
+    tail = masker.raw(captured.tail, headless=True)[-captured.keep :]
     mark = f"\n[... {captured.dropped:,} bytes left out ...]\n".encode()
     return _whole_characters(head) + mark + tail.lstrip(bytes(range(0x80, 0xC0)))
 

@@ -59,17 +59,20 @@ def run_tests(
 
     Works without a configuration: then cases can use only the targets that their own file describes.
     """
+    from mcp_gateway.cli.examining import examiners
     from mcp_gateway.cli.loading import base_urls_of, targets_of
     from mcp_gateway.policy.cases import run_cases
 
     settings = _settings_if_any(context)
-    report = run_cases(
-        _paths(cases),
-        policies=_paths(policies),
-        targets=targets_of(settings) if settings is not None else (),
-        base_urls=base_urls_of(settings) if settings is not None else {},
-        classes=settings.classes if settings is not None else (),
-    )
+    with examiners() as examine:
+        report = run_cases(
+            _paths(cases),
+            policies=_paths(policies),
+            targets=targets_of(settings) if settings is not None else (),
+            base_urls=base_urls_of(settings) if settings is not None else {},
+            classes=settings.classes if settings is not None else (),
+            examiners=examine,
+        )
     if as_json:
         results = [result.to_json() for result in report.results]
         print_json({"passed": report.passed, "cases": results, "uncovered": list(report.uncovered)})

@@ -8,7 +8,7 @@ from typing import Any
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.catalog import Function, Relation
 from mcp_gateway.facts.parser import parse_tree
-from mcp_gateway.masking.inference import KINDS
+from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.lineage.changes import Changes
 from mcp_gateway.masking.lineage.classified import BUILTIN_PATH, ClassifiedCatalog, Expansion, Known
 from mcp_gateway.masking.lineage.nodes import opened

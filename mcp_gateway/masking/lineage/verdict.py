@@ -36,7 +36,7 @@ class Lineage:
     refusal: str | None = None
     """Why the statement may not run under masking at all."""
     inference: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """By kind (`masking.inference`) the classes that the statement tells something about."""
+    """By kind (`inference`) the classes that the statement tells something about."""
     relations: frozenset[str] = frozenset()
     """`schema.name` of the relations it resolved, for the check that the snapshot still holds."""
     functions: frozenset[str] = frozenset()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_gateway.masking.inference import KINDS
+from mcp_gateway.inference import KINDS
 from tests.cli.running import run_here, write_config
 
 POLICIES = """\

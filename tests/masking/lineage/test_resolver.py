@@ -6,7 +6,7 @@ import pytest
 
 from mcp_gateway.facts.catalog import Catalog
 from mcp_gateway.facts.parser import SQLSyntaxError, parse_tree
-from mcp_gateway.masking.inference import KINDS
+from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.lineage import prepare, resolve
 from tests.masking.lineage.catalogs import (
     CATALOG,
