@@ -87,6 +87,10 @@ class _Messages:
     async def __aexit__(self, *error: object) -> Any:
         return await self._read.__aexit__(*error)
 
+    async def aclose(self) -> None:
+        """For the SDK, when input ends while something runs."""
+        await self._read.aclose()
+
     def __aiter__(self) -> _Messages:
         return self
 

@@ -306,5 +306,5 @@ def backends(
 @pytest.fixture
 def world(world: World) -> World:
     """A module's gateway runs on when a test is over; it is judged when it has ended."""
-    world.no_store = "the gateway of this module is judged when it has ended"
+    world.shared = "the gateway of this module is judged when it has ended"
     return world

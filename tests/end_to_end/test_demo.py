@@ -18,7 +18,7 @@ from tests.invariants.world import World, until
 DEMO = [sys.executable, "-I", "-m", "mcp_gateway", "demo"]
 KEPT = ("ada.berg@example.com", "536-22-8726", "4111111111111111")
 """Of the demo's customers: masked in every answer."""
-CONFIG = re.compile(r"--config (/\S+)/gateway\.toml approvals approve")
+CONFIG = re.compile(r"export MCP_GATEWAY_CONFIG=(/\S+)/gateway\.toml")
 STORY = ("approval_pending", "already_run", "approval_denied", "invalid_arguments", "as they were recorded")
 
 
@@ -84,7 +84,8 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.mark.timeout(300)
-def test_a_demo_that_is_interrupted_leaves_nothing_and_is_no_success(folder: Path) -> None:
+def test_a_demo_that_is_interrupted_leaves_nothing_and_is_no_success(folder: Path, world: World) -> None:
+    world.no_store = "the demo takes its folder away when it ends"
     with subprocess.Popen(
         [sys.executable, "-I", "-m", "mcp_gateway", "demo"],
         stdout=subprocess.PIPE,

@@ -142,6 +142,8 @@ class World:
     data_dirs: list[Path] = field(default_factory=list)
     no_store: str = ""
     """Why there is no store to judge, where there is none."""
+    shared: str = ""
+    """Why its gateway outlives the test, where it does: who started it judges it when it has ended."""
     unfinished: str = ""
     """Why an intent may be open at the end: nobody starts this test's gateway again."""
     witnesses: list[Witness] = field(default_factory=list)
