@@ -88,11 +88,16 @@ class Road:
     def __init__(self, parts: Parts) -> None:
         self._ = parts
         self._reception = Reception(parts)
+        self.calls_under_way = 0
         self._examining = Turns(total=EXAMINED_AT_ONCE, each=1)
         self._turns = {
             name: Turns(total=target.max_calls, each=share_of(target.max_calls))
             for name, target in parts.registry.targets.items()
         }
+
+    def let_go(self) -> None:
+        """Answer whoever waits for people, now and from now on; their approvals stay as they are."""
+        self._.holder.let_go()
 
     def close(self) -> None:
         """End what the road itself started: the threads that mask."""
@@ -102,8 +107,12 @@ class Road:
 
     async def call(self, request: Request) -> Answer | InputRequired:
         """Take one call from its door to its answer."""
-        admitted = await self.admit(request)
-        return await self.run(admitted) if isinstance(admitted, Permitted) else admitted
+        self.calls_under_way += 1
+        try:
+            admitted = await self.admit(request)
+            return await self.run(admitted) if isinstance(admitted, Permitted) else admitted
+        finally:
+            self.calls_under_way -= 1
 
     async def admit(self, request: Request) -> Permitted | Answer | InputRequired:
         """Steps 1 to 6. A `Permitted` must be given to `run`: its intent is on record."""

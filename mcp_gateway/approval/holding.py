@@ -89,6 +89,11 @@ class Holder:
         self._wait = wait
         self._ttl = ttl
         self._claim = claim
+        self._letting_go = False
+
+    def let_go(self) -> None:
+        """Wait no more, for a gateway that ends: whoever waits is answered as when the wait is over."""
+        self._letting_go = True
 
     def draft(self, call: Call, *, examination: Examination[Any], ask: Ask, preview: str) -> Ticket:
         """The approval that this Ask would open."""
@@ -188,7 +193,7 @@ class Holder:
 
     async def _until_moved(self, ticket: Ticket, *, channels: Channels, total: float, over: anyio.Event) -> Ticket:
         started = told = anyio.current_time()
-        while ticket.state == "pending" and not over.is_set():
+        while ticket.state == "pending" and not (over.is_set() or self._letting_go):
             await self.approvals.wait_for_move(seconds=POLL_SECONDS)
             ticket = await self.approvals.get(ticket.id) or ticket
             now = anyio.current_time()

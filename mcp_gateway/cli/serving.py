@@ -56,23 +56,33 @@ def _stdio_tokens(gateway: Gateway) -> Callable[[], TokenSource]:
 
 
 async def run_serve(settings: Settings, *, started: Callable[[str], None]) -> None:
-    """Serve the network until SIGTERM or SIGINT; `started` gets the URL that was bound."""
+    """Serve the network until SIGTERM or SIGINT; `started` gets the URL that was bound.
+
+    What runs then is finished, and what waits for people is answered; a second signal ends it at once.
+    """
     listener = bind(settings.server.listen)
+    stop = anyio.Event()
     try:
         async with anyio.create_task_group() as group:
-            group.start_soon(_cancel_on_signal, group.cancel_scope)
-            async with serving(settings, listener=listener, started=started):
+            group.start_soon(_stop_on_signals, stop, group.cancel_scope)
+            async with serving(settings, listener=listener, started=started, stop=stop):
                 collector.settle()
-                await anyio.sleep_forever()
+                await stop.wait()
+            group.cancel_scope.cancel()
     finally:
         listener.close()
 
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, *, listener: socket.socket, started: Callable[[str], None] = lambda _: None
+    settings: Settings,
+    *,
+    listener: socket.socket,
+    started: Callable[[str], None] = lambda _: None,
+    stop: anyio.Event | None = None,
 ) -> AsyncIterator[Gateway]:
-    """A gateway that serves HTTP on a bound socket until the block ends."""
+    """A gateway that serves HTTP on a bound socket until the block ends: in good order after `stop`, else at once."""
+    stop = stop or anyio.Event()
     doors = ["http", "sse"] if settings.server.sse else ["http"]
     async with running(settings, doors=doors) as gateway:
         ready = anyio.Event()
@@ -83,15 +93,16 @@ async def serving(
             started(url)
 
         async with anyio.create_task_group() as group:
-            group.start_soon(_serve, gateway, listener, announce)
+            group.start_soon(_serve, gateway, listener, announce, stop)
             await ready.wait()
             try:
                 yield gateway
             finally:
-                group.cancel_scope.cancel()
+                if not stop.is_set():
+                    group.cancel_scope.cancel()
 
 
-async def _serve(gateway: Gateway, listener: socket.socket, announce: Callable[[], None]) -> None:
+async def _serve(gateway: Gateway, listener: socket.socket, announce: Callable[[], None], stop: anyio.Event) -> None:
     settings = gateway.settings
     host, port = listener.getsockname()[:2]
     listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -120,6 +131,7 @@ async def _serve(gateway: Gateway, listener: socket.socket, announce: Callable[[
         ),
         listener=listener,
         started=announce,
+        stop=stop,
     )
 
 
@@ -171,11 +183,12 @@ def bound_url(settings: Settings, listener: socket.socket) -> str:
     return f"{'https' if settings.server.tls_cert else 'http'}://{name}:{port}"
 
 
-async def _cancel_on_signal(scope: anyio.CancelScope) -> None:
+async def _stop_on_signals(stop: anyio.Event, scope: anyio.CancelScope) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
         async for _ in received:
-            scope.cancel()
-            return
+            if stop.is_set():
+                scope.cancel()
+            stop.set()
 
 
 def run_loop(main: Callable[[], object]) -> bool:

@@ -27,6 +27,7 @@ from mcp_gateway.approval.desk import Desk
 from mcp_gateway.calls import Caller, Door, Secret
 from mcp_gateway.doors.approvals_api import approval_routes
 from mcp_gateway.doors.departures import Watched
+from mcp_gateway.doors.ending import GRACE_SECONDS, end_in_order
 from mcp_gateway.doors.guard import METADATA_PATH, Guard, Reachable
 from mcp_gateway.doors.mcp import Identify, MCPDoor
 from mcp_gateway.doors.splice import Splicer
@@ -34,9 +35,6 @@ from mcp_gateway.errors import IdentityError
 from mcp_gateway.identity.tokens import TokenVerifier
 from mcp_gateway.pipeline import Road
 from mcp_gateway.registry import Registry
-
-GRACE_SECONDS = 20
-"""How long running calls have at a shutdown before they are cancelled at their targets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +92,9 @@ async def http_app(settings: HTTPSettings, parts: HTTPParts) -> AsyncIterator[Gu
 
 
 async def serve_http(
-    settings: HTTPSettings, parts: HTTPParts, *, listener: socket.socket, started: Callable[[], None]
+    settings: HTTPSettings, parts: HTTPParts, *, listener: socket.socket, started: Callable[[], None], stop: anyio.Event
 ) -> None:
-    """Serve on a bound socket until cancelled; then let what runs finish for a while, and cancel the rest."""
+    """Serve on a bound socket until `stop`; then let what runs finish for a while. Cancelled, it ends at once."""
     async with http_app(settings, parts) as app:
         server = uvicorn.Server(
             uvicorn.Config(
@@ -108,7 +106,7 @@ async def serve_http(
                 proxy_headers=False,
                 ws="none",
                 http="httptools",
-                timeout_graceful_shutdown=GRACE_SECONDS,
+                timeout_graceful_shutdown=GRACE_SECONDS + 5,
                 timeout_keep_alive=30,
                 ssl_certfile=settings.tls_cert,
                 ssl_keyfile=settings.tls_key,
@@ -117,6 +115,7 @@ async def serve_http(
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # the command has its own
         async with anyio.create_task_group() as group:
             group.start_soon(_announce, server, started)
+            group.start_soon(_end_when, stop, server, parts.road)
             try:
                 await _serve_quietly(server, listener)
             finally:
@@ -132,6 +131,12 @@ async def _serve_quietly(server: uvicorn.Server, listener: socket.socket) -> Non
         with anyio.CancelScope(shield=True), anyio.move_on_after(GRACE_SECONDS + 5):
             await server.shutdown(sockets=[listener])
         raise
+
+
+async def _end_when(stop: anyio.Event, server: uvicorn.Server, road: Road) -> None:
+    await stop.wait()
+    road.let_go()
+    await end_in_order(server, is_idle=lambda: road.calls_under_way == 0)
 
 
 async def _announce(server: uvicorn.Server, started: Callable[[], None]) -> None:

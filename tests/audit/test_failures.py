@@ -95,7 +95,9 @@ async def test_a_file_that_is_gone_is_noticed_at_the_next_call(tmp_path: Path, n
         with pytest.raises(StoreError) as raised:
             await store.append(loaded(2))
         assert str(data_dir / name) in str(raised.value)
-        assert "is gone; put the file back" in str(raised.value)
+        # SQLite makes a log of its own when anybody opens the database meanwhile.
+        replaced = name == "audit.db-wal" and "was replaced by another file; put the file back" in str(raised.value)
+        assert replaced or "is gone; put the file back" in str(raised.value)
 
 
 @pytest.mark.requirement("R5")

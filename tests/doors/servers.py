@@ -100,4 +100,4 @@ async def served(
 
 
 async def _serve(settings: HTTPSettings, parts: HTTPParts, listener: socket.socket, ready: anyio.Event) -> None:
-    await serve_http(settings, parts, listener=listener, started=ready.set)
+    await serve_http(settings, parts, listener=listener, started=ready.set, stop=anyio.Event())

@@ -54,13 +54,14 @@ class Gateway:
     def data(self) -> Path:
         return self.folder / "data"
 
-    async def call(self, **arguments: Any) -> Any:
+    async def call(self, *, mode: Any = "auto", **arguments: Any) -> Any:
         """Call as alex' agent and give the error or the result."""
         token = self.issuer.mint("alex", client_id="agent", actor="agent").reveal_text()
         async with (
             httpx2.AsyncClient(headers={"authorization": f"Bearer {token}"}, timeout=30, trust_env=False) as http,
-            Client(streamable_http_client(f"{self.url}/mcp", http_client=http)) as client,
+            Client(streamable_http_client(f"{self.url}/mcp", http_client=http), mode=mode) as client,
         ):
+            await client.list_tools()  # as every agent does; else the client would, to check the answer
             given = {"target": "api", "path": "x", "method": "POST"} | arguments
             content: Any = (await client.call_tool("call_api", given)).structured_content
             return content.get("error", content)
@@ -105,7 +106,8 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(folder: Path, api: API) -> AsyncIterator[Gateway]:
+async def gateway(folder: Path, api: API, *, wait: str = "0s") -> AsyncIterator[Gateway]:
+    folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
     policies, config = folder / "all.cedar", folder / "gateway.toml"
     policies.write_text(POLICY)
@@ -123,7 +125,7 @@ async def gateway(folder: Path, api: API) -> AsyncIterator[Gateway]:
         {people}
         [approvals]
         clients = ["{APPROVER}"]
-        wait = "0s"
+        wait = "{wait}"
         [policy]
         paths = ["{policies}"]
         [targets.api]

@@ -30,6 +30,8 @@ class API:
     """Where a witness reads later what arrived; credentials are left out, as an API's own log leaves them."""
     store: Path | None = None
     """The gateway's data folder: which intents are durable there is looked up when a request's first byte arrives."""
+    held: anyio.Event | None = None
+    """Answer no request before this is set."""
 
     @property
     def url(self) -> str:
@@ -53,6 +55,8 @@ class API:
             self._write_down(head.partition(b"\r\n")[0].decode("latin-1"), *arrived)
             if self.stall:
                 await anyio.sleep_forever()
+            if self.held is not None:
+                await self.held.wait()
             try:
                 await stream.send(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
                 while self.endless:
