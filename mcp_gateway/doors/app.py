@@ -27,7 +27,7 @@ from mcp_gateway.approval.desk import Desk
 from mcp_gateway.calls import Caller, Door, Secret
 from mcp_gateway.doors.approvals_api import approval_routes
 from mcp_gateway.doors.departures import Watched
-from mcp_gateway.doors.ending import GRACE_SECONDS, end_in_order
+from mcp_gateway.doors.ending import GRACE_SECONDS, close_connections, end_in_order
 from mcp_gateway.doors.guard import METADATA_PATH, Guard, Reachable
 from mcp_gateway.doors.mcp import Identify, MCPDoor
 from mcp_gateway.doors.splice import Splicer
@@ -128,6 +128,7 @@ async def _serve_quietly(server: uvicorn.Server, listener: socket.socket) -> Non
         await server._serve(sockets=[listener])  # noqa: SLF001 - `serve` only adds the signal handlers
     except anyio.get_cancelled_exc_class():
         server.should_exit = True
+        close_connections(server)  # so that what runs is cancelled at its target, and recorded
         with anyio.CancelScope(shield=True), anyio.move_on_after(GRACE_SECONDS + 5):
             await server.shutdown(sockets=[listener])
         raise

@@ -32,6 +32,11 @@ async def end_in_order(server: uvicorn.Server, *, is_idle: Callable[[], bool], s
         while quiet < QUIET_SECONDS:
             await anyio.sleep(POLL_SECONDS)
             quiet = quiet + POLL_SECONDS if is_idle() and not _is_asked(server) else 0.0
+    close_connections(server)
+
+
+def close_connections(server: uvicorn.Server) -> None:
+    """Hang up on every client; what has been written is still sent."""
     connections: list[Any] = list(server.server_state.connections)
     for connection in connections:
         connection.transport.close()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 
-from tests.end_to_end.test_killed_serve import Gateway, gateway
+from tests.end_to_end.serving import Gateway, gateway
 from tests.peers.api import API, running_api
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), pytest.mark.requirement("R29")]
@@ -81,3 +83,40 @@ async def test_a_call_that_waits_for_people_is_answered_at_once_and_its_approval
     assert answers[0]["code"] == "approval_pending"
     assert [kind for _, kind in found.events()][-2:] == ["Answered", "GatewayStopped"]
     assert api.requests == []
+
+
+async def test_a_client_that_only_listens_does_not_hold_the_end_up(tmp_path: Path, api: API) -> None:
+    async with gateway(tmp_path / "gateway", api) as found:
+        token = found.issuer.mint("alex", client_id="agent", actor="agent").reveal_text()
+        headers = {"authorization": f"Bearer {token}"}
+        async with (
+            httpx2.AsyncClient(headers=headers, trust_env=False) as http,
+            http.stream("GET", f"{found.url}/sse") as stream,
+        ):
+            lines = stream.aiter_lines()
+            assert await anext(lines) == "event: endpoint"
+            await stopped(found)
+            with anyio.fail_after(10):
+                assert await found.process.wait() == 0
+
+
+async def test_a_second_signal_ends_what_runs_with_its_outcome_recorded(tmp_path: Path, api: API) -> None:
+    api.stall = True
+    async with gateway(tmp_path / "gateway", api) as found, anyio.create_task_group() as group:
+
+        async def call() -> None:
+            with suppress(Exception):  # what a client makes of a server that goes away is its own
+                await found.call(method="GET")
+
+        group.start_soon(call)
+        with anyio.fail_after(30):
+            while not api.requests:
+                await anyio.sleep(0.01)
+        assert await stopped(found) is None
+        found.process.send_signal(signal.SIGTERM)
+        with anyio.fail_after(15):
+            await found.process.wait()
+        group.cancel_scope.cancel()
+
+    kinds = [kind for _, kind in found.events()]
+    assert kinds[-4:] == ["Started", "Cancelled", "Answered", "GatewayStopped"]
