@@ -34,6 +34,7 @@ REQUIREMENTS: dict[str, str] = {
     "R17": "the issuer's keys rotate",
     "R18": "the issuer is away or hostile",
     "R19": "huge results",
+    "R21": "messages that are no JSON-RPC",
     "R22": "input beyond every size",
     "R24": "the database fails over",
     "R25": "one caller's session state reaches another",

@@ -227,7 +227,7 @@ async def test_the_tool_list_is_small(server: Served) -> None:
     assert len(orjson.dumps(listed)) < 4096
 
 
-@pytest.mark.requirement("I7")
+@pytest.mark.requirement("I7", "R21")
 async def test_no_malformed_message_calls_a_tool_or_breaks_the_server(server: Served) -> None:
     import base64
     import zlib

@@ -120,7 +120,7 @@ async def test_a_gateway_holds_no_more_after_many_calls(tmp_path: Path, world: W
                 await anyio.sleep(0.02)
 
 
-@pytest.mark.requirement("I7")
+@pytest.mark.requirement("I7", "R21")
 async def test_malformed_input_never_calls_a_tool_and_only_json_comes_out(tmp_path: Path, world: World) -> None:
     import base64
     import zlib
