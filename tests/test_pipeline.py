@@ -599,11 +599,9 @@ async def test_a_caller_that_fills_a_target_waits_behind_itself_alone(tmp_path: 
         group.cancel_scope.cancel()
 
 
-async def test_a_call_that_gets_no_turn_on_its_target_has_not_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("mcp_gateway.pipeline.QUEUE_SECONDS", 0.05)
-    async with laid(tmp_path, max_calls=1) as bench, anyio.create_task_group() as group:
+async def test_a_call_that_gets_no_turn_on_its_target_has_not_run(tmp_path: Path) -> None:
+    impatient = timedelta(seconds=0.05)
+    async with laid(tmp_path, max_calls=1, longest_queue=impatient) as bench, anyio.create_task_group() as group:
         approved = await asked(bench)
         await bench.vote(approved)
         await stalled(bench, 1, group)
