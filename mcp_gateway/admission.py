@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from mcp_gateway.approval.holding import Channels, Holder
@@ -86,6 +86,8 @@ class Parts:
     approval_url: str | None = None
     aside: Aside = field(default_factory=Aside)
     shares: Shares = field(default_factory=lambda: Shares(each=MAX_CALLS_PER_CALLER))
+    longest_queue: timedelta = timedelta(seconds=10)
+    """How long a call waits for its turn on a target."""
 
     def masker_of(self, registered: Registered | None, *, revealed: frozenset[str]) -> Masker:
         """A masker for one result of a target's, or for what has no target."""

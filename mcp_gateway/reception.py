@@ -2,7 +2,7 @@
 
 Who asks comes first: only for a caller who is proved, and who has not all of its calls under way already, are large
 arguments gone through by the detectors, beside the event loop and in its own turn. Whatever happens, `Received` says
-that something came, and `Identified` who was proved. Above is `pipeline`.
+that something came, and `Identified` who was proved. Above is `admitting`.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import anyio
 
@@ -60,7 +61,7 @@ class Turns:
         self._lanes: dict[str, _Lane] = {}
 
     async def take(self, key: str) -> Release:
-        """Wait for a turn. How long is for a cancel scope of the caller's to say."""
+        """Wait for a turn, however long."""
         lane = self._lanes.setdefault(key, _Lane(own=anyio.Semaphore(self._each, fast_acquire=True)))
         lane.users += 1
         try:
@@ -74,6 +75,12 @@ class Turns:
             self._leave(key, lane)
             raise
         return _once(lambda: self._give_back(key, lane))
+
+    async def take_within(self, wait: timedelta, *, key: str) -> Release | None:
+        """Wait so long for a turn; None where that was not enough."""
+        with anyio.move_on_after(wait.total_seconds()):
+            return await self.take(key)
+        return None
 
     @asynccontextmanager
     async def turn(self, key: str) -> AsyncIterator[None]:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.peers.parts import missing
 
 CORPORA = Path(__file__).resolve().parents[2] / "shared" / "corpora"
+HINT = f"it has to lie in {CORPORA}"
 
 
 def cases(name: str) -> list[dict[str, Any]]:
-    """All cases of one file; absent outside CI means a skip, in CI a failure."""
+    """All cases of one file."""
     path = CORPORA / name
     if not path.exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"the corpus {name} is missing beside the checkout")
-        pytest.skip(f"the corpus {name} does not lie beside this checkout")
+        missing(f"the corpus {name} is missing", hint=HINT)
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]

@@ -48,6 +48,10 @@ unless { context.approval.by.contains("caller") };
 @id("never-delete") @reason("nobody deletes")
 forbid (principal, action == Action::"call_api", resource) when { context.http.method == "DELETE" };
 """
+ALLOWED = ["Received", "Identified", "Examined", "Decided", "Started", "Finished", "Answered"]
+ASKED = ["Received", "Identified", "Examined", "Decided", "Asked", "Answered"]
+POST = {"method": "POST"}
+"""What asks for a DBA."""
 
 
 @dataclass
@@ -177,6 +181,14 @@ def result(answer: object) -> Any:
     assert isinstance(answer, Answer), answer
     assert isinstance(answer.outcome, Masked), answer
     return orjson.loads(answer.outcome.structured)
+
+
+async def asked(bench: Bench, arguments: dict[str, Any] = POST, **more: Any) -> str:
+    """Ask for an approval and give its id."""
+    pending = refusal(await bench.call(arguments, **more))
+    assert pending.code == "approval_pending"
+    assert pending.approval is not None
+    return pending.approval.id
 
 
 @asynccontextmanager

@@ -98,7 +98,7 @@ async def test_a_result_that_takes_too_long_to_mask_is_withheld_and_says_so(tmp_
 async def test_a_result_with_more_values_than_masking_takes_is_withheld(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcp_gateway.masking.scan.MAX_CANDIDATES", 10_000)
+    monkeypatch.setattr("mcp_gateway.masking.scan.MAX_CANDIDATES", 10_000)  # the real limit takes 9 s to reach
     async with laid(tmp_path) as bench:
         bench.api.answers = [answer(b"::1 " * 20_000)]
         found = await bench.call()

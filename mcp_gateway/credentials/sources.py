@@ -27,10 +27,11 @@ from mcp_gateway.trusted_files import UntrustedFileError, read_trusted
 Source = EnvSource | FileSource | KeyringSource | CommandSource
 
 MAX_CREDENTIAL_BYTES = 64 * 1024
-COMMAND_TIMEOUT_SECONDS = 10.0
+COMMAND_SECONDS = 10.0
+"""How long a program may take to say a credential."""
 
 
-async def fetch(source: Source) -> Secret:
+async def fetch(source: Source, *, command_seconds: float = COMMAND_SECONDS) -> Secret:
     """The credential that a source gives now; never an empty one.
 
     Raises:
@@ -44,7 +45,7 @@ async def fetch(source: Source) -> Secret:
         case KeyringSource():
             value = await anyio.to_thread.run_sync(_from_keyring, source, abandon_on_cancel=True)
         case CommandSource():
-            value = await _from_command(source, seconds=COMMAND_TIMEOUT_SECONDS)
+            value = await _from_command(source, seconds=command_seconds)
         case _:
             assert_never(source)
     if not value:

@@ -107,8 +107,8 @@ class Catalog:
     casts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """User-defined casts: target `schema.type` to `schema.function` of each."""
     unwritten_casts: frozenset[str] | None = None
-    """`schema.function` of those that are applied without being written, implicitly or on assignment; None where it is
-    not known which of them are."""
+    """`schema.function` of those that are applied without being written: implicitly, on assignment, or, to json, by all
+    that builds JSON; None where it is not known which of them are."""
     domains: Mapping[str, bool] = field(default_factory=dict)
     """`schema.type` of each domain to whether it, or a domain it is based on, has a CHECK."""
     version: str = ""

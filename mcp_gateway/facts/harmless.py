@@ -289,16 +289,6 @@ RECORD_FILLERS = frozenset(
 )
 """Harmless but for the domains among the fields of the row type that they fill."""
 
-JSON_BUILDERS = frozenset(
-    """
-    array_to_json json_agg json_agg_strict json_build_array json_build_object json_object_agg json_object_agg_strict
-    json_object_agg_unique json_object_agg_unique_strict jsonb_agg jsonb_agg_strict jsonb_build_array
-    jsonb_build_object jsonb_object_agg jsonb_object_agg_strict jsonb_object_agg_unique jsonb_object_agg_unique_strict
-    row_to_json to_json to_jsonb
-    """.split()
-)
-"""These use a user-defined cast to json where a value has one."""
-
 SINGLE_ARGUMENT_RISKS = frozenset(
     """
     amvalidate binary_upgrade_logical_slot_has_caught_up binary_upgrade_set_next_array_pg_type_oid

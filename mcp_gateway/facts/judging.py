@@ -16,6 +16,7 @@ from functools import cached_property
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.catalog import Catalog, Function, Relation
+from mcp_gateway.facts.families import Families
 from mcp_gateway.facts.harmless import (
     EXTENSION_RECORD_FILLERS,
     HARMLESS_EXTENSION_FUNCTIONS,
@@ -70,6 +71,7 @@ class Judge:
         self.catalog = catalog
         self.path = ("pg_catalog",) if catalog is None or root else _with_system_schema(catalog.search_path)
         self._root = root or self
+        self._families: Families = root._families if root else Families(catalog.relations if catalog else {})  # noqa: SLF001 - of the same class
         self._examine_body = examine_body
         self._functions: dict[int, Trust] = {}
         self._views: dict[str, Trust] = {}
@@ -290,7 +292,7 @@ class Judge:
             return Trust.KNOWN
         if found.kind == "v":
             return self._view(found)
-        if found.kind == "f" or found.qualified in self._above_foreign:
+        if found.kind == "f" or found.qualified in self._families.above_foreign:
             return Trust.UNPROVED
         return self._row_security(found)
 
@@ -303,31 +305,12 @@ class Judge:
         found = self.find(parts)
         if found is None:  # reading it has been judged
             return Trust.KNOWN
-        reached = self._written_along(found)
+        relations = {} if self.catalog is None else self.catalog.relations
+        names = self._families.written_along(found.qualified)
+        reached = [relations[name] for name in names if name in relations]
         if running and any(of.has_triggers or of.kind not in {"r", "p"} for of in reached):
             return Trust.UNPROVED
         return max(map(self._evaluated, reached))
-
-    def _written_along(self, relation: Relation) -> list[Relation]:
-        """A relation, what inherits from it or is a partition of it, and what foreign keys change along with it."""
-        assert self.catalog is not None  # noqa: S101 - there is no relation without one
-        found: dict[str, Relation] = {}
-        todo = [relation.qualified]
-        while todo:
-            name = todo.pop()
-            of = self.catalog.relations.get(name)
-            if of is not None and name not in found:
-                found[name] = of
-                todo += (*of.cascades, *self._children.get(name, ()))
-        return list(found.values())
-
-    @cached_property
-    def _children(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for relation in () if self.catalog is None else self.catalog.relations.values():
-            for parent in relation.parents:
-                found.setdefault(parent, []).append(relation.qualified)
-        return found
 
     def _evaluated(self, relation: Relation) -> Trust:
         """The expressions that a write to one table evaluates."""
@@ -366,21 +349,6 @@ class Judge:
             verdicts[view.qualified] = Trust.UNPROVED
             known = verdicts[view.qualified] = self._body(view.definition, judge=self._definitions)
         return known
-
-    @cached_property
-    def _above_foreign(self) -> frozenset[str]:
-        """Tables that are read together with a foreign table: its ancestors."""
-        if self.catalog is None:
-            return frozenset()
-        relations = self.catalog.relations
-        found: set[str] = set()
-        todo = [parent for relation in relations.values() if relation.kind == "f" for parent in relation.parents]
-        while todo:
-            name = todo.pop()
-            if name not in found:
-                found.add(name)
-                todo += relations[name].parents if name in relations else ()
-        return frozenset(found)
 
 
 def _spellings(name: str) -> set[str]:

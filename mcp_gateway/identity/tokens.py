@@ -105,14 +105,6 @@ class TokenVerifier:
         self._check_still_valid(known.claims)
         return known.claims.caller
 
-    def recheck(self, caller: Caller) -> None:
-        """Ask again whether a caller may go on, after a wait: the token is in time and nobody has revoked it.
-
-        Raises:
-            IdentityError: the call must not run.
-        """
-        self._check_still_valid(VerifiedClaims(caller=caller, not_before=caller.issued_at))
-
     async def _verified(self, token: UnverifiedToken, *, keys: KeySet) -> _Remembered:
         key = await self._signer(token, keys=keys)
         claims = read_claims(token, policy=self._policy, now=self._clock(), assurance_of=self._assurance_of)

@@ -138,8 +138,8 @@ WHERE o.oid >= {FIRST_USER_OID}
 """
 
 CASTS = f"""
-SELECT coalesce(json_agg(json_build_array(k.casttarget::int8, n.nspname || '.' || p.proname, k.castcontext <> 'e')
-  ORDER BY k.oid), '[]')::text
+SELECT coalesce(json_agg(json_build_array(k.casttarget::int8, n.nspname || '.' || p.proname,
+    k.castcontext <> 'e' OR k.casttarget = 'pg_catalog.json'::regtype) ORDER BY k.oid), '[]')::text
 FROM pg_catalog.pg_cast k
 JOIN pg_catalog.pg_proc p ON p.oid = k.castfunc
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace

@@ -139,6 +139,23 @@ def tampering(data_dir: Path) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
+@contextlib.contextmanager
+def refusing(data_dir: Path, kind: str) -> Iterator[None]:
+    """A store whose database refuses one kind of event and closes over it; until the block ends."""
+    connection = sqlite3.connect(data_dir / "audit.db", isolation_level=None)
+    try:
+        connection.execute(
+            f"CREATE TRIGGER refusing BEFORE INSERT ON events WHEN new.kind = '{kind}' "
+            "BEGIN SELECT RAISE(ABORT, 'no room for this'); END"
+        )
+        try:
+            yield
+        finally:
+            connection.execute("DROP TRIGGER refusing")
+    finally:
+        connection.close()
+
+
 def rows(data_dir: Path, query: str = "SELECT sequence, kind, body FROM events ORDER BY sequence") -> list[Any]:
     """What is in the database, read beside whoever writes it."""
     with contextlib.closing(sqlite3.connect(f"file:{data_dir / 'audit.db'}?mode=ro", uri=True)) as connection:

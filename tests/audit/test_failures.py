@@ -305,14 +305,9 @@ async def test_a_store_that_does_not_verify_is_refused_and_the_event_named(tmp_p
 
 
 @pytest.mark.requirement("R6", "I6")
-async def test_damage_beyond_the_tail_closes_a_running_store_for_good(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("mcp_gateway.audit.database.TAIL_ROWS", 3)
-    monkeypatch.setattr("mcp_gateway.audit.scrub.TAIL_ROWS", 3)
+async def test_damage_beyond_the_tail_closes_a_running_store_for_good(tmp_path: Path) -> None:
     async with opened_store(tmp_path / "data") as store:
-        for number in range(10):
-            await store.append(loaded(number))
+        await store.append(*(loaded(number) for number in range(TAIL_ROWS + 10)))
     with tampering(tmp_path / "data") as connection:
         connection.execute("UPDATE events SET body = '{}' WHERE sequence = 2")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mcp_gateway.audit.chain import Head, entry_hash
+from mcp_gateway.audit.health import CHUNK_ROWS
 from mcp_gateway.audit.recordings import pack
 from mcp_gateway.audit.verify import Verification, verify
 from mcp_gateway.errors import StoreError
@@ -301,13 +302,10 @@ async def test_how_far_it_is_is_told(data_dir: Path) -> None:
 
 
 @pytest.mark.requirement("R41")
-async def test_a_long_verification_keeps_nobody_from_resetting_the_wal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("mcp_gateway.audit.health.CHUNK_ROWS", 10)
+async def test_a_long_verification_keeps_nobody_from_resetting_the_wal(tmp_path: Path) -> None:
     checkpoints: list[tuple[int, int, int]] = []
     async with opened_store(tmp_path / "data") as store:
-        await store.append(*(loaded(number) for number in range(50)))
+        await store.append(*(loaded(number) for number in range(5 * CHUNK_ROWS)))
         with contextlib.closing(sqlite3.connect(tmp_path / "data" / "audit.db", isolation_level=None)) as other:
 
             def between(_done: int, _all: int) -> None:

@@ -6,19 +6,17 @@ from pathlib import Path
 
 import anyio
 import pytest
+import structlog
 
 from mcp_gateway.aside import SWITCH_SECONDS
-from mcp_gateway.audit.store import Transaction
 from mcp_gateway.audit.verify import verify
 from mcp_gateway.cli.assemble import keep_expiring, running
 from mcp_gateway.clock import SteadyClock
 from mcp_gateway.config import load_settings
-from mcp_gateway.errors import StoreError
-from mcp_gateway.events import Event
-from tests.roads import Bench, laid, refusal
+from tests.audit.records import refusing, reopened
+from tests.roads import POST, Bench, asked, laid, refusal
 
 pytestmark = pytest.mark.anyio
-POST = {"method": "POST"}
 
 
 async def until_recorded(bench: Bench, kind: str) -> None:
@@ -31,41 +29,25 @@ async def until_recorded(bench: Bench, kind: str) -> None:
         await anyio.sleep(0.02)
 
 
-async def asked(bench: Bench) -> str:
-    approval = refusal(await bench.call(POST)).approval
-    assert approval is not None
-    return approval.id
-
-
 @pytest.mark.requirement("R16")
-async def test_when_the_clock_is_set_back_what_is_approved_runs_no_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_when_the_clock_is_set_back_what_is_approved_runs_no_more(tmp_path: Path) -> None:
     async with laid(tmp_path) as bench:
         clock = SteadyClock(wall=bench.clock, boot=bench.clock.now.timestamp)
         approved = await asked(bench)
         await bench.vote(approved)
         bench.clock.now -= timedelta(seconds=61)
-        tried = 0
-        real = Transaction.append
-
-        def append(tx: Transaction, event: Event) -> int:
-            nonlocal tried
-            tried += event.kind == "ApprovalExpired"
-            if tried == 1:
-                raise StoreError("the disk is full")
-            return real(tx, event)
-
-        monkeypatch.setattr(Transaction, "append", append)
-        with anyio.fail_after(20):
+        with anyio.fail_after(20), structlog.testing.capture_logs() as logs:
             async with anyio.create_task_group() as group:
-                group.start_soon(keep_expiring, bench.approvals, clock)
+                with refusing(tmp_path / "data", "ApprovalExpired"):
+                    group.start_soon(keep_expiring, bench.approvals, clock)
+                    while "approvals_not_expired" not in [entry["event"] for entry in logs]:
+                        await anyio.sleep(0.02)
+                await reopened(bench.store)
                 await until_recorded(bench, "ApprovalExpired")
                 group.cancel_scope.cancel()
 
         fresh = refusal(await bench.call(POST))
 
-        assert tried == 2
         assert fresh.code == "approval_pending"
         assert fresh.approval is not None
         assert fresh.approval.id != approved
@@ -112,7 +94,7 @@ async def test_a_gateway_keeps_to_the_configured_limits(tmp_path: Path) -> None:
     try:
         async with running(load_settings(config), doors=["stdio"]) as gateway:
             assert gateway.registry.targets["api"].max_calls == 3
-            assert gateway.road._.shares._each == 5
+            assert gateway.road._parts.shares._each == 5
             # A thread that masks is not to keep the event loop from its turn.
             assert sys.getswitchinterval() == pytest.approx(SWITCH_SECONDS)
     finally:

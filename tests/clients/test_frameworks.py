@@ -20,6 +20,7 @@ import pytest
 from tests.doors.servers import Served, served
 from tests.invariants.world import World
 from tests.peers.api import API
+from tests.peers.parts import missing
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +35,11 @@ FRAMEWORKS = {
     "with_pydantic_ai": CLIENTS / "modern/bin/python",
 }
 HINT = "run make test-clients"
+
+
+def check_installed(name: str) -> None:
+    if not FRAMEWORKS[name].exists():
+        missing(f"the environment of {name} is missing", hint=HINT)
 
 
 def test_every_example_is_run() -> None:
@@ -51,10 +57,7 @@ async def server(tmp_path: Path, world: World) -> AsyncIterator[Served]:
 @pytest.fixture(params=sorted(FRAMEWORKS))
 def framework(request: pytest.FixtureRequest) -> str:
     name: str = request.param
-    if not FRAMEWORKS[name].exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"the environment of {name} is missing: {HINT}")
-        pytest.skip(f"the environment of {name} is missing: {HINT}")
+    check_installed(name)
     return name
 
 
@@ -118,7 +121,6 @@ async def test_an_agent_reads_why_it_is_refused(framework: str, server: Served, 
 
 
 async def test_the_older_transport_serves_as_well(server: Served, tmp_path: Path) -> None:
-    if not FRAMEWORKS["with_langchain"].exists() and os.environ.get("CI") != "true":
-        pytest.skip(f"the environment of with_langchain is missing: {HINT}")
+    check_installed("with_langchain")
 
     assert "call_id" in await run("with_langchain", server, tmp_path, {}, path="/sse")

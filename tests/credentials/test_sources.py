@@ -19,7 +19,6 @@ from mcp_gateway.config_sources import (
     KeyringEntry,
     KeyringSource,
 )
-from mcp_gateway.credentials import sources
 from mcp_gateway.credentials.sources import MAX_CREDENTIAL_BYTES, Source, fetch
 from mcp_gateway.errors import CredentialError
 
@@ -213,14 +212,13 @@ async def wait_for_end(descriptor: int) -> None:
                 continue
 
 
-def test_a_program_that_hangs_is_ended_with_all_that_it_started(marker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "COMMAND_TIMEOUT_SECONDS", 0.5)
+def test_a_program_that_hangs_is_ended_with_all_that_it_started(marker: Path) -> None:
     reading = lives_until_the_last_writer(marker)
     source = shell(f"exec 3>{marker}; echo up >&3; sleep 300 & sleep 300; echo {CANARY}")
 
     async def run() -> None:
         with pytest.raises(CredentialError, match=r"did not end within 0\.5 s"):
-            await fetch(source)
+            await fetch(source, command_seconds=0.5)
         await wait_for_end(reading)
 
     anyio.run(run)

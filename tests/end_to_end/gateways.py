@@ -13,14 +13,12 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import anyio
-import anyio.to_thread
 import pytest
 
 from mcp_gateway.cli.commands.init import write_first_files
@@ -134,14 +132,6 @@ class Gateway:
         assert call_id.replace("-", "").isalnum()
         query = f"SELECT kind FROM events WHERE call_id = '{call_id}' ORDER BY sequence"
         return [kind for (kind,) in rows(self.data, query)]
-
-
-async def until(condition: Callable[[], Any]) -> Any:
-    """Wait for what another process shows."""
-    with anyio.fail_after(30):
-        while not (found := await anyio.to_thread.run_sync(condition)):
-            await anyio.sleep(POLL_SECONDS)
-        return found
 
 
 @contextmanager

@@ -12,8 +12,9 @@ import orjson
 import pytest
 
 from tests.end_to_end.agents import LEGACY, MODERN, Action, Said, Way, connected
-from tests.end_to_end.gateways import ADA, DBA, Backends, Gateway, backends, running_gateway, until, world
+from tests.end_to_end.gateways import ADA, DBA, Backends, Gateway, backends, running_gateway, world
 from tests.peers.oidc_provider import APPROVER
+from tests.waiting import until
 
 __all__ = ["backends", "world"]
 

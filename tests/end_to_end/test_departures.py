@@ -17,8 +17,9 @@ import pytest
 
 from tests.cli.running import SCRIPT
 from tests.end_to_end.agents import LEGACY, MODERN, Way, connected
-from tests.end_to_end.gateways import DBA, HUMAN, Backends, Gateway, backends, running_gateway, until, world
+from tests.end_to_end.gateways import DBA, HUMAN, Backends, Gateway, backends, running_gateway, world
 from tests.peers.oidc_provider import APPROVER
+from tests.waiting import until
 
 __all__ = ["backends", "world"]
 

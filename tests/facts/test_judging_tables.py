@@ -139,3 +139,29 @@ def test_only_a_cast_that_may_be_applied_unwritten_taints_what_does_not_write_it
         catalog = catalog_of(postgres_server, database=name)
     assert examined("SELECT id + 1 FROM users", catalog).facts.read_only is read_only
     assert not examined("SELECT 'good'::mood::int", catalog).facts.read_only
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["SELECT to_json(m) FROM kept_moods", "SELECT json_agg(k) FROM kept_moods k", "SELECT to_jsonb(m) FROM kept_moods"],
+)
+def test_a_cast_to_json_that_is_explicit_counts_where_json_is_built(postgres_server: PostgresServer, sql: str) -> None:
+    with empty_database(postgres_server) as name:
+        postgres_server.execute(
+            OBJECTS
+            + """
+            CREATE TABLE kept_moods (m mood);
+            INSERT INTO kept_moods VALUES ('good');
+            CREATE FUNCTION telling(mood) RETURNS json LANGUAGE plpgsql AS
+              'BEGIN PERFORM nextval(''s''); RETURN ''1''; END';
+            CREATE CAST (mood AS json) WITH FUNCTION telling(mood);
+            """,
+            database=name,
+        )
+        postgres_server.execute(sql, database=name)
+        assert postgres_server.execute("SELECT is_called FROM s", database=name) == [(True,)], "the server applies it"
+
+        found = examined(sql, catalog_of(postgres_server, database=name))
+
+        assert not found.facts.read_only
+        assert not found.harmless

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from mcp_gateway.errors import MaskingError
-from mcp_gateway.masking import folding
-from mcp_gateway.masking.folding import BARRIER, MAX_RUN, REPLACED, Folded, fold
+from mcp_gateway.masking.folding import BARRIER, MAX_RUN, MAX_TOKENS, REPLACED, Folded, fold
 from tests.masking.samples import texts, wide
 
 
@@ -58,11 +57,9 @@ def test_a_run_of_invisible_characters_beyond_all_reason_is_a_barrier() -> None:
     assert folded("a" + "\u200b" * (MAX_RUN + 1) + "b").text == b"a" + BARRIER + b"b"
 
 
-def test_a_text_that_is_all_escapes_is_withheld(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folding, "MAX_TOKENS", 10)
-
-    with pytest.raises(MaskingError, match="more than 10 escapes"):
-        fold("1\u200b".encode() * 11, nul=True)
+def test_a_text_that_is_all_escapes_is_withheld() -> None:
+    with pytest.raises(MaskingError, match="more than 1,000,000 escapes"):
+        fold("1\u200b".encode() * (MAX_TOKENS + 1), nul=True)
 
 
 @settings(max_examples=150, deadline=None)

@@ -9,7 +9,7 @@ import pytest
 
 
 def missing(part: str, *, hint: str) -> NoReturn:
-    """End the test over a part that is not here; the hint is a command that brings it."""
+    """End the test over a part that is not here; the hint says how to get it."""
     message = f"{part}: {hint}"
     if os.environ.get("CI") == "true":
         pytest.fail(message)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.corpora import cases
-from tests.masking.lineage.evasion import CLASSIFY, CORPORA, leaking, own_literals
+from tests.corpora import CORPORA, cases
+from tests.masking.lineage.evasion import CLASSIFY, leaking, own_literals
 from tests.peers.postgres import PostgresDatabase
 from tests.policies.inquiries import desk_at
 

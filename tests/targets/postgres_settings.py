@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
 from mcp_gateway.calls import Secret
@@ -99,14 +98,6 @@ async def run(connector: PostgresConnector, sql: str, *parameters: Any, **change
 
 def rows(result: Result) -> list[list[Any]]:
     return [list(row) for row in zip(*(column.values for column in result.columns), strict=True)]
-
-
-async def until(condition: Callable[[], Any], *, seconds: float = 10) -> Any:
-    """Wait for what another session shows."""
-    with anyio.fail_after(seconds):
-        while not (found := await anyio.to_thread.run_sync(condition)):
-            await anyio.sleep(0.01)
-        return found
 
 
 def sessions(peer: PostgresDatabase, name: str = f"mcp-gateway/{CALL_ID}") -> list[Any]:

@@ -11,7 +11,8 @@ import pytest
 
 from mcp_gateway.targets.postgres import PostgresConnector
 from tests.peers.postgres import PostgresDatabase
-from tests.targets.postgres_settings import connector, rows, run, sleeping, until
+from tests.targets.postgres_settings import connector, rows, run, sleeping
+from tests.waiting import until
 
 __all__ = ["connector"]
 

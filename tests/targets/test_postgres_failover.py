@@ -17,9 +17,10 @@ from mcp_gateway.errors import OutcomeLost, TargetFailed, TargetUnavailable
 from mcp_gateway.targets.postgres import PostgresConnector
 from tests.peers.hostile_postgres import Visit, hostile_postgres
 from tests.peers.postgres import PostgresDatabase, PostgresServer, running_server
-from tests.targets.postgres_settings import WRITE, connector, connector_for, rows, run, sleeping, statement, until
+from tests.targets.postgres_settings import WRITE, connector, connector_for, rows, run, sleeping, statement
 from tests.targets.test_postgres_hostile import connector_to
 from tests.targets.test_postgres_hostile import run as run_at_peer
+from tests.waiting import until
 
 __all__ = ["connector"]
 

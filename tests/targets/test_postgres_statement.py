@@ -26,8 +26,8 @@ from tests.targets.postgres_settings import (
     sessions,
     sleeping,
     statement,
-    until,
 )
+from tests.waiting import until
 
 __all__ = ["connector"]
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from mcp_gateway.facts.catalog import Catalog, Function, Relation
+from mcp_gateway.facts.families import Families
 from mcp_gateway.masking.lineage.nodes import SIMPLE_TYPES
 from mcp_gateway.masking.lineage.purity import is_pure
 from mcp_gateway.masking.lineage.values import NONE, Classes, Columns, Found
@@ -75,7 +76,6 @@ class ClassifiedCatalog:
         *,
         top: Classes,
         declared: Mapping[str, Mapping[str, Classes]],
-        children: Mapping[str, tuple[str, ...]],
     ) -> None:
         self.catalog = catalog
         self.top = top
@@ -84,8 +84,7 @@ class ClassifiedCatalog:
         """By relation, then column: the configured classes."""
         self.stored: Mapping[str, Mapping[str, Classes]] = declared
         """By relation, then column: with what inheritance, generated columns and row types add."""
-        self.children = children
-        """By relation: what inherits from it or is a partition of it, directly."""
+        self.families = Families(catalog.relations)
         path = catalog.search_path
         self.path: Path = path if "pg_catalog" in path else ("pg_catalog", *path)
         self.known: dict[str, Known] = {}
@@ -179,39 +178,15 @@ class ClassifiedCatalog:
         schema, _, bare = name.removesuffix("[]").partition(".")
         return schema == "pg_catalog" and bare in SIMPLE_TYPES
 
-    def descendants(self, qualified: str) -> set[str]:
-        """All that inherits from a relation, at any depth."""
-        found: set[str] = set()
-        waiting = [qualified]
-        while waiting:
-            for child in self.children.get(waiting.pop(), ()):
-                if child not in found:
-                    found.add(child)
-                    waiting.append(child)
-        return found
-
     @cached_property
     def has_opaque_unwritten_cast(self) -> bool:
         """Whether some cast that is applied without being written runs code that cannot be seen through."""
         unwritten = self.catalog.unwritten_casts
         return unwritten is not None and not all(self.is_pure(function) for function in unwritten)
 
-    def written_along(self, qualified: str) -> set[str]:
-        """A relation, its descendants, and what foreign keys change along with any of them."""
-        found: set[str] = set()
-        waiting = [qualified]
-        while waiting:
-            name = waiting.pop()
-            if name not in found:
-                found.add(name)
-                relation = self.catalog.relations.get(name)
-                waiting += self.children.get(name, ())
-                waiting += relation.cascades if relation is not None else ()
-        return found
-
     def held(self, qualified: str) -> Classes:
         """The classes of a stored relation's columns, those of its descendants included."""
-        names = {qualified, *self.descendants(qualified)}
+        names = {qualified, *self.families.descendants(qualified)}
         return NONE.union(*(classes for name in names for classes in self.stored.get(name, {}).values()))
 
 

@@ -23,11 +23,7 @@ def prepare(catalog: Catalog, classify: Mapping[str, str]) -> ClassifiedCatalog:
     Costs a few milliseconds and grows with the catalog: keep the result for as long as both stay the same.
     """
     declared = declared_classes(catalog, classify)
-    children: dict[str, tuple[str, ...]] = {}
-    for relation_value in catalog.relations.values():
-        for parent in relation_value.parents:
-            children[parent] = (*children.get(parent, ()), relation_value.qualified)
-    prepared = ClassifiedCatalog(catalog, top=frozenset(classify.values()), declared=declared, children=children)
+    prepared = ClassifiedCatalog(catalog, top=frozenset(classify.values()), declared=declared)
     if prepared.top:
         _spread(prepared)
     return prepared

@@ -81,7 +81,7 @@ class Resolver(Changes):
             or of.kind == "f"
             or self._runs_unseen(of, (*of.policies, *of.checks))
             or self._runs_unseen(of, of.defaults, of_use=True)
-            for name in self.prepared.written_along(relation.qualified)
+            for name in self.prepared.families.written_along(relation.qualified)
             if (of := self.prepared.catalog.relations.get(name)) is not None
         )
         return Known(relation, self._stored_columns(relation, declared), found, watched=watched)

@@ -6,10 +6,10 @@ import binascii
 import hashlib
 import json
 import re
-from pathlib import Path
 from typing import Any
 
-CORPORA = Path(__file__).resolve().parents[3].parent / "shared" / "corpora"
+from tests.corpora import CORPORA
+
 CLASSIFY = {"public.users.ssn": "pii.national_id", "public.users.email": "pii.email"}
 SECRETS = (
     "123-45-6789", "987-65-4320", "555-12-3456", "alice@example.com", "bob@example.org", "carol@example.net",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,8 +10,10 @@ import pytest
 
 from mcp_gateway.facts.parser import parse_tree
 from mcp_gateway.masking.lineage import ClassifiedCatalog, Lineage, prepare, resolve
+from tests.corpora import CORPORA, HINT
 from tests.masking.lineage.databases import catalog_of, database, outcome
-from tests.masking.lineage.evasion import CASES, CLASSIFY, CORPORA, leaking, own_literals
+from tests.masking.lineage.evasion import CASES, CLASSIFY, leaking, own_literals
+from tests.peers.parts import missing
 from tests.peers.postgres import PostgresServer
 
 LEAKS_WITHOUT_MASKING = 40
@@ -30,11 +31,8 @@ def prepared(postgres_server: PostgresServer, connection: psycopg.Connection[Any
 
 
 def test_the_corpus_is_there() -> None:
-    if CASES:
-        return
-    if os.environ.get("CI"):
-        pytest.fail(f"no corpus at {CORPORA}")
-    pytest.skip(f"no corpus at {CORPORA}")
+    if not CASES:
+        missing("the corpus mask_evasion.jsonl is missing", hint=HINT)
 
 
 @pytest.mark.requirement("I5")

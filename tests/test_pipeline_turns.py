@@ -1,0 +1,123 @@
+"""Calls that wait for their turn on a target."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from mcp_gateway.admission import Request
+from mcp_gateway.approval.holding import InputRequired
+from mcp_gateway.calls import Caller
+from mcp_gateway.errors import IdentityError
+from tests.invariants.fixtures import tasks_return, world
+from tests.roads import POST, Bench, asked, laid, refusal
+
+__all__ = ["tasks_return", "world"]
+
+pytestmark = pytest.mark.anyio
+
+
+async def stalled(bench: Bench, count: int, group: Any, **arguments: Any) -> None:
+    """Have so many calls of Alice's run on the target without an end; those behind them wait."""
+    bench.api.stall = True
+    before = len(bench.api.requests)
+    for _ in range(count):
+        group.start_soon(bench.call, arguments)
+    with anyio.fail_after(10):
+        while len(bench.api.requests) < before + count:
+            await anyio.sleep(0.005)
+    bench.api.stall = False
+
+
+async def queued(bench: Bench, count: int) -> None:
+    """Wait until so many calls hold a turn on the target or wait for one."""
+    with anyio.fail_after(10):
+        while sum(lane.users for lane in bench.road._turns["api"]._lanes.values()) < count:
+            await anyio.sleep(0.005)
+
+
+async def test_a_caller_that_fills_a_target_waits_behind_itself_alone(tmp_path: Path) -> None:
+    async with laid(tmp_path, max_calls=4) as bench, anyio.create_task_group() as group:
+        await stalled(bench, 3, group)
+        for _ in range(5):
+            group.start_soon(bench.call)
+        await queued(bench, 8)
+
+        assert await bench.code(caller=bench.caller(subject="bob")) == "ok"
+        assert len(bench.api.requests) == 4
+        group.cancel_scope.cancel()
+
+
+async def test_a_call_that_gets_no_turn_on_its_target_has_not_run(tmp_path: Path) -> None:
+    impatient = timedelta(seconds=0.05)
+    async with laid(tmp_path, max_calls=1, longest_queue=impatient) as bench, anyio.create_task_group() as group:
+        approved = await asked(bench)
+        await bench.vote(approved)
+        await stalled(bench, 1, group)
+
+        busy = await bench.call(POST)
+
+        assert refusal(busy).code == "limit_exceeded"
+        assert refusal(busy).message == "the target 'api' is busy with as many calls as may run on it at once"
+        assert "Started" not in await bench.kinds(busy.call_id)
+        group.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            while await bench.code(POST) == "limit_exceeded":
+                await anyio.sleep(0.01)
+            assert await bench.code(POST) == "already_run"
+
+
+@pytest.mark.requirement("I3")
+async def test_a_token_that_is_revoked_while_a_call_waits_for_its_turn_counts(tmp_path: Path) -> None:
+    revoked = False
+    async with laid(tmp_path, max_calls=1) as road, anyio.create_task_group() as group:
+        codes: list[str] = []
+
+        async def identify() -> Caller:
+            if revoked:
+                raise IdentityError("revoked")
+            return road.caller()
+
+        async def call() -> None:
+            found = await road.road.call(
+                Request(door="http", tool="call_api", arguments={"target": "api", "path": "y"}, identify=identify)
+            )
+            assert not isinstance(found, InputRequired)
+            codes.append(found.code)
+
+        async with anyio.create_task_group() as first:
+            await stalled(road, 1, first)
+            group.start_soon(call)
+            await queued(road, 2)
+            revoked = True
+            first.cancel_scope.cancel()
+        with anyio.fail_after(10):
+            while not codes:
+                await anyio.sleep(0.005)
+
+        assert codes == ["identity_required"]
+        assert len(road.api.requests) == 1
+
+
+async def test_a_policy_that_changes_while_a_call_waits_for_its_turn_counts(tmp_path: Path) -> None:
+    async with laid(tmp_path, max_calls=1) as bench, anyio.create_task_group() as group:
+        codes: list[str] = []
+
+        async def call() -> None:
+            codes.append(await bench.code())
+
+        async with anyio.create_task_group() as first:
+            await stalled(bench, 1, first)
+            group.start_soon(call)
+            await queued(bench, 2)
+            bench.load('@id("none") permit (principal == Caller::"x", action == Action::"call_api", resource);')
+            first.cancel_scope.cancel()
+        with anyio.fail_after(10):
+            while not codes:
+                await anyio.sleep(0.005)
+
+        assert codes == ["denied"]
