@@ -24,6 +24,7 @@ from mcp_gateway.audit.verify import verify
 from mcp_gateway.clock import new_id, utc_now
 from mcp_gateway.identity.local import LocalIssuer, LocalPerson, open_local_issuer
 from tests.peers.api import API, running_api
+from tests.private import write_private
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
@@ -108,9 +109,10 @@ class Gateway:
 async def gateway(folder: Path, api: API) -> AsyncIterator[Gateway]:
     folder.chmod(0o700)
     policies, config = folder / "all.cedar", folder / "gateway.toml"
-    policies.write_text(POLICY)
+    write_private(policies, POLICY)
     people = "\n".join(f"{name} = {{ groups = {json.dumps(sorted(who.groups))} }}" for name, who in PEOPLE.items())
-    config.write_text(
+    write_private(
+        config,
         f"""
         [gateway]
         data_dir = "{folder / "data"}"
@@ -131,10 +133,8 @@ async def gateway(folder: Path, api: API) -> AsyncIterator[Gateway]:
         base_url = "{api.url}"
         networks = ["127.0.0.0/8"]
         labels = {{ env = "dev" }}
-        """
+        """,
     )
-    for path in (policies, config):
-        path.chmod(0o600)
     (folder / "data").mkdir(mode=0o700)
     issuer = open_local_issuer(folder / "data", audience=AUDIENCE, clock=utc_now, new_id=new_id, people=PEOPLE)
     found = Gateway(folder=folder, issuer=issuer, process=None)  # type: ignore[arg-type]  # it is started at once
