@@ -1,7 +1,7 @@
 """Values of a call: who asks, for what, of which target, and what it would do.
 
 Frozen records with no behaviour beyond their own form. `identity` alone builds a `Caller`; the road
-(`pipeline`) builds a `Call`; `facts` builds the facts. Everybody may import this module; of the
+(`establishing`) builds a `Call`; `facts` builds the facts. Everybody may import this module; of the
 package it imports names alone (`inference`).
 """
 

@@ -76,8 +76,8 @@ class Masker(Protocol):
         """Mask one column of JSON values: the whole value where a class is hidden, else by detectors.
 
         NULLs of a hidden column are masked too, unless `keep_nulls`: only where it is proved to be a stored column
-        passed through unchanged, because `nullif(ssn, 'guess')` answers by being NULL. `computed`, where that is not proved of it: then no
-        marker depends on a value, whatever the style.
+        passed through unchanged, because `nullif(ssn, 'guess')` answers by being NULL. `computed` where that is not
+        proved of it: then no marker depends on a value, whatever the style.
         """
 
     def text(self, value: str, *, cut: bool = False, headless: bool = False) -> str:

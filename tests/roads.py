@@ -36,6 +36,7 @@ from mcp_gateway.registry import AnyTool, Registered, Registry
 from mcp_gateway.targets.http import HTTPConnector
 from tests.approval.tickets import a_caller
 from tests.peers.api import API, running_api
+from tests.private import write_private
 
 POLICIES = """
 @id("reads") permit (principal in Group::"dev", action == Action::"call_api", resource);
@@ -161,9 +162,7 @@ class Bench:
 
     def load(self, policies: str) -> None:
         """Put another policy set in force."""
-        path = self.folder / f"{len(self.engines)}.cedar"
-        path.write_text(policies)
-        path.chmod(0o600)
+        path = write_private(self.folder / f"{len(self.engines)}.cedar", policies)
         further = {name: tool.kind for name, tool in self.registry.tools.items() if name != CallAPI.name}
         targets = list(self.targets.values())
         self.engines.append(load_policies([path], targets=targets, classes=frozenset(BUILT_IN), tools=further))

@@ -12,12 +12,11 @@ import pytest
 from mcp_gateway_tools.query_database import QueryDatabase
 
 from mcp_gateway.approval.describe import describe
-from mcp_gateway.calls import Target
 from mcp_gateway.facts.worker import SQLWorker
 from mcp_gateway.registry import Registered
 from tests.peers.postgres import PostgresDatabase
 from tests.roads import Bench, laid, refusal, result
-from tests.targets.postgres_settings import connector_for
+from tests.targets.postgres_settings import connector_for, orders_target
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("M1")]
 
@@ -53,14 +52,7 @@ async def bench(tmp_path: Path, postgres_database: PostgresDatabase) -> AsyncIte
     )
     worker = SQLWorker()
     connector = connector_for(postgres_database, classify=CLASSIFY)
-    target = Target(
-        name="orders",
-        kind="postgres",
-        description="",
-        labels={"env": "prod"},
-        classes=frozenset(CLASSIFY.values()),
-        fingerprint="f" * 64,
-    )
+    target = orders_target(CLASSIFY)
     registered = Registered(
         target=target,
         connector=connector,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import anyio
 import pytest
 
@@ -101,3 +103,17 @@ async def test_a_turn_is_given_back_once() -> None:
     assert turns.free("b")
     await turns.take("b")
     assert not turns.free("a")
+
+
+async def test_a_wait_that_was_not_enough_leaves_nothing_behind() -> None:
+    turns = Turns(total=1, each=1)
+    held = await turns.take("a")
+
+    assert await turns.take_within(timedelta(seconds=0.02), key="a") is None
+    assert await turns.take_within(timedelta(seconds=0.02), key="b") is None
+    held()
+    assert turns.idle
+    taken = await turns.take_within(timedelta(seconds=10), key="b")
+    assert taken is not None
+    taken()
+    assert turns.idle

@@ -2,31 +2,26 @@
 
 The pure machine is `ticket`; this module reads a row, lets the machine move it and writes it back, inside one
 unit of the store's writer, so that racing people and racing retries are decided by the database: one winner.
-What an approver reads is kept encrypted (AES-256-GCM, the ticket's id as associated data) and dropped when the
-ticket ends.
+What a row holds of a ticket is `ticket_form`'s to say.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 import anyio
-import orjson
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mcp_gateway.approval import ticket as machine
 from mcp_gateway.approval.ticket import Rejected, Ticket, Vote
+from mcp_gateway.approval.ticket_form import TicketForm
 from mcp_gateway.audit.schema import Migration
 from mcp_gateway.audit.store import AuditStore, Transaction
 from mcp_gateway.calls import Caller, Secret
-from mcp_gateway.decisions import Requirement
-from mcp_gateway.errors import LimitError, StoreError
+from mcp_gateway.errors import LimitError
 from mcp_gateway.events import (
     ApprovalDenied,
     ApprovalExpired,
@@ -40,9 +35,6 @@ from mcp_gateway.events import (
 )
 
 MAX_PENDING_FOR_A_CALLER = 20
-NONCE_BYTES = 12
-SEALED = frozenset({"shown", "preview", "facts", "reason"})
-"""Attributes that hold what the agent wrote: encrypted while the ticket lives, gone when it has ended."""
 BY_ID = "SELECT body, sealed FROM approvals WHERE id = ?"
 BY_DIGEST = "SELECT body, sealed FROM approvals WHERE digest = ? ORDER BY number DESC LIMIT 1"
 BY_USE = (
@@ -95,7 +87,7 @@ class ApprovalStore:
         self, store: AuditStore, *, key: Secret, clock: Callable[[], datetime], new_id: Callable[[], str]
     ) -> None:
         self._store = store
-        self._cipher = AESGCM(key.reveal())
+        self._form = TicketForm(key)
         self._clock = clock
         self._new_id = new_id
         self._moved = anyio.Event()
@@ -120,7 +112,7 @@ class ApprovalStore:
 
         def read(connection: Rows) -> list[Ticket]:
             rows = connection.execute(LIVE if live_only else EVERY).fetchall()
-            return [machine.settle(self._load(*row), now=self._clock()) for row in rows]
+            return [machine.settle(self._form.read(*row), now=self._clock()) for row in rows]
 
         found = await self._store.read(read)
         return [item for item in found if item.state in {"pending", "approved"}] if live_only else found
@@ -159,7 +151,7 @@ class ApprovalStore:
             tx.append(event)
         tx.execute(
             "INSERT INTO approvals (id, digest, state, person, due, body, sealed) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (draft.id, draft.digest, draft.state, draft.person, _due(draft), _body(draft), self._seal(draft)),
+            (draft.id, draft.digest, draft.state, draft.person, *self._form.written(draft)),
         )
         tx.append(
             Asked(
@@ -260,7 +252,7 @@ class ApprovalStore:
                 "SELECT body, sealed FROM approvals WHERE state IN ('pending', 'approved') AND due <= ? LIMIT 500",
                 (plain(now),),
             ).fetchall()
-            return sum(self._settled(tx, old, now=now) is not old for old in (self._load(*row) for row in rows))
+            return sum(self._settled(tx, old, now=now) is not old for old in (self._form.read(*row) for row in rows))
 
         return await self._end_some(work)
 
@@ -271,7 +263,7 @@ class ApprovalStore:
             now = self._clock()
             rows = tx.execute(f"{LIVE} LIMIT 500").fetchall()
             for row in rows:
-                old = self._load(*row)
+                old = self._form.read(*row)
                 self._expire(tx, old, machine.distrust(old, now=now), now=now)
             return len(rows)
 
@@ -326,35 +318,13 @@ class ApprovalStore:
 
     def _one(self, rows: Rows, query: str, value: str) -> Ticket | None:
         row = rows.execute(query, (value,)).fetchone()
-        return None if row is None else self._load(*row)
+        return None if row is None else self._form.read(*row)
 
     def _save(self, tx: Transaction, moved: Ticket) -> None:
         tx.execute(
             "UPDATE approvals SET state = ?, due = ?, body = ?, sealed = ? WHERE id = ?",
-            (moved.state, _due(moved), _body(moved), self._seal(moved), moved.id),
+            (moved.state, *self._form.written(moved), moved.id),
         )
-
-    def _seal(self, ticket: Ticket) -> bytes | None:
-        if ticket.state in machine.ENDED:
-            return None
-        nonce = os.urandom(NONCE_BYTES)
-        text = orjson.dumps(
-            {"shown": dict(ticket.shown), "preview": ticket.preview, "facts": ticket.facts, "reason": ticket.reason}
-        )
-        return nonce + self._cipher.encrypt(nonce, text, ticket.id.encode())
-
-    def _load(self, body: bytes, sealed: bytes | None) -> Ticket:
-        ticket = _ticket(orjson.loads(body))
-        if sealed is None:
-            return ticket
-        try:
-            text = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], ticket.id.encode())
-        except InvalidTag:
-            raise StoreError(
-                f"approval {ticket.id!r} cannot be decrypted",
-                next_step="the data directory's approval.key is not the one it was sealed with, or the row was changed",
-            ) from None
-        return replace(ticket, **orjson.loads(text))
 
 
 class ClaimError(Exception):
@@ -363,49 +333,3 @@ class ClaimError(Exception):
     def __init__(self, rejected: Rejected) -> None:
         super().__init__(rejected.why)
         self.rejected = rejected
-
-
-def _due(ticket: Ticket) -> str | None:
-    match ticket.state:
-        case "pending":
-            return ticket.deadline.isoformat()
-        case "approved":
-            return ticket.claim_until.isoformat() if ticket.claim_until else None
-        case _:
-            return None
-
-
-def _body(ticket: Ticket) -> bytes:
-    """Everything but what is sealed."""
-    kept = {name: getattr(ticket, name) for name in Ticket.__slots__ if name not in SEALED}
-    kept["requirements"] = [[item.group, item.approvers] for item in ticket.requirements]
-    kept["votes"] = [{name: plain(getattr(vote, name)) for name in Vote.__slots__} for vote in ticket.votes]
-    return orjson.dumps({name: plain(value) for name, value in kept.items()})
-
-
-def _ticket(body: dict[str, Any]) -> Ticket:
-    def when(text: str | None) -> datetime | None:
-        return None if text is None else datetime.fromisoformat(text)
-
-    votes = tuple(
-        Vote(**vote | {"groups": frozenset(vote["groups"]), "at": datetime.fromisoformat(vote["at"])})
-        for vote in body["votes"]
-    )
-    return Ticket(
-        **body
-        | {
-            "shown": {},
-            "preview": "",
-            "facts": {},
-            "reason": "",
-            "policies": tuple(body["policies"]),
-            "policy_reasons": tuple(body["policy_reasons"]),
-            "requirements": tuple(Requirement(group=group, approvers=count) for group, count in body["requirements"]),
-            "votes": votes,
-            "created_at": datetime.fromisoformat(body["created_at"]),
-            "deadline": datetime.fromisoformat(body["deadline"]),
-            "claim_within": timedelta(seconds=body["claim_within"]),
-            "approved_at": when(body["approved_at"]),
-            "ended_at": when(body["ended_at"]),
-        }
-    )

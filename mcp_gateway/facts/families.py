@@ -31,6 +31,21 @@ class Families:
         foreign = (of for of in self._relations.values() if of.kind == "f")
         return frozenset(_reached((parent for of in foreign for parent in of.parents), self._parents_of))
 
+    def heads(self) -> dict[str, str]:
+        """Each relation to one name for all that it is tied to by inheritance or partitioning, directly or not."""
+        heads = {name: name for name in self._relations}
+
+        def head(name: str) -> str:
+            while heads[name] != name:
+                name = heads[name]
+            return name
+
+        for name, relation in self._relations.items():
+            for parent in relation.parents:
+                if parent in heads:
+                    heads[head(name)] = head(parent)
+        return {name: head(name) for name in heads}
+
     @cached_property
     def _children(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}

@@ -15,6 +15,7 @@ import pytest
 import structlog
 
 from mcp_gateway.cli.main import run
+from tests.private import write_private
 
 SCRIPT = Path(sys.executable).with_name("mcp-gateway")
 
@@ -61,7 +62,4 @@ def run_script(*arguments: str, given: str | bytes = b"", home: Path, environ: M
 
 def write_config(folder: Path, text: str) -> Path:
     """A configuration of a test's own, with its data beside it."""
-    path = folder / "gateway.toml"
-    path.write_text(f'[gateway]\ndata_dir = "{folder / "data"}"\n{text}')
-    path.chmod(0o600)
-    return path
+    return write_private(folder / "gateway.toml", f'[gateway]\ndata_dir = "{folder / "data"}"\n{text}')

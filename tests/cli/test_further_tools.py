@@ -14,6 +14,7 @@ from mcp_gateway.config import load_settings, parse_settings
 from mcp_gateway.errors import ConfigError
 from mcp_gateway.facts.worker import SQLWorker
 from tests.cli.running import write_config
+from tests.private import write_private
 
 Install = Callable[..., None]
 TOOL = """
@@ -64,9 +65,8 @@ def test_a_tool_that_the_configuration_names_is_registered_and_policies_know_it(
     install: Install, tmp_path: Path
 ) -> None:
     install()
-    policies = tmp_path / "acme.cedar"
-    policies.write_text('@id("acme") permit (principal, action == Action::"acme_lookup", resource);')
-    policies.chmod(0o600)
+    permit = '@id("acme") permit (principal, action == Action::"acme_lookup", resource);'
+    policies = write_private(tmp_path / "acme.cedar", permit)
     settings = load_settings(write_config(tmp_path, CONFIG.format(policies=policies)))
 
     assert build_registry(settings, SQLWorker()).tools.keys() >= {"acme_lookup", "call_api"}

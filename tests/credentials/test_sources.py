@@ -21,6 +21,7 @@ from mcp_gateway.config_sources import (
 )
 from mcp_gateway.credentials.sources import MAX_CREDENTIAL_BYTES, Source, fetch
 from mcp_gateway.errors import CredentialError
+from tests.private import write_private
 
 CANARY = "canary-9f27c1d0"
 
@@ -42,12 +43,6 @@ def refusal(source: Source) -> str:
 
 def shell(script: str) -> CommandSource:
     return CommandSource(command=("/bin/sh", "-c", script))
-
-
-def private(path: Path, content: str | bytes) -> Path:
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    path.chmod(0o600)
-    return path
 
 
 # The environment.
@@ -88,19 +83,19 @@ def test_an_empty_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_trailing_newline_is_not_part_of_a_credential(
     tmp_path: Path, content: str | bytes, credential: bytes
 ) -> None:
-    assert fetched(FileSource(file=private(tmp_path / "password", content))) == credential
+    assert fetched(FileSource(file=write_private(tmp_path / "password", content))) == credential
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660, 0o666])
 def test_a_credential_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
-    path = private(tmp_path / "password", CANARY)
+    path = write_private(tmp_path / "password", CANARY)
     path.chmod(mode)
 
     assert f"it has mode {mode:04o}, so that others can" in refusal(FileSource(file=path))
 
 
 def test_a_credential_that_others_can_read_says_what_to_do(tmp_path: Path) -> None:
-    path = private(tmp_path / "password", CANARY)
+    path = write_private(tmp_path / "password", CANARY)
     path.chmod(0o644)
 
     assert refusal(FileSource(file=path)) == (
@@ -115,13 +110,13 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:
-    path = private(tmp_path / "password", "\n")
+    path = write_private(tmp_path / "password", "\n")
 
     assert refusal(FileSource(file=path)) == f"the file {str(path)!r} is empty"
 
 
 def test_a_file_that_is_far_too_large_is_refused(tmp_path: Path) -> None:
-    path = private(tmp_path / "password", CANARY * MAX_CREDENTIAL_BYTES)
+    path = write_private(tmp_path / "password", CANARY * MAX_CREDENTIAL_BYTES)
 
     assert refusal(FileSource(file=path)).endswith("expected at most 65,536 bytes, got more")
 
@@ -134,7 +129,7 @@ def test_a_fifo_does_not_hang(tmp_path: Path) -> None:
 
 
 def test_a_credential_with_a_nul_is_refused(tmp_path: Path) -> None:
-    path = private(tmp_path / "password", f"{CANARY}\0tail")
+    path = write_private(tmp_path / "password", f"{CANARY}\0tail")
 
     assert refusal(FileSource(file=path)).endswith("holds a NUL, which no credential does")
 

@@ -31,6 +31,7 @@ from tests.peers.oidc_provider import AGENT, APPROVER, OIDCProvider, running_oid
 from tests.peers.postgres import PostgresDatabase, PostgresServer, own_database
 from tests.peers.prometheus import Prometheus
 from tests.peers.sshd import SSHServer
+from tests.private import write_private
 
 HUMAN, DBA = "alex", "dana"
 """Whom the agents act for, and who may approve."""
@@ -107,7 +108,7 @@ class Gateway:
         path = self.folder / f"{person}.{client}.token"
         if not path.exists():
             # Never written again: a process may be reading it.
-            _private(path, self.backends.token(person, client=client))
+            write_private(path, self.backends.token(person, client=client))
         return path
 
     def environment(self, person: str | None, *, client: str = AGENT) -> dict[str, str]:
@@ -162,7 +163,7 @@ def running_gateway(folder: Path, backends: Backends, *, wait: str) -> Iterator[
         ("scratch", backends.scratch.password),
         ("metrics", backends.metrics.password),
     ):
-        _private(folder / name, secret)
+        write_private(folder / name, secret)
     config.write_text(configuration(folder, backends, wait=wait), encoding="utf-8")
     log = folder / "log"
     with log.open("wb") as sink:
@@ -274,11 +275,6 @@ timeout = "10s"
 
 def _quoted(path: Path) -> str:
     return json.dumps(str(path))
-
-
-def _private(path: Path, content: str) -> None:
-    path.touch(mode=0o600)
-    path.write_text(content)
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_gateway.clock import new_id, utc_now
 from mcp_gateway.identity.local import LocalIssuer, LocalPerson, open_local_issuer
 from tests.peers.api import API
+from tests.private import write_private
 
 AUDIENCE = "http://127.0.0.1:8765"
 APPROVER = "approver"
@@ -113,9 +114,10 @@ async def gateway(
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
     policies, config = folder / "all.cedar", folder / "gateway.toml"
-    policies.write_text(POLICY)
+    write_private(policies, POLICY)
     people = "\n".join(f"{name} = {{ groups = {json.dumps(sorted(who.groups))} }}" for name, who in PEOPLE.items())
-    config.write_text(
+    write_private(
+        config,
         f"""
         [gateway]
         data_dir = "{folder / "data"}"
@@ -137,10 +139,8 @@ async def gateway(
         base_url = "{api.url}"
         networks = ["127.0.0.0/8"]
         labels = {{ env = "dev" }}
-        """
+        """,
     )
-    for path in (policies, config):
-        path.chmod(0o600)
     (folder / "data").mkdir(mode=0o700)
     issuer = open_local_issuer(folder / "data", audience=AUDIENCE, clock=utc_now, new_id=new_id, people=PEOPLE)
     found = Gateway(folder=folder, issuer=issuer, process=None, verify=verify)  # type: ignore[arg-type]  # it is started at once

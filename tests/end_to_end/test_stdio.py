@@ -17,6 +17,7 @@ from tests.corpora import cases
 from tests.invariants.clients import heard
 from tests.invariants.world import HAS_PROC, World, descendants, footprint
 from tests.peers.api import API, answer, running_api
+from tests.private import write_private
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
@@ -39,14 +40,14 @@ def configure(folder: Path, api: API, world: World) -> list[str]:
     folder.chmod(0o700)
     world.data_dirs.append(folder / "data")
     token = folder / "token"
-    token.write_text(TOKEN)
-    token.chmod(0o600)
+    write_private(token, TOKEN)
     world.canaries["the API's token"] = TOKEN.encode()
     world.sources.add(token)
     policies = folder / "reads.cedar"
-    policies.write_text(POLICY)
+    write_private(policies, POLICY)
     config = folder / "gateway.toml"
-    config.write_text(
+    write_private(
+        config,
         f"""
         [gateway]
         data_dir = "{folder / "data"}"
@@ -61,10 +62,8 @@ def configure(folder: Path, api: API, world: World) -> list[str]:
         networks = ["127.0.0.0/8"]
         auth = {{ bearer = {{ file = "{token}" }} }}
         labels = {{ env = "dev" }}
-        """
+        """,
     )
-    for path in (policies, config):
-        path.chmod(0o600)
     return [sys.executable, "-I", "-m", "mcp_gateway", "--config", str(config), "stdio"]
 
 

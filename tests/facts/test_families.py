@@ -38,6 +38,13 @@ def test_every_ancestor_of_a_foreign_table_is_read_with_it() -> None:
     assert PARTS.above_foreign == {"public.day", "public.gone", "public.year", "public.all"}
 
 
+def test_all_that_is_tied_by_inheritance_has_one_head() -> None:
+    heads = PARTS.heads()
+
+    assert len({heads[f"public.{name}"] for name in ("all", "year", "day", "far")}) == 1
+    assert heads["public.orders"] == "public.orders"
+
+
 @pytest.mark.parametrize("kind", ["r", "f"])
 def test_a_circle_ends(kind: str) -> None:
     circle = families(

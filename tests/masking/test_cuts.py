@@ -9,10 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcp_gateway.calls import Secret
-from mcp_gateway.masking.detectors import DEFAULT
-from mcp_gateway.masking.masker import CallMasker, masker_for
 from mcp_gateway.masking.streams import AHEAD
+from tests.masking.maskers import masker_with
 from tests.masking.samples import CANARY, PEM, VALUES, texts
 
 EDGE = 2 * AHEAD
@@ -27,17 +25,6 @@ SECRET_FORMS = [
     "\n".join(CANARY[place : place + 5] for place in range(0, len(CANARY), 5)),
     "\u200b".join(CANARY),
 ]
-
-
-def masker() -> CallMasker:
-    return masker_for(
-        revealed=frozenset(),
-        all_classes=frozenset(),
-        styles={},
-        detectors=DEFAULT,
-        secrets=[Secret(CANARY)],
-        hash_key=b"k" * 32,
-    )
 
 
 def lines(text: str) -> str:
@@ -55,11 +42,11 @@ ONE_OF_EACH = [values[0] for name, values in VALUES.items() if name != "secret.p
 def test_a_value_at_any_cut_is_masked_or_left_out(value: str, around: object) -> None:
     assert callable(around)
     text = around(value).encode()
-    whole = masker().raw(text)
+    whole = masker_with(CANARY).raw(text)
     place = text.index(value.encode())
     for cut in range(place, place + len(value.encode()) + 1):
-        head = masker().raw(text[:cut], cut=True)
-        tail = masker().raw(text[cut:], headless=True)
+        head = masker_with(CANARY).raw(text[:cut], cut=True)
+        tail = masker_with(CANARY).raw(text[cut:], headless=True)
         assert whole.startswith(head)
         assert whole.endswith(tail)
 
@@ -69,9 +56,9 @@ def test_a_value_at_any_cut_is_masked_or_left_out(value: str, around: object) ->
 def test_a_value_where_the_edge_is_given_up_is_masked_or_left_out(value: str) -> None:
     """The edge that is given up is a cut too."""
     text = ("word " * 40 + value + " ").encode() + b"word " * EDGE
-    whole = masker().raw(text)
+    whole = masker_with(CANARY).raw(text)
     for cut in range(200, len(value.encode()) + 2 * AHEAD, 3):
-        assert whole.startswith(masker().raw(text[:cut], cut=True))
+        assert whole.startswith(masker_with(CANARY).raw(text[:cut], cut=True))
 
 
 @pytest.mark.requirement("R19")
@@ -81,7 +68,7 @@ def test_what_is_told_of_a_cut_text_is_a_part_of_what_is_told_of_the_whole(one: 
     text = f"{one}\n{'ordinary words, ' * 130}\n{other}\nthe end\n".encode()
     cut = min(cut, len(text))
 
-    assert masker().raw(text).startswith(masker().raw(text[:cut], cut=True))
+    assert masker_with(CANARY).raw(text).startswith(masker_with(CANARY).raw(text[:cut], cut=True))
 
 
 @pytest.mark.requirement("R19")
@@ -91,29 +78,29 @@ def test_what_is_told_of_a_text_without_its_beginning_is_a_part_of_it_too(one: s
     text = f"{one}\n{'ordinary words, ' * 130}\n{other}\nthe end\n".encode()
     cut = min(cut, len(text))
 
-    assert masker().raw(text).endswith(masker().raw(text[cut:], headless=True))
+    assert masker_with(CANARY).raw(text).endswith(masker_with(CANARY).raw(text[cut:], headless=True))
 
 
 def test_an_uncut_text_is_told_whole() -> None:
-    assert masker().raw(b"short") == b"short"
+    assert masker_with(CANARY).raw(b"short") == b"short"
 
 
 def test_what_is_certain_is_kept_in_whole_lines_and_characters() -> None:
     ending = "x" * len(CANARY) * 4
 
-    assert masker().text(f"a\nb\n{ending}half", cut=True) == "a\nb\n"
-    assert masker().text("ä" * AHEAD, cut=True) == "ä" * (AHEAD // 2)
-    assert masker().text("short", cut=True) == ""
-    assert masker().text("done\n" + PEM[:70], cut=True) == "done\n[secret.private_key]"
-    assert masker().text("word " * EDGE + "\nkept\n", headless=True) == "kept\n"
-    assert masker().text("word " * EDGE, headless=True) == ""
-    assert masker().text("short\n", headless=True) == ""
+    assert masker_with(CANARY).text(f"a\nb\n{ending}half", cut=True) == "a\nb\n"
+    assert masker_with(CANARY).text("ä" * AHEAD, cut=True) == "ä" * (AHEAD // 2)
+    assert masker_with(CANARY).text("short", cut=True) == ""
+    assert masker_with(CANARY).text("done\n" + PEM[:70], cut=True) == "done\n[secret.private_key]"
+    assert masker_with(CANARY).text("word " * EDGE + "\nkept\n", headless=True) == "kept\n"
+    assert masker_with(CANARY).text("word " * EDGE, headless=True) == ""
+    assert masker_with(CANARY).text("short\n", headless=True) == ""
 
 
 def test_both_ends_can_be_cut() -> None:
     text = "an ordinary line\n" * (EDGE // 4) + "half a l"
 
-    told = masker().text(text, cut=True, headless=True)
+    told = masker_with(CANARY).text(text, cut=True, headless=True)
 
     assert told.startswith("an ordinary line\n")
     assert told in text
@@ -121,7 +108,7 @@ def test_both_ends_can_be_cut() -> None:
 
 
 def test_what_is_counted_is_what_is_shown() -> None:
-    one = masker()
+    one = masker_with(CANARY)
     one.text("bob@example.com\n" + "word " * EDGE + "\nbob@example.com\n" + "x" * EDGE, cut=True, headless=True)
 
     assert one.counts == {"pii.email": 1}

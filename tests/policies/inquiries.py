@@ -11,7 +11,7 @@ from typing import Any
 from mcp_gateway_policies import starter_policies
 from mcp_gateway_tools.query_database import Prepared, QueryDatabase, QueryDatabaseArguments
 
-from mcp_gateway.calls import SQLFacts, Target
+from mcp_gateway.calls import SQLFacts
 from mcp_gateway.errors import RequestError, TargetError
 from mcp_gateway.facts.worker import SQLWorker
 from mcp_gateway.masking.classes import BUILT_IN
@@ -23,7 +23,7 @@ from mcp_gateway.targets.postgres import PostgresConnector
 from mcp_gateway.tool import Examination, Permit
 from tests.peers.postgres import PostgresDatabase
 from tests.policy.worlds import CALLER, question
-from tests.targets.postgres_settings import CALL_ID, connector_for
+from tests.targets.postgres_settings import CALL_ID, connector_for, orders_target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +49,7 @@ class Desk:
     def __init__(self, connector: PostgresConnector, worker: SQLWorker, classify: Mapping[str, str]) -> None:
         self.connector = connector
         self.tool = QueryDatabase(worker=worker)
-        self.target = Target(
-            name="orders",
-            kind="postgres",
-            description="",
-            labels={"env": "prod"},
-            classes=frozenset(classify.values()),
-            fingerprint="f" * 64,
-        )
+        self.target = orders_target(classify)
         self.policies: PolicyEngine = load_policies(
             [starter_policies()], targets=[self.target], classes=[], guarded=False
         )

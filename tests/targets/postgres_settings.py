@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mcp_gateway.calls import Secret
+from mcp_gateway.calls import Secret, Target
 from mcp_gateway.targets.postgres import PostgresConnector
 from mcp_gateway.targets.postgres_statement import Result, Statement
 from tests.peers.postgres import PostgresDatabase
@@ -86,6 +86,18 @@ async def statement(
         max_bytes=1_000_000,
     )
     return replace(made, **changes)
+
+
+def orders_target(classify: Mapping[str, str]) -> Target:
+    """The target as policies and tools see it."""
+    return Target(
+        name="orders",
+        kind="postgres",
+        description="",
+        labels={"env": "prod"},
+        classes=frozenset(classify.values()),
+        fingerprint="f" * 64,
+    )
 
 
 WRITE = {"read_only": False, "harmless": False}

@@ -9,12 +9,10 @@ import orjson
 import pytest
 from mcp_gateway_tools.call_api import CallAPI, Prepared
 
-from mcp_gateway.calls import Secret
 from mcp_gateway.facts.http import resolve
-from mcp_gateway.masking.detectors import DEFAULT
-from mcp_gateway.masking.masker import masker_for
 from mcp_gateway.targets.http import Response
 from mcp_gateway.tool import Examination
+from tests.masking.maskers import masker_with
 from tests.masking.samples import CANARY, VALUES
 
 TOOL = CallAPI()
@@ -32,15 +30,7 @@ def told(body: bytes, *, content_type: str = "text/plain", truncated: bool = Fal
         truncated=truncated,
     )
     assert TOOL.size(raw) > len(body)
-    masker = masker_for(
-        revealed=frozenset(),
-        all_classes=frozenset(),
-        styles={},
-        detectors=DEFAULT,
-        secrets=[Secret(CANARY)],
-        hash_key=b"k" * 32,
-    )
-    return orjson.loads(TOOL.mask(raw, examination=EXAMINATION, masker=masker, call_id="1").structured)
+    return orjson.loads(TOOL.mask(raw, examination=EXAMINATION, masker=masker_with(CANARY), call_id="1").structured)
 
 
 @pytest.mark.requirement("R19")

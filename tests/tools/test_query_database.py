@@ -10,7 +10,6 @@ import pytest
 from mcp_gateway_tools.query_database import Prepared, QueryDatabase, QueryDatabaseArguments
 
 from mcp_gateway.approval.holding import bound
-from mcp_gateway.calls import Target
 from mcp_gateway.errors import RequestError, TargetFailed
 from mcp_gateway.facts.worker import SQLWorker
 from mcp_gateway.masking.classes import BUILT_IN
@@ -21,7 +20,7 @@ from mcp_gateway.targets.postgres import PostgresConnector
 from mcp_gateway.targets.postgres_catalog import Touched
 from mcp_gateway.tool import Examination, Permit
 from tests.peers.postgres import PostgresDatabase
-from tests.targets.postgres_settings import CALL_ID, connector_for
+from tests.targets.postgres_settings import CALL_ID, connector_for, orders_target
 
 pytestmark = pytest.mark.anyio
 
@@ -36,14 +35,7 @@ class Desk:
         self.tool = tool
         self.connector = connector
         self.peer = peer
-        self.target = Target(
-            name="orders",
-            kind="postgres",
-            description="",
-            labels={"env": "prod"},
-            classes=frozenset(CLASSIFY.values()),
-            fingerprint="f" * 64,
-        )
+        self.target = orders_target(CLASSIFY)
 
     async def examine(self, sql: str, *, fresh: bool = False, **arguments: Any) -> Examination[Prepared]:
         given = QueryDatabaseArguments(target="orders", sql=sql, **arguments)

@@ -10,13 +10,11 @@ import orjson
 import pytest
 from mcp_gateway_tools.run_ssh_command import Prepared, RunSSHCommand
 
-from mcp_gateway.calls import Secret
 from mcp_gateway.facts.shell import examine_shell
-from mcp_gateway.masking.detectors import DEFAULT
-from mcp_gateway.masking.masker import CallMasker, masker_for
 from mcp_gateway.targets.capture import MARGIN_BYTES, Capture, Captured
 from mcp_gateway.targets.ssh import Ran
 from mcp_gateway.tool import Examination
+from tests.masking.maskers import masker_with
 from tests.masking.samples import CANARY, VALUES
 
 TOOL = RunSSHCommand()
@@ -25,17 +23,6 @@ EXAMINATION = Examination(
 )
 LIMIT = 4096
 MARK = re.compile(r"\n\[\.\.\. ([\d,]+) bytes left out \.\.\.\]\n")
-
-
-def masker() -> CallMasker:
-    return masker_for(
-        revealed=frozenset(),
-        all_classes=frozenset(),
-        styles={},
-        detectors=DEFAULT,
-        secrets=[Secret(CANARY)],
-        hash_key=b"k" * 32,
-    )
 
 
 def captured(data: bytes, *, chunk: int = 1000) -> Captured:
@@ -50,7 +37,7 @@ def told(stdout: bytes, stderr: bytes = b"") -> Any:
     raw = Ran(exit_status=0, signal=None, stdout=captured(stdout), stderr=captured(stderr))
     assert TOOL.size(raw) >= min(len(stdout) + len(stderr), LIMIT)
     return orjson.loads(
-        TOOL.mask(raw, examination=EXAMINATION, masker=masker(), call_id="1").structured,
+        TOOL.mask(raw, examination=EXAMINATION, masker=masker_with(CANARY), call_id="1").structured,
     )
 
 
@@ -90,7 +77,7 @@ def test_a_value_at_the_edge_of_what_is_shown_is_masked(value: str, near: int) -
     for shift in range(0, len(value.encode()) + 4, 3):
         for before, after in ((near - shift, 50_000), (50_000, near - shift)):
             shown = told(output(value, before=before, after=after))["stdout"]
-            masked = masker().text(value)
+            masked = masker_with(CANARY).text(value)
             for start in range(len(value) - 7):
                 part = value[start : start + 8]
                 assert part not in shown or part in masked

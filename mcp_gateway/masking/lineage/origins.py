@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mcp_gateway.facts.catalog import Catalog
+from mcp_gateway.facts.families import Families
 from mcp_gateway.masking.lineage.derived import declared_classes
 from mcp_gateway.masking.lineage.system import SYSTEM_SCHEMAS, is_held_back
 from mcp_gateway.masking.lineage.values import NONE, Classes
@@ -41,11 +42,11 @@ def origins_of(catalog: Catalog, classify: Mapping[str, str]) -> Origins:
     top: Classes = frozenset(classify.values())
     if not top:
         return Origins(top=top, relations=frozenset(relation.oid for relation in catalog.relations.values()))
-    families = _families(catalog)
+    heads = Families(catalog.relations).heads()
     by_family: dict[tuple[str, str], Classes] = {}
     for relation_name, columns in declared_classes(catalog, classify).items():
         for column_name, classes in columns.items():
-            key = (families[relation_name], column_name)
+            key = (heads[relation_name], column_name)
             by_family[key] = by_family.get(key, NONE) | classes
     found: dict[tuple[int, int], Classes] = {}
     for relation in catalog.relations.values():
@@ -53,23 +54,7 @@ def origins_of(catalog: Catalog, classify: Mapping[str, str]) -> Origins:
         whole = relation.kind == "f" or relation.schema == "pg_toast"
         for column in relation.columns:
             held_back = system and is_held_back(relation.schema, relation.name, column.name)
-            own = by_family.get((families[relation.qualified], column.name), NONE)
+            own = by_family.get((heads[relation.qualified], column.name), NONE)
             if classes := top if held_back or (whole and not own) else own:
                 found[relation.oid, column.number] = classes
     return Origins(top=top, relations=frozenset(relation.oid for relation in catalog.relations.values()), columns=found)
-
-
-def _families(catalog: Catalog) -> dict[str, str]:
-    """Each relation to one name for all that it is tied to by inheritance or partitioning, directly or not."""
-    family = {name: name for name in catalog.relations}
-
-    def head(name: str) -> str:
-        while family[name] != name:
-            name = family[name]
-        return name
-
-    for name, relation in catalog.relations.items():
-        for parent in relation.parents:
-            if parent in family:
-                family[head(name)] = head(parent)
-    return {name: head(name) for name in family}
