@@ -325,6 +325,8 @@ class Road:
         self, request: Request, known: _Examined, journal: Journal, taken: ExitStack, ticket: Ticket
     ) -> Permitted | Answer:
         """Decide again with the real approval as a fact, then use it."""
+        if (what := self._.revocations.refuses(known.call.caller)) is not None:
+            raise IdentityError(f"the {what} of this call was revoked before it could use its approval")
         if bound(known.examination) != ticket.bound or known.call.digest != ticket.digest:
             return await self._stale(known, journal, ticket, why="what it would do, or its target, has changed")
         if any(

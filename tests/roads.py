@@ -219,6 +219,7 @@ async def laid(
             )
             holder = Holder(
                 approvals,
+                refuses=revocations.refuses,
                 clock=clock,
                 new_id=new_id,
                 wait=wait,
