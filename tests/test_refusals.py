@@ -78,8 +78,7 @@ def target(what: str, folder: Path, port: int) -> tuple[TargetKind, Any]:
         case "ssh, not in the file of host keys":
             return "ssh", SSHConnector(Away(port=port, known_hosts=known(folder, "")), fetch=nothing)
         case _:
-            settings = Away(port=port, known_hosts=folder)
-            return "postgres", PostgresConnector(settings, name="away", fetch=nothing)
+            return "postgres", PostgresConnector(Away(port=port, known_hosts=folder), name="away", fetch=nothing)
 
 
 CALLS: dict[TargetKind, tuple[str, dict[str, Any]]] = {
@@ -104,7 +103,7 @@ async def test_where_a_target_is_and_what_is_wrong_is_for_the_operator(tmp_path:
     away: Registered = registered("away", kind, connector)
     tool, arguments = CALLS[kind]
     worker = SQLWorker()
-    tools = [QueryDatabase(worker=worker), RunSSHCommand()]
+    tools: list[Any] = [QueryDatabase(worker=worker), RunSSHCommand()]
     async with laid(tmp_path, policies=POLICIES, beside=[away], tools=tools) as bench:
         found = await bench.call({"target": "away"} | arguments, tool=tool)
         told = refusal(found)
