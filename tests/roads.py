@@ -189,15 +189,21 @@ async def laid(
     max_calls: int = 10,
     beside: Sequence[Registered] = (),
     tools: Sequence[AnyTool] = (),
+    data: Path | None = None,
+    url: str = "",
     **more: Any,
 ) -> AsyncIterator[Bench]:
-    """A road in a folder of its own; with targets beside the API and their tools; `more` are further of its `Parts`."""
+    """A road in a folder of its own; with targets beside the API and their tools; `more` are further of its `Parts`.
+
+    `data` is a store and `url` an API that it shares with others.
+    """
     folder.chmod(0o700)
+    data = data or folder / "data"
     clock = Clock()
-    async with running_api(log=folder / "api.api.log", store=folder / "data") as api:
-        store = await AuditStore.open(folder / "data", clock=clock, migrations=(*MIGRATIONS, *REVOCATIONS))
+    async with running_api(log=folder / "api.api.log", store=data) as api:
+        store = await AuditStore.open(data, clock=clock, migrations=(*MIGRATIONS, *REVOCATIONS))
         revocations = Revocations(store, clock=clock)
-        connector = HTTPConnector(Settings(api.url), fetch=_no_credential)
+        connector = HTTPConnector(Settings(url or api.url), fetch=_no_credential)
         try:
             approvals = ApprovalStore(store, key=Secret(bytes(32)), clock=clock, new_id=new_id)
             target = Target(
