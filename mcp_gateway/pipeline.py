@@ -200,9 +200,16 @@ class Road:
             client=request.client,
             now=journal.now(),
         )
+        seconds = self._.examine_within.total_seconds()
         async with self._examining.turn(caller.key):
-            examination = await tool.examine(
-                arguments, target=registered.target, connector=registered.connector, fresh=fresh
+            with anyio.move_on_after(seconds) as scope:
+                examination = await tool.examine(
+                    arguments, target=registered.target, connector=registered.connector, fresh=fresh
+                )
+        if scope.cancelled_caught:
+            raise LimitError(
+                f"what the call would do was not found out within {seconds:g} s",
+                next_step="call again later, or ask for less at a time; nothing has run",
             )
         asked = Question.about(call, examination.facts, now=journal.now(), token_now=self._.token_clock())
         examination = replace(examination, facts=self._.policies().concealed(asked).facts)
@@ -281,14 +288,15 @@ class Road:
 
     async def _preview(self, known: _Examined, journal: Journal) -> str:
         """What may be said of a plan, for the approver; a target that cannot say costs the call nothing."""
+        said, outcome = "", "timeout"
         try:
-            said: str = await known.tool.preview(
-                known.arguments, examination=known.examination, connector=known.registered.connector
-            )
+            with anyio.move_on_after(self._.examine_within.total_seconds()):
+                said = await known.tool.preview(
+                    known.arguments, examination=known.examination, connector=known.registered.connector
+                )
+                outcome = "ok"
         except TargetError as error:
-            said, outcome = "", error.code
-        else:
-            outcome = "ok"
+            outcome = error.code
         if said or outcome != "ok":
             journal.note(
                 Inspected(

@@ -18,6 +18,7 @@ import structlog
 from mcp_gateway import refusals
 from mcp_gateway.admission import Parts, Permitted
 from mcp_gateway.answers import Answer, Masked, Refusal
+from mcp_gateway.aside import INLINE_BYTES
 from mcp_gateway.audit.store import Transaction
 from mcp_gateway.errors import (
     CredentialError,
@@ -78,14 +79,20 @@ class Running:
 
     async def _mask(self, raw: Any) -> Masked:
         permitted, masker = self._permitted, self._masker(revealed=self._permitted.revealed)
-        return await self._parts.aside.run(
+        size = permitted.tool.size(raw)
+        masked = await self._parts.aside.run(
             lambda: permitted.tool.mask(
                 raw, examination=permitted.examination, masker=masker, call_id=permitted.call.id
             ),
-            size=permitted.tool.size(raw),
+            size=size,
             key=permitted.call.caller.key,
             stop=masker.stop,
         )
+        if not masker.made(masked):
+            raise MaskingError("its tool gave a result that did not come from the masker")
+        if size > INLINE_BYTES and (what := self._parts.revocations.refuses(permitted.call.caller)) is not None:
+            raise RevokedError(what)  # In the seconds that masking may take.
+        return masked
 
     async def _finished(self, masked: Masked) -> Answer:
         journal, permitted = self._journal, self._permitted

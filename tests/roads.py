@@ -165,6 +165,12 @@ class Bench:
         self.engines.append(load_policies([path], targets=targets, classes=frozenset(BUILT_IN), tools=further))
 
 
+def nothing_held(road: Road) -> bool:
+    """Whether no turn and no share is taken."""
+    turns = [*road._turns.values(), road._examining, road._.aside._turns]
+    return all(item.idle for item in turns) and not road._.shares._held
+
+
 def refusal(answer: object) -> Refusal:
     """The refusal of an answer that has to be one."""
     assert isinstance(answer, Answer), answer
@@ -264,6 +270,7 @@ async def laid(
             bench.targets = {name: found.target for name, found in registry.targets.items()}
             bench.load(policies)
             yield bench
+            assert nothing_held(road), "whatever way a call took, it gave back what it held"
             road.close()
         finally:
             await connector.aclose()
