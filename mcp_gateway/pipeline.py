@@ -137,6 +137,7 @@ class Road:
             await journal.record()
             return Answer(call_id=journal.call_id, outcome=masked)
         except anyio.get_cancelled_exc_class():
+            await journal.close(code="cancelled")
             raise
         except Exception as error:  # noqa: BLE001 - as in `admit`
             return await self._refuse(journal, error)

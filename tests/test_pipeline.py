@@ -382,6 +382,19 @@ async def test_listing_targets_shows_what_the_caller_may_use(bench: Bench) -> No
     assert bench.road.targets_of(bench.caller(groups=frozenset())) == []
 
 
+@pytest.mark.requirement("R9")
+async def test_a_listing_that_its_client_gives_up_is_recorded(bench: Bench) -> None:
+    async def identify() -> Caller:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    with anyio.move_on_after(0.1):
+        await bench.road.list_targets(Request(door="http", tool="list_targets", arguments={}, identify=identify))
+
+    rows = await bench.store.read(lambda rows: rows.execute("SELECT kind, body ->> '$.code' FROM events").fetchall())
+    assert rows == [("Received", None), ("Answered", "cancelled")]
+
+
 @pytest.mark.requirement("R42")
 @pytest.mark.parametrize(
     ("what", "value"), [("token", "t1"), ("subject", "https://idp.example.com|alice"), ("agent", "agent")]
