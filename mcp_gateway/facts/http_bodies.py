@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 
 import orjson
 
@@ -20,6 +21,8 @@ PART_NAMES = (
 )
 """The names in the heads of a multipart body, and whatever else looks like one."""
 CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s\"';,]*)", re.IGNORECASE)
+MAX_NAMES = 20_000
+"""As many values as a call's arguments may hold."""
 PLAIN_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 
@@ -43,7 +46,10 @@ def check_body(body: bytes, *, content_type: str) -> None:
             names = _members(body)
         case _:
             return
-    if any(overrides_method(name) for name in names):
+    looked = list(islice(names, MAX_NAMES + 1))
+    if len(looked) > MAX_NAMES:
+        raise RequestRefusedError(f"a body holds more than {MAX_NAMES:,} fields; give the content type that it has")
+    if any(overrides_method(name) for name in looked):
         raise RequestRefusedError("a body changes no method; give the method that is meant")
 
 
