@@ -482,6 +482,33 @@ async def test_what_was_approved_for_somebody_who_is_revoked_is_not_claimed(benc
 
 
 @pytest.mark.requirement("R28", "R42")
+async def test_a_wait_outlives_a_moment_in_which_revocations_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with laid(tmp_path, wait=timedelta(minutes=10)) as bench:
+        looked = anyio.Event()
+        codes: list[str] = []
+
+        def busy(caller: Caller) -> str | None:
+            looked.set()
+            raise StoreError("the database is locked")
+
+        monkeypatch.setattr(bench.road._.holder, "_refuses", busy)
+
+        async def wait() -> None:
+            codes.append(await bench.code(POST))
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(wait)
+                await looked.wait()
+                (held,) = await bench.approvals.listing()
+                await bench.vote(held.id)
+
+        assert codes == ["ok"]
+
+
+@pytest.mark.requirement("R28", "R42")
 async def test_a_store_that_fails_while_a_call_waits_for_its_approval_ends_it(tmp_path: Path) -> None:
     async with laid(tmp_path, wait=timedelta(minutes=10)) as bench:
         found: list[Any] = []

@@ -8,6 +8,7 @@ is moved from here.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias
@@ -216,7 +217,10 @@ class Holder:
                 await channels.progress(now - started, total, f"waiting for approval: {people}")
 
     def _check(self, caller: Caller) -> None:
-        what = self._refuses(caller)
+        """End the wait of somebody who is revoked. Where that cannot be known now it goes on: a claim asks again."""
+        what = None
+        with suppress(StoreError):
+            what = self._refuses(caller)
         if what is not None:
             raise IdentityError(f"the {what} of this call was revoked while it waited for its approval")
 
