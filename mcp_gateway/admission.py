@@ -20,6 +20,8 @@ from mcp_gateway.tool import Arguments, Examination, Masker, Permit
 from mcp_gateway.turns import Release, Shares
 
 MAX_CALLS_PER_CALLER = 32
+EXAMINE_WITHIN = timedelta(seconds=30)
+"""For an examination, and for a preview: few are made at once, and one that hangs must not stand in everybody's way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,7 @@ class Parts:
     new_id: Callable[[], str]
     instance: str
     approval_url: str | None = None
+    examine_within: timedelta = EXAMINE_WITHIN
     aside: Aside = field(default_factory=Aside)
     shares: Shares = field(default_factory=lambda: Shares(each=MAX_CALLS_PER_CALLER))
     longest_queue: timedelta = timedelta(seconds=10)

@@ -17,6 +17,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
+import anyio
+
 from mcp_gateway import refusals
 from mcp_gateway.admission import Parts, Permitted, Request
 from mcp_gateway.answers import Answer
@@ -27,7 +29,7 @@ from mcp_gateway.aside import weight
 from mcp_gateway.audit.store import Transaction
 from mcp_gateway.calls import Call, Caller
 from mcp_gateway.decisions import NOT_APPROVED, Allow, Approved, Ask, Decision, Deny
-from mcp_gateway.errors import LimitError, RequestError, TargetError
+from mcp_gateway.errors import IdentityError, LimitError, RequestError, TargetError
 from mcp_gateway.establishing import establish
 from mcp_gateway.events import Decided, Denied, Examined, Inspected, Started
 from mcp_gateway.journal import Journal
@@ -102,9 +104,16 @@ class Admitting:
             client=request.client,
             now=journal.now(),
         )
+        seconds = self._parts.examine_within.total_seconds()
         async with self._examining.turn(caller.key):
-            examination = await tool.examine(
-                arguments, target=registered.target, connector=registered.connector, fresh=fresh
+            with anyio.move_on_after(seconds) as scope:
+                examination = await tool.examine(
+                    arguments, target=registered.target, connector=registered.connector, fresh=fresh
+                )
+        if scope.cancelled_caught:
+            raise LimitError(
+                f"what the call would do was not found out within {seconds:g} s",
+                next_step="call again later, or ask for less at a time; nothing has run",
             )
         asked = Question.about(call, examination.facts, now=journal.now(), token_now=self._parts.token_clock())
         examination = replace(examination, facts=self._parts.policies().concealed(asked).facts)
@@ -184,14 +193,15 @@ class Admitting:
 
     async def _preview(self, known: _Examined) -> str:
         """What may be said of a plan, for the approver; a target that cannot say costs the call nothing."""
+        said, outcome = "", "timeout"
         try:
-            said: str = await known.tool.preview(
-                known.arguments, examination=known.examination, connector=known.registered.connector
-            )
+            with anyio.move_on_after(self._parts.examine_within.total_seconds()):
+                said = await known.tool.preview(
+                    known.arguments, examination=known.examination, connector=known.registered.connector
+                )
+                outcome = "ok"
         except TargetError as error:
-            said, outcome = "", error.code
-        else:
-            outcome = "ok"
+            outcome = error.code
         if said or outcome != "ok":
             self._journal.note(
                 Inspected(
@@ -227,6 +237,8 @@ class Admitting:
 
     async def _claim(self, known: _Examined, ticket: Ticket) -> Permitted | Answer:
         """Decide again with the real approval as a fact, then use it."""
+        if (what := self._parts.revocations.refuses(known.call.caller)) is not None:
+            raise IdentityError(f"the {what} of this call was revoked before it could use its approval")
         if bound(known.examination) != ticket.bound or known.call.digest != ticket.digest:
             return await self._stale(known, ticket, why="what it would do, or its target, has changed")
         if any(

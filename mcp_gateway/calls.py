@@ -88,6 +88,8 @@ class Caller:
     expires_at: datetime
     auth_time: datetime | None
     assurance: Assurance
+    unverified_email: str | None = None
+    """An address that the token names and nobody has verified: enough to refuse its caller, never to know them by."""
 
     @property
     def key(self) -> str:

@@ -111,8 +111,9 @@ class LimitError(RequestError):
 class TargetError(GatewayError):
     """A target is away, refuses, fails or is slow.
 
-    `message` is safe for the agent as it stands. `detail` is what the target said: it goes through the detectors,
-    and only where `detail_released`; the audit row gets it on the same terms.
+    `message` is safe for the agent as it stands and names no place, but for `TargetUnavailable`, whose is the
+    operator's. `detail` is what the target said: it goes through the detectors, and only where `detail_released`; the
+    audit row gets it on the same terms.
     """
 
     code = "failed"
@@ -129,7 +130,11 @@ class TargetError(GatewayError):
 
 
 class TargetUnavailable(TargetError):
-    """Nothing of the agent's call reached the target."""
+    """Nothing of the agent's call reached the target.
+
+    The message tells whoever runs the gateway what to mend: hosts, ports, files, users. The agent, who can mend
+    nothing of it, gets the target's name only.
+    """
 
     code = "target_unavailable"
 
@@ -151,7 +156,7 @@ class OutcomeLost(TargetError):
 
 
 class CredentialError(GatewayError):
-    """A credential source gives nothing usable. The text never holds the credential."""
+    """A credential source gives nothing usable. The text is the operator's and never holds the credential."""
 
 
 class MaskingError(GatewayError):

@@ -92,7 +92,7 @@ class Road:
             await journal.close(code="cancelled")
             raise
         except Exception as error:  # noqa: BLE001 - whatever breaks before the start refuses the call
-            admitted = await self._refuse(journal, error)
+            admitted = await self._refuse(journal, error, target=str(request.arguments.get("target", "")))
         finally:
             if not isinstance(admitted, Permitted):
                 taken.close()
@@ -118,6 +118,7 @@ class Road:
             await journal.record()
             return Answer(call_id=journal.call_id, outcome=masked)
         except anyio.get_cancelled_exc_class():
+            await journal.close(code="cancelled")
             raise
         except Exception as error:  # noqa: BLE001 - as in `admit`
             return await self._refuse(journal, error)
@@ -154,8 +155,8 @@ class Road:
     def _new_journal(self) -> Journal:
         return Journal(call_id=self._parts.new_id(), store=self._parts.store, clock=self._parts.clock)
 
-    async def _refuse(self, journal: Journal, error: Exception) -> Answer:
-        """End a call that never started."""
+    async def _refuse(self, journal: Journal, error: Exception, *, target: str = "") -> Answer:
+        """End a call that never started. Where its target is what failed, `target` is a name that the caller may use."""
         now, call_id = journal.now(), journal.call_id
         match error:
             case StoreError():
@@ -167,17 +168,15 @@ class Road:
                 refusal, cause = refusals.bad_request(error), error.message
             case TargetError():
                 cause = await self._said(error)
-                refusal = refusals.target_failed(error, message=cause, started=False)
+                refusal = refusals.target_failed(error, target=target, message=cause, started=False)
+                if isinstance(error, TargetUnavailable):
+                    log.warning("target_unavailable", call_id=call_id, target=target, cause=cause)
             case MaskingError():
                 cause = f"the arguments could not be masked: {error}"
                 refusal = refusals.bad_request(LimitError(cause, next_step="send less at a time; nothing has run"))
             case CredentialError():
-                cause = str(error)
-                refusal = refusals.target_failed(
-                    TargetUnavailable("x"),
-                    message="the gateway has no usable credential for this target",
-                    started=False,
-                )
+                refusal, cause = refusals.unavailable(target), str(error)
+                log.warning("target_unavailable", call_id=call_id, target=target, cause=cause)
             case _:
                 log.error("internal_error", call_id=call_id, error=type(error).__name__, exc_info=error)
                 refusal, cause = refusals.internal(started=False), type(error).__name__

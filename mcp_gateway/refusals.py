@@ -132,15 +132,20 @@ def already_run(ticket: Ticket, *, outcome: str) -> Refusal:
     )
 
 
-def target_failed(error: TargetError, *, message: str, started: bool) -> Refusal:
+def unavailable(target: str) -> Refusal:
+    """There is no way to the target, or no credential for it; why is for whoever runs the gateway."""
+    return Refusal(
+        code="target_unavailable",
+        message=f"the target {target!r} is not available at present",
+        next_step="nothing has run; try again later, or give the call id to whoever runs the gateway: its record says why",
+    )
+
+
+def target_failed(error: TargetError, *, target: str, message: str, started: bool) -> Refusal:
     """The target is away, slow or said no; `message` has been through the masker."""
     match error.code:
         case "target_unavailable":
-            return Refusal(
-                code="target_unavailable",
-                message=message,
-                next_step="nothing has run; try again later, or tell whoever runs the gateway",
-            )
+            return unavailable(target)
         case "timeout":
             return Refusal(
                 code="timeout",

@@ -18,8 +18,18 @@ import structlog
 from mcp_gateway import refusals
 from mcp_gateway.admission import Parts, Permitted
 from mcp_gateway.answers import Answer, Masked, Refusal
+from mcp_gateway.aside import INLINE_BYTES
 from mcp_gateway.audit.store import Transaction
-from mcp_gateway.errors import MaskingError, OutcomeLost, RevokedError, StoreError, TargetError, TargetTimeout
+from mcp_gateway.errors import (
+    CredentialError,
+    MaskingError,
+    OutcomeLost,
+    RevokedError,
+    StoreError,
+    TargetError,
+    TargetTimeout,
+    TargetUnavailable,
+)
 from mcp_gateway.events import Answered, Cancelled, Event, Failed, Finished, OutcomeUnknown, TimedOut
 from mcp_gateway.tool import Masker
 
@@ -69,14 +79,20 @@ class Running:
 
     async def _mask(self, raw: Any) -> Masked:
         permitted, masker = self._permitted, self._masker(revealed=self._permitted.revealed)
-        return await self._parts.aside.run(
+        size = permitted.tool.size(raw)
+        masked = await self._parts.aside.run(
             lambda: permitted.tool.mask(
                 raw, examination=permitted.examination, masker=masker, call_id=permitted.call.id
             ),
-            size=permitted.tool.size(raw),
+            size=size,
             key=permitted.call.caller.key,
             stop=masker.stop,
         )
+        if not masker.made(masked):
+            raise MaskingError("its tool gave a result that did not come from the masker")
+        if size > INLINE_BYTES and (what := self._parts.revocations.refuses(permitted.call.caller)) is not None:
+            raise RevokedError(what)  # In the seconds that masking may take.
+        return masked
 
     async def _finished(self, masked: Masked) -> Answer:
         journal, permitted = self._journal, self._permitted
@@ -113,7 +129,10 @@ class Running:
         match error:
             case TimeoutError():
                 refusal = refusals.target_failed(
-                    TargetTimeout("x"), message=f"the target {call.target.name!r} did not answer in time", started=True
+                    TargetTimeout("x"),
+                    target=call.target.name,
+                    message=f"the target {call.target.name!r} did not answer in time",
+                    started=True,
                 )
                 event = self._timed_out()
             case RevokedError():
@@ -126,14 +145,20 @@ class Running:
                     with anyio.CancelScope(shield=True):
                         await self._cancelled()
                     raise
-                refusal = refusals.target_failed(error, message=message, started=True)
+                refusal = refusals.target_failed(error, target=call.target.name, message=message, started=True)
                 match error:
                     case TargetTimeout():
                         event = self._timed_out()
                     case OutcomeLost():
                         event = OutcomeUnknown(at=journal.now(), call_id=call.id, cause=message)
                     case _:
+                        if isinstance(error, TargetUnavailable):
+                            log.warning("target_unavailable", call_id=call.id, target=call.target.name, cause=message)
                         event = Failed(at=journal.now(), call_id=call.id, code=error.code, cause=message)
+            case CredentialError():
+                log.warning("target_unavailable", call_id=call.id, target=call.target.name, cause=str(error))
+                refusal = refusals.unavailable(call.target.name)
+                event = Failed(at=journal.now(), call_id=call.id, code=refusal.code, cause=str(error))
             case MaskingError():
                 log.warning("result_withheld", call_id=call.id, cause=str(error))
                 refusal = refusals.masking_failed(error)

@@ -99,6 +99,9 @@ class Masker(Protocol):
     def seal(self, result: JSONObject, *, rows: int | None = None, truncated: bool = False) -> Masked:
         """Close a result: adds `masked`, scrubs credentials once more over the bytes, counts."""
 
+    def made(self, result: object) -> bool:
+        """Whether a result is the one that was closed here."""
+
 
 class Connector(Protocol):
     """What holds the way to one target: connections, credentials, their limits."""
@@ -113,7 +116,8 @@ class Connector(Protocol):
 class Tool(Protocol[E]):
     """One governed operation on a kind of target.
 
-    `examine` has no effect on the target; `execute` is called at most once, after `Started` is durable.
+    `examine` has no effect on the target; `execute` is called at most once, after `Started` is durable. Each has its time,
+    `examine` and `preview` half a minute, and is cancelled when that is over. `mask` gives what `Masker.seal` gave it.
     """
 
     name: ClassVar[str]

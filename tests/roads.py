@@ -168,6 +168,12 @@ class Bench:
         self.engines.append(load_policies([path], targets=targets, classes=frozenset(BUILT_IN), tools=further))
 
 
+def nothing_held(road: Road) -> bool:
+    """Whether no turn and no share is taken."""
+    turns = [*road._turns.values(), road._examining, road._parts.aside._turns]
+    return all(item.idle for item in turns) and not road._parts.shares._held
+
+
 def refusal(answer: object) -> Refusal:
     """The refusal of an answer that has to be one."""
     assert isinstance(answer, Answer), answer
@@ -200,15 +206,21 @@ async def laid(
     max_calls: int = 10,
     beside: Sequence[Registered] = (),
     tools: Sequence[AnyTool] = (),
+    data: Path | None = None,
+    url: str = "",
     **more: Any,
 ) -> AsyncIterator[Bench]:
-    """A road in a folder of its own; with targets beside the API and their tools; `more` are further of its `Parts`."""
+    """A road in a folder of its own; with targets beside the API and their tools; `more` are further of its `Parts`.
+
+    `data` is a store and `url` an API that it shares with others.
+    """
     folder.chmod(0o700)
+    data = data or folder / "data"
     clock = Clock()
-    async with running_api(log=folder / "api.api.log", store=folder / "data") as api:
-        store = await AuditStore.open(folder / "data", clock=clock, migrations=(*MIGRATIONS, *REVOCATIONS))
+    async with running_api(log=folder / "api.api.log", store=data) as api:
+        store = await AuditStore.open(data, clock=clock, migrations=(*MIGRATIONS, *REVOCATIONS))
         revocations = Revocations(store, clock=clock)
-        connector = HTTPConnector(Settings(api.url), fetch=_no_credential)
+        connector = HTTPConnector(Settings(url or api.url), fetch=_no_credential)
         try:
             approvals = ApprovalStore(store, key=Secret(bytes(32)), clock=clock, new_id=new_id)
             target = Target(
@@ -230,6 +242,7 @@ async def laid(
             )
             holder = Holder(
                 approvals,
+                refuses=revocations.refuses,
                 clock=clock,
                 new_id=new_id,
                 wait=wait,
@@ -268,6 +281,7 @@ async def laid(
             bench.targets = {name: found.target for name, found in registry.targets.items()}
             bench.load(policies)
             yield bench
+            assert nothing_held(road), "whatever way a call took, it gave back what it held"
             road.close()
         finally:
             await connector.aclose()

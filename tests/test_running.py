@@ -10,7 +10,9 @@ from typing import Any
 
 import anyio
 import pytest
+from mcp_gateway_tools.call_api import CallAPI
 
+from mcp_gateway.answers import Masked
 from mcp_gateway.aside import Aside
 from tests.peers.api import answer
 from tests.roads import Bench, laid, refusal, result
@@ -107,3 +109,119 @@ async def test_a_result_with_more_values_than_masking_takes_is_withheld(
         "the call ran and its result is withheld, because it could not be masked: a text holds more than 10,000 values to "
         "look at"
     )
+
+
+@pytest.mark.requirement("R42", "R27")
+async def test_who_is_revoked_while_a_result_is_masked_gets_nothing_of_it(tmp_path: Path) -> None:
+    async with hostile(tmp_path) as (bench, aside):
+        bench.api.answers = [answer(HOSTILE[: len(HOSTILE) // 8])]
+        found: list[Any] = []
+
+        async def call() -> None:
+            found.append(await bench.call())
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(call)
+            await masking(aside)
+            await bench.revocations.revoke(what="subject", value="alice", by="ops")
+
+        assert refusal(found[0]).code == "cancelled"
+        assert "its result is withheld" in refusal(found[0]).message
+        assert await bench.kinds(found[0].call_id) == [*ENDED, "Cancelled", "Answered"]
+
+
+class Misbehaving(CallAPI):
+    """A tool of another distribution that does one thing wrong."""
+
+    def __init__(self, wrong: str) -> None:
+        self.wrong = wrong
+
+    async def examine(self, *arguments: Any, **more: Any) -> Any:
+        if self.wrong == "examine hangs":
+            await anyio.sleep_forever()
+        return await super().examine(*arguments, **more)
+
+    async def preview(self, arguments: Any, **more: Any) -> str:
+        if self.wrong == "preview hangs":
+            await anyio.sleep_forever()
+        return ""
+
+    async def execute(self, *arguments: Any, **more: Any) -> Any:
+        if self.wrong == "execute raises":
+            raise RuntimeError("bob@example.com")
+        return await super().execute(*arguments, **more)
+
+    def size(self, raw: Any) -> int:
+        if self.wrong == "size raises":
+            raise RuntimeError("bob@example.com")
+        return super().size(raw)
+
+    def mask(self, raw: Any, **more: Any) -> Masked:
+        match self.wrong:
+            case "mask raises":
+                raise RuntimeError("bob@example.com")
+            case "mask gives its own":
+                return Masked(structured=b'{"text": "bob@example.com"}')
+            case "mask changes what it was given":
+                return Masked(structured=super().mask(raw, **more).structured)
+            case "mask gives nothing":
+                return None  # type: ignore[return-value]  # which is the point
+            case _:
+                return super().mask(raw, **more)
+
+
+@asynccontextmanager
+async def misbehaving(folder: Path, wrong: str) -> AsyncIterator[Bench]:
+    """A road whose one tool does this wrong, and on which one call fits at a time."""
+    async with laid(folder, max_calls=1, examine_within=timedelta(seconds=0.3)) as bench:
+        tool = Misbehaving(wrong)
+        bench.registry.tools = {**bench.registry.tools, tool.name: tool}
+        yield bench
+        tool.wrong = ""
+        bench.api.answers = [answer(b"ok")]
+        with anyio.fail_after(10):
+            assert result(await bench.call())["text"] == "ok", "its turn and its share were given back"
+
+
+@pytest.mark.requirement("R28", "I3", "I7")
+@pytest.mark.parametrize(
+    ("wrong", "code", "ended"),
+    [
+        ("execute raises", "internal", "Failed"),
+        ("size raises", "internal", "Failed"),
+        ("mask raises", "internal", "Failed"),
+        ("mask gives its own", "failed", "Failed"),
+        ("mask changes what it was given", "failed", "Failed"),
+        ("mask gives nothing", "failed", "Failed"),
+    ],
+)
+async def test_a_tool_that_misbehaves_ends_its_call_and_gives_nothing_away(
+    tmp_path: Path, wrong: str, code: str, ended: str
+) -> None:
+    async with misbehaving(tmp_path, wrong) as bench:
+        found = await bench.call()
+
+        assert refusal(found).code == code
+        assert "bob" not in refusal(found).message
+        assert await bench.kinds(found.call_id) == [*ENDED, ended, "Answered"]
+
+
+@pytest.mark.requirement("R28", "I7")
+async def test_an_examination_that_hangs_is_given_up(tmp_path: Path) -> None:
+    async with misbehaving(tmp_path, "examine hangs") as bench:
+        with anyio.fail_after(10):
+            found = await bench.call()
+
+        assert refusal(found).code == "limit_exceeded"
+        assert refusal(found).message == "what the call would do was not found out within 0.3 s"
+        assert await bench.kinds(found.call_id) == ["Received", "Identified", "Refused", "Answered"]
+        assert bench.api.requests == []
+
+
+@pytest.mark.requirement("R28")
+async def test_a_preview_that_hangs_is_left_out(tmp_path: Path) -> None:
+    async with misbehaving(tmp_path, "preview hangs") as bench:
+        with anyio.fail_after(10):
+            found = await bench.call({"method": "POST"})
+
+        assert refusal(found).code == "approval_pending"

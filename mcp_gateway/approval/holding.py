@@ -8,6 +8,7 @@ is moved from here.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias
@@ -16,14 +17,14 @@ import anyio
 
 from mcp_gateway.approval.store import ApprovalStore, Opened
 from mcp_gateway.approval.ticket import Ticket, Vote, binding
-from mcp_gateway.calls import Call, digest_of
+from mcp_gateway.calls import Call, Caller, digest_of
 from mcp_gateway.decisions import CALLER_GROUP, Ask
-from mcp_gateway.errors import RequestError
+from mcp_gateway.errors import IdentityError, RequestError, StoreError
 from mcp_gateway.journal import Journal
 from mcp_gateway.tool import Examination
 
 POLL_SECONDS = 0.5
-"""How often a waiting call looks for a decision that another process recorded."""
+"""How often a waiting call looks for a decision, or a revocation, that another process recorded."""
 PROGRESS_SECONDS = 5.0
 
 Action: TypeAlias = Literal["accept", "decline", "cancel"]
@@ -31,6 +32,8 @@ Confirm: TypeAlias = Callable[[Ticket, float], Awaitable[Action]]
 """Ask the caller's human through their client; the second argument is how many seconds there are."""
 Progress: TypeAlias = Callable[[float, float, str], Awaitable[None]]
 """Tell the client how far: seconds waited, seconds in all, a sentence."""
+Refuses: TypeAlias = Callable[[Caller], str | None]
+"""What of a caller is revoked, if anything; raises `StoreError` where that cannot be known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +80,7 @@ class Holder:
         self,
         approvals: ApprovalStore,
         *,
+        refuses: Refuses,
         clock: Callable[[], datetime],
         new_id: Callable[[], str],
         wait: timedelta,
@@ -84,6 +88,7 @@ class Holder:
         claim: timedelta,
     ) -> None:
         self.approvals = approvals
+        self._refuses = refuses
         self._clock = clock
         self._new_id = new_id
         self._wait = wait
@@ -167,7 +172,12 @@ class Holder:
         return Held(ticket=opened.ticket, waited=False, stale=why)
 
     async def hold(self, ticket: Ticket, *, call: Call, channels: Channels) -> Held:
-        """Wait until the approval moves on or the wait is over."""
+        """Wait until the approval moves on or the wait is over.
+
+        Raises:
+            IdentityError: the caller was revoked meanwhile. What they asked for stays until its deadline, and is refused
+                to them for as long as they are.
+        """
         if ticket.state != "pending":
             return Held(ticket=ticket, waited=False)
         ask_caller = CALLER_GROUP in ticket.missing
@@ -182,26 +192,42 @@ class Holder:
 
     async def _wait_for(self, ticket: Ticket, *, call: Call, channels: Channels) -> Ticket:
         total = self._wait.total_seconds()
+        failed: list[Exception] = []
         async with anyio.create_task_group() as group:
             over = anyio.Event()
             if channels.confirm is not None and CALLER_GROUP in ticket.missing:
                 group.start_soon(self._confirm, ticket, call, channels.confirm, total, over)
-            with anyio.move_on_after(total):
-                ticket = await self._until_moved(ticket, channels=channels, total=total, over=over)
+            try:
+                with anyio.move_on_after(total):
+                    await self._until_moved(ticket, call=call, channels=channels, total=total, over=over)
+            except (IdentityError, StoreError) as error:  # raised again below; from inside it would come in a group
+                failed.append(error)
             group.cancel_scope.cancel()
+        if failed:
+            raise failed[0]
         return await self.approvals.get(ticket.id) or ticket
 
-    async def _until_moved(self, ticket: Ticket, *, channels: Channels, total: float, over: anyio.Event) -> Ticket:
+    async def _until_moved(
+        self, ticket: Ticket, *, call: Call, channels: Channels, total: float, over: anyio.Event
+    ) -> None:
         started = told = anyio.current_time()
         while ticket.state == "pending" and not (over.is_set() or self._letting_go):
             await self.approvals.wait_for_move(seconds=POLL_SECONDS)
+            self._check(call.caller)
             ticket = await self.approvals.get(ticket.id) or ticket
             now = anyio.current_time()
             if channels.progress is not None and now - told >= PROGRESS_SECONDS:
                 told = now
                 people = " and ".join(f"{count} of {group}" for group, count in sorted(ticket.missing.items()))
                 await channels.progress(now - started, total, f"waiting for approval: {people}")
-        return ticket
+
+    def _check(self, caller: Caller) -> None:
+        """End the wait of somebody who is revoked. Where that cannot be known now it goes on: a claim asks again."""
+        what = None
+        with suppress(StoreError):
+            what = self._refuses(caller)
+        if what is not None:
+            raise IdentityError(f"the {what} of this call was revoked while it waited for its approval")
 
     async def _confirm(self, ticket: Ticket, call: Call, confirm: Confirm, seconds: float, over: anyio.Event) -> None:
         """A cancel means that nobody is there; when nobody else is asked, there is nothing to wait for."""

@@ -72,7 +72,7 @@ class Revocations:
             ("token", caller.token_id),
             ("subject", caller.key),
             ("subject", caller.subject),
-            ("subject", caller.email),
+            ("subject", caller.email or caller.unverified_email),
             ("agent", caller.actor),
             ("agent", caller.client_id),
         )

@@ -168,6 +168,7 @@ def _road(settings: Settings, records: Records, policies: Policies, registry: Re
             revocations=records.revocations,
             holder=Holder(
                 records.approvals,
+                refuses=records.revocations.refuses,
                 clock=utc_now,
                 new_id=new_id,
                 wait=approvals.wait,

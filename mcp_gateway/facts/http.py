@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from unicodedata import normalize
-from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
+from urllib.parse import quote, unquote_plus, unquote_to_bytes, urlsplit
 
 from mcp_gateway.calls import HTTPFacts
 
@@ -28,8 +28,14 @@ AMBIGUOUS = re.compile(r"%(?:2[fFeE]|5[cC]|25|00|0[aAdD]|3[bB]|23|3[fF]|7[fF]|[0
 LITERAL = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_~!$&'()*+,=:@")
 """Octets that stand for themselves in a path; encoded, they would be a second spelling of what policy looks at."""
 DELIMITERS = frozenset("/\\.%;?#")
-METHOD_OVERRIDES = frozenset({"_method", "x-http-method", "x-http-method-override", "x-method-override"})
-"""Query parameters by which some frameworks let a POST be another method, which policy would not see."""
+METHOD_OVERRIDE = re.compile(
+    r"[\s\[\]]*(?:[_.\[ ]_?(?:http_?)?method|\$(?:http)?method|x-http-method(?:-override)?|x-method-override)"
+    r"(?:[\s\[\]\x00].*)?\Z",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A field by which some frameworks let a POST be another method, which policy would not see, in each spelling that PHP,
+Rack and their like take for the same: `.method` and ` _method[]` are some."""
+MAX_DECODINGS = 3
 
 HOST_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9\-_]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9\-_]*[a-z0-9_])?)*\.?\Z")
 NUMERIC = re.compile(r"(?:\A|\.)(?:[0-9]+|0x[0-9a-f]*)\.?\Z")
@@ -205,9 +211,19 @@ def _one_spelling(escape: re.Match[str]) -> str:
 
 
 def _check_query(query: str) -> None:
-    names = (unquote(part.partition("=")[0]).strip().lower() for part in re.split("[&;]", query))
-    if any(name in METHOD_OVERRIDES for name in names):
+    if any(overrides_method(part.partition("=")[0]) for part in re.split("[&;]", query)):
         raise RequestRefusedError("a query changes no method; give the method that is meant")
+
+
+def overrides_method(name: str) -> bool:
+    """Whether a field of a query or a form would change the request's method, however often its name is encoded."""
+    for _ in range(MAX_DECODINGS):
+        if METHOD_OVERRIDE.match(name):
+            return True
+        name, before = unquote_plus(name), name
+        if name == before:
+            return False
+    return bool(METHOD_OVERRIDE.match(name))
 
 
 def _encoded(query: Mapping[str, str | Sequence[str]]) -> str:

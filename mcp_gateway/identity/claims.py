@@ -164,7 +164,7 @@ def read_claims(
     if agent is None:
         raise IdentityError("token names no agent: neither 'act' nor 'azp' nor 'client_id'")
     # 16.
-    email = _email(claims)
+    email, verified = _email(claims)
     groups = _groups(claims, claim=policy.groups_claim)
     scopes = _scopes(claims)
     # 17.
@@ -178,7 +178,8 @@ def read_claims(
         actor=agent,
         client_id=client_id,
         delegated=actor is not None,
-        email=email,
+        email=email if verified else None,
+        unverified_email=None if verified else email,
         groups=groups,
         scopes=scopes,
         token_id=token_id,
@@ -319,12 +320,11 @@ def _actor(act: object, *, issuer: str) -> str:
         act = act["act"]
 
 
-def _email(claims: JSONObject) -> str | None:
-    """The e-mail address, unless the issuer says that nobody has verified it: then the human chose it freely."""
+def _email(claims: JSONObject) -> tuple[str | None, bool]:
+    """The e-mail address and whether it counts: one that the issuer says nobody has verified the human chose freely."""
     if "email" not in claims:
-        return None
-    email = _name(claims, "email")
-    return email if claims.get("email_verified", True) is True else None
+        return None, True
+    return _name(claims, "email"), claims.get("email_verified", True) is True
 
 
 def _groups(claims: JSONObject, *, claim: str) -> frozenset[str]:

@@ -72,14 +72,14 @@ def _end(folded: Folded, count: int) -> int:
 def _before_secrets(data: bytes, scrubber: Scrubber) -> int:
     """The last place at which no form of a secret can have begun that the missing end would complete."""
     skipped, views = _edge(data, scrubber, at_end=True)
-    kept = [(view, len(view.text) - scrubber.longest) for view in views]
+    kept = [(view, len(view.text) - scrubber.longest_in(view)) for view in views]
     return min(skipped + view.start(count) if count > 0 else 0 for view, count in kept)
 
 
 def _behind_secrets(data: bytes, scrubber: Scrubber) -> int:
     """The first place behind every form of a secret that can have begun in the missing part."""
     _, views = _edge(data, scrubber, at_end=False)
-    return max(view.end(min(scrubber.longest, len(view.text))) if view.text else len(data) for view in views)
+    return max(view.end(min(scrubber.longest_in(view), len(view.text))) if view.text else len(data) for view in views)
 
 
 def _edge(data: bytes, scrubber: Scrubber, *, at_end: bool) -> tuple[int, list[View]]:

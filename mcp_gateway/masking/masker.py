@@ -89,6 +89,7 @@ class CallMasker:
         self._markers = markers
         self._by_key = by_key
         self._streams: list[MaskStream] = []
+        self._closed: Masked | None = None
         self._counts: Counter[str] = Counter()
 
     def stop(self) -> None:
@@ -167,7 +168,12 @@ class CallMasker:
             structured = dumped(result | {"masked": self.counts})
             if any(self._scrubber.in_text(text) for text in _strings(result) if len(text) >= MIN_SURE):
                 raise MaskingError("a credential stands where it cannot be taken out of the result")
-        return Masked(structured=structured, counts=self.counts, rows=rows, truncated=truncated)
+        self._closed = Masked(structured=structured, counts=self.counts, rows=rows, truncated=truncated)
+        return self._closed
+
+    def made(self, result: object) -> bool:
+        """Whether a result is the one that was closed here: a tool can build what looks like one."""
+        return result is not None and result is self._closed
 
     def _cell(self, value: Any, hidden: frozenset[str], *, keep_nulls: bool) -> str | None:
         if value is None and keep_nulls:

@@ -1,44 +1,65 @@
 """Credential scrubbing: no secret that was used for a call leaves with its result, in whatever form it was echoed.
 
-Looked for are each secret as it is, in base64 (standard and URL-safe, at all three alignments, so also inside
-`user:password`), in hexadecimal, and all of these behind escapes: percent-encoding in any mixture, backslash escapes of
-JSON and C, HTML entities, invisible characters, NULs between the letters (UTF-16), twice over; and wrapped over lines.
+Looked for are the encodings of each secret that `needles` lists, and all of them behind escapes, up to three layers of
+them: percent-encoding in any mixture, backslash escapes of JSON, C and others, HTML entities, quoted-printable, full-width
+letters, invisible characters, NULs between the letters (UTF-16); wrapped over lines; hexadecimal with separators.
 Of a secret with several lines each line counts that is long enough to be one.
+
+Some escapes end where what follows says so (`&#65`, octal ones, `=41`). They are taken off in views of their own, so that a
+text in which they are no escapes hides nothing.
 
 A secret under `MIN_SECRET` bytes is replaced only where it is a whole value: inside longer text it would tear holes
 into everything and be guessable from them. `is_weak` lets `check` say so. Not covered, as for any filter of content:
-what the target computes of a secret (reversed, encrypted, spelled out, in pieces).
+what the target computes of a secret (reversed, encrypted, compressed, spelled out, in pieces, in other letters' case).
 """
 
 from __future__ import annotations
 
-import base64
+import binascii
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from html.entities import html5
 from urllib.parse import unquote_to_bytes
 
 import orjson
 
 from mcp_gateway.calls import Secret
-from mcp_gateway.masking.folding import DROPPED, MAX_RUN, MAX_TOKEN, Folded, Lexer
+from mcp_gateway.masking.folding import DROPPED, MAX_RUN, MAX_TOKEN, UNANCHORED, Folded, Lexer, compiled
+from mcp_gateway.masking.needles import MIN_SECRET, Finder, Needles
 from mcp_gateway.masking.stopping import NEVER, Stop
 
 CREDENTIAL = "credential"
 """Under what a scrubbed credential is counted. No data class: no policy can reveal it."""
-MIN_SECRET = 4
-MIN_LINE = 16
-"""A line of a secret that is shorter gives too little away to tear holes for it."""
-LEVELS = 2
+LEVELS = 3
 """How many layers of escapes are taken off."""
 MARKS = ("[credential]", "[removed]", "[***]")
 
-ESCAPES = rb"%[\dA-Fa-f]{2}|\\u[\dA-Fa-f]{4}|\\x[\dA-Fa-f]{2}|\\[\\\"'/]|&(?:amp|lt|gt|quot|apos|#\d{1,4}|#[xX][\dA-Fa-f]{1,4});"
+NAMED = b"|".join(
+    name.encode() for name, text in sorted(html5.items()) if name.endswith(";") and len(text) == 1 and ord(text) < 0x180
+)
+ESCAPES = (
+    rb"%[\dA-Fa-f]{2}|%u[\dA-Fa-f]{4}|\\u[\dA-Fa-f]{4}|\\u[dD][89abAB][\dA-Fa-f]{2}\\u[dD][c-fC-F][\dA-Fa-f]{2}"
+    rb"|\\U[\dA-Fa-f]{8}|\\[ux]\{[\dA-Fa-f]{1,8}\}|\\x[\dA-Fa-f]{2}|\\[\\\"'/]"
+    rb"|&#\d{1,32};|&#[xX][\dA-Fa-f]{1,32};|&(?:" + NAMED + rb")"
+)
+OPEN_ESCAPES = (
+    rb"\\[0-7]{1,3}|&#\d{1,32}|&#[xX][\dA-Fa-f]{1,32}|&(?:amp|lt|gt|quot|AMP|LT|GT|QUOT)|=[\dA-Fa-f]{2}"
+    rb"|=[ \t]{0,8}\r?\n|\xef\xbc[\x81-\xbf]|\xef\xbd[\x80-\x9e]"
+)
+"""Escapes without an end of their own, quoted-printable, and full-width characters."""
+OPEN_SIGNS = compiled(
+    rb"\\[0-7]|&#\d{1,32}[^\d;]|&#[xX][\dA-Fa-f]{1,32}[^\dA-Fa-f;]|&#[xX]?[\dA-Fa-f]{1,32}\z|(?i:&(?:amp|lt|gt|quot))(?:[^;]|\z)"
+    rb"|\xef\xbc[\x90-\x99\xa1-\xba]|\xef\xbd[\x81-\x9a]"
+).Match
+QUOTED_PRINTABLE = compiled(rb"=[\dA-Fa-f]{2}|=[ \t]{0,8}\r?\n").Match
+SEPARATORS = rb"[ \t\r\n:,;._-]{1,16}(?:0[xX])?|0[xX]"
+"""Between the octets of hexadecimal."""
 BREAKS = rb"(?:(?:\r?\n|\\r|\\n)[ \t]{0,8}){1,16}"
 ESCAPE_SIGNS = (b"%", b"&", b"\x1b", b"\x08", b"\x7f")
-BACKSLASH_SIGNS = (b"\\u", b"\\x")
+BACKSLASH_SIGNS = (b"\\u", b"\\x", b"\\U")
 INVISIBLE_SIGNS = (b"\xe2\x80", b"\xe2\x81", b"\xef\xbb", b"\xc2\xad")
 SEPARATOR = "\n\0\n"
 """Between joined cells: text of PostgreSQL cannot hold a NUL, and no rule matches one."""
@@ -50,22 +71,52 @@ def is_weak(secret: Secret) -> bool:
 
 
 def _unescaped(token: bytes) -> bytes:
+    if b"\b" in token:  # whatever it begins with is struck over
+        return b""
     match token[:1]:
-        case b"%":
+        case b"%" if token[1:2] != b"u":
             return unquote_to_bytes(token)
+        case b"%":
+            return _character(token[2:], token)
         case b"&":
             return html.unescape(token.decode()).encode("utf-8", "surrogatepass")
-        case b"\\" if token[1:2] in {b"u", b"x"} and len(token) > 2:
-            return chr(int(token[2:], 16)).encode("utf-8", "surrogatepass")
-        case b"\\" if len(token) == 2:
-            return token[1:]
+        case b"\\":
+            return _after_backslash(token)
+        case b"=" if token[1:2] not in b" \t\r\n":
+            return binascii.unhexlify(token[1:])
+        case b"\xef" if b"\xef\xbc\x81" <= token <= b"\xef\xbd\x9e":
+            return chr(ord(token.decode()) - 0xFEE0).encode()
         case _:
             return b""
 
 
+def _after_backslash(token: bytes) -> bytes:
+    match token[1:2]:
+        case b"u" | b"U" | b"x" if token[2:3] == b"{":
+            return _character(token[3:-1], token)
+        case b"u" if len(token) == 12:
+            return token.decode("unicode_escape").encode("utf-16-le", "surrogatepass").decode("utf-16-le").encode()
+        case b"u" | b"U":
+            return _character(token[2:], token)
+        case b"x":
+            return binascii.unhexlify(token[2:])
+        case digit if digit.isdigit():
+            return bytes([int(token[1:], 8) & 0xFF])
+        case _:
+            return token[1:]
+
+
+def _character(digits: bytes, token: bytes) -> bytes:
+    code = int(digits, 16)
+    return chr(code).encode("utf-8", "surrogatepass") if code <= 0x10FFFF else token
+
+
 _ESCAPES = Lexer(ESCAPES + rb"|(?:\x00|" + DROPPED + rb"){1,%d}" % MAX_RUN, _unescaped)
 _ESCAPES_BUT_NUL = Lexer(ESCAPES + rb"|(?:" + DROPPED + rb"){1,%d}" % MAX_RUN, _unescaped)
+_OPEN_ESCAPES = Lexer(ESCAPES + b"|" + OPEN_ESCAPES + rb"|(?:\x00|" + DROPPED + rb"){1,%d}" % MAX_RUN, _unescaped)
+_OPEN_ESCAPES_BUT_NUL = Lexer(ESCAPES + b"|" + OPEN_ESCAPES + rb"|(?:" + DROPPED + rb"){1,%d}" % MAX_RUN, _unescaped)
 _BREAKS = Lexer(BREAKS, lambda _: b"")
+_SEPARATORS = Lexer(SEPARATORS, lambda _: b"")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +125,8 @@ class View:
 
     text: bytes
     layers: tuple[Folded, ...] = ()
+    hexadecimal: bool = False
+    """Whether separators were taken off, so that only hexadecimal is looked for."""
 
     def start(self, offset: int) -> int:
         """Where in the original the byte at `offset` begins."""
@@ -111,13 +164,23 @@ class Scrubber:
         values.discard(b"")
         self.short = frozenset(value for value in values if len(value) < MIN_SECRET)
         """Secrets that count only as a whole value."""
-        self._needles = _needles(value for value in values if len(value) >= MIN_SECRET)
-        self._sealed = tuple({*self._needles, *(_in_json(needle) for needle in self._needles)})
-        self._without_breaks = tuple({_unbroken(needle) for needle in self._needles})
+        needles = Needles.of(value for value in values if len(value) >= MIN_SECRET)
+        self._needles = needles.every
+        self._finder = Finder(exact=needles.exact, caseless=needles.caseless)
+        self._hexadecimal = Finder(exact=(), caseless=needles.hexadecimal)
+        self._sealed = Finder(exact={*needles.exact, *map(_in_json, needles.exact)}, caseless=needles.caseless)
+        self._unbroken = Finder(
+            exact=map(_unbroken, needles.exact), caseless=(_unbroken(needle) for needle in needles.caseless)
+        )
         self._has_nul = any(b"\0" in needle for needle in self._needles)
         self.longest = max(map(len, self._needles), default=0)
+        self._longest_hexadecimal = max(map(len, needles.hexadecimal), default=0)
         self._shortest = min(map(len, self._needles), default=0)
-        self.mark = next((mark for mark in MARKS if not any(needle in mark.encode() for needle in self._needles)), "")
+        self.mark = next((mark for mark in MARKS if not self._finder.anywhere(mark.encode())), "")
+
+    def longest_in(self, view: View) -> int:
+        """How long what is looked for in a view can be."""
+        return self._longest_hexadecimal if view.hexadecimal else self.longest
 
     def stopped_by(self, stop: Stop) -> Scrubber:
         """The same, for a call that can be told to stop."""
@@ -169,33 +232,45 @@ class Scrubber:
         """
         if not self._needles:
             return []
-        views = [View(text=data)]
-        escapes = _ESCAPES if nul else _ESCAPES_BUT_NUL
-        for _ in range(LEVELS):
-            view = views[-1]
-            folded = (
-                escapes.fold(view.text, asked=self._stop)
-                if all_of_them or self._may_be_escaped(view.text, nul=nul)
-                else None
-            )
-            if folded is None:
-                break
-            views.append(View(text=folded.text, layers=(*view.layers, folded)))
+        closed = self._chain(
+            View(text=data),
+            _ESCAPES if nul else _ESCAPES_BUT_NUL,
+            lambda text: all_of_them or self._may_be_escaped(text, nul=nul),
+        )
+        views = [*closed]
+        for view in closed:
+            views += self._chain(
+                view,
+                _OPEN_ESCAPES if nul else _OPEN_ESCAPES_BUT_NUL,
+                lambda text: all_of_them or self._may_be_open(text, mixed=len(closed) > 1),
+                levels=1 if view.layers else LEVELS,
+            )[1:]
         for view in tuple(views):
             if all_of_them or self._shows_unbroken(view.text, joined=not nul):
-                folded = _BREAKS.fold(view.text, asked=self._stop)
-                if folded is not None:
-                    views.append(View(text=folded.text, layers=(*view.layers, folded)))
+                views += self._chain(view, _BREAKS, lambda _: True, levels=1)[1:]
+        for view in closed:
+            if all_of_them or self._shows_hexadecimal(view.text):
+                unseparated = self._chain(view, _SEPARATORS, lambda _: True, levels=1)[1:]
+                views += [replace(found, hexadecimal=True) for found in unseparated]
+        return views
+
+    def _chain(self, view: View, lexer: Lexer, worth: Callable[[bytes], bool], *, levels: int = LEVELS) -> list[View]:
+        """A view and what it is when a layer is taken off, and another, as long as that is worth it."""
+        views = [view]
+        for _ in range(levels):
+            folded = lexer.fold(views[-1].text, asked=self._stop) if worth(views[-1].text) else None
+            if folded is None:
+                break
+            views.append(View(text=folded.text, layers=(*views[-1].layers, folded)))
         return views
 
     def in_sealed(self, structured: bytes) -> bool:
         """Whether any form of a secret stands in JSON bytes."""
-        return any(needle in structured for needle in self._sealed)
+        return self._sealed.anywhere(structured)
 
     def in_text(self, text: str) -> bool:
         """Whether a form of a secret stands in a text as it is."""
-        data = text.encode("utf-8", "surrogatepass")
-        return any(needle in data for needle in self._needles)
+        return self._finder.anywhere(text.encode("utf-8", "surrogatepass"))
 
     def _may_be_escaped(self, text: bytes, *, nul: bool) -> bool:
         """Whether taking escapes off could show anything: quoted JSON is full of backslashes that do not matter."""
@@ -209,26 +284,35 @@ class Scrubber:
             return True
         for _ in range(LEVELS if backslashes else 0):
             text = text.replace(b"\\/", b"/").replace(b'\\"', b'"').replace(b"\\'", b"'").replace(b"\\\\", b"\\")
-            if any(needle in text for needle in self._needles):
+            if self._finder.anywhere(text):
                 return True
         return False
+
+    def _may_be_open(self, text: bytes, *, mixed: bool) -> bool:
+        """The same of the escapes without an end. `a=12` is mostly none; `mixed` is a text that has others as well."""
+        if OPEN_SIGNS(UNANCHORED, text, 0, len(text))[0][0] >= 0:
+            return True
+        if b"=" not in text or QUOTED_PRINTABLE(UNANCHORED, text, 0, len(text))[0][0] < 0:
+            return False
+        return mixed or self._finder.anywhere(binascii.a2b_qp(text))
+
+    def _shows_hexadecimal(self, text: bytes) -> bool:
+        """Whether taking separators off could show hexadecimal."""
+        return self._hexadecimal.anywhere(
+            text.translate(None, b" \t\r\n:,;._-").replace(b"0x", b"").replace(b"0X", b"")
+        )
 
     def _shows_unbroken(self, text: bytes, *, joined: bool) -> bool:
         """Whether taking line breaks off could show anything. Those of a separator show only what has a NUL in it."""
         separators = text.count(SEPARATOR.encode()) if joined and not self._has_nul else 0
         if b"\\" not in text and text.count(b"\n") == 2 * separators:
             return False
-        text = _unbroken(text)
-        return any(needle in text for needle in self._without_breaks)
+        return self._unbroken.anywhere(_unbroken(text))
 
     def _occurrences(self, view: View) -> Iterable[tuple[int, int]]:
-        text = view.text
-        for needle in self._needles:
-            place = text.find(needle)
-            while place >= 0:
-                self._stop.look()
-                yield view.start(place), view.end(place + len(needle))
-                place = text.find(needle, place + 1)
+        finder = self._hexadecimal if view.hexadecimal else self._finder
+        for start, end in finder.places(view.text, self._stop):
+            yield view.start(start), view.end(end)
 
 
 @lru_cache(maxsize=16)
@@ -250,27 +334,6 @@ def merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def _unbroken(text: bytes) -> bytes:
     return text.translate(None, b"\r\n \t").replace(b"\\n", b"").replace(b"\\r", b"")
-
-
-def _needles(values: Iterable[bytes]) -> tuple[bytes, ...]:
-    forms: set[bytes] = set()
-    for value in values:
-        forms |= {value, value.hex().encode(), value.hex().upper().encode(), *_base64_cores(value)}
-        lines = [line.strip() for line in value.splitlines()]
-        if len(lines) > 1:
-            forms.add(b"".join(lines))
-            forms |= {line for line in lines if len(line) >= MIN_LINE and not line.startswith(b"-----")}
-    return tuple(sorted(form for form in forms if len(form) >= MIN_SECRET))
-
-
-def _base64_cores(value: bytes) -> set[bytes]:
-    """The characters that stand for nothing but the value, for each alignment inside longer data."""
-    cores = set()
-    for shift in range(3):
-        encoded = base64.b64encode(bytes(shift) + value)
-        core = encoded[-(-8 * shift // 6) : 8 * (shift + len(value)) // 6]
-        cores |= {core, core.replace(b"+", b"-").replace(b"/", b"_")}
-    return cores
 
 
 def _in_json(needle: bytes) -> bytes:

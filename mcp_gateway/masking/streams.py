@@ -68,7 +68,7 @@ class ScrubStream:
             return 0
         place = sure
         for view in views:
-            known = view.certain(sure) - self._scrubber.longest
+            known = view.certain(sure) - self._scrubber.longest_in(view)
             place = min(place, view.start(known) if known > 0 else 0)
         while (lower := min(view.floor(place) for view in views)) < place:
             place = lower

@@ -68,9 +68,14 @@ def _lifted(
     without = evaluate(NOT_APPROVED)
     if without.error is not None:
         return Deny(policies=(), error=without.error)
-    lifted = [] if without.allowed else [policies[name] for name in without.policies]
-    short = tuple(policy.id for policy in lifted if not _has_its_people(policy, approval))
+    short = short_of_people(without, policies, approval)
     return _ask(short, policies) if short else _allow(first.policies, policies)
+
+
+def short_of_people(without: Verdict, policies: Mapping[str, Policy], approval: Approved) -> tuple[str, ...]:
+    """Which of the forbids that hold without any approval would be lifted by fewer people than they ask for."""
+    lifted = [] if without.allowed else [policies[name] for name in without.policies]
+    return tuple(policy.id for policy in lifted if not _has_its_people(policy, approval))
 
 
 def _has_its_people(policy: Policy, approval: Approved) -> bool:

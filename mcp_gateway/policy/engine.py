@@ -20,7 +20,7 @@ from mcp_gateway.calls import Caller, JSONObject, SQLFacts, Target
 from mcp_gateway.decisions import NOT_APPROVED, Approved, Decision, Deny
 from mcp_gateway.errors import Problem
 from mcp_gateway.inference import KINDS
-from mcp_gateway.policy.decide import Verdict, decide
+from mcp_gateway.policy.decide import Verdict, decide, short_of_people
 from mcp_gateway.policy.expressions import TOKEN_AGE, Path
 from mcp_gateway.policy.question import (
     Question,
@@ -134,17 +134,31 @@ class PolicyEngine:
             prepared = self._prepare(question)
         except QuestionError as error:
             return Verdict(allowed=False, error=str(error))
-        return self._evaluate(_revealing(prepared, name), question.approval)
+        return self._evaluate_reveal(_revealing(prepared, name), question.approval)
 
     def _reveals_class(self, question: Question, prepared: _Prepared, name: str) -> bool:
         asked = _revealing(prepared, name)
         key = self._keys[REVEAL].digest(question, asked)
         if key is not None and (known := self._revealed.get(key)) is not None:
             return known
-        verdict = self._evaluate(asked, question.approval)
+        verdict = self._evaluate_reveal(asked, question.approval)
         if key is not None and verdict.error is None:
             self._revealed.put(key, verdict.allowed)
         return verdict.allowed
+
+    def _evaluate_reveal(self, asked: _Prepared, approval: Approved) -> Verdict:
+        """What Cedar says, unless an approval of fewer people than a lifted policy asks for made it say so.
+
+        The approval was given for the call, whose own policies may ask for fewer people of the same group.
+        """
+        verdict = self._evaluate(asked, approval)
+        if not verdict.allowed or approval == NOT_APPROVED:
+            return verdict
+        without = self._evaluate(asked, NOT_APPROVED)
+        if without.error is not None:
+            return without
+        short = short_of_people(without, self.policies, approval)
+        return Verdict(allowed=False, policies=short) if short else verdict
 
     def _prepare(self, question: Question) -> _Prepared:
         """Check a question and name its parts as Cedar takes them, without the approval."""

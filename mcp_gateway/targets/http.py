@@ -212,10 +212,10 @@ class HTTPConnector:
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
             raise TargetUnavailable(f"no connection to {request.host}:{request.port}: {type(error).__name__}") from None
         except (TimeoutError, httpx2.TimeoutException):
-            message = f"{request.host}:{request.port} did not answer within {seconds:g} s"
+            message = f"the API did not answer within {seconds:g} s"
             raise TargetTimeout(message) if safe else OutcomeLost(message) from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            message = f"the exchange with {request.host}:{request.port} broke: {type(error).__name__}"
+            message = f"the exchange with the API broke: {type(error).__name__}"
             raise TargetFailed(message) if safe else OutcomeLost(message) from None
 
     async def _exchange(self, request: httpx2.Request, *, max_bytes: int) -> Response:

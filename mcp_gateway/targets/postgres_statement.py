@@ -247,7 +247,7 @@ class Execution:
         statement, committing = self._statement, self._phase == "commit"
         when = "while the write was committed" if committing else "while the statement ran"
         why = f" ({lost})" if isinstance(lost, ConnectionLost) else ""
-        said = f"the connection to PostgreSQL at {self._lender.place} was lost {when}{why}"
+        said = f"the connection to PostgreSQL was lost {when}{why}"
         if statement.read_only:
             return TargetFailed(f"{said}; it changed nothing")
         if committing:

@@ -125,8 +125,8 @@ class SSHConnector:
             finally:
                 await _hang_up(connection)
         if scope.cancelled_caught:
-            raise TargetTimeout(f"the command on {self._place} did not end within {seconds:g} s and was killed")
-        raise OutcomeLost(f"the command on {self._place} gave no outcome")
+            raise TargetTimeout(f"the command did not end within {seconds:g} s and was killed")
+        raise OutcomeLost("the command gave no outcome")
 
     async def check(self) -> str:
         """Connect, say who answers, and hang up."""
@@ -208,14 +208,14 @@ class SSHConnector:
             await process.wait_closed()
             ended = True
         except* (asyncssh.Error, OSError):
-            raise OutcomeLost(f"the connection to {self._place} was lost after the command was sent") from None
+            raise OutcomeLost("the connection was lost after the command was sent") from None
         finally:
             if not ended:
                 await _kill_there(connection, process)
         status = process.exit_status
         signal = process.exit_signal
         if status is None and signal is None:
-            raise OutcomeLost(f"the connection to {self._place} was lost after the command was sent")
+            raise OutcomeLost("the connection was lost after the command was sent")
         return Ran(
             exit_status=status if signal is None else None,
             signal=signal[0] if signal else None,

@@ -158,6 +158,20 @@ async def test_a_caller_without_an_address_is_not_matched_by_one(tmp_path: Path)
         assert revocations.refuses(dataclasses.replace(CALLER, email=None, client_id=None)) is None
 
 
+@pytest.mark.requirement("R42")
+async def test_an_address_is_refused_whether_or_not_somebody_verified_it(tmp_path: Path) -> None:
+    import dataclasses
+
+    unverified = dataclasses.replace(CALLER, email=None, unverified_email="Dana@example.com")
+    without = dataclasses.replace(CALLER, email=None)
+    async with opened(tmp_path / "data") as (_, revocations):
+        await revocations.revoke(what="subject", value="dana@example.com", by="ops")
+
+        assert revocations.refuses(CALLER) == "subject"
+        assert revocations.refuses(unverified) == "subject"
+        assert revocations.refuses(without) is None, "an address says nothing of a token without one"
+
+
 @pytest.mark.requirement("I7", "R5")
 async def test_nobody_is_cleared_while_the_store_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "data" / "audit.db"

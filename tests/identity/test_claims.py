@@ -238,6 +238,7 @@ async def test_an_address_that_nobody_verified_is_none(verified: object, email: 
     caller = await accepted(email="dana@example.com", email_verified=verified)
 
     assert caller.email == email
+    assert caller.unverified_email == (None if email else "dana@example.com"), "it still counts where it is revoked"
 
 
 async def test_names_may_be_in_any_script() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import html
 import json
+import quopri
 import urllib.parse
 from collections.abc import Callable
+from html.entities import html5
 
 import orjson
 import pytest
@@ -14,7 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mcp_gateway.calls import Secret
-from mcp_gateway.masking.scrub import MIN_SECRET, SEPARATOR, Scrubber, is_weak, merged
+from mcp_gateway.masking.needles import MIN_SECRET
+from mcp_gateway.masking.scrub import SEPARATOR, Scrubber, is_weak, merged
 from tests.masking.samples import CANARY
 
 SECRETS = [
@@ -27,6 +30,26 @@ SECRETS = [
     "1234",
     "a&b<c>d",
 ]
+
+
+def percent(secret: bytes) -> bytes:
+    return urllib.parse.quote(secret, safe="").encode()
+
+
+def units(secret: bytes) -> list[int]:
+    wide = secret.decode().encode("utf-16-be")
+    return [int.from_bytes(wide[place : place + 2], "big") for place in range(0, len(wide), 2)]
+
+
+def full_width(text: str) -> str:
+    return "".join(chr(ord(letter) + 0xFEE0) if "!" <= letter <= "~" else letter for letter in text)
+
+
+def named_entities(text: str) -> str:
+    names = {value: name for name, value in html5.items() if name.endswith(";") and len(value) == 1}
+    return "".join(f"&{names[letter]}" if letter in names else letter for letter in text)
+
+
 FORMS: dict[str, Callable[[bytes], bytes]] = {
     "as it is": lambda secret: secret,
     "base64": base64.b64encode,
@@ -57,8 +80,94 @@ FORMS: dict[str, Callable[[bytes], bytes]] = {
     "HEXADECIMAL": lambda secret: secret.hex().upper().encode(),
     "with a colour in it": lambda secret: secret[:3] + b"\x1b[01;31m" + secret[3:],
     "with zero-width spaces": lambda secret: "\u200b".join(secret.decode()).encode(),
+    "percent-encoded three times": lambda secret: percent(percent(percent(secret))),
+    "percent-encoded as escape() does": lambda secret: b"".join(b"%%u%04x" % unit for unit in units(secret)),
+    "JSON in JSON in JSON": lambda secret: json.dumps(json.dumps(json.dumps(secret.decode()))).encode(),
+    "octal": lambda secret: b"".join(b"\\%03o" % byte for byte in secret),
+    "octal in JSON": lambda secret: json.dumps("".join(f"\\{byte:03o}" for byte in secret)).encode(),
+    "\\x of each byte": lambda secret: b"".join(b"\\x%02X" % byte for byte in secret),
+    "\\x of each character": lambda secret: "".join(
+        f"\\x{ord(character):02x}" for character in secret.decode()
+    ).encode(),
+    "\\U": lambda secret: "".join(f"\\U{ord(character):08x}" for character in secret.decode()).encode(),
+    "\\u{}": lambda secret: "".join(f"\\u{{{ord(character):x}}}" for character in secret.decode()).encode(),
+    "\\x{}": lambda secret: "".join(f"\\x{{{ord(character):04X}}}" for character in secret.decode()).encode(),
+    "numbered entities": lambda secret: "".join(f"&#{ord(character)};" for character in secret.decode()).encode(),
+    "padded entities": lambda secret: "".join(f"&#{ord(character):012d};" for character in secret.decode()).encode(),
+    "padded entities, hexadecimal": lambda secret: "".join(f"&#x{ord(c):010X};" for c in secret.decode()).encode(),
+    "open entities": lambda secret: "".join(f"&#{ord(character)}" for character in secret.decode()).encode(),
+    "open entities, hexadecimal": lambda secret: "".join(f"&#x{ord(c):x}" for c in secret.decode()).encode(),
+    "named entities": lambda secret: named_entities(secret.decode()).encode(),
+    "named entities, open": lambda secret: html.escape(secret.decode()).replace(";", "").encode(),
+    "quoted-printable": lambda secret: b"".join(b"=%02X" % byte for byte in secret),
+    "quoted-printable where needed": lambda secret: quopri.encodestring(b"x" * 70 + secret, quotetabs=True),
+    "quoted-printable over lines": lambda secret: b"=\r\n".join(
+        secret[place : place + 3].replace(b"=", b"=3D") for place in range(0, len(secret), 3)
+    ),
+    "hexadecimal with colons": lambda secret: secret.hex(":").encode(),
+    "HEXADECIMAL with spaces": lambda secret: secret.hex(" ").upper().encode(),
+    "hexadecimal in groups": lambda secret: secret.hex("-", 4).encode(),
+    "hexadecimal as a list": lambda secret: ", ".join(f"0x{byte:02x}" for byte in secret).encode(),
+    "hexadecimal over lines": lambda secret: secret.hex("\n", 8).encode(),
+    "hexadecimal in mixed case": lambda secret: "".join(
+        letter.upper() if place % 3 else letter for place, letter in enumerate(secret.hex())
+    ).encode(),
+    "full-width": lambda secret: full_width(secret.decode()).encode(),
+    "full-width in JSON": lambda secret: json.dumps(full_width(secret.decode())).encode(),
     "with NULs": lambda secret: b"\0".join(bytes([byte]) for byte in secret) if secret.isascii() else secret,
 }
+
+LONGER: dict[str, Callable[[bytes], bytes]] = {
+    "base64 of base64": lambda secret: base64.b64encode(base64.b64encode(b"user:" + secret)),
+    "base64 of base64 for URLs": lambda secret: base64.urlsafe_b64encode(
+        b"u" + base64.urlsafe_b64encode(b":" + secret)
+    ),
+    "base64 of base64 over lines": lambda secret: base64.encodebytes(base64.b64encode(b"x" * 50 + secret + b"y" * 60)),
+    "base64 of UTF-16": lambda secret: base64.b64encode(secret.decode().encode("utf-16-le")),
+    "base32": base64.b32encode,
+    "base32, lower case": lambda secret: base64.b32encode(b"ab" + secret + b"c").lower(),
+    "base32 without padding, over lines": lambda secret: b"\n".join(
+        base64.b32encode(b"abcd" + secret)[place : place + 12] for place in range(0, 80, 12)
+    ),
+}
+"""Encodings in which a secret of a few letters is too little to be told from text."""
+
+
+@pytest.mark.requirement("I5", "R26")
+@pytest.mark.parametrize("form", LONGER)
+@pytest.mark.parametrize("secret", [secret for secret in SECRETS if len(secret) > 6])
+def test_no_rarer_form_of_a_credential_is_left(secret: str, form: str) -> None:
+    scrubbed, count = Scrubber([Secret(secret)]).scrub(b"before " + LONGER[form](secret.encode()) + b" after")
+
+    assert count == 1
+    assert scrubbed.startswith(b"before ")
+    assert b"[credential]" in scrubbed
+
+
+@pytest.mark.requirement("I5", "R26")
+def test_a_pair_of_surrogates_is_one_character() -> None:
+    scrubber = Scrubber([Secret("key\U0001f511key")])
+
+    for form in (b'"key\\ud83d\\udd11key"', b"key\\U0001f511key", b"key\\u{1F511}key", b"key&#128273;key"):
+        assert scrubber.scrub(form)[1] == 1, form
+
+
+@pytest.mark.requirement("I5", "R26")
+@pytest.mark.parametrize("before", ["=", "&#", "\\", "&#x", "a=4", "0x", "%", "\\u00", "&am"])
+def test_what_an_agent_puts_before_an_echo_hides_nothing_of_it(before: str) -> None:
+    scrubber = Scrubber([Secret("4141414141abc?def")])
+
+    for form in (b"4141414141abc?def", b"4141414141abc%3Fdef", b"4141414141abc\\u003fdef", b"4141414141abc&quest;def"):
+        scrubbed, count = scrubber.scrub(before.encode() + form)
+        assert count == 1, scrubbed
+
+
+def test_what_is_caught_takes_no_longer_than_it_has_to() -> None:
+    scrubber = Scrubber([Secret(CANARY), Secret("k" * 3000)])
+    text = b'{"url": "https://a.example/?id=12&x=ab&page=3", "hex": "0x12, 0x34", "t": "12:30:11"},\\n' * 10_000
+
+    assert scrubber.scrub(text) == (text, 0)
+    assert len(scrubber.views(text)) <= 3, "a layer that shows nothing is left on"
 
 
 @pytest.mark.requirement("I5", "R26")
@@ -169,6 +278,14 @@ def test_a_secret_that_looks_escaped_itself_is_found() -> None:
                 "%0A",
                 "\\",
                 "\\u006",
+                "=",
+                "=41",
+                "=\n",
+                "&#",
+                "0x",
+                ":",
+                "\\1",
+                "\uff41",
                 "&amp;",
                 "\u200b",
                 "\0",

@@ -243,6 +243,35 @@ def test_a_permit_for_another_action_reveals_nothing() -> None:
     assert engine(READ_ALL).reveal(question(), {"pii.email"}) == frozenset()
 
 
+SHOWN_BY_TWO = """
+@id("show") permit (principal, action == Action::"reveal", resource == DataClass::"pii.email");
+@id("two") @approval("dba") @approvers("2")
+forbid (principal, action == Action::"reveal", resource == DataClass::"pii.email")
+unless { context.approval.by.contains("dba") };
+"""
+
+
+@pytest.mark.requirement("R12")
+@pytest.mark.parametrize(
+    ("approval", "shown"),
+    [
+        (Approved(), False),
+        (DBA, False),
+        (Approved(by=frozenset({"dba"}), approvers=2, people=(("dba", 1), ("ops", 1))), False),
+        (Approved(by=frozenset({"dba"}), approvers=2, people=(("dba", 2),)), True),
+        (Approved(by=frozenset({"ops"}), approvers=2, people=(("ops", 2),)), False),
+    ],
+)
+def test_an_approval_of_the_call_by_fewer_people_than_a_class_asks_for_shows_nothing(
+    approval: Approved, shown: bool
+) -> None:
+    policies = engine(READ_ALL + WRITES_ASK + SHOWN_BY_TWO)
+    asked = question(facts=WRITE, approval=approval)
+
+    assert policies.reveal(asked, {"pii.email"}) == ({"pii.email"} if shown else frozenset())
+    assert policies.evaluate_reveal(asked, "pii.email").allowed is shown
+
+
 # What a caller sees.
 
 

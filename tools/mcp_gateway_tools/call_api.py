@@ -14,6 +14,7 @@ from mcp_gateway.answers import Masked
 from mcp_gateway.calls import JSONObject, Target, TargetKind
 from mcp_gateway.errors import RequestError, TargetError
 from mcp_gateway.facts.http import RequestRefusedError, Resolved, resolve
+from mcp_gateway.facts.http_bodies import check_body
 from mcp_gateway.targets.http import HTTPConnector, Response
 from mcp_gateway.tool import Arguments, Examination, Masker, Permit
 
@@ -90,6 +91,8 @@ class CallAPI:
                 headers=headers,
                 allowed_headers=settings.headers,
             )
+            if body is not None:
+                check_body(body, content_type=dict(request.headers).get("content-type", ""))
         except RequestRefusedError as error:
             raise RequestError(str(error), next_step="mend the request") from None
         shown = {"request": f"{request.method} {request.url}"}

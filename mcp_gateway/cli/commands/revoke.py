@@ -40,6 +40,10 @@ def _revoke(
         print_json({"id": value, "what": what, "note": note})
         return
     print_line(f"{what} {value} is refused from now on, in every gateway on this store")
+    if what == "subject" and "@" in value and "|" not in value:
+        print_line(
+            "as an address it counts for tokens that carry it, verified or not; revoke the 'sub' as well to be sure"
+        )
 
 
 @app.command()

@@ -24,6 +24,17 @@ def test_what_is_revoked_is_recorded_and_said(config: Path, capsys: pytest.Captu
     assert kinds(config.parent / "data") == ["Revoked"]
 
 
+@pytest.mark.parametrize(
+    ("value", "said"), [("dana@example.com", True), ("https://a.example|d@e", False), ("d", False)]
+)
+def test_who_revokes_an_address_is_told_what_it_covers(
+    config: Path, capsys: pytest.CaptureFixture[str], value: str, said: bool
+) -> None:
+    ran = run_here(capsys, "--config", str(config), "revoke", "subject", value)
+    advice = "as an address it counts for tokens that carry it, verified or not; revoke the 'sub' as well to be sure\n"
+    assert ran.out.endswith(advice) is said
+
+
 def test_scripts_are_told_what_was_revoked(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ran = run_here(capsys, "--config", str(config), "revoke", "agent", "x-1", "--note", "lost", "--json")
 
