@@ -373,7 +373,7 @@ class Road:
         call, registered = known.call, known.registered
         turns = self._turns[call.target.name]
         waits = not turns.free(call.caller.key)
-        turn = await self._queue(turns, call)
+        turn = await (self._queue(turns, call) if waits else turns.take(call.caller.key))
         taken.callback(turn)
         if waits:
             # Meanwhile the token may have been revoked, and the policy replaced.
