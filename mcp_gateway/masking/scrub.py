@@ -15,7 +15,6 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Iterable, Sequence
-from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
@@ -121,7 +120,8 @@ class Scrubber:
 
     def stopped_by(self, stop: Stop) -> Scrubber:
         """The same, for a call that can be told to stop."""
-        found = copy(self)
+        found = Scrubber.__new__(Scrubber)
+        found.__dict__.update(self.__dict__)
         found._stop = stop  # noqa: SLF001 - of the same class
         return found
 
