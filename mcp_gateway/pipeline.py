@@ -102,8 +102,9 @@ class Road:
 
     async def call(self, request: Request) -> Answer | InputRequired:
         """Take one call from its door to its answer."""
-        admitted = await self.admit(request)
-        return await self.run(admitted) if isinstance(admitted, Permitted) else admitted
+        with self._.store.call_under_way():
+            admitted = await self.admit(request)
+            return await self.run(admitted) if isinstance(admitted, Permitted) else admitted
 
     async def admit(self, request: Request) -> Permitted | Answer | InputRequired:
         """Steps 1 to 6. A `Permitted` must be given to `run`: its intent is on record."""
