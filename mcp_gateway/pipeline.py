@@ -31,7 +31,6 @@ from mcp_gateway.answers import Answer
 from mcp_gateway.approval.holding import Held, InputRequired, bound
 from mcp_gateway.approval.store import ClaimError
 from mcp_gateway.approval.ticket import Ticket
-from mcp_gateway.aside import weight
 from mcp_gateway.audit.store import Transaction
 from mcp_gateway.calls import Call, Caller, JSONObject
 from mcp_gateway.decisions import NOT_APPROVED, Allow, Approved, Ask, Decision, Deny
@@ -56,6 +55,7 @@ from mcp_gateway.events import (
     Started,
 )
 from mcp_gateway.journal import Journal
+from mcp_gateway.masked_facts import MaskedFacts
 from mcp_gateway.policy.engine import Question
 from mcp_gateway.reception import Reception
 from mcp_gateway.registry import AnyTool, Registered
@@ -88,6 +88,7 @@ class Road:
     def __init__(self, parts: Parts) -> None:
         self._ = parts
         self._reception = Reception(parts)
+        self._masked_facts = MaskedFacts(parts)
         self._examining = Turns(total=EXAMINED_AT_ONCE, each=1)
         self._turns = {
             name: Turns(total=target.max_calls, each=share_of(target.max_calls))
@@ -217,10 +218,7 @@ class Road:
                     at=journal.now(), call_id=call.id, target=call.target.name, what=look.what, outcome=look.outcome
                 )
             )
-        masker, said = self._.masker_of(None, revealed=frozenset()), examination.facts.to_json()
-        facts = await self._.aside.run(
-            lambda: masker.json(said), size=weight(said), key=call.caller.key, stop=masker.stop
-        )
+        facts = await self._masked_facts.of(examination.facts.to_json(), key=call.caller.key)
         journal.note(
             Examined(
                 at=journal.now(), call_id=call.id, digest=call.digest, facts=facts, environment=examination.environment
