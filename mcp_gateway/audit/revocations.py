@@ -123,10 +123,10 @@ class Revocations:
             raise RevokedError(what)
         running = _Running(caller=caller, scope=anyio.CancelScope())
         self._running.add(running)
-        if self._timer is None:
-            self._watch()
         done: list[T] = []
         try:
+            if self._timer is None:
+                self._watch()
             with running.scope:
                 done.append(await work())
         except Exception:
