@@ -25,7 +25,6 @@ from mcp_gateway.answers import Answer
 from mcp_gateway.approval.holding import Held, InputRequired, bound
 from mcp_gateway.approval.store import ClaimError
 from mcp_gateway.approval.ticket import Ticket
-from mcp_gateway.aside import weight
 from mcp_gateway.audit.store import Transaction
 from mcp_gateway.calls import Call, Caller
 from mcp_gateway.decisions import NOT_APPROVED, Allow, Approved, Ask, Decision, Deny
@@ -33,6 +32,7 @@ from mcp_gateway.errors import IdentityError, LimitError, RequestError, TargetEr
 from mcp_gateway.establishing import establish
 from mcp_gateway.events import Decided, Denied, Examined, Inspected, Started
 from mcp_gateway.journal import Journal
+from mcp_gateway.masked_facts import MaskedFacts
 from mcp_gateway.policy.engine import Question
 from mcp_gateway.reception import Reception
 from mcp_gateway.registry import AnyTool, Registered
@@ -63,6 +63,7 @@ class Admitting:
         reception: Reception,
         examining: Turns,
         turns: Mapping[str, Turns],
+        masked_facts: MaskedFacts,
         taken: ExitStack,
     ) -> None:
         """`taken` is given what the call holds; whoever gave it gives that back unless the call is permitted."""
@@ -72,6 +73,7 @@ class Admitting:
         self._reception = reception
         self._examining = examining
         self._turns = turns
+        self._masked_facts = masked_facts
         self._taken = taken
 
     async def admit(self) -> Permitted | Answer | InputRequired:
@@ -128,10 +130,7 @@ class Admitting:
                     at=journal.now(), call_id=call.id, target=call.target.name, what=look.what, outcome=look.outcome
                 )
             )
-        masker, said = self._parts.masker_of(None, revealed=frozenset()), examination.facts.to_json()
-        facts = await self._parts.aside.run(
-            lambda: masker.json(said), size=weight(said), key=call.caller.key, stop=masker.stop
-        )
+        facts = await self._masked_facts.of(examination.facts.to_json(), key=call.caller.key)
         journal.note(
             Examined(
                 at=journal.now(), call_id=call.id, digest=call.digest, facts=facts, environment=examination.environment
@@ -281,7 +280,7 @@ class Admitting:
         call, registered, journal = known.call, known.registered, self._journal
         turns = self._turns[call.target.name]
         waits = not turns.free(call.caller.key)
-        turn = await self._queue(turns, call)
+        turn = await (self._queue(turns, call) if waits else turns.take(call.caller.key))
         self._taken.callback(turn)
         if waits:
             # Meanwhile the token may have been revoked, and the policy replaced.

@@ -34,6 +34,7 @@ from mcp_gateway.errors import (
 )
 from mcp_gateway.events import Answered, Refused
 from mcp_gateway.journal import Journal
+from mcp_gateway.masked_facts import MaskedFacts
 from mcp_gateway.reception import Reception
 from mcp_gateway.running import Running
 from mcp_gateway.turns import Turns
@@ -50,12 +51,17 @@ class Road:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._reception = Reception(parts)
-        self.calls_under_way = 0
+        self._masked_facts = MaskedFacts(parts)
         self._examining = Turns(total=EXAMINED_AT_ONCE, each=1)
         self._turns = {
             name: Turns(total=target.max_calls, each=share_of(target.max_calls))
             for name, target in parts.registry.targets.items()
         }
+
+    @property
+    def calls_under_way(self) -> int:
+        """How many calls have no answer yet."""
+        return self._parts.store.calls_under_way
 
     def let_go(self) -> None:
         """Answer whoever waits for people, now and from now on; their approvals stay as they are."""
@@ -67,12 +73,9 @@ class Road:
 
     async def call(self, request: Request) -> Answer | InputRequired:
         """Take one call from its door to its answer."""
-        self.calls_under_way += 1
-        try:
+        with self._parts.store.call_under_way():
             admitted = await self.admit(request)
             return await self.run(admitted) if isinstance(admitted, Permitted) else admitted
-        finally:
-            self.calls_under_way -= 1
 
     async def admit(self, request: Request) -> Permitted | Answer | InputRequired:
         """The first half. A `Permitted` must be given to `run`: its intent is on record."""
@@ -86,6 +89,7 @@ class Road:
                 reception=self._reception,
                 examining=self._examining,
                 turns=self._turns,
+                masked_facts=self._masked_facts,
                 taken=taken,
             ).admit()
         except anyio.get_cancelled_exc_class():

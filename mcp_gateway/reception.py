@@ -71,10 +71,9 @@ class Reception:
 
     def _received(self, request: Request, kept: JSONObject, *, at: datetime, call_id: str) -> Received:
         """What came in. Of what is too large to look at nothing is kept."""
-        masker = self._parts.masker_of(None, revealed=frozenset())
-        client = request.client
-        said = (client.name, client.version, client.protocol, client.trace)
-        name, version, protocol, trace = _masked_texts([_shortened(text) for text in said], masker)
+        client = kept.get("client")
+        if client is None:
+            client = _client(self._parts.masker_of(None, revealed=frozenset()).json(_said(request)))
         return Received(
             at=at,
             call_id=call_id,
@@ -83,7 +82,7 @@ class Reception:
             target=kept.get("target", ""),
             arguments=kept.get("arguments", {}),
             reason=kept.get("reason", ""),
-            client={"name": name, "version": version, "protocol": protocol, "trace": trace},
+            client=client,
         )
 
     async def identify(self, request: Request, journal: Journal) -> Caller:
@@ -134,13 +133,21 @@ def _masked_request(request: Request, masker: Masker) -> JSONObject:
             {name: value for name, value in request.arguments.items() if name != "reason"},
             target if isinstance(target, str) else "",
             reason if isinstance(reason, str) else "",
+            *_said(request),
         ]
     )
-    return {"arguments": arguments, "target": _text(texts[0]), "reason": _text(texts[1])}
+    target, reason, *said = texts
+    return {"arguments": arguments, "target": _text(target), "reason": _text(reason), "client": _client(said)}
 
 
-def _masked_texts(texts: list[str], masker: Masker) -> list[str]:
-    return [_text(text) for text in masker.json(texts)]
+def _said(request: Request) -> list[str]:
+    """What the client program says of itself."""
+    client = request.client
+    return [_shortened(text) for text in (client.name, client.version, client.protocol, client.trace)]
+
+
+def _client(masked: list[str | None]) -> JSONObject:
+    return dict(zip(("name", "version", "protocol", "trace"), map(_text, masked), strict=True))
 
 
 def _text(masked: str | None) -> str:

@@ -83,6 +83,9 @@ class Masker(Protocol):
     def text(self, value: str, *, cut: bool = False, headless: bool = False) -> str:
         """Mask a text by detectors and credential scrubbing; `cut` and `headless` as for `raw`."""
 
+    def texts(self, values: Sequence[str]) -> list[str]:
+        """Mask many texts in one go, each as `text` would: its own, whatever stands in the others."""
+
     def raw(self, value: bytes, *, cut: bool = False, headless: bool = False) -> bytes:
         """Mask bytes in the same way.
 

@@ -68,6 +68,17 @@ async def test_what_a_client_says_of_itself_at_length_is_not_kept(tmp_path: Path
         assert (await received(bench, found.call_id))["client"]["name"] == "[1,000,000 characters]"
 
 
+@pytest.mark.parametrize("proved", [True, False])
+async def test_what_a_client_says_of_itself_is_masked(tmp_path: Path, *, proved: bool) -> None:
+    said = Client(name="bob@example.com", version="4111111111111111", protocol="2026-07-28", trace="")
+    async with laid(tmp_path) as bench:
+        found = await (bench.call(client=said) if proved else bench.call(client=said, caller=IdentityError("no token")))
+
+        assert (await received(bench, found.call_id))["client"] == {
+            "name": "[pii.email]", "version": "[payment.card]", "protocol": "2026-07-28", "trace": ""
+        }  # fmt: skip
+
+
 async def test_more_calls_of_a_caller_than_its_share_are_refused_and_others_notice_nothing(tmp_path: Path) -> None:
     async with laid(tmp_path, shares=Shares(each=2)) as bench:
         bench.api.stall = True

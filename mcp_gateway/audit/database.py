@@ -51,6 +51,8 @@ class Pace:
     """Between two self-tests of a store that has closed."""
     answer_seconds: float = 10.0
     """For the disk, before a caller is told that the store does not answer."""
+    gather_seconds: float = 0.004
+    """For what others are about to hand in, where many calls are under way: it then costs one commit with this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

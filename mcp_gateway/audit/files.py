@@ -17,6 +17,7 @@ from mcp_gateway.errors import StoreError
 
 DATABASE = "audit.db"
 LOCK = "audit.lock"
+REVOKED = "audit.revoked"
 LEASES = "leases"
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
@@ -41,6 +42,11 @@ class Paths:
     def lock(self) -> Path:
         """The side file that is locked around each group of commits; holds the store's id."""
         return self.data_dir / LOCK
+
+    @property
+    def revoked(self) -> Path:
+        """The side file whose content changes with every revocation."""
+        return self.data_dir / REVOKED
 
     @property
     def leases(self) -> Path:

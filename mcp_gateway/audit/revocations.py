@@ -1,14 +1,18 @@
 """Revocations: tokens, subjects and agents that are refused from now on, in every process of this store.
 
 They are the `Revoked` events themselves, found by an index of their own: there is no second list that could be edited
-or lag behind. Each check looks whether there is a newer one, which is a read of shared memory and takes microseconds.
+or lag behind. Who revokes changes a mark that all processes share (`mark`), and a check looks for newer events when the
+mark is another one, or when the last look was some time ago, as after a process that died before it changed the mark.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeAlias, TypeVar
 
@@ -18,6 +22,7 @@ from mcp_gateway.audit import health
 from mcp_gateway.audit.chain import decode_body
 from mcp_gateway.audit.database import connect
 from mcp_gateway.audit.files import Paths
+from mcp_gateway.audit.mark import Mark
 from mcp_gateway.audit.schema import Migration
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.calls import Caller
@@ -26,7 +31,10 @@ from mcp_gateway.events import Revoked
 
 T = TypeVar("T")
 What: TypeAlias = Literal["token", "subject", "agent"]
-POLL_SECONDS = 0.5
+LOOK_SECONDS = 0.25
+"""For how long a look at the events counts while the mark stays the same."""
+POLL_SECONDS = 0.25
+"""How often it is looked for calls that run. With the above: none outlives a revocation by more than half a second."""
 BUSY_SECONDS = 0.05
 """The event loop waits for it; readers are held up only while another process recovers or closes the WAL."""
 NEWEST = "SELECT max(sequence) FROM events WHERE kind = 'Revoked'"
@@ -36,6 +44,16 @@ MIGRATIONS = (
 )
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Running:
+    """Work that ends when its caller is revoked."""
+
+    caller: Caller
+    scope: anyio.CancelScope
+    what: What | None = None
+    """What of the caller was revoked."""
+
+
 class Revocations:
     """What is revoked. Used by the thread of the event loop; opens a reading connection of its own."""
 
@@ -43,6 +61,12 @@ class Revocations:
         self._store = store
         self._clock = clock
         self._path = Paths(store.data_dir).database
+        self._mark = Mark(Paths(store.data_dir).revoked)
+        self._seen: bytes | None = None
+        """The mark at the last look; None where there has to be another one."""
+        self._look_by = 0.0
+        self._running: set[_Running] = set()
+        self._timer: asyncio.TimerHandle | None = None
         self._connection: sqlite3.Connection | None = None
         self._opening = 0
         self._known = 0
@@ -54,6 +78,9 @@ class Revocations:
         if not value:
             raise ValueError("there is nothing to revoke in an empty value")
         await self._store.append(Revoked(at=self._clock(), what=what, value=value, by=by, note=note))
+        if not self._mark.change():
+            # Nobody is told; by then everybody has looked.
+            await anyio.sleep(LOOK_SECONDS)
 
     def is_revoked(self, *, what: What, value: str) -> bool:
         """Whether a token id, a subject (or `issuer|subject`) or an agent is revoked.
@@ -68,6 +95,65 @@ class Revocations:
 
     def refuses(self, caller: Caller) -> str | None:
         """What of a caller is revoked: `token`, `subject` or `agent`; None if nothing is. Raises `StoreError`."""
+        self._refresh()
+        return self._found(caller)
+
+    def refuses_vote(self, *, person: str, email: str | None, actor: str, token_id: str) -> str | None:
+        """What of a person who decided is revoked since; `person` is `issuer|subject`. Raises `StoreError`."""
+        self._refresh()
+        return self._first_revoked(
+            ("token", token_id),
+            ("subject", person),
+            ("subject", person.partition("|")[2]),
+            ("subject", email),
+            ("agent", actor),
+        )
+
+    async def unless_revoked(self, caller: Caller, work: Callable[[], Awaitable[T]]) -> T:
+        """Do `work` for `caller` and return what it gave; cancel it as soon as the caller is revoked.
+
+        A result that came in the same moment is dropped as well: who is revoked gets nothing any more. While the store
+        does not say, the work goes on: nothing of it is released before the store works again.
+
+        Raises:
+            RevokedError: the caller was revoked before or while it ran. Otherwise whatever `work` raises.
+        """
+        what = self.refuses(caller)
+        if what is not None:
+            raise RevokedError(what)
+        running = _Running(caller=caller, scope=anyio.CancelScope())
+        self._running.add(running)
+        done: list[T] = []
+        try:
+            if self._timer is None:
+                self._watch()
+            with running.scope:
+                done.append(await work())
+        except Exception:
+            if running.what is None:
+                raise
+        finally:
+            self._running.discard(running)
+        if running.what is not None:
+            raise RevokedError(running.what)
+        return done[0]
+
+    def _watch(self) -> None:
+        """Look now, and again and again as long as anything runs: another process may be the one that revokes."""
+        self._timer = None
+        if self._running:
+            self._timer = asyncio.get_running_loop().call_later(POLL_SECONDS, self._watch)
+            with suppress(StoreError):
+                self._refresh()
+
+    def _cancel_revoked(self) -> None:
+        for running in tuple(self._running):
+            if running.what is None:
+                running.what = self._found(running.caller)
+                if running.what is not None:
+                    running.scope.cancel()
+
+    def _found(self, caller: Caller) -> What | None:
         return self._first_revoked(
             ("token", caller.token_id),
             ("subject", caller.key),
@@ -77,62 +163,9 @@ class Revocations:
             ("agent", caller.client_id),
         )
 
-    def refuses_vote(self, *, person: str, email: str | None, actor: str, token_id: str) -> str | None:
-        """What of a person who decided is revoked since; `person` is `issuer|subject`. Raises `StoreError`."""
-        return self._first_revoked(
-            ("token", token_id),
-            ("subject", person),
-            ("subject", person.partition("|")[2]),
-            ("subject", email),
-            ("agent", actor),
-        )
-
-    async def until_revoked(self, caller: Caller) -> str:
-        """Return what of a running call's caller was revoked, as soon as it is; wait as long as it is not.
-
-        While the store does not say, the call goes on: nothing of it is released before the store works again.
-        """
-        while True:
-            with suppress(StoreError):
-                what = self.refuses(caller)
-                if what is not None:
-                    return what
-            await anyio.sleep(POLL_SECONDS)  # Another process may be the one that revokes.
-
-    async def unless_revoked(self, caller: Caller, work: Callable[[], Awaitable[T]]) -> T:
-        """Do `work` for `caller` and return what it gave; cancel it as soon as the caller is revoked.
-
-        A result that came in the same moment is dropped as well: who is revoked gets nothing any more.
-
-        Raises:
-            RevokedError: the caller was revoked before or while it ran. Otherwise whatever `work` raises.
-        """
-        what = self.refuses(caller)
-        if what is not None:
-            raise RevokedError(what)
-        done: list[T] = []
-        failed: list[Exception] = []
-        async with anyio.create_task_group() as group:
-
-            async def watch() -> None:
-                nonlocal what
-                what = await self.until_revoked(caller)
-                group.cancel_scope.cancel()
-
-            group.start_soon(watch)
-            try:
-                done.append(await work())
-            except Exception as error:  # noqa: BLE001 - raised again below; from inside it would come in a group
-                failed.append(error)
-            group.cancel_scope.cancel()
-        if what is not None:
-            raise RevokedError(what)
-        if failed:
-            raise failed[0]
-        return done[0]
-
-    def _first_revoked(self, *names: tuple[What, str | None]) -> str | None:
-        self._refresh()
+    def _first_revoked(self, *names: tuple[What, str | None]) -> What | None:
+        if not self._revoked:
+            return None
         return next(
             (
                 what
@@ -143,7 +176,14 @@ class Revocations:
         )
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of the files and of the watch."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._mark.close()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -153,17 +193,29 @@ class Revocations:
         failure = self._store.failure
         if failure is not None:
             raise StoreError(failure.message, next_step=failure.next_step)
+        # Read before the events: a mark that changes while they are looked at makes the next check look again.
+        mark, now = self._mark.read(), time.monotonic()
+        if mark is not None and mark == self._seen and now < self._look_by and self._opening == self._store.openings:
+            return
+        self._seen = None
+        if self._look():
+            self._cancel_revoked()
+        self._seen, self._look_by = mark, now + LOOK_SECONDS
+
+    def _look(self) -> bool:
+        """Whether there is a revocation that was not known."""
         with health.translated(self._path):
             connection = self._connected()
             newest = connection.execute(NEWEST).fetchone()[0] or 0
             if newest == self._known:
-                return
+                return False
             if newest < self._known:
                 raise StoreError(
                     f"the audit store lost the revocation in event {self._known}", next_step=health.EVIDENCE
                 )
             for sequence, body in connection.execute(NEWER, (self._known,)).fetchall():
                 self._remember(sequence, body)
+            return True
 
     def _remember(self, sequence: int, body: str) -> None:
         try:
@@ -180,7 +232,7 @@ class Revocations:
         """A connection to the files that are open now."""
         opening = self._store.openings
         if self._connection is None or self._opening != opening:
-            self.close()
+            self._disconnect()
             self._connection = connect(self._path, read_only=True, busy_seconds=BUSY_SECONDS)
             self._opening = opening
         return self._connection

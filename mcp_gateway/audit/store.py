@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -108,6 +109,20 @@ class AuditStore:
         finally:
             timer.cancel()
         return answer
+
+    @contextmanager
+    def call_under_way(self) -> Iterator[None]:
+        """Say that a call is on its way: where there are many, their records wait for each other for a moment."""
+        self._writer.under_way += 1
+        try:
+            yield
+        finally:
+            self._writer.under_way -= 1
+
+    @property
+    def calls_under_way(self) -> int:
+        """How many have said so and have not come to their end."""
+        return self._writer.under_way
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on a snapshot, in another thread; it must read all of its rows before it returns."""

@@ -26,6 +26,8 @@ MAX_GROUP = 512
 """Units in one commit: bounds how long neighbours wait for the lock."""
 MAX_WAITING = 10_000
 """Units that wait; beyond it the store refuses instead of growing."""
+SIBLINGS = 5
+"""Calls under way from which on it is worth waiting for each other's records, as for PostgreSQL's `commit_siblings`."""
 STOP_SECONDS = 5.0
 CLOSED = "the audit store is closed"
 
@@ -89,6 +91,8 @@ class Writer:
         self._clock = clock
         self._pace = pace
         self._queue: queue.SimpleQueue[Unit | None] = queue.SimpleQueue()
+        self.under_way = 0
+        """Calls that are about to hand something in. Of the event loop; a guess is enough here."""
         self._gap: Gap | None = None
         self._condemned: StoreError | None = None
         self._stopping = False
@@ -168,6 +172,8 @@ class Writer:
             return []
         if first is None:
             return None
+        if self._gap is None and self._queue.qsize() < SIBLINGS <= self.under_way:
+            time.sleep(self._pace.gather_seconds)
         batch = [first]
         while len(batch) < MAX_GROUP and not self._queue.empty():
             unit = self._queue.get_nowait()

@@ -128,6 +128,10 @@ class CallMasker:
         """Mask a text by detectors and credential scrubbing; `cut` and `headless` as for `raw`."""
         return decoded(self.raw(value.encode("utf-8", "surrogatepass"), cut=cut, headless=headless))
 
+    def texts(self, values: Sequence[str]) -> list[str]:
+        """Mask many texts in one go, each as `text` would."""
+        return self._each(values)
+
     def raw(self, value: bytes, *, cut: bool = False, headless: bool = False) -> bytes:
         """Mask bytes in the same way. A limit cut off their end (`cut`), or their beginning (`headless`).
 
@@ -204,7 +208,10 @@ class CallMasker:
         return found
 
     def _texts(self, texts: list[str]) -> list[str | None]:
-        """Mask many texts in one go; one that has nothing to mask is given back itself."""
+        """Mask many texts; one that has nothing to mask is given back itself, and None where null stands for all of it."""
+        return [self._settled(before, after) for before, after in zip(texts, self._each(texts), strict=True)]
+
+    def _each(self, texts: Sequence[str]) -> list[str]:
         if not texts:
             return []
         joined = SEPARATOR.join(texts)
@@ -219,12 +226,9 @@ class CallMasker:
                 parts = [decoded(part) for part in masked.split(SEPARATOR.encode())]
             if len(parts) == len(texts):
                 self._counts += counts
-                return [self._settled(before, after) for before, after in zip(texts, parts, strict=True)]
+                return parts
         # A value reached over a cell's end (a key that never closes): only one by one is each cell its own text.
-        return [
-            self._settled(text, decoded(self._masked(text.encode("utf-8", "surrogatepass"), counts=self._counts)))
-            for text in texts
-        ]
+        return [decoded(self._masked(text.encode("utf-8", "surrogatepass"), counts=self._counts)) for text in texts]
 
     def _settled(self, before: str, after: str) -> str | None:
         if after == before:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import binascii
 import html
 from collections.abc import Callable, Iterable, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from html.entities import html5
@@ -184,7 +183,8 @@ class Scrubber:
 
     def stopped_by(self, stop: Stop) -> Scrubber:
         """The same, for a call that can be told to stop."""
-        found = copy(self)
+        found = Scrubber.__new__(Scrubber)
+        found.__dict__.update(self.__dict__)
         found._stop = stop  # noqa: SLF001 - of the same class
         return found
 

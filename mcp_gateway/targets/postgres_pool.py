@@ -20,7 +20,7 @@ class Pool:
 
     def __init__(self, open_session: Callable[[], Awaitable[Session]], *, size: int) -> None:
         self._open = open_session
-        self._slots = anyio.Semaphore(size)
+        self._slots = anyio.Semaphore(size, fast_acquire=True)
         self._idle: list[Session] = []
         self._leaving: set[asyncio.Task[None]] = set()
         self._closed = False

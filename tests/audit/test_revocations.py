@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -8,11 +9,12 @@ from pathlib import Path
 import anyio
 import pytest
 
-from mcp_gateway.audit.revocations import MIGRATIONS, Revocations, What
+from mcp_gateway.audit.revocations import LOOK_SECONDS, MIGRATIONS, POLL_SECONDS, Revocations, What
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.audit.verify import verify
 from mcp_gateway.calls import Caller
-from mcp_gateway.errors import StoreError
+from mcp_gateway.errors import RevokedError, StoreError
+from mcp_gateway.events import Revoked
 from tests.audit.records import AT, loaded, opened_store, reopened, rows, tampering
 
 pytestmark = pytest.mark.anyio
@@ -32,6 +34,11 @@ CALLER = Caller(
     auth_time=None,
     assurance="token",
 )
+OTHER = dataclasses.replace(
+    CALLER, subject="auth0|9", email=None, actor="agent-9", client_id="client-9", token_id="t-9"
+)
+SLACK_SECONDS = 2.0
+"""For a busy machine."""
 
 
 @contextlib.asynccontextmanager
@@ -115,19 +122,71 @@ async def test_a_revocation_outlives_the_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("R42")
-async def test_a_running_call_learns_that_its_caller_was_revoked(tmp_path: Path) -> None:
-    learnt: list[str] = []
-    async with opened(tmp_path / "data") as (_, revocations):
+@pytest.mark.parametrize("marked", [True, False])
+async def test_running_work_ends_when_another_process_revokes_its_caller(tmp_path: Path, *, marked: bool) -> None:
+    """`marked=False`: the process that revoked died before it could change the mark."""
+    ended: list[str] = []
+    async with opened(tmp_path / "data") as (store, there), opened(tmp_path / "data") as (_, here):
 
         async def running() -> None:
-            learnt.append(await revocations.until_revoked(CALLER))
+            with pytest.raises(RevokedError, match="the subject of this call was revoked"):
+                await here.unless_revoked(CALLER, anyio.sleep_forever)
+            ended.append("revoked")
 
-        with anyio.fail_after(5):
-            async with anyio.create_task_group() as group:
-                group.start_soon(running)
-                await revocations.revoke(what="subject", value="auth0|123", by="ops")
+        async def other() -> None:
+            assert await here.unless_revoked(OTHER, lambda: answer_after(2 * POLL_SECONDS + LOOK_SECONDS)) == "answer"
+            ended.append("answered")
 
-    assert learnt == ["subject"]
+        async with anyio.create_task_group() as group:
+            group.start_soon(running)
+            group.start_soon(other)
+            await anyio.wait_all_tasks_blocked()
+            if marked:
+                await there.revoke(what="subject", value="auth0|123", by="ops")
+            else:
+                await store.append(Revoked(at=AT, what="subject", value="auth0|123", by="ops"))
+            with anyio.fail_after(0.5 + SLACK_SECONDS):
+                while not ended:
+                    await anyio.sleep(0.01)
+
+    assert ended == ["revoked", "answered"]
+
+
+@pytest.mark.requirement("R42")
+async def test_work_that_is_revoked_gives_nothing_even_if_it_ends_in_its_own_way(tmp_path: Path) -> None:
+    async def stubborn() -> str:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise ValueError("of its own")
+
+    async with opened(tmp_path / "data") as (_, revocations), anyio.create_task_group() as group:
+
+        async def running() -> None:
+            with pytest.raises(RevokedError):
+                await revocations.unless_revoked(CALLER, stubborn)
+
+        group.start_soon(running)
+        await anyio.wait_all_tasks_blocked()
+        await revocations.revoke(what="agent", value="agent-1", by="ops")
+
+
+@pytest.mark.requirement("R42")
+async def test_a_revocation_without_a_mark_is_known_once_revoke_returns(tmp_path: Path) -> None:
+    async with opened(tmp_path / "data") as (_, here), opened(tmp_path / "data") as (_, there):
+        assert there.refuses(CALLER) is None
+        (tmp_path / "data" / "audit.revoked").unlink()
+        (tmp_path / "data" / "audit.revoked").mkdir()
+        here.close()
+
+        await here.revoke(what="agent", value="agent-1", by="ops")
+
+        assert there.refuses(CALLER) == "agent"
+
+
+async def answer_after(seconds: float) -> str:
+    await anyio.sleep(seconds)
+    return "answer"
 
 
 @pytest.mark.requirement("R7")
@@ -150,8 +209,6 @@ async def test_nothing_cannot_be_revoked(tmp_path: Path) -> None:
 
 
 async def test_a_caller_without_an_address_is_not_matched_by_one(tmp_path: Path) -> None:
-    import dataclasses
-
     async with opened(tmp_path / "data") as (_, revocations):
         await revocations.revoke(what="subject", value="None", by="ops")
 
@@ -207,6 +264,7 @@ async def test_nobody_is_cleared_by_a_revocation_that_disappears(tmp_path: Path)
         assert revocations.refuses(CALLER) == "token"
         with tampering(tmp_path / "data") as connection:
             connection.execute("DELETE FROM events")
+        await anyio.sleep(LOOK_SECONDS)  # nobody but a revocation changes the mark
 
         with pytest.raises(StoreError, match="lost the revocation in event 1"):
             revocations.refuses(CALLER)

@@ -15,7 +15,7 @@ import pytest
 
 from mcp_gateway.audit.store import Pace, Transaction
 from mcp_gateway.audit.verify import verify
-from mcp_gateway.audit.writer import MAX_GROUP
+from mcp_gateway.audit.writer import MAX_GROUP, SIBLINGS
 from mcp_gateway.errors import LimitError, StoreError
 from tests.audit.records import bodies, busy, finished, kinds, loaded, opened_store, rows, run_call, started
 
@@ -127,6 +127,30 @@ async def test_many_callers_share_few_commits(tmp_path: Path) -> None:
 
         assert store.commits - commits < 60
     assert verify(tmp_path / "data").events == 600
+
+
+@pytest.mark.parametrize(("calls", "commits"), [(SIBLINGS, 1), (SIBLINGS - 1, 2)])
+async def test_records_wait_for_each_other_where_many_calls_are_under_way(
+    tmp_path: Path, calls: int, commits: int
+) -> None:
+    async with (
+        opened_store(tmp_path / "data", pace=Pace(gather_seconds=1.0)) as store,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        for _ in range(calls):
+            stack.enter_context(store.call_under_way())
+        before = store.commits
+        first = asyncio.ensure_future(store.append(loaded(1)))
+        if commits == 2:
+            await first  # at once: nothing else comes
+        else:
+            await anyio.sleep(0.05)
+            assert not first.done()
+        await store.append(loaded(2))
+        await first
+
+        assert store.commits - before == commits
+    assert verify(tmp_path / "data").events == 2
 
 
 async def test_a_group_is_bounded(tmp_path: Path) -> None:

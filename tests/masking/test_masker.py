@@ -160,6 +160,19 @@ def test_cells_together_are_masked_as_each_alone(cells: list[str]) -> None:
     assert together.counts == alone.counts
 
 
+@settings(max_examples=80, deadline=None)
+@given(
+    names=st.lists(texts | st.sampled_from([PEM[:60], PEM, "password=", "a\0b"]), max_size=8),
+    style=st.sampled_from(["redact", "null", "hash"]),
+)
+def test_texts_together_are_masked_as_each_alone(names: list[str], style: str) -> None:
+    styles = dict.fromkeys(CLASSES, style)
+    together, alone = masker(styles=styles), masker(styles=styles)
+
+    assert together.texts(names) == [alone.text(name) for name in names]
+    assert together.counts == alone.counts
+
+
 def test_a_key_that_never_closes_takes_no_other_cell_with_it() -> None:
     cells = [PEM[:60], "harmless", "bob@example.com"]
 

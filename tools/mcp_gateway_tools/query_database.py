@@ -190,8 +190,10 @@ class QueryDatabase:
         """Each column by the classes that it may derive from, then by what its values look like."""
         columns: list[JSONObject] = []
         cells: list[list[Any]] = []
-        for column, proved in zip(raw.columns, _proved(raw.columns, examination.private), strict=True):
-            name, hidden = masker.text(column.name), sorted(masker.hides(proved.classes))
+        names = masker.texts([column.name for column in raw.columns])
+        proofs = _proved(raw.columns, examination.private)
+        for name, column, proved in zip(names, raw.columns, proofs, strict=True):
+            hidden = sorted(masker.hides(proved.classes))
             columns.append({"name": name, "type": column.type, "masked": hidden})
             cells.append(masker.column(column.values, classes=proved.classes, computed=not proved.stored))
         rows = list(zip(*cells, strict=True)) if cells else []
