@@ -77,6 +77,8 @@ async def serving(
     async with running(settings, doors=doors) as gateway:
         ready = anyio.Event()
         url = bound_url(settings, listener)
+        if gateway.identity.keys is not None:
+            gateway.identity.keys.renew()  # an issuer that does not answer is in the log now, not at the first call
 
         def announce() -> None:
             ready.set()
@@ -137,8 +139,11 @@ def _problem(gateway: Gateway) -> str | None:
     except StoreError:
         return "the audit store has no room"
     keys = gateway.identity.keys
-    if keys is not None and not keys.status().ready:
-        return "the issuer's keys are not at hand"
+    if keys is not None:
+        # A balancer sends no call, and so no token, to a gateway that is not ready: being asked has to be enough.
+        keys.renew()
+        if not keys.status().ready:
+            return "the issuer's keys are not at hand"
     return None
 
 
