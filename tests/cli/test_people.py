@@ -175,8 +175,11 @@ def test_the_list_tells_calls_of_one_kind_apart(config: Path, capsys: pytest.Cap
         ran = run_here(capsys, "--config", str(config), "approvals", "list", "--as", "dana", "--url", gateway.url)
 
     assert (ran.status, ran.err) == (0, "")
-    assert ran.out.splitlines()[2::3] == [
+    assert ran.out.splitlines() == [
+        "a1  approved",
+        "    alex@example.com, through an-agent; query_database on orders; needs dba",
         "    UPDATE orders SET paid = true",
+        "a1  approved",
+        "    alex@example.com, through an-agent; query_database on orders; needs dba",
         "    DELETE FROM orders WHERE id IN (7, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, ...",
     ]
-    assert max(map(len, ran.out.splitlines())) <= 80

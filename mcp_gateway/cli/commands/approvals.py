@@ -43,8 +43,9 @@ def listing(
     if not found:
         print_line("nothing waits for an approval")
     for item in found:
-        print_line(f"{item['id']}  {item['state']:<9} {_left(item)}  {item['tool']} on {item['target']}")
-        print_line(f"    {item['email'] or item['subject']}, through {item['agent']}; needs {_needs(item)}")
+        who = f"{item['email'] or item['subject']}, through {item['agent']}"
+        print_line(f"{item['id']}  {item['state']:<9} {_left(item)}".rstrip())
+        print_line(f"    {who}; {item['tool']} on {item['target']}; needs {_needs(item)}")
         print_line(f"    {_beginning(item)}")
 
 
