@@ -56,7 +56,7 @@ def _stdio_tokens(gateway: Gateway) -> Callable[[], TokenSource]:
 
 
 async def run_serve(settings: Settings, *, started: Callable[[str], None]) -> None:
-    """Serve the network until SIGTERM or SIGINT; `started` gets the URL that was bound."""
+    """Serve the network until SIGTERM, SIGINT or SIGHUP; `started` gets the URL that was bound."""
     listener = bind(settings.server.listen)
     try:
         async with anyio.create_task_group() as group:
@@ -176,8 +176,14 @@ def bound_url(settings: Settings, listener: socket.socket) -> str:
     return f"{'https' if settings.server.tls_cert else 'http'}://{name}:{port}"
 
 
+def stop_signals() -> list[signal.Signals]:
+    """What ends `serve` in good order: a terminal that closes, too, unless `nohup` has told us to outlive it."""
+    stops = [signal.SIGTERM, signal.SIGINT]
+    return stops if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [*stops, signal.SIGHUP]
+
+
 async def _cancel_on_signal(scope: anyio.CancelScope) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+    with anyio.open_signal_receiver(*stop_signals()) as received:
         async for _ in received:
             scope.cancel()
             return
