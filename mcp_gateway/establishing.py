@@ -71,7 +71,7 @@ def _validated(tool: AnyTool, raw: Mapping[str, Any]) -> Arguments:
         return tool.Arguments.model_validate(dict(raw))
     except ValidationError as error:
         problems = [
-            f"{'.'.join(map(str, item['loc'])) or 'arguments'}: {item['msg'].lower()}"
+            f"{'.'.join(map(str, item['loc'])) or 'arguments'}: {_in_words(item['msg'])}"
             for item in error.errors(include_input=False, include_url=False, include_context=False)
         ]
         shown = "; ".join(problems[:MAX_PROBLEMS_SHOWN])
@@ -80,6 +80,12 @@ def _validated(tool: AnyTool, raw: Mapping[str, Any]) -> Arguments:
             f"invalid arguments for {tool.name}: {shown}{more}",
             next_step="mend the arguments; the tool's input schema says what they have to be",
         ) from None
+
+
+def _in_words(said: str) -> str:
+    """A sentence of pydantic's as ours are: it begins in lower case, and what it quotes stays as it is."""
+    said = said.removeprefix("Value error, ")
+    return said[:1].lower() + said[1:]
 
 
 def _digest(caller: Caller, tool: str, target: str, arguments: JSONObject) -> str:

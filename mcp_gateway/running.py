@@ -190,7 +190,8 @@ class Running:
 
     async def _cancelled(self) -> None:
         journal = self._journal
-        journal.note(Cancelled(at=journal.now(), call_id=journal.call_id, cause="the client cancelled or went away"))
+        cause = "the client cancelled or went away, or the gateway was stopped"
+        journal.note(Cancelled(at=journal.now(), call_id=journal.call_id, cause=cause))
         await journal.close(code="cancelled")
 
     def _masker(self, *, revealed: frozenset[str]) -> Masker:

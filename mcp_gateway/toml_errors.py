@@ -16,7 +16,9 @@ def toml_problem(error: Exception, *, file: str) -> Problem:
     if match is None:
         return Problem(file=file, message="the TOML cannot be parsed")
     said = _plain(match[1][:1].lower() + match[1][1:])
-    return Problem(file=file, line=int(match[2] or 0), column=int(match[3] or 0), message=f"no valid TOML: {said}")
+    where = "" if match[2] else " at the end of the file"
+    line, column = int(match[2] or 0), int(match[3] or 0)
+    return Problem(file=file, line=line, column=column, message=f"no valid TOML: {said}{where}")
 
 
 def _plain(said: str) -> str:

@@ -527,7 +527,7 @@ def test_an_api_in_a_named_network_may_do_without_tls() -> None:
     [
         ("a = \n", f"{FILE}:1:5: no valid TOML: invalid value"),
         ("[a\n", f"{FILE}:1:3: no valid TOML: expected ']' at the end of a table declaration"),
-        ('a = """', f"{FILE}: no valid TOML: unterminated string"),
+        ('a = """', f"{FILE}: no valid TOML: unterminated string at the end of the file"),
         ("[targets.a]\n[targets.a]\n", f"{FILE}:2:11: no valid TOML: the table [targets.a] is there already"),
         ("a = 1\na = 2\n", f"{FILE}:2:6: no valid TOML: this key is in its table already"),
     ],

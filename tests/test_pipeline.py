@@ -57,7 +57,8 @@ async def test_a_caller_who_is_not_proved_is_refused(bench: Bench) -> None:
         ({"path": "../x"}, "a path holds no . or .. segment"),
         ({"method": "POST", "json": {"n": 2**60}}, "no canonical JSON form"),
         ({"method": "POST", "body": "\ud800"}, "no canonical JSON form"),
-        ({"method": "POST", "body": "a", "json": {}}, "give at most one of json and body"),
+        ({"method": "POST", "body": "a", "json": {}}, "call_api: arguments: give at most one of json and body"),
+        ({"method": "TRACE"}, "method: input should be 'GET', 'HEAD', 'OPTIONS', 'POST', 'PUT', 'PATCH' or 'DELETE'"),
     ],
 )
 async def test_bad_arguments_are_named_and_nothing_runs(bench: Bench, arguments: dict[str, Any], message: str) -> None:

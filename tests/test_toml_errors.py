@@ -16,7 +16,7 @@ from mcp_gateway.toml_errors import toml_problem
         ("[t.a]\n[t.a]\n", "f:2:5: no valid TOML: the table [t.a] is there already"),
         ("[t]\n[t]\n", "f:2:3: no valid TOML: the table [t] is there already"),
         ("a = maybe\n", "f:1:5: no valid TOML: invalid value"),
-        ("a =", "f: no valid TOML: invalid value"),
+        ("a =", "f: no valid TOML: invalid value at the end of the file"),
     ],
 )
 def test_a_text_that_is_no_toml_is_explained(text: str, said: str) -> None:

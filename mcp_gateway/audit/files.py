@@ -22,9 +22,7 @@ LEASES = "leases"
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ncpfs", "fuse.sshfs"})
-RESTORE = (
-    "put the file back, or restore it from a copy that has every recorded event; the gateway then goes on by itself"
-)
+RESTORE = "put the file back, or restore it from a copy that has every recorded event; a running gateway then goes on by itself"
 
 
 @dataclass(frozen=True, slots=True)

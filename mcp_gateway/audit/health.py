@@ -14,7 +14,7 @@ from pathlib import Path
 from mcp_gateway.audit.chain import Entry, Flaw, Head, follow
 from mcp_gateway.errors import StoreError
 
-GOES_ON = "the gateway goes on by itself within seconds"
+GOES_ON = "a running gateway goes on by itself within seconds"
 EVIDENCE = "keep the files as evidence, run `mcp-gateway audit verify`, and restore the store from a copy"
 PRIMARY = 0xFF
 """SQLite's extended result codes carry the primary one in their low byte (sqlite.org/rescode.html)."""

@@ -189,8 +189,14 @@ def _single(read: bytes, inspector: Inspector) -> JSONObject:
         item = _object(read)
     except (ValueError, RecursionError):
         item = {}
-    if inspector.bare is None or inspector.keys & item.keys():
-        return item or _object(read)
+    if inspector.keys & item.keys():
+        return item
+    if inspector.bare is None:
+        try:
+            return item or _object(read)
+        except ItemError as error:
+            wanted = " and ".join(map(repr, sorted(inspector.keys)))
+            raise ItemError(f"{error}; an item of this kind is an object with {wanted}") from None
     try:
         return {inspector.bare: read.decode().removesuffix("\n").removesuffix("\r")}
     except UnicodeDecodeError as error:

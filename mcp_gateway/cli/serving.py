@@ -56,7 +56,7 @@ def _stdio_tokens(gateway: Gateway) -> Callable[[], TokenSource]:
 
 
 async def run_serve(settings: Settings, *, started: Callable[[str], None]) -> None:
-    """Serve the network until SIGTERM or SIGINT; `started` gets the URL that was bound.
+    """Serve the network until SIGTERM, SIGINT or SIGHUP; `started` gets the URL that was bound.
 
     What runs then is finished, and what waits for people is answered; a second signal ends it at once.
     """
@@ -87,6 +87,8 @@ async def serving(
     async with running(settings, doors=doors) as gateway:
         ready = anyio.Event()
         url = bound_url(settings, listener)
+        if gateway.identity.keys is not None:
+            gateway.identity.keys.renew()  # an issuer that does not answer is in the log now, not at the first call
 
         def announce() -> None:
             ready.set()
@@ -149,8 +151,11 @@ def _problem(gateway: Gateway) -> str | None:
     except StoreError:
         return "the audit store has no room"
     keys = gateway.identity.keys
-    if keys is not None and not keys.status().ready:
-        return "the issuer's keys are not at hand"
+    if keys is not None:
+        # A balancer sends no call, and so no token, to a gateway that is not ready: being asked has to be enough.
+        keys.renew()
+        if not keys.status().ready:
+            return "the issuer's keys are not at hand"
     return None
 
 
@@ -183,8 +188,14 @@ def bound_url(settings: Settings, listener: socket.socket) -> str:
     return f"{'https' if settings.server.tls_cert else 'http'}://{name}:{port}"
 
 
+def stop_signals() -> list[signal.Signals]:
+    """What ends `serve` in good order: a terminal that closes, too, unless `nohup` has told us to outlive it."""
+    stops = [signal.SIGTERM, signal.SIGINT]
+    return stops if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [*stops, signal.SIGHUP]
+
+
 async def _stop_on_signals(stop: anyio.Event, scope: anyio.CancelScope) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+    with anyio.open_signal_receiver(*stop_signals()) as received:
         async for _ in received:
             if stop.is_set():
                 scope.cancel()

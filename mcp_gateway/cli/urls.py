@@ -11,4 +11,6 @@ def gateway_url(given: str) -> str:
     try:
         return parse_gateway_url(given)
     except ValueError as error:
-        raise ConfigError([Problem(path="--url", message=str(error))]) from None
+        # A password in it is not repeated.
+        got = "" if "@" in given else f", got {given!r}"
+        raise ConfigError([Problem(path="--url", message=f"{error}{got}")]) from None

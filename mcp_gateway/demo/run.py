@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +17,7 @@ from rich.console import Console
 
 from mcp_gateway.calls import Secret
 from mcp_gateway.cli.issuing import build_local_issuer
-from mcp_gateway.cli.serving import bind, serving
+from mcp_gateway.cli.serving import bind, serving, stop_signals
 from mcp_gateway.config import Settings, load_settings
 from mcp_gateway.demo.configuration import APPROVER, HUMAN, write_configuration
 from mcp_gateway.demo.page import Page
@@ -31,7 +32,7 @@ RENEW_SECONDS = 60.0
 async def run_demo(console: Console, *, serve: bool) -> None:
     """Play the demo, and with `serve` stay up until interrupted. Raises `DemoError` or `StoryError`."""
     console.print("setting up PostgreSQL, an SSH server, an API and the gateway here ...")
-    async with _gateway() as (config, settings, url):
+    async with _interruptible(), _gateway() as (config, settings, url):
         console.print("a safeguard, not a boundary: one user of this machine plays everybody")
 
         def token() -> Secret:
@@ -41,6 +42,22 @@ async def run_demo(console: Console, *, serve: bool) -> None:
         console.print("\n[bold green]done[/]: every answer above came from the running gateway")
         if serve:
             await _stay(console, config=config, url=url, token=token)
+
+
+@asynccontextmanager
+async def _interruptible() -> AsyncIterator[None]:
+    """Let every signal that ends `serve` end the block as Ctrl-C does: else PostgreSQL and the folder stayed behind."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(_interrupt_on_signal)
+        yield
+        group.cancel_scope.cancel()
+
+
+async def _interrupt_on_signal() -> None:
+    others = [stop for stop in stop_signals() if stop != signal.SIGINT]
+    with anyio.open_signal_receiver(*others) as received:
+        async for _ in received:
+            signal.raise_signal(signal.SIGINT)
 
 
 @asynccontextmanager

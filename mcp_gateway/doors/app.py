@@ -5,6 +5,7 @@ An OAuth 2.1 protected resource (RFC 9728). `guard` stands before every route; t
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -22,12 +23,13 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_gateway.approval.desk import Desk
 from mcp_gateway.calls import Caller, Door, Secret
 from mcp_gateway.doors.approvals_api import approval_routes
 from mcp_gateway.doors.departures import Watched
-from mcp_gateway.doors.ending import GRACE_SECONDS, close_connections, end_in_order
+from mcp_gateway.doors.ending import GRACE_SECONDS, RECORD_SECONDS, close_connections, end_in_order
 from mcp_gateway.doors.guard import METADATA_PATH, Guard, Reachable
 from mcp_gateway.doors.mcp import Identify, MCPDoor
 from mcp_gateway.doors.splice import Splicer
@@ -92,13 +94,22 @@ async def http_app(settings: HTTPSettings, parts: HTTPParts) -> AsyncIterator[Gu
 
 
 async def serve_http(
-    settings: HTTPSettings, parts: HTTPParts, *, listener: socket.socket, started: Callable[[], None], stop: anyio.Event
+    settings: HTTPSettings,
+    parts: HTTPParts,
+    *,
+    listener: socket.socket,
+    started: Callable[[], None],
+    stop: anyio.Event,
+    grace_seconds: int = GRACE_SECONDS,
 ) -> None:
-    """Serve on a bound socket until `stop`; then let what runs finish for a while. Cancelled, it ends at once."""
+    """Serve on a bound socket until `stop`; then let what runs finish for a while. Cancelled, it ends at once.
+
+    On return nothing runs any more: whoever closes the store afterwards takes it from nobody.
+    """
     async with http_app(settings, parts) as app:
         server = uvicorn.Server(
             uvicorn.Config(
-                app,
+                _Ending(app, ending=lambda: server.should_exit),
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -106,7 +117,7 @@ async def serve_http(
                 proxy_headers=False,
                 ws="none",
                 http="httptools",
-                timeout_graceful_shutdown=GRACE_SECONDS + 5,
+                timeout_graceful_shutdown=grace_seconds + RECORD_SECONDS,
                 timeout_keep_alive=30,
                 ssl_certfile=settings.tls_cert,
                 ssl_keyfile=settings.tls_key,
@@ -115,29 +126,47 @@ async def serve_http(
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # the command has its own
         async with anyio.create_task_group() as group:
             group.start_soon(_announce, server, started)
-            group.start_soon(_end_when, stop, server, parts.road)
+            group.start_soon(_end_when, stop, server, parts.road, grace_seconds)
             try:
-                await _serve_quietly(server, listener)
+                await _serve_quietly(server, listener, grace_seconds=grace_seconds)
             finally:
                 group.cancel_scope.cancel()
 
 
-async def _serve_quietly(server: uvicorn.Server, listener: socket.socket) -> None:
+async def _serve_quietly(server: uvicorn.Server, listener: socket.socket, *, grace_seconds: int) -> None:
     """`Server.serve` without its signal handlers, which belong to the command."""
     try:
         await server._serve(sockets=[listener])  # noqa: SLF001 - `serve` only adds the signal handlers
     except anyio.get_cancelled_exc_class():
         server.should_exit = True
         close_connections(server)  # so that what runs is cancelled at its target, and recorded
-        with anyio.CancelScope(shield=True), anyio.move_on_after(GRACE_SECONDS + 5):
+        with anyio.CancelScope(shield=True), anyio.move_on_after(grace_seconds + RECORD_SECONDS):
             await server.shutdown(sockets=[listener])
+            # What is over time uvicorn cancels and leaves alone; a call has to be cancelled at its target and recorded.
+            if cancelled := set(server.server_state.tasks):
+                await asyncio.wait(cancelled)
         raise
 
 
-async def _end_when(stop: anyio.Event, server: uvicorn.Server, road: Road) -> None:
+async def _end_when(stop: anyio.Event, server: uvicorn.Server, road: Road, seconds: int) -> None:
     await stop.wait()
     road.let_go()
-    await end_in_order(server, is_idle=lambda: road.calls_under_way == 0)
+    await end_in_order(server, is_idle=lambda: road.calls_under_way == 0, seconds=seconds)
+
+
+class _Ending:
+    """An application whose requests end without an error when the server ends them; uvicorn would log a traceback."""
+
+    def __init__(self, app: ASGIApp, *, ending: Callable[[], bool]) -> None:
+        self._app = app
+        self._ending = ending
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            if not self._ending():
+                raise
 
 
 async def _announce(server: uvicorn.Server, started: Callable[[], None]) -> None:

@@ -16,12 +16,14 @@ import uvicorn
 
 GRACE_SECONDS = 20
 """How long running calls have at a shutdown before they are cancelled at their targets."""
+RECORD_SECONDS = 5
+"""How long that, and recording it, may take then."""
 POLL_SECONDS = 0.02
 QUIET_SECONDS = 0.2
 """How long nothing may be asked before all is answered: an answer over SSE leaves by another request than its question's."""
 
 
-async def end_in_order(server: uvicorn.Server, *, is_idle: Callable[[], bool], seconds: float = GRACE_SECONDS) -> None:
+async def end_in_order(server: uvicorn.Server, *, is_idle: Callable[[], bool], seconds: float) -> None:
     """Take no more connections, wait until all is answered, and close those that are left.
 
     `is_idle` tells whether no call is under way; `server` ends by itself once its connections have.

@@ -16,6 +16,7 @@ from typing import Any
 
 import anyio
 import mcp_types as types
+import structlog
 from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
 
@@ -25,6 +26,8 @@ from mcp_gateway.identity.sources import TokenSource
 from mcp_gateway.identity.tokens import TokenVerifier
 from mcp_gateway.pipeline import Road
 from mcp_gateway.registry import Registry
+
+log = structlog.get_logger(__name__)
 
 MAX_LINE_BYTES = 8 * 1024 * 1024
 NO_MESSAGE = "?\n"
@@ -42,7 +45,7 @@ async def serve_stdio(
     answer_within: timedelta,
     clock: Callable[[], datetime],
 ) -> None:
-    """Serve until standard input ends or a signal asks to stop."""
+    """Serve until standard input ends, nobody reads standard output any more, or a signal asks to stop."""
 
     async def identify() -> Caller:
         return await verifier.verify(tokens().token())
@@ -60,12 +63,17 @@ async def serve_stdio(
         answer_within=answer_within,
         clock=clock,
     )
-    async with anyio.create_task_group() as group:
-        group.start_soon(_stop_on_signal, group.cancel_scope)
-        async with _input() as lines, stdio_server(stdin=lines) as (read, write):
-            messages: Any = _Messages(read, write)
-            await door.server.run(messages, write, door.server.create_initialization_options())
-        group.cancel_scope.cancel()
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_stop_on_signal, group.cancel_scope)
+            async with _input() as lines, stdio_server(stdin=lines) as (read, write):
+                messages: Any = _Messages(read, write)
+                await door.server.run(messages, write, door.server.create_initialization_options())
+            group.cancel_scope.cancel()
+    except* ConnectionError:
+        # A client that was killed leaves a broken pipe, or a reset where its host gave us sockets. By now what ran has
+        # been cancelled and recorded.
+        log.info("stdio_client_gone")
 
 
 class _Messages:

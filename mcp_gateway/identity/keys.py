@@ -116,6 +116,11 @@ class IssuerKeys:
                 await asyncio.shield(flight)
         return self._usable()
 
+    def renew(self) -> None:
+        """Fetch in the background where it is time to: who asks for nothing but readiness brings no token that would."""
+        if self._elapsed(self._fetched_at) >= RENEW_AFTER:
+            self._fly()
+
     def status(self) -> KeyStatus:
         """What is known without asking the issuer."""
         ready = self._keys is not None and self._elapsed(self._fetched_at) < MAX_STALE

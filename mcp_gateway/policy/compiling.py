@@ -242,16 +242,21 @@ def _parse_error(text: str) -> str:
 
 
 def _unused_names(statements: Sequence[tuple[str, Statement]], targets: Sequence[Target]) -> list[Problem]:
-    """Environments that a policy may name but no target has: right in a shared set, else a misspelling."""
+    """Environments that a policy may name but no target has: right in a shared set, else a misspelling.
+
+    One note for each, at the first policy that names it: the starter policies name three, seven times.
+    """
     known = {f'"{target.labels.get("env")}"' for target in targets}
-    notes: list[Problem] = []
+    found: dict[str, list[tuple[str, Statement]]] = {}
     for name, statement in statements:
         texts = [token.text for token in statement.tokens]
         named = {texts[i + 2] for i in range(len(texts) - 2) if texts[i : i + 2] == ["Env", "::"]}
-        notes += [
-            statement.find("Env", "::", env).problem(f"no target is in Env::{env}", policy=name)
-            for env in sorted(named - known)
-        ]
+        for env in sorted(named - known):
+            found.setdefault(env, []).append((name, statement))
+    notes = []
+    for env, ((first, statement), *others) in found.items():
+        also = f"; also named by {', '.join(name for name, _ in others)}" if others else ""
+        notes.append(statement.find("Env", "::", env).problem(f"no target is in Env::{env}{also}", policy=first))
     return notes
 
 

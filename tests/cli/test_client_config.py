@@ -146,3 +146,14 @@ def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
     merge(tmp_path / "config.json", "cursor", "gateway", {})
 
     assert (tmp_path / "config.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_host_that_there_is_not_is_misuse(tmp_path: Path) -> None:
+    config = write_config(tmp_path, '[identity]\nissuer = "local"\n')
+
+    ran = run_script("--config", str(config), "client-config", "emacs", home=tmp_path)
+
+    assert ran.status == 2
+    assert ran.err.endswith(
+        "Error: Invalid value for HOST: expected one of claude-desktop, claude-code, vscode, cursor, got 'emacs'\n"
+    )

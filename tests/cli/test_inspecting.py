@@ -187,7 +187,10 @@ def test_a_bad_request_is_not_allowed(inspected: Any, item: object, error: str) 
 
 
 def test_a_request_is_never_plain_text(inspected: Any) -> None:
-    assert inspected("url", "https://example.com")["error"].startswith("expected JSON")
+    assert inspected("url", "https://example.com")["error"] == (
+        "expected JSON: Expecting value: line 1 column 1 (char 0); "
+        "an item of this kind is an object with 'base_url' and 'path'"
+    )
 
 
 @pytest.mark.parametrize("given", ["write to dana@example.com\n", '{"text": "write to dana@example.com"}'])

@@ -83,7 +83,16 @@ def test_a_token_goes_to_no_url_that_is_open(
 ) -> None:
     ran = show(config, capsys, "a", url)
 
-    assert (ran.status, ran.out, ran.err) == (2, "", f"mcp-gateway: --url: {why}\n")
+    assert (ran.status, ran.out, ran.err) == (2, "", f"mcp-gateway: --url: {why}, got {url!r}\n")
+
+
+def test_a_password_in_the_url_is_not_repeated(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = show(config, capsys, "a", "https://dana:hunter2@gateway.example.com")
+
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err == (
+        "mcp-gateway: --url: expected a URL such as 'https://gateway.example.com', without user, query or fragment\n"
+    )
 
 
 def test_a_gateway_that_is_away_is_said(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,3 +155,31 @@ def test_before_anything_ran_nothing_waits(config: Path, capsys: pytest.CaptureF
     ran = run_here(capsys, "--config", str(config), "approvals", "list", "--as", "dana")
 
     assert (ran.status, ran.out, ran.err) == (0, "nothing waits for an approval\n", "")
+
+
+def test_the_list_tells_calls_of_one_kind_apart(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    held = {
+        "id": "a1",
+        "state": "approved",
+        "deadline": "2026-01-31T12:00:00+00:00",
+        "tool": "query_database",
+        "target": "orders",
+        "email": "alex@example.com",
+        "subject": "alex",
+        "agent": "an-agent",
+        "needs": {"dba": 1},
+    }
+    statements = ("UPDATE orders\n  SET paid = true", f"DELETE FROM orders WHERE id IN (7{', 8' * 40})")
+    listed = [held | {"shown": {"statement": statement}} for statement in statements]
+    with peer(200, json.dumps(listed).encode()) as gateway:
+        ran = run_here(capsys, "--config", str(config), "approvals", "list", "--as", "dana", "--url", gateway.url)
+
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out.splitlines() == [
+        "a1  approved",
+        "    alex@example.com, through an-agent; query_database on orders; needs dba",
+        "    UPDATE orders SET paid = true",
+        "a1  approved",
+        "    alex@example.com, through an-agent; query_database on orders; needs dba",
+        "    DELETE FROM orders WHERE id IN (7, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, ...",
+    ]

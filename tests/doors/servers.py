@@ -17,6 +17,7 @@ from mcp_gateway.approval.desk import Desk
 from mcp_gateway.calls import Secret
 from mcp_gateway.clock import new_id, utc_now
 from mcp_gateway.doors.app import HTTPParts, HTTPSettings, serve_http
+from mcp_gateway.doors.ending import GRACE_SECONDS
 from mcp_gateway.doors.guard import reachable
 from mcp_gateway.identity.approver import ApproverPolicy
 from mcp_gateway.identity.local import LocalIssuer, LocalPerson, open_local_issuer
@@ -60,7 +61,13 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    folder: Path, *, world: World, scopes: dict[str, str] | None = None, wait: timedelta = timedelta(0), **more: Any
+    folder: Path,
+    *,
+    world: World,
+    scopes: dict[str, str] | None = None,
+    wait: timedelta = timedelta(0),
+    grace_seconds: int = GRACE_SECONDS,
+    **more: Any,
 ) -> AsyncIterator[Served]:
     """Serve until the block ends; `more` is for the road."""
     world.data_dirs.append(folder / "data")
@@ -91,7 +98,7 @@ async def served(
             )
             ready = anyio.Event()
             async with anyio.create_task_group() as group:
-                group.start_soon(_serve, settings, parts, listener, ready)
+                group.start_soon(_serve, settings, parts, listener, ready, grace_seconds)
                 await ready.wait()
                 try:
                     yield Served(bench=bench, issuer=issuer, url=url, world=world)
@@ -99,5 +106,8 @@ async def served(
                     group.cancel_scope.cancel()
 
 
-async def _serve(settings: HTTPSettings, parts: HTTPParts, listener: socket.socket, ready: anyio.Event) -> None:
-    await serve_http(settings, parts, listener=listener, started=ready.set, stop=anyio.Event())
+async def _serve(
+    settings: HTTPSettings, parts: HTTPParts, listener: socket.socket, ready: anyio.Event, grace_seconds: int
+) -> None:
+    stop = anyio.Event()
+    await serve_http(settings, parts, listener=listener, started=ready.set, stop=stop, grace_seconds=grace_seconds)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -195,14 +196,19 @@ async def test_input_beyond_every_limit_is_answered_and_the_next_call_works(tmp_
 
 
 @pytest.mark.requirement("R29")
-async def test_a_signal_ends_the_process_with_every_outcome_recorded(tmp_path: Path, world: World) -> None:
+@pytest.mark.parametrize("end", ["signal", "client killed"])
+async def test_however_the_process_ends_every_outcome_is_recorded(tmp_path: Path, world: World, end: str) -> None:
     import sqlite3
 
     async with an_api(tmp_path) as api:
         api.stall = True
         command = configure(tmp_path, api, world)
-        async with await anyio.open_process(command) as process:
+        log = tmp_path / "stderr.log"
+        with log.open("wb") as errors:
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0)
+        with process:
             assert process.stdin is not None
+            assert process.stdout is not None
             for message in (
                 {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
                     "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}},
@@ -210,14 +216,21 @@ async def test_a_signal_ends_the_process_with_every_outcome_recorded(tmp_path: P
                 {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {
                     "name": "call_api", "arguments": {"target": "api", "path": "x"}}},
             ):  # fmt: skip
-                await process.stdin.send(orjson.dumps(message) + b"\n")
+                process.stdin.write(orjson.dumps(message) + b"\n")
             with anyio.fail_after(60):
                 while not api.requests:
                     await anyio.sleep(0.02)
                 world.look()
-                process.send_signal(signal.SIGTERM)
-                await process.wait()
+                if end == "signal":
+                    process.send_signal(signal.SIGTERM)
+                else:
+                    # The system closes the ends of a client that was killed; the answer to its call has nowhere to go.
+                    process.stdout.close()
+                    process.stdin.close()
+                status = await anyio.to_thread.run_sync(process.wait, abandon_on_cancel=True)
+        said = log.read_bytes()
 
+    assert (status, b"Traceback" in said) == (0, False), said
     with sqlite3.connect(f"file:{next((tmp_path / 'data').glob('*.db'))}?mode=ro", uri=True) as connection:
         kinds = [row[0] for row in connection.execute("SELECT kind FROM events ORDER BY sequence")]
     connection.close()

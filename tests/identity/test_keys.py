@@ -455,3 +455,36 @@ async def test_closing_without_a_fetch_is_nothing(keys: IssuerKeys) -> None:
 
 async def test_before_the_first_fetch_nothing_is_ready(keys: IssuerKeys) -> None:
     assert keys.status() == KeyStatus(ready=False, fetched_at=None, problem=None)
+
+
+async def test_to_renew_is_enough_to_be_ready(issuer: FakeIssuer, keys: IssuerKeys, clock: Clock) -> None:
+    keys.renew()
+    await settled(keys)
+    assert keys.status().ready
+
+    clock.pass_by(minutes=61)
+    assert not keys.status().ready
+    keys.renew()
+    await settled(keys)
+
+    assert keys.status().ready
+    assert issuer.key_fetches == 2
+
+
+async def test_to_renew_asks_no_more_than_a_token_would(issuer: FakeIssuer, keys: IssuerKeys, clock: Clock) -> None:
+    issuer.reply(KEYS, status=503)
+    for _ in range(3):
+        keys.renew()
+        await settled(keys)
+    assert issuer.key_fetches == 1
+
+    del issuer.replies[KEYS]
+    clock.pass_by(seconds=10)
+    for _ in range(3):
+        keys.renew()
+        await settled(keys)
+    clock.pass_by(minutes=4, seconds=59)
+    keys.renew()
+    await settled(keys)
+
+    assert issuer.key_fetches == 2

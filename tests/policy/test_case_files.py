@@ -131,7 +131,7 @@ def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("case = ", "no valid TOML: invalid value"),
+        ("case = ", "no valid TOML: invalid value at the end of the file"),
         ("cases = []", "cases: Extra inputs are not permitted"),
         ('[targets.a]\nkind = "postgres"\nlabels = {}', "targets.a.labels: Value error, env is required"),
         ('[[case]]\nname = "a"\ntarget = "orders"\narguments = {}\nexpect.decision = "maybe"',

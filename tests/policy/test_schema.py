@@ -77,6 +77,15 @@ def test_an_environment_that_no_target_has_is_noted() -> None:
     assert [str(note) for note in notes] == ['p.cedar:2:62: a: no target is in Env::"test"']
 
 
+def test_an_environment_that_no_target_has_is_noted_once() -> None:
+    permit = '@id("%s") permit (principal, action == Action::"call_api", resource in Env::"%s");'
+    notes = compiled("\n".join(permit % pair for pair in (("a", "test"), ("b", "staging"), ("c", "test")))).notes
+    assert [str(note).partition(": ")[2] for note in notes] == [
+        'a: no target is in Env::"test"; also named by c',
+        'b: no target is in Env::"staging"',
+    ]
+
+
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))
 def test_any_name_can_be_written_in_the_schema_and_named_in_a_policy(name: str) -> None:
     schema = cedarpy.Schema.from_str(schema_text(targets=TARGETS, classes=[name]))

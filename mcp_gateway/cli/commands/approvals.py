@@ -18,6 +18,9 @@ app = typer.Typer(
     cls=CommandGroup, add_completion=False, no_args_is_help=True, help="See and decide what waits for a person."
 )
 
+BEGINNING = 70
+"""Characters: with the room before and the mark after it a line of 80 columns."""
+
 As = Annotated[str | None, typer.Option("--as", help='Which local person you are; for issuer = "local" only.')]
 Url = Annotated[str | None, typer.Option("--url", help="A running gateway; without it this machine's own store.")]
 Note = Annotated[str, typer.Option(help="Why, for the record and for the agent.")]
@@ -40,8 +43,10 @@ def listing(
     if not found:
         print_line("nothing waits for an approval")
     for item in found:
-        print_line(f"{item['id']}  {item['state']:<9} {_left(item)}  {item['tool']} on {item['target']}")
-        print_line(f"    {item['email'] or item['subject']}, through {item['agent']}; needs {_needs(item)}")
+        who = f"{item['email'] or item['subject']}, through {item['agent']}"
+        print_line(f"{item['id']}  {item['state']:<9} {_left(item)}".rstrip())
+        print_line(f"    {who}; {item['tool']} on {item['target']}; needs {_needs(item)}")
+        print_line(f"    {_beginning(item)}")
 
 
 @app.command()
@@ -149,6 +154,12 @@ def _fields(item: JSONObject) -> list[tuple[str, str]]:
     if item["why"]:
         rows.append(("because", item["why"]))
     return rows
+
+
+def _beginning(item: JSONObject) -> str:
+    """How the call begins, to tell one from another: nobody decides by this, `show` has all of it."""
+    text = " ".join(next(iter(item["shown"].values()), "").split())
+    return text if len(text) <= BEGINNING else f"{text[:BEGINNING].rstrip()} ..."
 
 
 def _needs(item: JSONObject) -> str:

@@ -14,7 +14,7 @@ from mcp_gateway.cli.output import PROGRAM, AsJSON, print_fields, print_json, pr
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mcp_gateway.audit.chain import Head
+    from mcp_gateway.audit.chain import Flaw, Head
     from mcp_gateway.audit.search import Record
     from mcp_gateway.audit.summaries import CallSummary
 
@@ -110,8 +110,7 @@ def verify(
     if as_json:
         print_json(found.to_json())
     elif found.flaw is not None:
-        print_line(f"NOT as it was recorded: event {found.flaw.sequence} {found.flaw.why}")
-        print_line(f"{_count(found.events, 'event')} before it fit")
+        _print_flaw(found.flaw, fitting=found.events)
     else:
         results = _count(found.results, "result")
         print_line(f"{_count(found.events, 'event')} and {results} are as they were recorded")
@@ -150,7 +149,7 @@ def _time(given: str | None, option: str) -> datetime | None:
         return found.astimezone(UTC) if found.tzinfo is not None else found.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise typer.BadParameter(
-            "expected a time such as 2026-01-31T12:00:00Z, 2026-01-31 or 2h", param_hint=option
+            f"expected a time such as 2026-01-31T12:00:00Z, 2026-01-31 or 2h, got {given!r}", param_hint=option
         ) from None
 
 
@@ -161,8 +160,19 @@ def _head(given: str | None) -> Head | None:
         return None
     match = re.fullmatch(r"([0-9]{1,15}):([0-9a-f]{64})", given, re.ASCII)
     if match is None:
-        raise typer.BadParameter("expected SEQUENCE:HASH, as verify prints it", param_hint="--expect")
+        raise typer.BadParameter(f"expected SEQUENCE:HASH, as verify prints it, got {given!r}", param_hint="--expect")
     return Head(sequence=int(match[1]), hash=bytes.fromhex(match[2]))
+
+
+def _print_flaw(flaw: Flaw, *, fitting: int) -> None:
+    """The first thing wrong, and how far from the start nothing is. One in no event is the store's as a whole."""
+    if flaw.sequence is None:
+        print_line(f"NOT as it was recorded: the store {flaw.why}")
+        print_line(f"the chain of {_count(fitting, 'event')} fits")
+        return
+    before = max(0, min(fitting, flaw.sequence - 1))
+    print_line(f"NOT as it was recorded: event {flaw.sequence} {flaw.why}")
+    print_line("no event before it fits" if before == 0 else f"up to event {before} the chain fits")
 
 
 def _count(number: int, what: str) -> str:

@@ -28,7 +28,7 @@ def client_config(
     from mcp_gateway.config import find_config
 
     if host not in KEYS:
-        raise typer.BadParameter(f"expected one of {', '.join(KEYS)}", param_hint="HOST")
+        raise typer.BadParameter(f"expected one of {', '.join(KEYS)}, got {host!r}", param_hint="HOST")
     if not name.isprintable() or not name.strip():
         raise typer.BadParameter("expected a name that can be read", param_hint="--name")
     chosen = cast("Host", host)

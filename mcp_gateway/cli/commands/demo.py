@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -30,8 +31,17 @@ def demo(
     try:
         ended = run_loop(lambda: run_demo(console, serve=serve))
     except* (DemoError, StoryError) as group:
-        for error in group.exceptions:
+        for error in _leaves(group):
             print_note(f"mcp-gateway: {error}")
         raise typer.Exit(1) from None
     if not ended and not serve:  # with --serve an interrupt is how it ends
         raise typer.Exit(INTERRUPTED)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    """What task groups within task groups wrapped."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

@@ -186,11 +186,15 @@ def _why_denied(found: dict[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
+    from mcp_gateway.inference import KINDS
+
     match value:
         case list():
             return ", ".join(map(str, value)) or "none"
         case bool():
             return "yes" if value else "no"
+        case dict() if value.keys() == set(KINDS) and len({*map(tuple, value.values())}) == 1:
+            return f"every kind, of {_shown(value[KINDS[0]])}: no catalog is asked, so the worst; --inference says less"
         case dict():
             return "; ".join(f"{name} of {_shown(of)}" for name, of in value.items()) or "none"
         case _:

@@ -46,7 +46,9 @@ def check(
     settings = context.obj.settings()
     unknown = sorted(set(names or ()) - settings.targets.keys())
     if unknown:
-        raise typer.BadParameter(f"there is no target {', '.join(map(repr, unknown))}", param_hint="NAME")
+        message = f"there is no target {', '.join(map(repr, unknown))}"
+        known = ", ".join(sorted(settings.targets)) or "none"
+        raise typer.BadParameter(f"{message}; the configuration has {known}", param_hint="NAME")
     chosen = [name for name in settings.targets if not names or name in names]
     found = anyio.run(check_targets, settings, chosen)
     if as_json:

@@ -72,7 +72,8 @@ def test_a_time_that_is_none_is_misuse(
 
     assert ran.status == 2
     assert ran.err.endswith(
-        f"Error: Invalid value for {option}: expected a time such as 2026-01-31T12:00:00Z, 2026-01-31 or 2h\n"
+        f"Error: Invalid value for {option}: "
+        f"expected a time such as 2026-01-31T12:00:00Z, 2026-01-31 or 2h, got {value!r}\n"
     )
 
 
@@ -149,7 +150,39 @@ def test_a_head_that_was_kept_shows_a_store_that_was_cut(config: Path, audit: Au
 
 
 def test_a_head_that_is_none_is_misuse(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_here(capsys, "--config", str(config), "audit", "verify", "--expect", "12").status == 2
+    ran = run_here(capsys, "--config", str(config), "audit", "verify", "--expect", "12")
+
+    assert ran.status == 2
+    assert ran.err.endswith(
+        "Error: Invalid value for --expect: expected SEQUENCE:HASH, as verify prints it, got '12'\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sequence", "said"),
+    [
+        (1, ["event 1 is not the one that a head kept elsewhere knows", "no event before it fits"]),
+        (3, ["event 3 is not the one that a head kept elsewhere knows", "up to event 2 the chain fits"]),
+        (99, ["event 13 is missing: a head kept elsewhere is of 99 events", "up to event 12 the chain fits"]),
+    ],
+)
+def test_how_far_the_chain_fits_is_said(audit: Audit, sequence: int, said: list[str]) -> None:
+    ran = audit("verify", "--expect", f"{sequence}:{'0' * 64}")
+
+    assert ran.status == 1
+    assert ran.out.splitlines() == [f"NOT as it was recorded: {said[0]}", said[1]]
+
+
+def test_what_is_wrong_in_no_event_is_the_stores(config: Path, audit: Audit) -> None:
+    with tampering(config.parent / "data") as connection:
+        connection.execute("INSERT INTO results (call_id, size, data) SELECT 'stray', size, data FROM results LIMIT 1")
+    ran = audit("verify")
+
+    assert ran.status == 1
+    assert ran.out.splitlines() == [
+        "NOT as it was recorded: the store holds a result of call 'stray' that no event names",
+        "the chain of 12 events fits",
+    ]
 
 
 @pytest.mark.parametrize("command", [("search",), ("show", CALL), ("verify",)])

@@ -232,6 +232,23 @@ def test_what_a_group_sees_raw_is_explained(config: Path, capsys: pytest.Capture
     assert ran.json["revealed"] == ["pii.email"]
 
 
+def test_the_worst_that_only_a_catalog_could_rule_out_is_one_line(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with config.open("a") as file:
+        file.write('[targets.classified]\nkind = "postgres"\nlabels = { env = "dev" }\nhost = "db"\n')
+        file.write('database = "o"\nuser = "g"\nclassify = { "public.c.email" = "pii.email" }\n')
+    ran = run_here(
+        capsys,
+        *("--config", str(config), "policy", "explain", "--target", "classified", "--sql", "SELECT 1 FROM orders"),
+    )
+
+    assert (
+        "fact       inference = every kind, of pii.email: no catalog is asked, so the worst; --inference says less"
+        in ran.out.splitlines()
+    )
+
+
 @pytest.mark.parametrize(
     ("said", "inference", "infers"),
     [

@@ -130,7 +130,9 @@ def test_a_target_that_there_is_not_is_misuse(tmp_path: Path, capsys: pytest.Cap
     ran = run_here(capsys, "--config", str(config), "targets", "test", "nowhere")
 
     assert ran.status == 2
-    assert ran.err.endswith("Error: Invalid value for NAME: there is no target 'nowhere'\n")
+    assert ran.err.endswith(
+        "Error: Invalid value for NAME: there is no target 'nowhere'; the configuration has billing, orders, web1\n"
+    )
 
 
 @pytest.mark.requirement("I5", "R26")
