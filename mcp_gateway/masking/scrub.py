@@ -26,7 +26,7 @@ from urllib.parse import unquote_to_bytes
 import orjson
 
 from mcp_gateway.calls import Secret
-from mcp_gateway.masking.folding import DROPPED, MAX_RUN, MAX_TOKEN, UNANCHORED, Folded, Lexer, compiled
+from mcp_gateway.masking.folding import CONTROLS, DROPPED, MAX_RUN, MAX_TOKEN, UNANCHORED, Folded, Lexer, compiled
 from mcp_gateway.masking.needles import MIN_SECRET, Finder, Needles
 from mcp_gateway.masking.stopping import NEVER, Stop
 
@@ -57,9 +57,12 @@ QUOTED_PRINTABLE = compiled(rb"=[\dA-Fa-f]{2}|=[ \t]{0,8}\r?\n").Match
 SEPARATORS = rb"[ \t\r\n:,;._-]{1,16}(?:0[xX])?|0[xX]"
 """Between the octets of hexadecimal."""
 BREAKS = rb"(?:(?:\r?\n|\\r|\\n)[ \t]{0,8}){1,16}"
-ESCAPE_SIGNS = (b"%", b"&", b"\x1b", b"\x08", b"\x7f")
+ESCAPE_SIGNS = (b"%", b"&", *CONTROLS)
 BACKSLASH_SIGNS = (b"\\u", b"\\x", b"\\U")
-INVISIBLE_SIGNS = (b"\xe2\x80", b"\xe2\x81", b"\xef\xbb", b"\xc2\xad")
+INVISIBLE_SIGNS = (
+    b"\xe2\x80", b"\xe2\x81", b"\xef\xbb", b"\xef\xb8", b"\xc2\xad", b"\xcd\x8f", b"\xd8\x9c", b"\xe1\xa0\x8e", b"\xf3\xa0",
+)  # fmt: skip
+"""How the characters of `DROPPED` begin that are no controls."""
 SEPARATOR = "\n\0\n"
 """Between joined cells: text of PostgreSQL cannot hold a NUL, and no rule matches one."""
 
@@ -242,7 +245,11 @@ class Scrubber:
             views += self._chain(
                 view,
                 _OPEN_ESCAPES if nul else _OPEN_ESCAPES_BUT_NUL,
-                lambda text: all_of_them or self._may_be_open(text, mixed=len(closed) > 1),
+                lambda text, view=view: (  # type: ignore[misc]  # mypy infers no default of a lambda
+                    all_of_them
+                    or self._may_be_open(text)
+                    or (text is not view.text and self._may_be_escaped(text, nul=nul))
+                ),
                 levels=1 if view.layers else LEVELS,
             )[1:]
         for view in tuple(views):
@@ -284,17 +291,15 @@ class Scrubber:
             return True
         for _ in range(LEVELS if backslashes else 0):
             text = text.replace(b"\\/", b"/").replace(b'\\"', b'"').replace(b"\\'", b"'").replace(b"\\\\", b"\\")
-            if self._finder.anywhere(text):
+            if self._finder.anywhere(text) or self._unbroken.anywhere(_unbroken(text)):
                 return True
         return False
 
-    def _may_be_open(self, text: bytes, *, mixed: bool) -> bool:
-        """The same of the escapes without an end. `a=12` is mostly none; `mixed` is a text that has others as well."""
+    def _may_be_open(self, text: bytes) -> bool:
+        """The same of the escapes without an end."""
         if OPEN_SIGNS(UNANCHORED, text, 0, len(text))[0][0] >= 0:
             return True
-        if b"=" not in text or QUOTED_PRINTABLE(UNANCHORED, text, 0, len(text))[0][0] < 0:
-            return False
-        return mixed or self._finder.anywhere(binascii.a2b_qp(text))
+        return b"=" in text and QUOTED_PRINTABLE(UNANCHORED, text, 0, len(text))[0][0] >= 0
 
     def _shows_hexadecimal(self, text: bytes) -> bool:
         """Whether taking separators off could show hexadecimal."""

@@ -288,6 +288,9 @@ def test_a_secret_that_looks_escaped_itself_is_found() -> None:
                 "\uff41",
                 "&amp;",
                 "\u200b",
+                "\u061c",
+                "\U000e0101",
+                "\x02",
                 "\0",
                 "ü",
             ]
@@ -299,6 +302,9 @@ def test_a_secret_that_looks_escaped_itself_is_found() -> None:
 )
 @example(secret="a\0bcdef", pieces=[1, "\n", 1, "\n", 5], joined=True)
 @example(secret="correct horse battery", pieces=[9, "\\n", 12], joined=True)
+@example(secret="correct horse battery", pieces=[11, "\\1", 10], joined=False)
+@example(secret="correct horse battery", pieces=[11, "\x01", 10], joined=False)
+@example(secret="two\nlines of it", pieces=[7, "\\", "\\n", 8], joined=False)
 def test_a_layer_is_left_on_only_where_it_hides_nothing(secret: str, pieces: list[str | int], joined: bool) -> None:
     scrubber = Scrubber([Secret(secret)])
     text, place = "", 0
