@@ -78,6 +78,7 @@ def document() -> Bom:
     subject, *parts = (_component(package) for package in needed().values())
     bom = Bom(components=parts)
     bom.metadata.component = subject
+    bom.register_dependency(subject, parts)
     return bom
 
 
