@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 CLIENTS := $(VENV)/clients/modern/.ready $(VENV)/clients/legacy/.ready
 SOURCES := mcp_gateway tools policies tests benchmarks examples release
 
-.PHONY: help demo test test-clients check format lint types coverage policy-test build audit lock clean
+.PHONY: help demo test faults test-clients check format lint types coverage policy-test build audit lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,6 +29,9 @@ demo: $(READY)  ## the whole road in a minute, on your machine
 
 test: $(READY) $(if $(filter true,$(CI)),$(CLIENTS))  ## all tests
 	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+faults: $(READY)  ## the fault scenarios in full; under an hour
+	@FAULTS=full $(BIN)/python -m pytest tests/faults -n 2 --timeout=3600 $(ARGS)
 
 test-clients: $(READY) $(CLIENTS)  ## agent frameworks as clients, each in an environment of its own
 	@$(BIN)/python -m pytest tests/clients $(ARGS)
