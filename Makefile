@@ -7,12 +7,12 @@ READY := $(VENV)/.ready
 CLIENTS := $(VENV)/clients/modern/.ready $(VENV)/clients/legacy/.ready
 SOURCES := mcp_gateway tools policies tests benchmarks examples release
 
-.PHONY: help demo test faults test-clients check format lint types coverage policy-test build audit lock clean
+.PHONY: help demo test faults fuzz soak test-clients check format lint types coverage policy-test build audit lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml scripts/mcp-gateway
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "mcp-gateway needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=python3.11 or install it."; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
@@ -30,8 +30,14 @@ demo: $(READY)  ## the whole road in a minute, on your machine
 test: $(READY) $(if $(filter true,$(CI)),$(CLIENTS))  ## all tests
 	@$(BIN)/python -m pytest -n auto $(ARGS)
 
-faults: $(READY)  ## the fault scenarios in full; under an hour
-	@FAULTS=full $(BIN)/python -m pytest tests/faults -n 2 --timeout=3600 $(ARGS)
+faults: $(READY)  ## the fault scenarios in full
+	@FAULTS=full $(BIN)/python -m pytest tests/faults -n 2 --dist worksteal --timeout=3600 $(ARGS)
+
+soak: $(READY)  ## a gateway under mixed load for SOAK_MINUTES=30; nothing may grow
+	@SOAK_MINUTES=$(or $(SOAK_MINUTES),30) $(BIN)/python -m pytest tests/faults/test_soak.py -n 0 -s $(ARGS)
+
+fuzz: $(READY)  ## a million mutated messages at every door, and texts at every parser
+	@FUZZ=full $(BIN)/python -m pytest tests/fuzz tests/facts/test_fuzz.py tests/facts/test_graphql_against_execution.py -n 2 --dist worksteal --timeout=3600 -rP $(ARGS)
 
 test-clients: $(READY) $(CLIENTS)  ## agent frameworks as clients, each in an environment of its own
 	@$(BIN)/python -m pytest tests/clients $(ARGS)
@@ -64,9 +70,13 @@ build: $(READY)
 	@$(BIN)/python -m release.sbom dist/sbom.cdx.json && echo "built into dist/, with the list of parts in sbom.cdx.json"
 
 AUDIT := $(VENV)/audit
-audit: $(READY)  ## ask an advisory source about everything in the lock file; needs the internet
-	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/pip install --quiet pip-audit; }
-	@$(AUDIT)/bin/pip-audit --require-hashes --disable-pip --requirement requirements.lock
+$(AUDIT)/.ready: release/audit.lock $(READY)
+	@$(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	@touch $@
+
+audit: $(AUDIT)/.ready  ## ask advisory sources about everything in the lock file; fails where none answers
+	@$(BIN)/python -m release.audit $(AUDIT)/bin/pip-audit
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header
@@ -74,6 +84,7 @@ lock: $(READY)  ## resolve the lock files anew
 	@$(BIN)/pip install --quiet uv
 	@$(LOCK) --all-extras --group dev pyproject.toml -o requirements.lock
 	@for name in modern legacy; do $(LOCK) tests/clients/$$name.in -o tests/clients/$$name.lock; done
+	@$(LOCK) release/audit.in -o release/audit.lock
 
 clean:
 	rm -rf $(VENV) dist .coverage .mypy_cache .ruff_cache .pytest_cache

@@ -12,16 +12,18 @@ from mcp_gateway.approval.holding import Channels, Holder
 from mcp_gateway.aside import Aside
 from mcp_gateway.audit.revocations import Revocations
 from mcp_gateway.audit.store import AuditStore
-from mcp_gateway.calls import Call, Caller, Client, Door, Secret
+from mcp_gateway.calls import Call, Caller, Client, Door, JSONObject, Secret
 from mcp_gateway.journal import Journal
 from mcp_gateway.policy.engine import PolicyEngine
+from mcp_gateway.policy.external import Opinion
+from mcp_gateway.rates import Rate
 from mcp_gateway.registry import AnyTool, Registered, Registry
 from mcp_gateway.tool import Arguments, Examination, Masker, Permit
 from mcp_gateway.turns import Release, Shares
 
 MAX_CALLS_PER_CALLER = 32
 EXAMINE_WITHIN = timedelta(seconds=30)
-"""For an examination, and for a preview: few are made at once, and one that hangs must not stand in everybody's way."""
+"""For an examination, and for a preview; no turn is held meanwhile, so one that hangs keeps only its own caller waiting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,13 @@ class MaskerFactory(Protocol):
         """Build it."""
 
 
+class DecisionPoint(Protocol):
+    """Whom to ask further about what the policies do not deny."""
+
+    async def ask(self, document: JSONObject) -> Opinion:
+        """What it says of a call. Raises `OpinionError`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """Everything that the road is laid on."""
@@ -87,8 +96,11 @@ class Parts:
     instance: str
     approval_url: str | None = None
     examine_within: timedelta = EXAMINE_WITHIN
+    decision_point: DecisionPoint | None = None
     aside: Aside = field(default_factory=Aside)
     shares: Shares = field(default_factory=lambda: Shares(each=MAX_CALLS_PER_CALLER))
+    rate_per_caller: Rate | None = None
+    """How many calls of one caller there may be in a time."""
     longest_queue: timedelta = timedelta(seconds=10)
     """How long a call waits for its turn on a target."""
 

@@ -12,32 +12,42 @@ Whatever raises here refuses the call; above is `pipeline`, which records that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
+import structlog
 
 from mcp_gateway import refusals
 from mcp_gateway.admission import Parts, Permitted, Request
 from mcp_gateway.answers import Answer
-from mcp_gateway.approval.holding import Held, InputRequired, bound
+from mcp_gateway.approval.holding import MAX_WAITING, Held, InputRequired, bound
 from mcp_gateway.approval.store import ClaimError
 from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.audit.store import Transaction
-from mcp_gateway.calls import Call, Caller
+from mcp_gateway.audit.usage import UsageStore
+from mcp_gateway.calls import Call, Caller, JSONObject
 from mcp_gateway.decisions import NOT_APPROVED, Allow, Approved, Ask, Decision, Deny
-from mcp_gateway.errors import IdentityError, LimitError, RequestError, TargetError
+from mcp_gateway.errors import IdentityError, LimitError, RequestError, StoppedError, TargetError
 from mcp_gateway.establishing import establish
-from mcp_gateway.events import Decided, Denied, Examined, Inspected, Started
+from mcp_gateway.events import Decided, Denied, Examined, Inspected, Refused, Started
 from mcp_gateway.journal import Journal
 from mcp_gateway.masked_facts import MaskedFacts
-from mcp_gateway.policy.engine import Question
+from mcp_gateway.policy.engine import PolicyEngine, Question
+from mcp_gateway.policy.external import OpinionError, document_of, tightened
+from mcp_gateway.rates import Rates
 from mcp_gateway.reception import Reception
 from mcp_gateway.registry import AnyTool, Registered
-from mcp_gateway.tool import Arguments, Examination, Permit
-from mcp_gateway.turns import Release, Turns
+from mcp_gateway.tool import Arguments, Examination, Looked, Permit, Plans
+from mcp_gateway.turns import Release, Turns, working_for
+from mcp_gateway.usage import NO_HISTORY, History, Spent
+
+log = structlog.get_logger(__name__)
+
+VOTER_REVOKED = "somebody who approved it was revoked since"
+POLICY_CHANGED = "the policy changed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +59,19 @@ class _Examined:
     arguments: Arguments
     registered: Registered
     examination: Examination[Any]
+    planned: bool = False
+    """Whether it was asked what the target expects of the call; without that its estimates say nothing."""
+    seen_by: str = ""
+    """The version of the policies that said what of it stays masked for its caller."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decided:
+    """What policy says of a call, and of which facts: a set that looks at more may have come into force meanwhile."""
+
+    known: _Examined
+    decision: Decision
+    revealed: frozenset[str]
 
 
 class Admitting:
@@ -61,9 +84,10 @@ class Admitting:
         *,
         parts: Parts,
         reception: Reception,
-        examining: Turns,
+        rates: Rates,
         turns: Mapping[str, Turns],
         masked_facts: MaskedFacts,
+        usage: UsageStore,
         taken: ExitStack,
     ) -> None:
         """`taken` is given what the call holds; whoever gave it gives that back unless the call is permitted."""
@@ -71,9 +95,10 @@ class Admitting:
         self._journal = journal
         self._parts = parts
         self._reception = reception
-        self._examining = examining
+        self._rates = rates
         self._turns = turns
         self._masked_facts = masked_facts
+        self._usage = usage
         self._taken = taken
 
     async def admit(self) -> Permitted | Answer | InputRequired:
@@ -84,14 +109,14 @@ class Admitting:
         # 2. and 3.
         known = await self._examine(caller)
         # 4.
-        decision, revealed = self._decide(known, approval=NOT_APPROVED)
-        match decision:
-            case Deny():
-                return await self._deny(decision)
-            case Allow():
-                return await self._start(known, decision, revealed=revealed, ticket=None)
-            case Ask():
-                return await self._approve(known, decision)
+        decided = await self._decide(known, approval=NOT_APPROVED)
+        match decided.decision:
+            case Deny() as deny:
+                return await self._deny(deny)
+            case Allow() as allow:
+                return await self._start(decided.known, allow, revealed=decided.revealed, ticket=None)
+            case Ask() as ask:
+                return await self._approve(decided.known, ask)
 
     async def _examine(self, caller: Caller, *, fresh: bool = False) -> _Examined:
         request, journal = self._request, self._journal
@@ -106,25 +131,84 @@ class Admitting:
             client=request.client,
             now=journal.now(),
         )
+        self._refuse_stopped(call)
+        if not fresh:
+            self._rates.take_target(call.target.name, caller.key, now=self._parts.token_clock())
+        working_for.set(caller.key)
+        # No turn is held meanwhile: a target that does not answer is in the way of nobody who asks another one.
+        with self._in_time():
+            examination = await tool.examine(
+                arguments, target=registered.target, connector=registered.connector, fresh=fresh
+            )
+            known = _Examined(call=call, tool=tool, arguments=arguments, registered=registered, examination=examination)
+            if self._parts.policies().looks_at_plan:
+                known = await self._plan(known)
+        engine, known, history = await self._complete(known)
+        known = self._concealed(known, engine, history)
+        await self._note_examination(known, looked=known.examination.looked)
+        return known
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """Refuse the call where what it would do is not found out within the time of an examination."""
         seconds = self._parts.examine_within.total_seconds()
-        async with self._examining.turn(caller.key):
-            with anyio.move_on_after(seconds) as scope:
-                examination = await tool.examine(
-                    arguments, target=registered.target, connector=registered.connector, fresh=fresh
-                )
+        with anyio.move_on_after(seconds) as scope:
+            yield
         if scope.cancelled_caught:
             raise LimitError(
                 f"what the call would do was not found out within {seconds:g} s",
                 next_step="call again later, or ask for less at a time; nothing has run",
             )
-        asked = Question.about(call, examination.facts, now=journal.now(), token_now=self._parts.token_clock())
-        examination = replace(examination, facts=self._parts.policies().concealed(asked).facts)
-        await self._note_examination(call, examination)
-        return _Examined(call=call, tool=tool, arguments=arguments, registered=registered, examination=examination)
 
-    async def _note_examination(self, call: Call, examination: Examination[Any]) -> None:
-        journal = self._journal
-        for look in examination.looked:
+    async def _plan(self, known: _Examined) -> _Examined:
+        """With what the target expects of the call, where its tool can ask."""
+        examination = known.examination
+        if isinstance(known.tool, Plans):
+            examination = await known.tool.plan(
+                known.arguments, examination=examination, connector=known.registered.connector
+            )
+        return replace(known, examination=examination, planned=True)
+
+    async def _complete(self, known: _Examined) -> tuple[PolicyEngine, _Examined, History]:
+        """The policies in force, and all that they look at.
+
+        Finding that out takes time, in which policies that look at more may have come into force: to them what nobody
+        asked for would be unknown or nothing. So it ends only with those that are still in force then.
+        """
+        while True:
+            engine = self._parts.policies()
+            if engine.looks_at_plan and not known.planned:
+                with self._in_time():
+                    known = await self._plan(known)
+            history = await self._history(known.call, engine)
+            if self._parts.policies().version == engine.version:
+                return engine, known, history
+
+    def _concealed(self, known: _Examined, engine: PolicyEngine, history: History) -> _Examined:
+        """With what of its statement's tale stays masked for this caller."""
+        question = self._question(known, history)
+        examination = replace(known.examination, facts=engine.concealed(question).facts)
+        return replace(known, examination=examination, seen_by=engine.version)
+
+    def _question(self, known: _Examined, history: History, *, approval: Approved = NOT_APPROVED) -> Question:
+        return Question.about(
+            known.call,
+            known.examination.facts,
+            now=self._journal.now(),
+            token_now=self._parts.token_clock(),
+            approval=approval,
+            history=history,
+        )
+
+    def _refuse_stopped(self, call: Call) -> None:
+        """Raise `StoppedError` where calls on the target, or all, are revoked."""
+        stopped = self._parts.revocations.stops(call.target.name)
+        if stopped is not None:
+            raise StoppedError(call.target.name if stopped == "target" else "")
+
+    async def _note_examination(self, known: _Examined, *, looked: Sequence[Looked]) -> None:
+        call, examination, journal = known.call, known.examination, self._journal
+        for look in looked:
             journal.note(
                 Inspected(
                     at=journal.now(), call_id=call.id, target=call.target.name, what=look.what, outcome=look.outcome
@@ -137,19 +221,33 @@ class Admitting:
             )
         )
 
-    def _decide(self, known: _Examined, *, approval: Approved) -> tuple[Decision, frozenset[str]]:
-        """Ask the policies in force, and which data classes this caller may see raw."""
-        engine, now, call = self._parts.policies(), self._journal.now(), known.call
-        question = Question.about(
-            call, known.examination.facts, now=now, token_now=self._parts.token_clock(), approval=approval
+    async def _history(self, call: Call, engine: PolicyEngine) -> History:
+        """What the caller has done until now, if any policy looks at it."""
+        if not engine.looks_at_history:
+            return NO_HISTORY
+        return await self._usage.of(
+            call.caller, now=self._journal.now(), classes=self._parts.classes | call.target.classes
         )
-        decision = engine.decide(question)
+
+    async def _decide(self, known: _Examined, *, approval: Approved) -> _Decided:
+        """Ask the policies in force, and which data classes this caller may see raw."""
+        call, before = known.call, known
+        engine, known, history = await self._complete(before)
+        if engine.version != before.seen_by:
+            known = self._concealed(known, engine, history)
+            looked = known.examination.looked[len(before.examination.looked) :]
+            if looked or known.examination.facts != before.examination.facts:
+                await self._note_examination(known, looked=looked)
+        question = self._question(known, history, approval=approval)
+        decision, shadow = engine.decide(question), engine.decide_shadowed(question)
+        decision, external = await self._second_opinion(question, decision)
+        effective = _observed(decision) if call.target.observed else decision
         revealed = frozenset[str]()
-        if isinstance(decision, Allow):
+        if isinstance(effective, Allow):
             revealed = engine.reveal(question, self._parts.classes | call.target.classes)
         self._journal.note(
             Decided(
-                at=now,
+                at=question.time,
                 call_id=call.id,
                 decision=type(decision).__name__.lower(),
                 policies=decision.policies,
@@ -157,9 +255,24 @@ class Admitting:
                 policy_version=engine.version,
                 error=decision.error if isinstance(decision, Deny) else None,
                 revealed=revealed,
+                enforced=effective is decision,
+                external=external,
+                shadow=_as_fact(shadow) if shadow is not None and _as_fact(shadow) != _as_fact(decision) else None,
             )
         )
-        return decision, revealed
+        return _Decided(known=known, decision=effective, revealed=revealed)
+
+    async def _second_opinion(self, question: Question, decision: Decision) -> tuple[Decision, JSONObject | None]:
+        """What an external decision point makes of a decision, and what it said. It can only tighten."""
+        point = self._parts.decision_point
+        if point is None or isinstance(decision, Deny):
+            return decision, None
+        try:
+            opinion = await point.ask(document_of(question, decision))
+        except OpinionError as error:
+            log.critical("decision_point_failed", call_id=self._journal.call_id, cause=str(error))
+            return Deny(policies=(), error=str(error)), {"error": str(error)}
+        return tightened(decision, opinion, approval=question.approval), opinion.to_json()
 
     async def _deny(self, decision: Deny) -> Answer:
         journal = self._journal
@@ -218,6 +331,8 @@ class Admitting:
         ticket, url = held.ticket, self._parts.approval_url
         if held.stale:
             return await journal.answer(refusals.approval_stale(ticket, why=held.stale, url=url))
+        if held.crowded:
+            return await self._crowded(ticket)
         match ticket.state:
             case "pending":
                 return await journal.answer(refusals.pending(ticket, url=url))
@@ -234,41 +349,49 @@ class Admitting:
                 outcome = await self._parts.store.outcome_of(ticket.consumed_by or "") or "still running"
                 return await journal.answer(refusals.already_run(ticket, outcome=outcome))
 
+    async def _crowded(self, ticket: Ticket) -> Answer:
+        journal = self._journal
+        refusal = refusals.too_many_wait(ticket, most=MAX_WAITING, url=self._parts.approval_url)
+        journal.note(Refused(at=journal.now(), call_id=journal.call_id, code=refusal.code, cause=refusal.message))
+        return await journal.answer(refusal)
+
     async def _claim(self, known: _Examined, ticket: Ticket) -> Permitted | Answer:
         """Decide again with the real approval as a fact, then use it."""
         if (what := self._parts.revocations.refuses(known.call.caller)) is not None:
             raise IdentityError(f"the {what} of this call was revoked before it could use its approval")
         if bound(known.examination) != ticket.bound or known.call.digest != ticket.digest:
             return await self._stale(known, ticket, why="what it would do, or its target, has changed")
-        if any(
+        if self._voter_revoked(ticket):
+            return await self._stale(known, ticket, why=VOTER_REVOKED)
+        decided = await self._decide(known, approval=ticket.granted)
+        match decided.decision:
+            case Deny() as deny:
+                return await self._deny(deny)
+            case Ask():
+                return await self._stale(decided.known, ticket, why=POLICY_CHANGED)
+            case Allow() as allow:
+                return await self._start(decided.known, allow, revealed=decided.revealed, ticket=ticket)
+
+    def _voter_revoked(self, ticket: Ticket) -> bool:
+        return any(
             self._parts.revocations.refuses_vote(
                 person=vote.person, email=vote.email, actor=vote.actor, token_id=vote.token_id
             )
             for vote in ticket.votes
-        ):
-            return await self._stale(known, ticket, why="somebody who approved it was revoked since")
-        decision, revealed = self._decide(known, approval=ticket.granted)
-        match decision:
-            case Deny():
-                return await self._deny(decision)
-            case Ask():
-                return await self._stale(known, ticket, why="the policy changed")
-            case Allow():
-                return await self._start(known, decision, revealed=revealed, ticket=ticket)
+        )
 
     async def _stale(self, known: _Examined, ticket: Ticket, *, why: str) -> Answer:
         """Replace an approval that no longer fits: everybody whom the policies ask now is asked anew."""
-        decision, _ = self._decide(known, approval=NOT_APPROVED)
-        match decision:
-            case Deny():
-                return await self._deny(decision)
+        decided = await self._decide(known, approval=NOT_APPROVED)
+        match decided.decision:
+            case Deny() as deny:
+                return await self._deny(deny)
             case Allow():
                 raise RequestError(f"the approval no longer fits: {why}", next_step=refusals.CALL_AGAIN)
-            case Ask():
+            case Ask() as ask:
+                known = decided.known
                 preview = await self._preview(known)
-                draft = self._parts.holder.draft(
-                    known.call, examination=known.examination, ask=decision, preview=preview
-                )
+                draft = self._parts.holder.draft(known.call, examination=known.examination, ask=ask, preview=preview)
                 held = await self._parts.holder.replace(ticket, draft, journal=self._journal, why=why)
                 return await self._not_approved(held)
 
@@ -283,43 +406,29 @@ class Admitting:
         turn = await (self._queue(turns, call) if waits else turns.take(call.caller.key))
         self._taken.callback(turn)
         if waits:
-            # Meanwhile the token may have been revoked, and the policy replaced.
+            # Meanwhile the token, the target or somebody who approved may have been revoked, and the policy replaced.
             await self._reception.identify_again(self._request, journal, before=call.caller)
-            decision, revealed = self._decide(known, approval=ticket.granted if ticket else NOT_APPROVED)
-            match decision:
-                case Deny():
-                    return await self._deny(decision)
+            self._refuse_stopped(call)
+            decided = await self._decide(known, approval=ticket.granted if ticket else NOT_APPROVED)
+            known, revealed = decided.known, decided.revealed
+            match decided.decision:
+                case Deny() as deny:
+                    return await self._deny(deny)
                 case Ask():
                     raise RequestError("the policy changed while the call waited", next_step=refusals.CALL_AGAIN)
-                case Allow():
-                    allow = decision
+                case Allow() as allow:
+                    pass
+        # Last, because a decision may have waited for the store or an external decision point.
+        if ticket is not None and self._voter_revoked(ticket):
+            return await self._stale(known, ticket, why=VOTER_REVOKED)
+        if ticket is not None and bound(known.examination) != ticket.bound:
+            return await self._stale(known, ticket, why=POLICY_CHANGED)
         started_at = journal.now()
         started = Started(
             at=started_at, call_id=call.id, target=call.target.name, tool=call.tool, instance=self._parts.instance
         )
-        if ticket is None:
-            journal.note(started)
-            await journal.record()
-        else:
-            approved = ticket
-
-            def claim_and_start(tx: Transaction) -> None:
-                self._parts.holder.approvals.claim(
-                    tx,
-                    approved.id,
-                    caller=call.caller,
-                    call_id=call.id,
-                    digest=call.digest,
-                    bound=bound(known.examination),
-                )
-                tx.append(started)
-
-            try:
-                await journal.record_with(claim_and_start)
-            except ClaimError:
-                now = await self._parts.holder.approvals.get(ticket.id)
-                return await self._not_approved(Held(ticket=now or ticket, waited=False))
-        return Permitted(
+        # Made before the intent is on record: what breaks in between would leave that open.
+        permitted = Permitted(
             call=call,
             tool=known.tool,
             arguments=known.arguments,
@@ -338,6 +447,27 @@ class Admitting:
             held=self._taken,
         )
 
+        def claim_and_start(tx: Transaction) -> None:
+            if ticket is not None:
+                self._parts.holder.approvals.claim(
+                    tx,
+                    ticket.id,
+                    caller=call.caller,
+                    call_id=call.id,
+                    digest=call.digest,
+                    bound=bound(known.examination),
+                )
+            tx.append(started)
+
+        try:
+            await journal.record_with(claim_and_start, spent=Spent(calls=1))
+        except ClaimError:
+            if ticket is None:
+                raise
+            now = await self._parts.holder.approvals.get(ticket.id)
+            return await self._not_approved(Held(ticket=now or ticket, waited=False))
+        return permitted
+
     async def _queue(self, turns: Turns, call: Call) -> Release:
         """The target's turn, in time."""
         turn = await turns.take_within(self._parts.longest_queue, key=call.caller.key)
@@ -347,3 +477,14 @@ class Admitting:
             f"the target {call.target.name!r} is busy with as many calls as may run on it at once",
             next_step="call again later; nothing has run",
         )
+
+
+def _observed(decision: Decision) -> Decision:
+    """What becomes of a decision on a target that is only observed. What could not be decided is refused there, too."""
+    if isinstance(decision, Ask) or (isinstance(decision, Deny) and decision.error is None):
+        return Allow(policies=decision.policies, reasons=decision.reasons)
+    return decision
+
+
+def _as_fact(decision: Decision) -> JSONObject:
+    return {"decision": type(decision).__name__.lower(), "policies": list(decision.policies)}

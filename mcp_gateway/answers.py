@@ -43,6 +43,8 @@ class Masked:
     """One JSON object in UTF-8, of the tool's result shape; `call_id` included."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Data class to the number of values that were masked."""
+    touched: frozenset[str] = frozenset()
+    """Data classes that are in it, masked or raw."""
     rows: int | None = None
     truncated: bool = False
 

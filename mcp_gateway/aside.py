@@ -9,7 +9,7 @@ than there are threads, and nobody is told of an end before it has come.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -29,6 +29,9 @@ SWITCH_SECONDS = 0.0005
 twenty turns, and with two hostile results being masked others took 5 times as long with the default."""
 NUMBER_BYTES = 8
 """What a value that is no text counts for."""
+
+COLLECTIONS = frozenset({list, tuple, set, frozenset})
+SCALARS = frozenset({bool, float, int, type(None)})
 
 T = TypeVar("T")
 
@@ -80,12 +83,20 @@ def weight(value: Any) -> int:
     total, left = 0, [value]
     while left and total <= INLINE_BYTES:
         item = left.pop()
-        if isinstance(item, str | bytes):
+        kind = type(item)
+        if kind is str or kind is bytes:
             total += len(item)
-        elif isinstance(item, Mapping):
-            left += item.keys()
-            left += item.values()
-        elif isinstance(item, list | tuple | set | frozenset):
+        elif kind is dict:
             left += item
+            left += item.values()
+        elif kind in COLLECTIONS:
+            left += item
+        elif kind not in SCALARS:
+            if isinstance(item, str | bytes):
+                total += len(item)
+            elif isinstance(item, Mapping):
+                left += [*item.keys(), *item.values()]
+            elif isinstance(item, Collection):
+                left += item
         total += NUMBER_BYTES
     return total

@@ -32,6 +32,8 @@ def check(arguments: Mapping[str, Any]) -> None:
         match item:
             case str():
                 size += len(item.encode("utf-8", "surrogatepass"))
+            case Mapping() | list() | tuple() if values + len(left) + len(item) > MAX_VALUES:
+                raise _too_many()  # before any of them is looked at
             case Mapping():
                 size += sum(len(str(key).encode("utf-8", "surrogatepass")) for key in item)
                 left += ((member, depth + 1) for member in item.values())
@@ -49,7 +51,11 @@ def check(arguments: Mapping[str, Any]) -> None:
         if size > MAX_BYTES:
             raise _too_much(f"the arguments hold more than {MAX_BYTES:,} bytes of text")
         if values + len(left) > MAX_VALUES:
-            raise _too_much(f"the arguments hold more than {MAX_VALUES:,} values")
+            raise _too_many()
+
+
+def _too_many() -> RequestError:
+    return _too_much(f"the arguments hold more than {MAX_VALUES:,} values")
 
 
 def _too_much(message: str) -> RequestError:

@@ -109,6 +109,8 @@ class Target:
     """Data classes that the configuration attaches to columns of this target."""
     fingerprint: str
     """SHA-256 over the target's configuration; part of what an approval is bound to."""
+    observed: bool = False
+    """Whether policy is only observed: what it would refuse or ask about is recorded, and runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +186,10 @@ def _is_plain(value: Any) -> bool:
     return kind is dict and all(type(name) is str and _is_plain(name) and _is_plain(value[name]) for name in value)
 
 
+ESTIMATES = frozenset({"planned_rows", "planned_cost"})
+"""Facts that change by themselves, as tables grow: no approval is bound to them, and policy sees them anew at its claim."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SQLFacts:
     """What a statement would do. The attribute names are those of `Sql` in the Cedar schema."""
@@ -199,6 +205,18 @@ class SQLFacts:
     unbounded: bool
     """An UPDATE or DELETE that no condition binds."""
     statements: int
+    function_traits: frozenset[str] = frozenset()
+    """What is known of its functions, and of those behind its operators: `volatile`, `extension:dblink`, `files`, ..."""
+    row_limit: int = -1
+    """Most rows that its own LIMIT lets through; -1 where nothing bounds them."""
+    fingerprint: str = ""
+    """Of its shape, without its values; 32 hexadecimal characters."""
+    returns: frozenset[str] = frozenset()
+    """Data classes that its result may carry, masked or not."""
+    planned_rows: int = -1
+    """Rows that the server's planner expects; -1 where it was not asked, because no policy looks at it or it is not safe."""
+    planned_cost: int = -1
+    """What the planner expects it to cost, in the planner's units."""
     inference: Mapping[str, frozenset[str]] | None = None
     """By kind (`inference`) the data classes that it tells something about although they stay masked. None
     where that was not found out: then policy takes it for every kind and every class of the target."""
@@ -220,9 +238,16 @@ class SQLFacts:
             "kinds": sorted(self.kinds),
             "reads": sorted(self.reads),
             "writes": sorted(self.writes),
+            "columns": sorted(self.columns),
             "functions": sorted(self.functions),
+            "function_traits": sorted(self.function_traits),
             "unbounded": self.unbounded,
             "statements": self.statements,
+            "row_limit": self.row_limit,
+            "fingerprint": self.fingerprint,
+            "returns": sorted(self.returns),
+            "planned_rows": self.planned_rows,
+            "planned_cost": self.planned_cost,
             "infers": sorted(frozenset[str]().union(*infers.values())),
             "inference": list(KINDS) if self.inference is None else list(infers),
         }
@@ -234,26 +259,46 @@ class SQLFacts:
         """
         told = dict.fromkeys(KINDS, frozenset[str]()) if self.inference is None else self.inference
         inference = {kind: sorted(told[kind]) for kind in sorted(told)}
-        return self.context() | {"columns": sorted(self.columns), "inference": inference}
+        return self.context() | {"inference": inference}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShellFacts:
-    """What a command would run. The attribute names are those of `Shell` in the Cedar schema."""
+    """What a command would do. The attribute names are those of `Shell` in the Cedar schema."""
 
     programs: frozenset[str]
+    """All that would run, as written; wrappers and what they run."""
+    subcommands: frozenset[str]
+    """Such as `systemctl restart`, of programs that have them."""
     opaque: bool
     """True when not everything that would run is proved."""
+    read_only: bool
+    """Proved to change nothing, to run nothing but `programs`, to reach no network and to take no more rights."""
     writes_files: bool
+    """True when it is not proved that nothing is written or changed."""
     privileged: bool
+    network: bool
+    """True when it is not proved that nothing beyond the host is reached."""
+    writes: frozenset[str]
+    """Paths that would be written, or written below, as written."""
+    removes: frozenset[str]
+    """Paths that would be removed, as written."""
+    paths_known: bool
+    """Whether `writes` and `removes` are proved to be all."""
 
     def context(self) -> JSONObject:
         """The `shell` record of the Cedar context."""
         return {
             "programs": sorted(self.programs),
+            "subcommands": sorted(self.subcommands),
             "opaque": self.opaque,
+            "read_only": self.read_only,
             "writes_files": self.writes_files,
             "privileged": self.privileged,
+            "network": self.network,
+            "writes": sorted(self.writes),
+            "removes": sorted(self.removes),
+            "paths_known": self.paths_known,
         }
 
     def to_json(self) -> JSONObject:
@@ -263,16 +308,53 @@ class ShellFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HTTPFacts:
-    """What a request would ask of whom. The attribute names are those of `Http` in the Cedar schema."""
+    """What a request would ask of whom. The attribute names are those of `Http` in the Cedar schema.
+
+    What has a default is the least that can be said, as of a request that was recorded before there was this fact.
+    """
 
     method: str
     host: str
     path: str
     """Normalised, without the query."""
+    query_keys: frozenset[str] = frozenset()
+    """Names of the query's fields, decoded once."""
+    body_keys: frozenset[str] = frozenset()
+    """Names of a form's fields, or of a JSON object's own members."""
+    keys_known: bool = False
+    """Whether `query_keys` and `body_keys` are proved to be all, whichever server reads them."""
+    documented: bool = False
+    """Whether the target names an OpenAPI document."""
+    operation: str = ""
+    """The document's operation that this is: its `operationId`, else such as `GET /invoices/{id}`; empty if it has none."""
+    tags: frozenset[str] = frozenset()
+    """Those of the operation."""
+    matches: bool = False
+    """Whether the request is proved to be as the document says."""
+    graphql_operation: str = ""
+    """`query`, `mutation` or `subscription`; the worst of what may run; empty where the request is no GraphQL."""
+    graphql_fields: frozenset[str] = frozenset()
+    """Fields of the root that the operation asks for, by their own names."""
+    graphql_opaque: bool = False
+    """True when the operation and its fields are not proved."""
 
     def context(self) -> JSONObject:
         """The `http` record of the Cedar context."""
-        return {"method": self.method, "host": self.host, "path": self.path}
+        return {
+            "method": self.method,
+            "host": self.host,
+            "path": self.path,
+            "query_keys": sorted(self.query_keys),
+            "body_keys": sorted(self.body_keys),
+            "keys_known": self.keys_known,
+            "documented": self.documented,
+            "operation": self.operation,
+            "tags": sorted(self.tags),
+            "matches": self.matches,
+            "graphql_operation": self.graphql_operation,
+            "graphql_fields": sorted(self.graphql_fields),
+            "graphql_opaque": self.graphql_opaque,
+        }
 
     def to_json(self) -> JSONObject:
         """All of it, for approvers, records and `inspect`."""

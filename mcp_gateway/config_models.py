@@ -20,16 +20,18 @@ import rfc8785
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from mcp_gateway.config_sources import AbsolutePath, Section, Text
-from mcp_gateway.config_targets import ClassName, Detectors, TargetTable
+from mcp_gateway.config_sources import AbsolutePath, CredentialSource, Section, Text
+from mcp_gateway.config_targets import ClassName, Detectors, PolicyMode, TargetTable
 from mcp_gateway.config_values import (
     duration_within,
     is_loopback,
     parse_array,
+    parse_decision_url,
     parse_issuer,
     parse_listen,
     parse_origin,
     parse_public_url,
+    parse_rate,
     parse_scope,
     parse_target_name,
     parse_tool_name,
@@ -38,6 +40,7 @@ from mcp_gateway.config_values import (
 )
 from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.quantities import format_duration
+from mcp_gateway.rates import Rate
 
 Algorithm: TypeAlias = Literal["RS256", "PS256", "ES256", "EdDSA"]
 Style: TypeAlias = Literal["redact", "last4", "hash", "null", "token"]
@@ -79,12 +82,28 @@ class ServerSettings(Section):
         tuple[Annotated[str, BeforeValidator(parse_origin)], ...], BeforeValidator(parse_array)
     ] = ()
     sse: bool = True
+    fast_path: bool = True
+    """Whether plain calls over HTTP are answered before the SDK."""
     answer_within: Annotated[timedelta, BeforeValidator(duration_within(least="5s", most="10m"))] = timedelta(
         seconds=50
     )
     max_calls_per_caller: Annotated[int, Field(ge=1, le=1000)] = 32
     """How many calls of one caller may be under way; one more is refused."""
+    rate_per_caller: Annotated[Rate, BeforeValidator(parse_rate)] | None = None
+    """How many calls of one caller there may be in a time; one more is refused."""
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1000
     behind_tls_proxy: bool = False
+    max_connections_per_address: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default_factory=lambda known: _share_of_an_address(
+            known.get("max_connections", 1), behind_proxy=bool(known.get("behind_tls_proxy"))
+        )
+    )
+    request_within: Annotated[timedelta, BeforeValidator(duration_within(least="1s", most="10m"))] = timedelta(
+        seconds=30
+    )
+    """From a request's first byte to its last."""
+    read_within: Annotated[timedelta, BeforeValidator(duration_within(least="1s", most="1h"))] = timedelta(minutes=1)
+    """How long something of an answer may wait to be read."""
     tls_cert: AbsolutePath | None = None
     tls_key: Annotated[AbsolutePath | None, Field(validate_default=True)] = None
     public_url: Annotated[str, BeforeValidator(parse_public_url)] = Field(
@@ -115,6 +134,11 @@ class ServerSettings(Section):
     def port(self) -> int:
         """The port of `listen`; 0 lets the system choose."""
         return split_listen(self.listen)[1]
+
+
+def _share_of_an_address(most: int, *, behind_proxy: bool) -> int:
+    """All clients of a proxy have its address; else half, so that one address leaves room for the others."""
+    return most if behind_proxy else max(1, most // 2)
 
 
 class Person(Section):
@@ -157,7 +181,16 @@ class IdentitySettings(Section):
     groups_claim: Text = "groups"
     scopes: dict[Text, Annotated[str, BeforeValidator(parse_scope)]] = Field(default_factory=dict)
     """Tool to the scope that it demands."""
+    tls_ca: AbsolutePath | None = None
+    """Certificates that the issuer's is checked against, in place of the system's."""
     local: LocalSettings = LocalSettings()
+
+    @field_validator("tls_ca")
+    @classmethod
+    def _check_tls_ca(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is not None and not info.data.get("issuer", "https:").startswith("https:"):
+            raise ValueError("expected it only where 'issuer' is an https URL")
+        return path
 
     @field_validator("local")
     @classmethod
@@ -167,10 +200,29 @@ class IdentitySettings(Section):
         return local
 
 
+class DecisionPointSettings(Section):
+    """`[policy.opa]`: whom to ask further."""
+
+    url: Annotated[str, BeforeValidator(parse_decision_url)]
+    timeout: Annotated[timedelta, BeforeValidator(duration_within(least="10ms", most="10s"))] = timedelta(seconds=1)
+    token: CredentialSource | None = None
+    """The bearer token that it asks for."""
+    tls_ca: AbsolutePath | None = None
+    """Certificates that its own is checked against, in place of the system's."""
+
+
 class PolicySettings(Section):
     """`[policy]`. Without any policy nothing is permitted."""
 
     paths: Annotated[tuple[AbsolutePath, ...], BeforeValidator(parse_array)] = ()
+    mode: PolicyMode = "enforce"
+    opa: DecisionPointSettings | None = None
+
+
+class CommandSettings(Section):
+    """`[commands]`: what is known of programs on hosts beside what is built in."""
+
+    programs: Annotated[tuple[AbsolutePath, ...], BeforeValidator(parse_array)] = ()
 
 
 class ApprovalSettings(Section):
@@ -207,6 +259,7 @@ class Settings(Section):
     server: ServerSettings = Field(default_factory=ServerSettings)
     identity: IdentitySettings
     policy: PolicySettings = PolicySettings()
+    commands: CommandSettings = CommandSettings()
     approvals: Annotated[ApprovalSettings, Field(validate_default=True)] = ApprovalSettings()
     targets: dict[Annotated[str, BeforeValidator(parse_target_name)], TargetTable] = Field(default_factory=dict)
     masking: MaskingSettings = MaskingSettings()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 import rfc8785
@@ -28,11 +29,16 @@ from mcp_gateway.config_values import (
     parse_host,
     parse_host_or_socket,
     parse_network,
+    parse_path_below,
+    parse_rate,
     parse_text,
     size_within,
     url_host,
 )
+from mcp_gateway.rates import Rate
 
+PolicyMode: TypeAlias = Literal["enforce", "observe"]
+"""`observe`: what policy would refuse or ask about is recorded, and runs."""
 TLSMode: TypeAlias = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 ClassName = Annotated[str, BeforeValidator(parse_class_name)]
 Host = Annotated[str, BeforeValidator(parse_host)]
@@ -55,8 +61,12 @@ class TargetSettings(Section):
     timeout: Annotated[timedelta, BeforeValidator(duration_within(least="1s", most="1h"))] = timedelta(seconds=30)
     max_calls: Annotated[int, Field(ge=1, le=20)] = 10
     """How many calls run on it at once; further ones wait for their turn."""
+    rate: Annotated[Rate, BeforeValidator(parse_rate)] | None = None
+    """How many calls it gets in a time; further ones are refused."""
     detectors: Detectors | None = None
     """In place of `[masking] detectors`."""
+    mode: PolicyMode | None = None
+    """In place of `[policy] mode`."""
 
     @field_validator("labels")
     @classmethod
@@ -128,11 +138,17 @@ class HTTPTarget(TargetSettings):
     ] = ()
     """Private or loopback ranges that the name may resolve to; without it only public addresses."""
     base_url: Annotated[str, BeforeValidator(parse_base_url)]
+    tls_ca: AbsolutePath | None = None
+    """Certificates that the server's is checked against, in place of the system's."""
     auth: Auth | None = None
     headers: Annotated[
         tuple[Annotated[str, BeforeValidator(parse_header_name)], ...], BeforeValidator(parse_array)
     ] = ()
     """Request headers that an agent may set, beside the harmless ones."""
+    graphql: Annotated[str, BeforeValidator(parse_path_below)] | None = None
+    """Where its GraphQL is, below `base_url`."""
+    openapi: AbsolutePath | None = None
+    """The file of its OpenAPI document."""
 
     @field_validator("base_url")
     @classmethod
@@ -141,6 +157,13 @@ class HTTPTarget(TargetSettings):
         if not secure:
             raise ValueError("expected an https URL; http is for loopback, or for what 'networks' holds")
         return url
+
+    @field_validator("tls_ca")
+    @classmethod
+    def _check_tls_ca(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is not None and not info.data.get("base_url", "https:").lower().startswith("https:"):
+            raise ValueError("expected it only where 'base_url' is an https URL")
+        return path
 
     @field_validator("headers")
     @classmethod
@@ -159,8 +182,8 @@ class HTTPTarget(TargetSettings):
 TargetTable: TypeAlias = Annotated[PostgresTarget | SSHTarget | HTTPTarget, Field(discriminator="kind")]
 
 
-def to_target(name: str, settings: PostgresTarget | SSHTarget | HTTPTarget) -> Target:
-    """A target as policy and the road see it."""
+def to_target(name: str, settings: PostgresTarget | SSHTarget | HTTPTarget, *, mode: PolicyMode = "enforce") -> Target:
+    """A target as policy and the road see it; `mode` is that of `[policy]`."""
     return Target(
         name=name,
         kind=settings.kind,
@@ -168,4 +191,5 @@ def to_target(name: str, settings: PostgresTarget | SSHTarget | HTTPTarget) -> T
         labels=dict(settings.labels),
         classes=settings.classes,
         fingerprint=settings.fingerprint(),
+        observed=(settings.mode or mode) == "observe",
     )

@@ -15,6 +15,9 @@ from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from mcp_gateway.quantities import format_duration, format_size, parse_duration, parse_size
+from mcp_gateway.rates import Rate
+
+MAX_RATE_DIGITS = 7
 
 T = TypeVar("T")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -182,6 +185,16 @@ def parse_issuer(value: Any) -> str:
     return name
 
 
+def parse_decision_url(value: Any) -> str:
+    """The URL of a decision in an external decision point."""
+    name = _string(value)
+    parts = _split_url(name)
+    if parts is None or parts.path in {"", "/"}:
+        raise ValueError("expected the URL of a decision, such as 'https://opa.internal/v1/data/gateway/decision'")
+    _check_secure(parts, "a decision point's URL")
+    return name
+
+
 def parse_origin(value: Any) -> str:
     """An origin as browsers send it (RFC 6454 section 7): scheme, host, port."""
     name = _string(value)
@@ -214,6 +227,20 @@ def parse_base_url(value: Any) -> str:
     if _BROKEN_ESCAPE.search(parts.path) or _HIDDEN_SEPARATOR.search(parts.path):
         raise ValueError("expected a path without encoded slashes, backslashes, NULs and broken escapes")
     return name.rstrip("/")
+
+
+def parse_path_below(value: Any) -> str:
+    """A path below a base URL, in the one form in which it is sent."""
+    from mcp_gateway.facts.http import RequestRefusedError, resolve
+
+    path = _string(value)
+    try:
+        normal = resolve("https://host", path).path
+    except RequestRefusedError as error:
+        raise ValueError(f"expected a path such as '/graphql': {error}") from None
+    if not path.startswith("/") or path != normal or path == "/":
+        raise ValueError(f"expected a path such as '/graphql', in its normal form and not '/', got {_short(path)}")
+    return path
 
 
 def url_host(url: str) -> str:
@@ -259,6 +286,22 @@ def duration_within(*, least: str, most: str) -> Callable[[Any], timedelta]:
         return found
 
     return read
+
+
+def parse_rate(value: Any) -> Rate:
+    """Read a rate such as `600/1m`: so many in a time of 1s to 1d."""
+    if isinstance(value, Rate):
+        return value
+    number, slash, time = _string(value).partition("/")
+    try:
+        per = parse_duration(time)
+    except ValueError:
+        per = timedelta(0)
+    if not (slash and number.isascii() and number.isdigit() and len(number) <= MAX_RATE_DIGITS and int(number)):
+        per = timedelta(0)
+    if not timedelta(seconds=1) <= per <= timedelta(days=1):
+        raise ValueError(f"expected a rate such as '600/1m', in a time of 1s to 1d, got {_short(value)}")
+    return Rate(count=int(number), per=per)
 
 
 def size_within(*, least: str, most: str) -> Callable[[Any], int]:

@@ -3,7 +3,8 @@
     GatewayError
     ├── ConfigError        the operator, before start: configuration and policies, all problems at once
     ├── IdentityError      the caller: a token is missing, broken, expired or revoked
-    ├── RevokedError       the caller: refused from now on, while a call of theirs was running
+    ├── RevokedError       the caller: they or the target are refused from now on, while a call of theirs was running
+    ├── StoppedError       nobody: whoever runs the gateway refuses calls on the target, or all calls, at present
     ├── RequestError       the agent: the arguments cannot be what they have to be
     ├── LimitError         the agent, later: a limit of this caller or target is reached
     ├── TargetError        whoever runs the target: it is away, refuses, fails or is slow
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 
 class GatewayError(Exception):
@@ -78,14 +80,27 @@ class IdentityError(GatewayError):
 
 
 class RevokedError(GatewayError):
-    """Something of a caller was revoked while a call of theirs was running."""
+    """Something of a call was revoked while it was running."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
         self.what = what
 
     def __str__(self) -> str:
+        if self.what == "all":
+            return "all calls were revoked while this one ran"
         return f"the {self.what} of this call was revoked while it ran"
+
+
+class StoppedError(GatewayError):
+    """Calls on a target, or all calls, are revoked at present. Where `target` is empty, all are."""
+
+    def __init__(self, target: str = "") -> None:
+        super().__init__(target)
+        self.target = target
+
+    def __str__(self) -> str:
+        return f"calls on the target {self.target!r} are revoked" if self.target else "all calls are revoked"
 
 
 class RequestError(GatewayError):
@@ -104,8 +119,10 @@ class RequestError(GatewayError):
 class LimitError(RequestError):
     """A limit of this caller or target is reached."""
 
-    def __init__(self, message: str, *, next_step: str) -> None:
+    def __init__(self, message: str, *, next_step: str, retry_after: timedelta | None = None) -> None:
         super().__init__(message, next_step=next_step, code="limit_exceeded")
+        self.retry_after = retry_after
+        """When the same call would not come too soon; None where that cannot be told."""
 
 
 class TargetError(GatewayError):

@@ -101,6 +101,7 @@ class Identified(Event):
     groups: frozenset[str]
     scopes: frozenset[str]
     token_id: str
+    token_issued_at: datetime
     token_expires_at: datetime
     assurance: str
 
@@ -144,6 +145,12 @@ class Decided(Event):
     error: str | None = None
     revealed: frozenset[str] = frozenset()
     """Data classes that the caller may see raw."""
+    enforced: bool = True
+    """False where the target is only observed: whatever was said, the call went on."""
+    external: JSONObject | None = None
+    """What an external decision point said, where one was asked: `decision`, `reason`, or an `error`."""
+    shadow: JSONObject | None = None
+    """`decision` and `policies` if the policies in shadow mode were enforced, too; only where one of the two is another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +220,20 @@ class ApprovalRevoked(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionRefused(Event):
+    """Somebody's decision did not count: it came late or twice, or was not theirs to make. Nothing moved."""
+
+    approval_id: str
+    decision: str
+    """`approve`, `deny` or `withdraw`."""
+    by: str
+    channel: str
+    state: str
+    """What the approval was in."""
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed(Event):
     """The approval was consumed by this call. One transaction with `Started`."""
 
@@ -240,6 +261,8 @@ class Finished(Event):
     """Bytes of the masked result."""
     truncated: bool = False
     masked: dict[str, int]
+    touched: frozenset[str] = frozenset()
+    """Data classes that were in the result, masked or raw."""
     result_hash: str = ""
     """SHA-256 of the recorded result, in hexadecimal."""
 
@@ -263,7 +286,7 @@ class TimedOut(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled(Event):
-    """The client cancelled or went away, or the caller was revoked; what ran was cancelled at the target."""
+    """The client cancelled or went away, or the caller or target was revoked; what ran was cancelled at the target."""
 
     ends_call: ClassVar[bool] = True
     cause: str = ""
@@ -332,6 +355,15 @@ class PolicyLoaded(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentsLoaded(Event):
+    """The OpenAPI documents of targets came into force, or a reload was refused and the old ones stay (`problems`)."""
+
+    documents: dict[str, str]
+    """Target to the SHA-256 of its document."""
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigurationLoaded(Event):
     """The configuration that this process runs with."""
 
@@ -341,13 +373,14 @@ class ConfigurationLoaded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revoked(Event):
-    """Tokens, a subject or an agent are refused from now on."""
+    """A token, a subject, an agent, a target or all calls are refused from now on; with `lifted` no longer."""
 
     what: str
-    """`token`, `subject` or `agent`."""
+    """`token`, `subject`, `agent`, `target` or `all`."""
     value: str
     by: str
     note: str = ""
+    lifted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,12 @@ import structlog
 
 from mcp_gateway import refusals
 from mcp_gateway.answers import Answer, Refusal
+from mcp_gateway.audit import usage
 from mcp_gateway.audit.store import AuditStore, Transaction
+from mcp_gateway.calls import Caller
 from mcp_gateway.errors import StoreError
 from mcp_gateway.events import Answered, Event
+from mcp_gateway.usage import NO_REFUSALS, Spent
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +31,8 @@ class Journal:
         self._store = store
         self._clock = clock
         self._noted: list[Event] = []
+        self.caller: Caller | None = None
+        """Whom what the call adds is counted for, once proved."""
 
     def now(self) -> datetime:
         """The time for the next event."""
@@ -41,8 +46,8 @@ class Journal:
         """Make everything noted durable."""
         await self.record_with(lambda _: None)
 
-    async def record_with(self, step: Callable[[Transaction], T]) -> T:
-        """Make everything noted durable in one transaction with `step`, which comes after it.
+    async def record_with(self, step: Callable[[Transaction], T], *, spent: Spent | None = None) -> T:
+        """Make everything noted durable in one transaction with `step`, which comes after it, and count what was `spent`.
 
         Raises whatever `step` raises, with nothing recorded, and `StoreError` if the store refuses; should the call's
         intent be open then, or turn out to be, it is closed as unknown once the store works again.
@@ -52,7 +57,10 @@ class Journal:
         def work(tx: Transaction) -> T:
             for event in noted:
                 tx.append(event)
-            return step(tx)
+            done = step(tx)
+            if spent is not None and self.caller is not None:
+                usage.add(tx.execute, self.caller, spent, at=self._clock())
+            return done
 
         try:
             done = await self._store.transact(work)
@@ -70,7 +78,7 @@ class Journal:
         self.note(Answered(at=self.now(), call_id=self.call_id, code=code or refusal.code))
         try:
             with anyio.CancelScope(shield=True):
-                await self.record()
+                await self.record_with(lambda _: None, spent=_refused(code or refusal.code, started=started))
         except StoreError as error:
             log.critical("audit_unavailable", call_id=self.call_id, cause=str(error))
             withheld = refusals.result_withheld() if started else refusals.audit_unavailable()
@@ -85,3 +93,7 @@ class Journal:
                 await self.record()
         except StoreError as error:
             log.critical("audit_unavailable", call_id=self.call_id, cause=str(error))
+
+
+def _refused(code: str, *, started: bool) -> Spent | None:
+    return None if started or code in NO_REFUSALS else Spent(refusals=1)

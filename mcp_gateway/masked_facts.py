@@ -7,6 +7,7 @@ small ones are remembered, in bounded number.
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from typing import Any
 
@@ -18,7 +19,7 @@ from mcp_gateway.calls import JSONObject
 
 REMEMBERED = 512
 REMEMBERED_BYTES = 2048
-"""Facts of more text than this are masked each time."""
+"""Facts of a longer text than this are masked each time."""
 
 
 class MaskedFacts:
@@ -30,12 +31,13 @@ class MaskedFacts:
 
     async def of(self, facts: JSONObject, *, key: str) -> Any:
         """The facts of a call of the caller `key`, masked. Nobody may change them. Raises `MaskingError`."""
-        size, asked = weight(facts), None
-        if size <= REMEMBERED_BYTES:
-            asked = _text(facts)
-            if asked is not None and asked in self._known:
-                self._known.move_to_end(asked)
-                return self._known[asked]
+        text = _text(facts)
+        size = weight(facts) if text is None else len(text)
+        # Not the text itself: what `orjson` gives has room for 8 KB, however short it is.
+        asked = None if text is None or size > REMEMBERED_BYTES else hashlib.sha256(text).digest()
+        if asked is not None and asked in self._known:
+            self._known.move_to_end(asked)
+            return self._known[asked]
         masker = self._parts.masker_of(None, revealed=frozenset())
         masked = await self._parts.aside.run(lambda: masker.json(facts), size=size, key=key, stop=masker.stop)
         if asked is not None:

@@ -21,6 +21,7 @@ from mcp_gateway.admission import Parts, Permitted, Request
 from mcp_gateway.admitting import Admitting
 from mcp_gateway.answers import Answer
 from mcp_gateway.approval.holding import InputRequired
+from mcp_gateway.audit.usage import UsageStore
 from mcp_gateway.calls import Caller, JSONObject
 from mcp_gateway.errors import (
     CredentialError,
@@ -28,6 +29,7 @@ from mcp_gateway.errors import (
     LimitError,
     MaskingError,
     RequestError,
+    StoppedError,
     StoreError,
     TargetError,
     TargetUnavailable,
@@ -35,14 +37,12 @@ from mcp_gateway.errors import (
 from mcp_gateway.events import Answered, Refused
 from mcp_gateway.journal import Journal
 from mcp_gateway.masked_facts import MaskedFacts
+from mcp_gateway.rates import Rates
 from mcp_gateway.reception import Reception
 from mcp_gateway.running import Running
 from mcp_gateway.turns import Turns
 
 log = structlog.get_logger(__name__)
-
-EXAMINED_AT_ONCE = 8
-"""Calls that are examined at once; one of each caller, because the parser's processes are few."""
 
 
 class Road:
@@ -50,9 +50,13 @@ class Road:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._reception = Reception(parts)
+        self._rates = Rates(
+            per_caller=parts.rate_per_caller,
+            targets={name: registered.rate for name, registered in parts.registry.targets.items()},
+        )
+        self._reception = Reception(parts, rates=self._rates)
         self._masked_facts = MaskedFacts(parts)
-        self._examining = Turns(total=EXAMINED_AT_ONCE, each=1)
+        self._usage = UsageStore(parts.store)
         self._turns = {
             name: Turns(total=target.max_calls, each=share_of(target.max_calls))
             for name, target in parts.registry.targets.items()
@@ -87,9 +91,10 @@ class Road:
                 journal,
                 parts=self._parts,
                 reception=self._reception,
-                examining=self._examining,
+                rates=self._rates,
                 turns=self._turns,
                 masked_facts=self._masked_facts,
+                usage=self._usage,
                 taken=taken,
             ).admit()
         except anyio.get_cancelled_exc_class():
@@ -111,6 +116,8 @@ class Road:
         journal = self._new_journal()
         try:
             caller = await self._reception.open(request, journal)
+            if self._parts.revocations.stops("") is not None:
+                raise StoppedError
             if request.arguments:
                 raise RequestError(
                     f"list_targets takes no arguments, got {len(request.arguments)}",
@@ -161,6 +168,13 @@ class Road:
 
     async def _refuse(self, journal: Journal, error: Exception, *, target: str = "") -> Answer:
         """End a call that never started. Where its target is what failed, `target` is a name that the caller may use."""
+        try:
+            return await self._refused(journal, error, target=target)
+        except Exception as broken:
+            log.critical("refusal_not_recorded", call_id=journal.call_id, error=type(broken).__name__, exc_info=broken)
+            return Answer(call_id=journal.call_id, outcome=refusals.audit_unavailable())
+
+    async def _refused(self, journal: Journal, error: Exception, *, target: str) -> Answer:
         now, call_id = journal.now(), journal.call_id
         match error:
             case StoreError():
@@ -170,6 +184,8 @@ class Road:
                 refusal, cause = refusals.not_identified(error), error.cause
             case RequestError():
                 refusal, cause = refusals.bad_request(error), error.message
+            case StoppedError():
+                refusal, cause = refusals.stopped(error), str(error)
             case TargetError():
                 cause = await self._said(error)
                 refusal = refusals.target_failed(error, target=target, message=cause, started=False)

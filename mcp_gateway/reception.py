@@ -17,6 +17,7 @@ from mcp_gateway.calls import Caller, JSONObject
 from mcp_gateway.errors import IdentityError, RequestError
 from mcp_gateway.events import Identified, Received
 from mcp_gateway.journal import Journal
+from mcp_gateway.rates import Rates
 from mcp_gateway.tool import Masker
 
 MAX_CLIENT_CHARACTERS = 200
@@ -26,8 +27,9 @@ MAX_CLIENT_CHARACTERS = 200
 class Reception:
     """Where calls come in."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, *, rates: Rates) -> None:
         self._parts = parts
+        self._rates = rates
 
     async def open(self, request: Request, journal: Journal, *, taken: ExitStack | None = None) -> Caller:
         """Note what came in and who it is from. Large arguments are looked at only for a caller who is proved.
@@ -37,6 +39,7 @@ class Reception:
         at, caller, kept = journal.now(), None, None
         try:
             caller = await request.identify()
+            self._rates.take_call(caller.key, now=self._parts.token_clock())
             if taken is not None:
                 taken.callback(self._parts.shares.take(caller.key))
             kept = await self._kept(request, caller)
@@ -93,6 +96,7 @@ class Reception:
         return caller
 
     def _note_identified(self, journal: Journal, caller: Caller) -> None:
+        journal.caller = caller
         journal.note(
             Identified(
                 at=journal.now(),
@@ -104,6 +108,7 @@ class Reception:
                 groups=caller.groups,
                 scopes=caller.scopes,
                 token_id=caller.token_id,
+                token_issued_at=caller.issued_at,
                 token_expires_at=caller.expires_at,
                 assurance=caller.assurance,
             )

@@ -9,8 +9,17 @@ from datetime import datetime
 
 from mcp_gateway.answers import PendingApproval, Refusal
 from mcp_gateway.approval.ticket import Ticket
+from mcp_gateway.calls import JSONObject
 from mcp_gateway.decisions import CALLER_GROUP, Deny
-from mcp_gateway.errors import IdentityError, MaskingError, RequestError, RevokedError, TargetError
+from mcp_gateway.errors import (
+    IdentityError,
+    LimitError,
+    MaskingError,
+    RequestError,
+    RevokedError,
+    StoppedError,
+    TargetError,
+)
 
 CALL_AGAIN = "call again with exactly the same arguments"
 
@@ -30,11 +39,18 @@ def not_identified(error: IdentityError) -> Refusal:
     )
 
 
+def _retry_after(error: RequestError) -> JSONObject:
+    wait = error.retry_after if isinstance(error, LimitError) else None
+    return {"retry_after_seconds": round(wait.total_seconds(), 3)} if wait is not None else {}
+
+
 def bad_request(error: RequestError) -> Refusal:
     """The agent can mend this itself."""
     match error.code:
         case "limit_exceeded":
-            return Refusal(code="limit_exceeded", message=error.message, next_step=error.next_step)
+            return Refusal(
+                code="limit_exceeded", message=error.message, next_step=error.next_step, detail=_retry_after(error)
+            )
         case "unknown_target":
             return Refusal(code="unknown_target", message=error.message, next_step=error.next_step)
         case _:
@@ -66,6 +82,16 @@ def pending(ticket: Ticket, *, url: str | None) -> Refusal:
     return Refusal(
         code="approval_pending",
         message=f"this call waits for an approval by {_groups(ticket)}{': ' + why if why else ''}",
+        next_step=f"{CALL_AGAIN} once it is approved, before {_clock(ticket.deadline)}; nothing has run",
+        approval=reference(ticket, url=url),
+    )
+
+
+def too_many_wait(ticket: Ticket, *, most: int, url: str | None) -> Refusal:
+    """Somebody is asked, and no further call may stand and wait for the answer."""
+    return Refusal(
+        code="limit_exceeded",
+        message=f"{most:,} calls wait for approvals, as many as may at once; this one has asked {_groups(ticket)} and does not wait",
         next_step=f"{CALL_AGAIN} once it is approved, before {_clock(ticket.deadline)}; nothing has run",
         approval=reference(ticket, url=url),
     )
@@ -141,6 +167,15 @@ def unavailable(target: str) -> Refusal:
     )
 
 
+def stopped(error: StoppedError) -> Refusal:
+    """Whoever runs the gateway has refused calls on the target, or all."""
+    return Refusal(
+        code="target_unavailable",
+        message=f"{error} by whoever runs the gateway",
+        next_step="nothing has run; do not repeat it before they say that calls are taken again",
+    )
+
+
 def target_failed(error: TargetError, *, target: str, message: str, started: bool) -> Refusal:
     """The target is away, slow or said no; `message` has been through the masker."""
     match error.code:
@@ -167,7 +202,7 @@ def target_failed(error: TargetError, *, target: str, message: str, started: boo
 
 
 def revoked(error: RevokedError) -> Refusal:
-    """Whoever called was refused while the call ran."""
+    """Whoever called, or the target, was revoked while the call ran."""
     return Refusal(
         code="cancelled",
         message=f"{error}, so it was cancelled at its target and its result is withheld",

@@ -9,6 +9,7 @@ from typing import Any
 
 from mcp_gateway.calls import Target
 from mcp_gateway.errors import ConfigError, Problem
+from mcp_gateway.rates import Rate
 from mcp_gateway.tool import Connector, Tool
 
 AnyTool = Tool[Any]
@@ -26,6 +27,8 @@ class Registered:
     detectors: tuple[str, ...]
     max_calls: int = 10
     """How many calls run on it at once; more wait for their turn."""
+    rate: Rate | None = None
+    """How many calls it gets in a time; more are refused."""
 
 
 class Registry:

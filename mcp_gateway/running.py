@@ -32,6 +32,7 @@ from mcp_gateway.errors import (
 )
 from mcp_gateway.events import Answered, Cancelled, Event, Failed, Finished, OutcomeUnknown, TimedOut
 from mcp_gateway.tool import Masker
+from mcp_gateway.usage import Spent
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +49,16 @@ class Running:
         self._journal = permitted.journal
 
     async def run(self) -> Answer:
-        """Take it to its end."""
+        """Take it to its end. Where not even that can be recorded, its intent is closed as unknown later."""
+        try:
+            return await self._run()
+        except Exception as error:
+            call_id, cause = self._permitted.call.id, type(error).__name__
+            self._parts.store.forsake(call_id, cause=f"its outcome could not be recorded: {cause}")
+            log.critical("outcome_not_recorded", call_id=call_id, error=cause, exc_info=error)
+            return Answer(call_id=call_id, outcome=refusals.result_withheld())
+
+    async def _run(self) -> Answer:
         with self._permitted.held:
             try:
                 raw = await self._execute()
@@ -73,6 +83,7 @@ class Running:
                         connector=permitted.registered.connector,
                         permit=permitted.permit,
                     ),
+                    target=permitted.call.target.name,
                 )
         finally:
             permitted.turn()
@@ -88,15 +99,20 @@ class Running:
             key=permitted.call.caller.key,
             stop=masker.stop,
         )
-        if not masker.made(masked):
+        if masker.made(masked) is not True:
             raise MaskingError("its tool gave a result that did not come from the masker")
-        if size > INLINE_BYTES and (what := self._parts.revocations.refuses(permitted.call.caller)) is not None:
-            raise RevokedError(what)  # In the seconds that masking may take.
+        if size > INLINE_BYTES:  # It may take seconds.
+            revocations = self._parts.revocations
+            what = revocations.refuses(permitted.call.caller) or revocations.stops(permitted.call.target.name)
+            if what is not None:
+                raise RevokedError(what)
         return masked
 
     async def _finished(self, masked: Masked) -> Answer:
         journal, permitted = self._journal, self._permitted
         now, call_id = journal.now(), permitted.call.id
+
+        spent = Spent(rows=masked.rows or 0, bytes=len(masked.structured), touched=masked.touched)
 
         def record(tx: Transaction) -> None:
             tx.append(
@@ -108,6 +124,7 @@ class Running:
                     size=len(masked.structured),
                     truncated=masked.truncated,
                     masked=dict(masked.counts),
+                    touched=masked.touched,
                     result_hash=tx.save_result(call_id, masked.structured),
                 )
             )
@@ -115,7 +132,7 @@ class Running:
 
         try:
             with anyio.CancelScope(shield=True):
-                await journal.record_with(record)
+                await journal.record_with(record, spent=spent)
         except StoreError as error:
             log.critical("outcome_not_recorded", call_id=call_id, cause=str(error))
             return Answer(call_id=call_id, outcome=refusals.result_withheld())

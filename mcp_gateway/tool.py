@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -114,6 +114,17 @@ class Connector(Protocol):
 
     async def aclose(self) -> None:
         """Close what is open."""
+
+
+@runtime_checkable
+class Plans(Protocol):
+    """What a tool has beside, whose target can say what it expects of a call before it runs."""
+
+    async def plan(self, arguments: Any, *, examination: Examination[Any], connector: Any) -> Examination[Any]:
+        """The examination with estimates among its facts, where it is safe to ask for them; else as it was.
+
+        Asked only where a policy looks at estimates, in the time of `examine`.
+        """
 
 
 class Tool(Protocol[E]):

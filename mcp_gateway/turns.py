@@ -10,12 +10,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 import anyio
 
 from mcp_gateway.errors import LimitError
+
+working_for: ContextVar[str] = ContextVar("working_for", default="")
+"""Whose call is worked on: the key of a turn that is taken deep below the road, where nothing else says it."""
 
 Release = Callable[[], None]
 """Gives back what was taken; a second time does nothing."""

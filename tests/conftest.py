@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import os
+from typing import Any
+
+import anyio
 import pytest
 
 from tests.peers.oidc_provider import oidc_provider
@@ -21,6 +27,37 @@ __all__ = [
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    """Tests marked `anyio` run on asyncio alone: asyncpg and asyncssh know no other loop."""
-    return "asyncio"
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """Tests marked `anyio` run on the event loop that a gateway runs on."""
+    return "asyncio", {"use_uvloop": True}
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """A signal ends no wait of uvloop's, so a coroutine that takes too long is cancelled, or its process ended."""
+    if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+        item.add_marker(pytest.mark.timeout(_seconds(item), method="thread"), append=False)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
+    """Cancel a test that takes too long a little before `pytest-timeout` would end the whole process."""
+    test = pyfuncitem.obj
+    if not inspect.iscoroutinefunction(test):
+        return
+
+    @functools.wraps(test)
+    async def bounded(**arguments: Any) -> None:
+        with anyio.fail_after(0.9 * _seconds(pyfuncitem)):
+            await test(**arguments)
+
+    pyfuncitem.obj = bounded
+
+
+def _seconds(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("timeout")
+    return float(marker.args[0] if marker is not None else item.config.getini("timeout"))
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` means: one more than there are processors, because tests of servers wait more than they work."""
+    return (os.cpu_count() or 1) + 1

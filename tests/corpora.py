@@ -8,7 +8,11 @@ from typing import Any
 
 from tests.peers.parts import missing
 
-CORPORA = Path(__file__).resolve().parents[2] / "shared" / "corpora"
+ABOVE = Path(__file__).resolve().parents[2:]
+CORPORA = next(
+    (found for folder in ABOVE if (found := folder / "shared/corpora").exists()), ABOVE[0] / "shared/corpora"
+)
+"""Beside the project, or beside a folder that it lies in."""
 HINT = f"it has to lie in {CORPORA}"
 
 

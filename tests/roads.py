@@ -18,13 +18,14 @@ from mcp_gateway_tools.call_api import CallAPI
 from mcp_gateway.admission import Parts, Request
 from mcp_gateway.answers import Answer, Masked, Refusal
 from mcp_gateway.approval.holding import Channels, Holder, InputRequired
-from mcp_gateway.approval.store import MIGRATIONS, ApprovalStore
-from mcp_gateway.approval.ticket import Vote
+from mcp_gateway.approval.store import MIGRATIONS, ApprovalStore, Viewer
+from mcp_gateway.approval.ticket import Ticket, Vote
 from mcp_gateway.audit.revocations import MIGRATIONS as REVOCATIONS
 from mcp_gateway.audit.revocations import Revocations
-from mcp_gateway.audit.store import AuditStore
+from mcp_gateway.audit.store import AuditStore, Pace
 from mcp_gateway.calls import Caller, Secret, Target
 from mcp_gateway.clock import new_id
+from mcp_gateway.decisions import CALLER_GROUP
 from mcp_gateway.errors import IdentityError
 from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.masking.detectors import resolve
@@ -32,6 +33,7 @@ from mcp_gateway.masking.masker import masker_for
 from mcp_gateway.pipeline import Road
 from mcp_gateway.policy.engine import PolicyEngine
 from mcp_gateway.policy.loader import load_policies
+from mcp_gateway.rates import Rate
 from mcp_gateway.registry import AnyTool, Registered, Registry
 from mcp_gateway.targets.http import HTTPConnector
 from tests.approval.tickets import a_caller
@@ -151,6 +153,11 @@ class Bench:
         )
         return await (self.approvals.approve if yes else self.approvals.deny)(approval_id, vote=vote)
 
+    async def live(self) -> list[Ticket]:
+        """Approvals that are pending or approved."""
+        everybody = Viewer(person="", actor=None, groups=frozenset({"dba", CALLER_GROUP}))
+        return (await self.approvals.page(everybody, live_only=True, after=None, limit=1000)).tickets
+
     async def kinds(self, call_id: str) -> list[str]:
         """The kinds of a call's events, in order."""
         rows = await self.store.read(
@@ -170,7 +177,7 @@ class Bench:
 
 def nothing_held(road: Road) -> bool:
     """Whether no turn and no share is taken."""
-    turns = [*road._turns.values(), road._examining, road._parts.aside._turns]
+    turns = [*road._turns.values(), road._parts.aside._turns]
     return all(item.idle for item in turns) and not road._parts.shares._held
 
 
@@ -204,10 +211,13 @@ async def laid(
     wait: timedelta = timedelta(0),
     max_bytes: int = 100_000,
     max_calls: int = 10,
+    rate: Rate | None = None,
     beside: Sequence[Registered] = (),
     tools: Sequence[AnyTool] = (),
     data: Path | None = None,
     url: str = "",
+    observed: bool = False,
+    pace: Pace | None = None,
     **more: Any,
 ) -> AsyncIterator[Bench]:
     """A road in a folder of its own; with targets beside the API and their tools; `more` are further of its `Parts`.
@@ -218,7 +228,7 @@ async def laid(
     data = data or folder / "data"
     clock = Clock()
     async with running_api(log=folder / "api.api.log", store=data) as api:
-        store = await AuditStore.open(data, clock=clock, migrations=(*MIGRATIONS, *REVOCATIONS))
+        store = await AuditStore.open(data, clock=clock, migrations=(*MIGRATIONS, *REVOCATIONS), pace=pace)
         revocations = Revocations(store, clock=clock)
         connector = HTTPConnector(Settings(url or api.url), fetch=_no_credential)
         try:
@@ -230,6 +240,7 @@ async def laid(
                 labels={"env": "prod"},
                 classes=frozenset(),
                 fingerprint="f" * 64,
+                observed=observed,
             )
             registered = Registered(
                 target=target,
@@ -239,10 +250,12 @@ async def laid(
                 max_bytes=max_bytes,
                 detectors=("default",),
                 max_calls=max_calls,
+                rate=rate,
             )
             holder = Holder(
                 approvals,
                 refuses=revocations.refuses,
+                stops=revocations.stops,
                 clock=clock,
                 new_id=new_id,
                 wait=wait,

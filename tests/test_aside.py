@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections import UserDict, deque
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -11,6 +12,11 @@ from mcp_gateway.aside import INLINE_BYTES, Aside, weight
 from mcp_gateway.errors import MaskingError
 
 pytestmark = pytest.mark.anyio
+
+
+class Text(str):
+    """What a tool of somebody else's may give."""
+
 
 LARGE = INLINE_BYTES + 1
 
@@ -109,6 +115,8 @@ def test_a_value_weighs_about_what_its_texts_hold() -> None:
     assert weight("x" * 100) == 108
     assert weight({"key": ["x" * 100, 1, None]}) == 103 + 6 * 8
     assert weight([[1] * 10] * 10) == 111 * 8
+    assert weight(UserDict({"key": Text("x" * 100)})) == weight({"key": "x" * 100})
+    assert weight(deque(["x" * 100])) == weight(["x" * 100])
     deep: list[object] = []
     for _ in range(100_000):
         deep = [deep]

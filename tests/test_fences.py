@@ -17,19 +17,22 @@ SWALLOWS = {
     "mcp_gateway/audit/database.py": "a unit's own exception goes back to whoever handed the unit in",
     "mcp_gateway/audit/revocations.py": "what the work itself raises is raised again where its caller can tell it",
     "mcp_gateway/audit/writer.py": "whatever breaks closes the store, and the writer thread lives on to refuse",
+    "mcp_gateway/cli/reloading.py": "whatever is wrong with a changed file, the gateway goes on with what it has",
     "mcp_gateway/doors/mcp.py": "the door's own handler: a client gets `internal`, never a traceback",
+    "mcp_gateway/facts/worker.py": "a child that nobody waits for is replaced, whatever went wrong with it",
     "mcp_gateway/facts/worker_process.py": "the worker's loop goes on, and this one examination is refused",
     "mcp_gateway/masking/lineage/resolver.py": "what is not understood is masked as a whole",
     "mcp_gateway/pipeline.py": "the call's recorder: whatever breaks before the start refuses the call",
     "mcp_gateway/running.py": "the call's recorder: whatever breaks after the start ends in one recorded outcome",
+    "mcp_gateway/trouble.py": "what is done again and again beside the calls is tried again, and ends none of them",
 }
 """Files in which a handler may end an exception of any kind, each with its reason."""
 
 VALUES, DOMAIN, ROAD, DOORS, COMMANDS = range(5)
 LAYERS = {
     VALUES: {
-        "__version__", "answers", "bounds", "calls", "clock", "decisions", "errors", "events", "inference", "quantities",
-        "toml_errors", "toml_lines", "trusted_files", "turns",
+        "__version__", "answers", "authorities", "bounds", "calls", "clock", "decisions", "errors", "events", "held", "inference", "quantities", "rates",
+        "surroundings", "toml_errors", "toml_lines", "trouble", "trusted_files", "turns", "usage",
     },
     DOMAIN: {
         "approval", "audit", "config", "config_models", "config_report", "config_sources", "config_targets",
@@ -47,7 +50,7 @@ FOR_TOOLS = {"answers", "calls", "errors", "facts", "masking", "targets", "tool"
 """The contract, values, and what the built-in tools examine, execute and mask by."""
 ONLY_COMMANDS_KNOW = {"cli", "demo", "config", "doors", "mcp_gateway_policies", "mcp_gateway_tools"}
 PURE = ("facts", "policy", "masking", "approval/ticket.py")
-EDGES = {"facts/worker.py", "facts/worker_process.py"}
+EDGES = {"facts/child.py", "facts/worker.py", "facts/worker_process.py"}
 """The parts of pure packages that start or are a process."""
 IMPURE = {
     "anyio", "asyncio", "asyncpg", "asyncssh", "httpx2", "random", "secrets", "select", "socket", "sqlite3", "subprocess",

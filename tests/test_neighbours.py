@@ -31,7 +31,7 @@ async def test_an_approval_is_claimed_by_one_gateway_only(tmp_path: Path) -> Non
             for body in ("1", "2", "3", "4"):
                 call(a, method="POST", body=body)
                 assert await answered(a) == "approval_pending"
-                (held,) = [ticket for ticket in await bench.approvals.listing() if ticket.state == "pending"]
+                (held,) = [ticket for ticket in await bench.live() if ticket.state == "pending"]
                 await bench.vote(held.id)
                 for process in (a, b, a, b):
                     call(process, method="POST", body=body)
@@ -49,7 +49,7 @@ async def test_a_revocation_in_one_gateway_ends_what_waits_and_what_comes_in_ano
         with running(tmp_path / "a", data, url=bench.api.url, wait=600) as a:
             call(a, method="POST")
             with anyio.fail_after(20):
-                while not await bench.approvals.listing():
+                while not await bench.live():
                     await anyio.sleep(0.01)
 
             await bench.revocations.revoke(what="subject", value="alice", by="ops")
@@ -68,7 +68,7 @@ async def test_a_yes_that_one_gateway_records_runs_what_waits_in_another(tmp_pat
         with running(tmp_path / "a", data, url=bench.api.url, wait=600) as a:
             call(a, method="POST")
             with anyio.fail_after(20):
-                while not (held := await bench.approvals.listing()):
+                while not (held := await bench.live()):
                     await anyio.sleep(0.01)
             await bench.vote(held[0].id)
 

@@ -54,7 +54,7 @@ async def test_a_caller_who_is_not_proved_is_refused(bench: Bench) -> None:
     [
         ({"path": 7}, "path: input should be a valid string"),
         ({"unknown": 1}, "unknown: extra inputs are not permitted"),
-        ({"path": "../x"}, "a path holds no . or .. segment"),
+        ({"path": "../x"}, "the path leads above the target's base URL"),
         ({"method": "POST", "json": {"n": 2**60}}, "no canonical JSON form"),
         ({"method": "POST", "body": "\ud800"}, "no canonical JSON form"),
         ({"method": "POST", "body": "a", "json": {}}, "call_api: arguments: give at most one of json and body"),
@@ -158,11 +158,8 @@ async def test_what_is_revoked_between_its_token_and_its_start_never_reaches_the
         ({"json": list(range(100_000))}, "the arguments hold more than 20,000 values"),
         ({"json": [[]] * 40_000}, "the arguments hold more than 20,000 values"),
         ({"unknown": "x" * 1_000_000}, "the arguments hold more than 524,288 bytes of text"),
-        (
-            {"json": {f"k{number}": number for number in range(100_000)}},
-            "the arguments hold more than 524,288 bytes of text",
-        ),
-        ({f"k{number}": 1 for number in range(100_000)}, "the arguments hold more than 524,288 bytes of text"),
+        ({"json": {f"k{number}": number for number in range(100_000)}}, "the arguments hold more than 20,000 values"),
+        ({f"k{number}": 1 for number in range(100_000)}, "the arguments hold more than 20,000 values"),
     ],
     ids=lambda value: next(iter(value))[:8] if isinstance(value, dict) else "",
 )

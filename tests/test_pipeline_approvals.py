@@ -10,11 +10,15 @@ from typing import Any
 import anyio
 import pytest
 
+from mcp_gateway import admitting
 from mcp_gateway.admission import Request
+from mcp_gateway.approval import holding
 from mcp_gateway.approval.holding import Channels, Confirmation, InputRequired
 from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.calls import Caller
 from mcp_gateway.errors import IdentityError
+from mcp_gateway.facts.openapi import read_openapi
+from mcp_gateway.facts.requests import Interface
 from tests.invariants.fixtures import tasks_return, world
 from tests.roads import ASKED, POLICIES, POST, Bench, asked, laid, refusal, result
 
@@ -126,12 +130,74 @@ async def test_a_policy_that_changed_in_between_counts(bench: Bench) -> None:
     assert bench.api.requests == []
 
 
+@pytest.mark.requirement("R14")
+async def test_an_approval_under_another_document_is_stale(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "openapi: 3.1.0\npaths: {/x: {post: {}}}\n"
+    documents = [read_openapi(text, file="api.yaml")]
+
+    def interfaces() -> dict[str, Interface]:
+        return {"api": Interface(document=documents[-1])}
+
+    monkeypatch.setattr(bench.registry.tools["call_api"], "_interfaces", interfaces)
+    first = await asked(bench)
+    await bench.vote(first)
+    documents.append(read_openapi(text + "info: {}\n", file="api.yaml"))
+
+    stale = refusal(await bench.call(POST))
+
+    assert (stale.code, bench.api.requests) == ("approval_stale", [])
+    assert stale.approval is not None
+    await bench.vote(stale.approval.id)
+    assert await bench.code(POST) == "ok"
+
+
+@pytest.mark.requirement("R15")
+async def test_a_call_beyond_those_that_may_wait_has_asked_and_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "MAX_WAITING", 2)
+    monkeypatch.setattr(admitting, "MAX_WAITING", 2)
+    answers: list[Any] = []
+    async with laid(tmp_path, wait=timedelta(minutes=10)) as bench, anyio.create_task_group() as group:
+
+        async def call(number: int) -> None:
+            answers.append(await bench.call({**POST, "path": f"{number}"}, caller=bench.caller(subject=f"p{number}")))
+
+        for number in range(3):
+            group.start_soon(call, number)
+        with anyio.fail_after(20):
+            while not answers:
+                await anyio.sleep(0.01)
+            (third,) = answers
+            crowded = refusal(third)
+            assert crowded.code == "limit_exceeded"
+            assert crowded.message == (
+                "2 calls wait for approvals, as many as may at once; this one has asked a person of 'dba' and does not wait"
+            )
+            assert crowded.approval is not None
+            assert await bench.kinds(third.call_id) == [*ASKED[:-1], "Refused", "Answered"]
+            for ticket in await bench.live():
+                await bench.vote(ticket.id)
+            while len(answers) < 3:
+                await anyio.sleep(0.01)
+        assert [answer.code for answer in answers] == ["limit_exceeded", "ok", "ok"]
+        assert len(bench.api.requests) == 2
+
+        asked_by = await bench.approvals.get(crowded.approval.id)
+        assert asked_by is not None
+        number = int(asked_by.subject.removeprefix("p"))
+        await call(number)
+
+        assert answers[-1].code == "ok"
+        assert len(bench.api.requests) == 3
+
+
 @pytest.mark.requirement("R10")
 async def test_a_client_that_goes_away_leaves_the_approval_pending(tmp_path: Path) -> None:
     async with laid(tmp_path, wait=timedelta(minutes=1)) as bench:
         with anyio.move_on_after(0.3):
             await bench.call(POST)
-        (held,) = await bench.approvals.listing()
+        (held,) = await bench.live()
 
         assert held.state == "pending"
         assert (await bench.kinds(held.call_id))[-1] == "Answered"
@@ -150,7 +216,7 @@ async def test_a_waiting_call_runs_when_the_yes_comes(tmp_path: Path) -> None:
         with anyio.fail_after(20):
             async with anyio.create_task_group() as group:
                 group.start_soon(wait)
-                while not (held := await bench.approvals.listing()):
+                while not (held := await bench.live()):
                     await anyio.sleep(0.01)
                 await bench.vote(held[0].id)
 
@@ -167,7 +233,7 @@ async def test_a_yes_that_comes_too_late_for_an_answer_is_kept_for_the_next_call
         with anyio.fail_after(20):
             async with anyio.create_task_group() as group:
                 group.start_soon(wait)
-                while not (held := await bench.approvals.listing()):
+                while not (held := await bench.live()):
                     await anyio.sleep(0.01)
                 await bench.vote(held[0].id)
 
@@ -250,7 +316,7 @@ async def test_a_repeat_that_is_none_does_not_ask_anew_for_what_was_denied(bench
         assert found.code == "invalid_arguments"
         assert found.message == "repeat_of names no approved call of yours that ran with these arguments"
     assert await bench.code(POST) == "approval_denied"
-    assert len(await bench.approvals.listing()) == 0
+    assert len(await bench.live()) == 0
 
 
 @pytest.mark.requirement("R13")
@@ -299,7 +365,7 @@ async def test_a_yes_is_no_use_to_who_may_not_call_any_more_when_it_comes(tmp_pa
         with anyio.fail_after(20):
             async with anyio.create_task_group() as group:
                 group.start_soon(call)
-                while not (held := await bench.approvals.listing()):
+                while not (held := await bench.live()):
                     await anyio.sleep(0.01)
                 changed = True
                 await bench.vote(held[0].id)

@@ -13,6 +13,7 @@ from mcp_gateway_tools.query_database import QueryDatabase
 
 from mcp_gateway.approval.describe import describe
 from mcp_gateway.facts.worker import SQLWorker
+from mcp_gateway.masked_facts import MaskedFacts
 from mcp_gateway.registry import Registered
 from tests.peers.postgres import PostgresDatabase
 from tests.roads import Bench, laid, refusal, result
@@ -137,6 +138,37 @@ async def test_an_approval_given_while_less_was_hidden_is_stale(bench: Bench) ->
     assert found.code == "approval_stale"
     assert found.approval is not None
     assert found.approval.id != held.id
+
+
+async def test_an_approval_given_while_less_was_hidden_is_stale_if_the_policies_change_at_its_claim(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = "SELECT id FROM people WHERE email < 'c' ORDER BY ssn"
+    bench.load(ASKING + SEEN_BY_DEV)
+    held = refusal(await query(bench, both)).approval
+    assert held is not None
+    await bench.vote(held.id)
+    examine = QueryDatabase.examine
+
+    async def reloaded(self: QueryDatabase, *arguments: Any, fresh: bool = False, **named: Any) -> Any:
+        if fresh:
+            monkeypatch.setattr(MaskedFacts, "of", noting)
+        return await examine(self, *arguments, fresh=fresh, **named)
+
+    note = MaskedFacts.of
+
+    async def noting(self: MaskedFacts, *arguments: Any, **named: Any) -> Any:
+        monkeypatch.setattr(MaskedFacts, "of", note)
+        bench.load(ASKING)
+        return await note(self, *arguments, **named)
+
+    monkeypatch.setattr(QueryDatabase, "examine", reloaded)
+    found = refusal(await query(bench, both))
+
+    assert found.code == "approval_stale"
+    (ticket,) = await bench.live()
+    assert ticket.id != held.id
+    assert set(ticket.facts["infers"]) == {"pii.email", "pii.national_id"}
 
 
 async def test_nothing_is_asked_where_nothing_is_told(bench: Bench) -> None:

@@ -64,7 +64,7 @@ async def test_a_revocation_ends_what_waits_for_an_approval(tmp_path: Path, what
         with anyio.fail_after(20):
             async with anyio.create_task_group() as group:
                 group.start_soon(wait)
-                while not (held := await bench.approvals.listing()):
+                while not (held := await bench.live()):
                     await anyio.sleep(0.01)
                 await bench.revocations.revoke(what=what, value=value, by="ops")
 
@@ -117,7 +117,7 @@ async def test_a_wait_outlives_a_moment_in_which_revocations_cannot_be_read(
             async with anyio.create_task_group() as group:
                 group.start_soon(wait)
                 await looked.wait()
-                (held,) = await bench.approvals.listing()
+                (held,) = await bench.live()
                 await bench.vote(held.id)
 
         assert codes == ["ok"]
@@ -134,7 +134,7 @@ async def test_a_store_that_fails_while_a_call_waits_for_its_approval_ends_it(tm
         with anyio.fail_after(20):
             async with anyio.create_task_group() as group:
                 group.start_soon(wait)
-                while not await bench.approvals.listing():
+                while not await bench.live():
                     await anyio.sleep(0.01)
                 await bench.store.aclose()
 

@@ -19,7 +19,6 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
-import httpx2
 import pytest
 from mcp.client.streamable_http import streamable_http_client
 
@@ -30,6 +29,7 @@ from tests.invariants.witnesses import PostgresWitness
 from tests.invariants.world import World
 from tests.peers.issuer import FakeIssuer
 from tests.peers.postgres import PostgresDatabase
+from tests.plain_http import plain_client
 
 __all__ = ["tasks_return", "world"]
 
@@ -192,7 +192,7 @@ class Story:
         self.world.canaries["an agent's token"] = token.encode()
         headers = {"authorization": f"Bearer {token}"}
         async with (
-            httpx2.AsyncClient(headers=headers, timeout=60, trust_env=False) as http,
+            plain_client(headers=headers, timeout=60) as http,
             heard(self.world, streamable_http_client(f"{self.url}/mcp", http_client=http)) as agent,
         ):
             return (await agent.call_tool("query_database", arguments)).structured_content
@@ -244,8 +244,8 @@ async def test_every_command_runs(tmp_path: Path, postgres_database: PostgresDat
             masked = await story.call(READ)
             assert masked["columns"][0]["masked"] == ["pii.email"]
             assert await said(server, own, left, story) >= {
-                "approvals list", "approvals show", "approvals approve", "revoke agent", "audit search", "audit show",
-                "audit verify", "policy check", "policy explain", "client-config claude-code", "client-config claude-desktop",
+                "approvals list", "approvals show", "approvals approve", "revoke agent", "revoke list", "audit search",
+                "audit show", "audit verify", "policy check", "policy explain", "client-config claude-code", "client-config claude-desktop",
                 "init", "check",
             }  # fmt: skip
     assert postgres_database.execute("SELECT count(*) FROM customers") == [(0,)]
@@ -257,6 +257,7 @@ EXPECTED: dict[str, Callable[[Home], str]] = {
     "approvals list": lambda home: home.placeholders["ID"],
     "approvals show": lambda _: WRITE["sql"],
     "approvals approve": lambda _: "is approved",
+    "revoke list": lambda _: "incident 41",
     "audit search": lambda home: home.placeholders["CALL_ID"],
     "audit show": lambda _: "Started",
     "audit verify": lambda _: "are as they were recorded",

@@ -90,6 +90,7 @@ FIELDS = dict(settings())
 COMPUTED = {
     "gateway.data_dir": "the user's data folder",
     "server.public_url": "`http(s)://<listen>`",
+    "server.max_connections_per_address": "half of `max_connections`; all behind a proxy",
     "identity.local": "none",
 }
 
@@ -228,6 +229,10 @@ def test_every_toml_block_is_one_that_the_gateway_reads(name: str, text: str, tm
         path = tmp_path / "cases.toml"
         path.write_text(text)
         assert read_cases(path).cases
+    elif text.startswith("# /etc/mcp-gateway/programs.toml\n"):
+        from mcp_gateway.facts.program_files import read_programs
+
+        assert read_programs([(name, text)]).programs.keys() > read_programs([]).programs.keys()
     else:
         parse_settings(text, file=name)
 

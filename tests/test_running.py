@@ -134,6 +134,7 @@ class Misbehaving(CallAPI):
     """A tool of another distribution that does one thing wrong."""
 
     def __init__(self, wrong: str) -> None:
+        super().__init__()
         self.wrong = wrong
 
     async def examine(self, *arguments: Any, **more: Any) -> Any:

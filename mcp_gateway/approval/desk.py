@@ -11,16 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
-from mcp_gateway.approval.store import ApprovalStore
+from mcp_gateway.approval.store import ApprovalStore, Decision, Page, Viewer
 from mcp_gateway.approval.ticket import Rejected, Ticket, Vote
 from mcp_gateway.calls import Caller, JSONObject
 from mcp_gateway.decisions import CALLER_GROUP
 from mcp_gateway.identity.approver import ApproverPolicy, MayNotApprove, Requester, judge_approver
 
-Move: TypeAlias = Literal["approve", "deny", "withdraw"]
+Move: TypeAlias = Decision
 MAX_NOTE = 500
+PAGE_SIZE = 100
 AGENTS_SEE_NOTHING = "only people see what others ask for; sign in with a client that is listed in approvals.clients"
 NOT_FOUND = "there is no such approval that you may see"
 
@@ -42,50 +43,50 @@ class Desk:
         self._policy = policy
         self._clock = clock
 
-    async def listing(self, person: Caller, *, live_only: bool = True) -> list[Ticket]:
-        """The approvals that this person may see, the oldest first."""
-        return [item for item in await self._approvals.listing(live_only=live_only) if self._may_see(person, item)]
+    async def page(self, person: Caller, *, live_only: bool = True, after: str | None = None) -> Page:
+        """The approvals that this person may see, the oldest first, `PAGE_SIZE` at a time from the one behind `after` on."""
+        own = self._is_person(person)
+        viewer = Viewer(
+            person=person.key,
+            actor=None if own else person.actor,
+            groups=person.groups - {CALLER_GROUP} if own else frozenset(),
+        )
+        return await self._approvals.page(viewer, live_only=live_only, after=after, limit=PAGE_SIZE)
 
     async def show(self, person: Caller, approval_id: str) -> Ticket | Refused:
         """One approval, complete."""
         found = await self._approvals.get(approval_id)
-        if found is not None and self._may_see(person, found):
-            return found
-        is_agent = found is not None and bool(person.groups & found.groups) and not self._is_person(person)
-        return Refused(why=AGENTS_SEE_NOTHING if is_agent else NOT_FOUND)
+        if found is None:
+            return Refused(why=NOT_FOUND)
+        return found if self._may_see(person, found) else self._unseen(person, found)
 
     async def move(
         self, person: Caller, approval_id: str, *, move: Move, channel: str, note: str = ""
     ) -> Ticket | Refused:
-        """Approve, deny (or revoke a yes), or withdraw; atomic, and recorded with who, how and when."""
+        """Approve, deny (or revoke a yes), or withdraw; atomic, and recorded with who, how and when.
+
+        So is a move that is not made, whether it came too late or is not this person's to make.
+        """
         if len(note) > MAX_NOTE:
             return Refused(why=f"a note has at most {MAX_NOTE} characters, this one has {len(note)}")
-        found = await self.show(person, approval_id)
-        if isinstance(found, Refused):
-            return found
+        found = await self._approvals.get(approval_id)
+        if found is None:
+            return Refused(why=NOT_FOUND)
+        may = self._may(person, found, move=move)
+        if isinstance(may, Refused):
+            await self._approvals.refuse(found, decision=move, by=person.key, channel=channel, cause=may.why)
+            return may
         result: Ticket | Rejected | None
         if move == "withdraw":
-            if person.key != found.person or person.delegated:
-                return Refused(why="only the person whom it is for withdraws a request", state=found.state)
-            result = await self._approvals.withdraw(approval_id, by=person.key, why=note)
+            result = await self._approvals.withdraw(approval_id, by=person.key, why=note, channel=channel)
         else:
-            now = self._clock()
-            verdict = judge_approver(
-                person,
-                asked=found.groups,
-                requester=Requester(issuer=found.issuer, subject=found.subject, email=found.email, actor=found.actor),
-                policy=self._policy,
-                now=now,
-            )
-            if isinstance(verdict, MayNotApprove):
-                return Refused(why=verdict.reason, state=found.state)
             vote = Vote(
                 person=person.key,
                 email=person.email,
-                groups=verdict.groups,
+                groups=may,
                 actor=person.actor,
                 token_id=person.token_id,
-                at=now,
+                at=self._clock(),
                 channel=channel,
                 note=note,
             )
@@ -98,6 +99,29 @@ class Desk:
                 return Refused(why=why, state=state)
             case Ticket():
                 return result
+
+    def _may(self, person: Caller, found: Ticket, *, move: Move) -> frozenset[str] | Refused:
+        """The groups that this person moves it for; none for a withdrawal."""
+        if not self._may_see(person, found):
+            return self._unseen(person, found)
+        if move == "withdraw":
+            if person.key != found.person or person.delegated:
+                return Refused(why="only the person whom it is for withdraws a request", state=found.state)
+            return frozenset()
+        verdict = judge_approver(
+            person,
+            asked=found.groups,
+            requester=Requester(issuer=found.issuer, subject=found.subject, email=found.email, actor=found.actor),
+            policy=self._policy,
+            now=self._clock(),
+        )
+        if isinstance(verdict, MayNotApprove):
+            return Refused(why=verdict.reason, state=found.state)
+        return verdict.groups
+
+    def _unseen(self, person: Caller, ticket: Ticket) -> Refused:
+        is_agent = bool(person.groups & ticket.groups) and not self._is_person(person)
+        return Refused(why=AGENTS_SEE_NOTHING if is_agent else NOT_FOUND)
 
     def _may_see(self, person: Caller, ticket: Ticket) -> bool:
         if not self._is_person(person):
@@ -135,6 +159,8 @@ def to_json(ticket: Ticket) -> JSONObject:
         "created_at": ticket.created_at.isoformat(),
         "deadline": ticket.deadline.isoformat(),
         "claim_until": ticket.claim_until.isoformat() if ticket.claim_until else None,
+        "ended_at": ticket.ended_at.isoformat() if ticket.ended_at else None,
+        "ended_by": ticket.ended_by,
         "why": ticket.why,
         "call_id": ticket.call_id,
         "digest": ticket.digest,

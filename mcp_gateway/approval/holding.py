@@ -15,17 +15,19 @@ from typing import Any, Literal, TypeAlias
 
 import anyio
 
-from mcp_gateway.approval.store import ApprovalStore, Opened
+from mcp_gateway.approval.store import GATEWAY, ApprovalStore, Opened
 from mcp_gateway.approval.ticket import Ticket, Vote, binding
-from mcp_gateway.calls import Call, Caller, digest_of
+from mcp_gateway.calls import ESTIMATES, Call, Caller, digest_of
 from mcp_gateway.decisions import CALLER_GROUP, Ask
-from mcp_gateway.errors import IdentityError, RequestError, StoreError
+from mcp_gateway.errors import IdentityError, RequestError, StoppedError, StoreError
 from mcp_gateway.journal import Journal
 from mcp_gateway.tool import Examination
 
 POLL_SECONDS = 0.5
-"""How often a waiting call looks for a decision, or a revocation, that another process recorded."""
+"""How often a waiting call asks for a decision, or a revocation, that another process recorded."""
 PROGRESS_SECONDS = 5.0
+MAX_WAITING = 1000
+"""Calls that wait at once, of all callers. One beyond has asked like every other, and is told so at once."""
 
 Action: TypeAlias = Literal["accept", "decline", "cancel"]
 Confirm: TypeAlias = Callable[[Ticket, float], Awaitable[Action]]
@@ -34,6 +36,8 @@ Progress: TypeAlias = Callable[[float, float, str], Awaitable[None]]
 """Tell the client how far: seconds waited, seconds in all, a sentence."""
 Refuses: TypeAlias = Callable[[Caller], str | None]
 """What of a caller is revoked, if anything; raises `StoreError` where that cannot be known."""
+Stops: TypeAlias = Callable[[str], str | None]
+"""Whether calls on a target are revoked, or `all` are; raises likewise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +75,8 @@ class Held:
     stale: str = ""
     """Why the approval that was found no longer fits; the ticket is the new one then."""
     input_required: bool = False
+    crowded: bool = False
+    """As many calls wait as may: this one could not."""
 
 
 class Holder:
@@ -81,6 +87,7 @@ class Holder:
         approvals: ApprovalStore,
         *,
         refuses: Refuses,
+        stops: Stops,
         clock: Callable[[], datetime],
         new_id: Callable[[], str],
         wait: timedelta,
@@ -89,12 +96,14 @@ class Holder:
     ) -> None:
         self.approvals = approvals
         self._refuses = refuses
+        self._stops = stops
         self._clock = clock
         self._new_id = new_id
         self._wait = wait
         self._ttl = ttl
         self._claim = claim
         self._letting_go = False
+        self._waiting = 0
 
     def let_go(self) -> None:
         """Wait no more, for a gateway that ends: whoever waits is answered as when the wait is over."""
@@ -166,7 +175,7 @@ class Holder:
 
     async def replace(self, old: Ticket, draft: Ticket, *, journal: Journal, why: str) -> Held:
         """Withdraw a stale approval and open a new one in its place."""
-        await self.approvals.withdraw(old.id, by="gateway", why=f"stale: {why}")
+        await self.approvals.withdraw(old.id, by=GATEWAY, why=f"stale: {why}")
         fresh = replace(draft, id=self._new_id())
         opened: Opened = await journal.record_with(lambda tx: self.approvals.open_or_continue(tx, fresh))
         return Held(ticket=opened.ticket, waited=False, stale=why)
@@ -177,6 +186,7 @@ class Holder:
         Raises:
             IdentityError: the caller was revoked meanwhile. What they asked for stays until its deadline, and is refused
                 to them for as long as they are.
+            StoppedError: the target was, or everything.
         """
         if ticket.state != "pending":
             return Held(ticket=ticket, waited=False)
@@ -188,7 +198,13 @@ class Holder:
                 return Held(ticket=ticket, waited=False)
         elif ask_caller and answer is None and channels.can_require_input:
             return Held(ticket=ticket, waited=False, input_required=True)
-        return Held(ticket=await self._wait_for(ticket, call=call, channels=channels), waited=True)
+        if self._waiting >= MAX_WAITING:
+            return Held(ticket=ticket, waited=False, crowded=True)
+        self._waiting += 1
+        try:
+            return Held(ticket=await self._wait_for(ticket, call=call, channels=channels), waited=True)
+        finally:
+            self._waiting -= 1
 
     async def _wait_for(self, ticket: Ticket, *, call: Call, channels: Channels) -> Ticket:
         total = self._wait.total_seconds()
@@ -200,7 +216,11 @@ class Holder:
             try:
                 with anyio.move_on_after(total):
                     await self._until_moved(ticket, call=call, channels=channels, total=total, over=over)
-            except (IdentityError, StoreError) as error:  # raised again below; from inside it would come in a group
+            except (
+                IdentityError,
+                StoppedError,
+                StoreError,
+            ) as error:  # raised again below; from inside it would come in a group
                 failed.append(error)
             group.cancel_scope.cancel()
         if failed:
@@ -212,22 +232,26 @@ class Holder:
     ) -> None:
         started = told = anyio.current_time()
         while ticket.state == "pending" and not (over.is_set() or self._letting_go):
-            await self.approvals.wait_for_move(seconds=POLL_SECONDS)
-            self._check(call.caller)
-            ticket = await self.approvals.get(ticket.id) or ticket
+            moved = await self.approvals.has_moved(ticket.id, within=POLL_SECONDS)
+            self._check(call)
             now = anyio.current_time()
-            if channels.progress is not None and now - told >= PROGRESS_SECONDS:
+            tell = channels.progress is not None and now - told >= PROGRESS_SECONDS
+            if moved or tell:
+                ticket = await self.approvals.get(ticket.id) or ticket
+            if channels.progress is not None and tell:
                 told = now
                 people = " and ".join(f"{count} of {group}" for group, count in sorted(ticket.missing.items()))
                 await channels.progress(now - started, total, f"waiting for approval: {people}")
 
-    def _check(self, caller: Caller) -> None:
-        """End the wait of somebody who is revoked. Where that cannot be known now it goes on: a claim asks again."""
-        what = None
+    def _check(self, call: Call) -> None:
+        """End the wait for what is revoked. Where that cannot be known now it goes on: a claim asks again."""
+        what, stopped = None, None
         with suppress(StoreError):
-            what = self._refuses(caller)
+            what, stopped = self._refuses(call.caller), self._stops(call.target.name)
         if what is not None:
             raise IdentityError(f"the {what} of this call was revoked while it waited for its approval")
+        if stopped is not None:
+            raise StoppedError(call.target.name if stopped == "target" else "")
 
     async def _confirm(self, ticket: Ticket, call: Call, confirm: Confirm, seconds: float, over: anyio.Event) -> None:
         """A cancel means that nobody is there; when nobody else is asked, there is nothing to wait for."""
@@ -257,4 +281,5 @@ class Holder:
 
 def bound(examination: Examination[Any]) -> str:
     """What an approval of this examination is bound to."""
-    return binding(facts=examination.facts.to_json(), shown=examination.shown, environment=examination.environment)
+    facts = {name: value for name, value in examination.facts.to_json().items() if name not in ESTIMATES}
+    return binding(facts=facts, shown=examination.shown, environment=examination.environment)

@@ -11,13 +11,14 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
-import anyio
+import orjson
 
 from mcp_gateway.approval import ticket as machine
 from mcp_gateway.approval.ticket import Rejected, Ticket, Vote
 from mcp_gateway.approval.ticket_form import TicketForm
+from mcp_gateway.approval.watch import Watch
 from mcp_gateway.audit.schema import Migration
 from mcp_gateway.audit.store import AuditStore, Transaction
 from mcp_gateway.calls import Caller, Secret
@@ -30,10 +31,14 @@ from mcp_gateway.events import (
     Approved,
     Asked,
     Claimed,
+    DecisionRefused,
     Event,
     plain,
 )
 
+Decision: TypeAlias = Literal["approve", "deny", "withdraw"]
+GATEWAY = "gateway"
+"""Who withdraws what has gone stale."""
 MAX_PENDING_FOR_A_CALLER = 20
 BY_ID = "SELECT body, sealed FROM approvals WHERE id = ?"
 BY_DIGEST = "SELECT body, sealed FROM approvals WHERE digest = ? ORDER BY number DESC LIMIT 1"
@@ -41,8 +46,24 @@ BY_USE = (
     "SELECT approvals.body, sealed FROM events JOIN approvals ON approvals.id = events.body ->> '$.approval_id' "
     "WHERE events.call_id = ? AND events.kind = 'Claimed'"
 )
-LIVE = "SELECT body, sealed FROM approvals WHERE state IN ('pending', 'approved') ORDER BY number"
-EVERY = "SELECT body, sealed FROM approvals ORDER BY number"
+LIVE = "SELECT body, sealed FROM approvals WHERE state IN ('pending', 'approved') ORDER BY number LIMIT ?"
+DUE = "SELECT body, sealed FROM approvals WHERE state IN ('pending', 'approved') AND due <= ? LIMIT ?"
+PAGE = """
+SELECT body, sealed FROM approvals
+WHERE number > coalesce((SELECT number FROM approvals WHERE id = :after), 0)
+AND (:ended OR state IN ('pending', 'approved'))
+AND (
+    person = :person AND (:actor IS NULL OR CAST(body AS TEXT) ->> '$.actor' = :actor)
+    OR EXISTS (
+        SELECT 1 FROM approval_groups AS asked
+        WHERE asked.number = approvals.number AND asked.name IN (SELECT value FROM json_each(:groups))
+    )
+)
+ORDER BY number LIMIT :limit
+"""
+LEFT_PENDING = "SELECT id FROM approvals WHERE id IN (SELECT value FROM json_each(?)) AND state != 'pending'"
+ENDED_AT_ONCE = 100
+"""In one transaction: others have theirs between."""
 
 MIGRATIONS = (
     Migration(
@@ -60,6 +81,22 @@ MIGRATIONS = (
         ) STRICT;
         CREATE INDEX approvals_by_digest ON approvals (digest, number);
         CREATE INDEX approvals_by_state ON approvals (state, due);
+        """,
+    ),
+    # Whom an approval asks, what is live and what is a person's own is found without opening any.
+    Migration(
+        name="approvals-2",
+        script="""
+        CREATE TABLE approval_groups (
+            number INTEGER NOT NULL,
+            name TEXT NOT NULL,
+            PRIMARY KEY (number, name)
+        ) STRICT, WITHOUT ROWID;
+        INSERT INTO approval_groups
+            SELECT DISTINCT number, asked.value ->> '$[0]'
+            FROM approvals, json_each(CAST(body AS TEXT), '$.requirements') AS asked;
+        CREATE INDEX approvals_live ON approvals (number) WHERE state IN ('pending', 'approved');
+        CREATE INDEX approvals_by_person ON approvals (person, state, due);
         """,
     ),
 )
@@ -80,6 +117,46 @@ class Opened:
     fresh: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Viewer:
+    """Which approvals somebody may see: their own (of one agent, where it is an agent's), and those that ask a group."""
+
+    person: str
+    actor: str | None
+    """Of an agent, itself."""
+    groups: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some approvals, the oldest first."""
+
+    tickets: list[Ticket]
+    next_after: str | None
+    """The id to go on after, where there are more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Attempt:
+    """A person's move, for the record where it is not made."""
+
+    decision: Decision
+    by: str
+    channel: str
+
+    def refused(self, ticket: Ticket, *, cause: str, at: datetime) -> Event:
+        return DecisionRefused(
+            at=at,
+            call_id=ticket.call_id,
+            approval_id=ticket.id,
+            decision=self.decision,
+            by=self.by,
+            channel=self.channel,
+            state=ticket.state,
+            cause=cause,
+        )
+
+
 class ApprovalStore:
     """All approvals of one data directory."""
 
@@ -90,7 +167,7 @@ class ApprovalStore:
         self._form = TicketForm(key)
         self._clock = clock
         self._new_id = new_id
-        self._moved = anyio.Event()
+        self._watch = Watch(self._left_pending)
 
     # Reading.
 
@@ -107,20 +184,34 @@ class ApprovalStore:
         """The approval that a call used."""
         return await self._store.read(lambda connection: self._one(connection, BY_USE, call_id))
 
-    async def listing(self, *, live_only: bool = True) -> list[Ticket]:
-        """Approvals, the oldest first."""
+    async def page(self, viewer: Viewer, *, live_only: bool, after: str | None, limit: int) -> Page:
+        """At most `limit` of the approvals that somebody may see, from the one behind `after` on."""
+        parameters = {
+            "person": viewer.person,
+            "actor": viewer.actor,
+            "groups": orjson.dumps(sorted(viewer.groups)).decode(),
+            "after": after,
+            "ended": not live_only,
+            "limit": limit + 1,
+        }
 
-        def read(connection: Rows) -> list[Ticket]:
-            rows = connection.execute(LIVE if live_only else EVERY).fetchall()
+        def read(connection: sqlite3.Connection) -> list[Ticket]:
+            rows = connection.execute(PAGE, parameters).fetchall()
             return [machine.settle(self._form.read(*row), now=self._clock()) for row in rows]
 
         found = await self._store.read(read)
-        return [item for item in found if item.state in {"pending", "approved"}] if live_only else found
+        page = found[:limit]
+        shown = [item for item in page if item.state in {"pending", "approved"}] if live_only else page
+        return Page(tickets=shown, next_after=page[-1].id if len(found) > limit else None)
 
-    async def wait_for_move(self, *, seconds: float) -> None:
-        """Return when some approval moved in this process, or after `seconds`; another process may move one too."""
-        with anyio.move_on_after(seconds):
-            await self._moved.wait()
+    async def has_moved(self, approval_id: str, *, within: float) -> bool:
+        """Whether a pending approval moved in the next `within` seconds, in this process or another. Raises `StoreError`."""
+        return await self._watch.has_moved(approval_id, within=within)
+
+    async def _left_pending(self, ids: list[str]) -> list[str]:
+        wanted = orjson.dumps(ids).decode()
+        rows = await self._store.read(lambda connection: connection.execute(LEFT_PENDING, (wanted,)).fetchall())
+        return [approval_id for (approval_id,) in rows]
 
     # Opening and claiming: steps of the caller's own transaction.
 
@@ -153,6 +244,8 @@ class ApprovalStore:
             "INSERT INTO approvals (id, digest, state, person, due, body, sealed) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (draft.id, draft.digest, draft.state, draft.person, *self._form.written(draft)),
         )
+        for group in sorted(draft.groups):
+            tx.execute("INSERT INTO approval_groups SELECT number, ? FROM approvals WHERE id = ?", (group, draft.id))
         tx.append(
             Asked(
                 at=now,
@@ -201,7 +294,12 @@ class ApprovalStore:
                 complete=moved.state == "approved",
             )
 
-        return await self._move(approval_id, lambda old, now: machine.approve(old, vote=vote, now=now), event)
+        return await self._move(
+            approval_id,
+            lambda old, now: machine.approve(old, vote=vote, now=now),
+            event,
+            attempt=_Attempt(decision="approve", by=vote.person, channel=vote.channel),
+        )
 
     async def deny(self, approval_id: str, *, vote: Vote) -> Ticket | Rejected | None:
         """A no; on an approved ticket it revokes the yes. None if there is no such approval."""
@@ -233,50 +331,54 @@ class ApprovalStore:
                 note=vote.note,
             )
 
-        return await self._move(approval_id, step, event)
+        attempt = _Attempt(decision="deny", by=vote.person, channel=vote.channel)
+        return await self._move(approval_id, step, event, attempt=attempt)
 
-    async def withdraw(self, approval_id: str, *, by: str, why: str) -> Ticket | Rejected | None:
-        """Take a request back. `by` is a person's `issuer|subject`, or `gateway` for a stale one."""
+    async def withdraw(self, approval_id: str, *, by: str, why: str, channel: str = "") -> Ticket | Rejected | None:
+        """Take a request back. `by` is a person's `issuer|subject`, or `GATEWAY` for a stale one."""
 
         def event(moved: Ticket) -> Event:
             return ApprovalWithdrawn(at=self._clock(), call_id=moved.call_id, approval_id=moved.id, by=by, why=why)
 
-        return await self._move(approval_id, lambda old, now: machine.withdraw(old, now=now, why=why), event)
+        attempt = None if by == GATEWAY else _Attempt(decision="withdraw", by=by, channel=channel)
+        return await self._move(
+            approval_id, lambda old, now: machine.withdraw(old, by=by, now=now, why=why), event, attempt=attempt
+        )
+
+    async def refuse(self, ticket: Ticket, *, decision: Decision, by: str, channel: str, cause: str) -> None:
+        """Record an attempt of somebody who may not decide."""
+        attempt = _Attempt(decision=decision, by=by, channel=channel)
+        await self._store.append(attempt.refused(ticket, cause=cause, at=self._clock()))
 
     async def expire_due(self) -> int:
         """End everything whose time is over, with its event; returns how many."""
 
-        def work(tx: Transaction) -> int:
+        def work(tx: Transaction) -> list[str]:
             now = self._clock()
-            rows = tx.execute(
-                "SELECT body, sealed FROM approvals WHERE state IN ('pending', 'approved') AND due <= ? LIMIT 500",
-                (plain(now),),
-            ).fetchall()
-            return sum(self._settled(tx, old, now=now) is not old for old in (self._form.read(*row) for row in rows))
+            found = [self._form.read(*row) for row in tx.execute(DUE, (plain(now), ENDED_AT_ONCE)).fetchall()]
+            return [old.id for old in found if self._settled(tx, old, now=now) is not old]
 
-        return await self._end_some(work)
+        return await self._end_all(work)
 
     async def distrust_deadlines(self) -> int:
         """End all that waits or is approved, because the clock was set back; returns how many."""
 
-        def work(tx: Transaction) -> int:
+        def work(tx: Transaction) -> list[str]:
             now = self._clock()
-            rows = tx.execute(f"{LIVE} LIMIT 500").fetchall()
-            for row in rows:
-                old = self._form.read(*row)
+            found = [self._form.read(*row) for row in tx.execute(LIVE, (ENDED_AT_ONCE,)).fetchall()]
+            for old in found:
                 self._expire(tx, old, machine.distrust(old, now=now), now=now)
-            return len(rows)
+            return [old.id for old in found]
 
-        ended = 0
-        while some := await self._end_some(work):
-            ended += some
-        return ended
+        return await self._end_all(work)
 
-    async def _end_some(self, work: Callable[[Transaction], int]) -> int:
-        ended = await self._store.transact(work)
-        if ended:
-            self._notify()
-        return ended
+    async def _end_all(self, work: Callable[[Transaction], list[str]]) -> int:
+        """Do `work`, which gives the ids of what it has ended, until it ends nothing."""
+        count = 0
+        while ended := await self._store.transact(work):
+            count += len(ended)
+            self._watch.tell(ended)
+        return count
 
     # The machinery.
 
@@ -285,7 +387,11 @@ class ApprovalStore:
         approval_id: str,
         step: Callable[[Ticket, datetime], Ticket | Rejected],
         event: Callable[[Ticket], Event],
+        *,
+        attempt: _Attempt | None,
     ) -> Ticket | Rejected | None:
+        """Make a move with its event. Where the machine rejects it, that is recorded for a person's `attempt`."""
+
         def work(tx: Transaction) -> Ticket | Rejected | None:
             now = self._clock()
             found = self._one(tx, BY_ID, approval_id)
@@ -296,10 +402,12 @@ class ApprovalStore:
             if isinstance(moved, Ticket):
                 self._save(tx, moved)
                 tx.append(event(moved))
+            elif attempt is not None:
+                tx.append(attempt.refused(old, cause=moved.why, at=now))
             return moved
 
         moved = await self._store.transact(work)
-        self._notify()
+        self._watch.tell([approval_id])
         return moved
 
     def _settled(self, tx: Transaction, old: Ticket, *, now: datetime) -> Ticket:
@@ -311,10 +419,6 @@ class ApprovalStore:
     def _expire(self, tx: Transaction, old: Ticket, expired: Ticket, *, now: datetime) -> None:
         self._save(tx, expired)
         tx.append(ApprovalExpired(at=now, call_id=old.call_id, approval_id=old.id, was=old.state, cause=expired.why))
-
-    def _notify(self) -> None:
-        moved, self._moved = self._moved, anyio.Event()
-        moved.set()
 
     def _one(self, rows: Rows, query: str, value: str) -> Ticket | None:
         row = rows.execute(query, (value,)).fetchone()

@@ -79,6 +79,8 @@ class Ticket:
     ended_at: datetime | None = None
     consumed_by: str | None = None
     """The call that ran."""
+    ended_by: str = ""
+    """Who denied or withdrew it: a person's `issuer|subject`, or `gateway`."""
     why: str = ""
     """Why it was denied, withdrawn or found stale."""
     repeat_of: str | None = None
@@ -118,6 +120,16 @@ class Ticket:
         """Group to the number of people still needed; empty when every quorum is met."""
         still = {item.group: item.approvers - self._yes(item.group) for item in self.requirements}
         return {group: count for group, count in still.items() if count > 0}
+
+    @property
+    def standing(self) -> str:
+        """Its state in words, with who brought it there and when, where that was a person."""
+        if self.state == "approved" and self.votes and self.approved_at is not None:
+            vote = self.votes[-1]
+            return f"approved by {vote.email or vote.person} at {_clock(self.approved_at)}"
+        if self.ended_by and self.ended_at is not None:
+            return f"{self.state} by {self.ended_by} at {_clock(self.ended_at)}"
+        return self.state
 
     def _yes(self, group: str) -> int:
         return len({vote.person for vote in self.votes if group in vote.groups})
@@ -166,7 +178,7 @@ def approve(ticket: Ticket, *, vote: Vote, now: datetime) -> Ticket | Rejected:
     """
     ticket = settle(ticket, now=now)
     if ticket.state != "pending":
-        return Rejected(why=f"the approval is {ticket.state}, not pending", state=ticket.state)
+        return Rejected(why=f"the approval is {ticket.standing}, not pending", state=ticket.state)
     counts_for = vote.groups & ticket.groups
     own = vote.person == ticket.person
     counts_for = counts_for & {CALLER_GROUP} if own else counts_for - {CALLER_GROUP}
@@ -182,18 +194,18 @@ def deny(ticket: Ticket, *, vote: Vote, now: datetime) -> Ticket | Rejected:
     """A no wins, before the quorum and after it, until the approval is used."""
     ticket = settle(ticket, now=now)
     if ticket.state not in {"pending", "approved"}:
-        return Rejected(why=f"the approval is {ticket.state}; nothing is left to deny", state=ticket.state)
+        return Rejected(why=f"the approval is {ticket.standing}; nothing is left to deny", state=ticket.state)
     if not vote.groups & ticket.groups:
         return Rejected(why="this person stands in none of the groups that are asked", state=ticket.state)
-    return _end(ticket, "denied", now=now, why=vote.note)
+    return _end(ticket, "denied", now=now, why=vote.note, by=vote.person)
 
 
-def withdraw(ticket: Ticket, *, now: datetime, why: str) -> Ticket | Rejected:
+def withdraw(ticket: Ticket, *, by: str, now: datetime, why: str) -> Ticket | Rejected:
     """Take a request back: by its caller while pending, or by the gateway when it went stale."""
     ticket = settle(ticket, now=now)
     if ticket.state not in {"pending", "approved"}:
-        return Rejected(why=f"the approval is {ticket.state}; nothing is left to withdraw", state=ticket.state)
-    return _end(ticket, "withdrawn", now=now, why=why)
+        return Rejected(why=f"the approval is {ticket.standing}; nothing is left to withdraw", state=ticket.state)
+    return _end(ticket, "withdrawn", now=now, why=why, by=by)
 
 
 def claim(ticket: Ticket, *, caller: Caller, call_id: str, digest: str, bound: str, now: datetime) -> Ticket | Rejected:
@@ -235,6 +247,10 @@ def remembered(ticket: Ticket, *, now: datetime) -> bool:
             return True
 
 
-def _end(ticket: Ticket, state: State, *, now: datetime, why: str) -> Ticket:
+def _end(ticket: Ticket, state: State, *, now: datetime, why: str, by: str = "") -> Ticket:
     """An ended ticket keeps no statement of the agent's: the digest says what it was."""
-    return replace(ticket, state=state, ended_at=now, why=why, shown={}, preview="")
+    return replace(ticket, state=state, ended_at=now, ended_by=by, why=why, shown={}, preview="")
+
+
+def _clock(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")

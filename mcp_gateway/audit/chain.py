@@ -58,8 +58,8 @@ def genesis(store_id: str) -> Head:
 
 def encode_time(at: datetime) -> str:
     """ISO 8601 in UTC with microseconds always written, so that texts sort as times do."""
-    if at.tzinfo is None:
-        raise StoreError(f"an event's time must have a zone, got {at.isoformat()!r}")
+    if getattr(at, "tzinfo", None) is None:
+        raise StoreError(f"an event's time must have a zone, got {str(at)!r}", next_step="report this")
     return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 

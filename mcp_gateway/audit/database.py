@@ -84,15 +84,22 @@ class Database:
         """How often the files were opened: connections of an earlier opening may look at files that are gone."""
         self.attempts = 0
         """How often that was tried."""
+        self.others: list[Callable[[], None]] = []
+        """What closes this process's other connections, before the files are opened anew: SQLite shares what it maps
+        among all connections of a process, and the last one that closes saves what is in a log that has lost its name."""
 
     def open(self) -> None:
         """Open the file or make it, and prove that it can be trusted.
 
         1. The directory and the files are this user's alone, no links, on a local disk.
-        2. A store that has been here is here: the lock's file remembers its id.
-        3. Its tables are ours, and of a version that we know.
-        4. Its last events verify, and those that this process has acknowledged are among them.
+        2. A store that has been here is here: the lock's file remembers its id. Where none ever was, what a process that
+           was killed while it made one had begun is taken back.
+        3. Its last events verify, those that this process has acknowledged are among them, and its indexes fit. This is
+           read before anything could change the files: a store that is refused stays as it was found.
+        4. Its tables are ours, and of a version that we know.
         """
+        for close in self.others:
+            close()
         self.close()
         self.attempts += 1
         with health.translated(self._path):
@@ -100,14 +107,16 @@ class Database:
             make_directory(self._paths.data_dir)
             refuse_network(self._paths.data_dir)
             self._lock = CommitLock(self._paths, wait_seconds=self._pace.lock_wait_seconds)
+            # 2.
+            self._check_files(self._lock)
+            self._take_back(self._lock)
+            # 3.
+            self._check_events(self._lock)
             with self._lock.held():
-                # 2.
-                self._connection = self._connect(self._lock)
-                # 3.
+                # 4.
+                self._connection = self._connect()
                 self._empty = self._prepare(self._connection, self._lock)
                 self._watch = Watch(self._paths)
-            # 4.
-            self._check(empty=self._empty)
         self.openings += 1
 
     def run(self, works: Sequence[Work]) -> list[Outcome]:
@@ -182,6 +191,7 @@ class Database:
             outcome = Outcome(error=error)
         failure = tx.broken or outcome.error
         if failure is not None and health.is_failure(failure):
+            tx.lose()
             raise failure
         if not group.connection.in_transaction:
             raise StoreError("a unit ended the transaction that it ran in", next_step="report this")
@@ -201,18 +211,28 @@ class Database:
             health.check_continues(connection, known=self._known, empty=empty)
         return head
 
-    def _connect(self, lock: CommitLock) -> sqlite3.Connection:
-        database = self._path
-        if not exists(database):
+    def _check_files(self, lock: CommitLock) -> None:
+        if not exists(self._path):
             if lock.store_id:
                 raise StoreError(
-                    f"{str(database)!r} is gone", next_step=f"{RESTORE}; to begin anew, remove {lock.name}"
+                    f"{str(self._path)!r} is gone", next_step=f"{RESTORE}; to begin anew, remove {lock.name}"
                 )
-            make_file(database)
+            make_file(self._path)
         for path in self._paths.watched:
             if exists(path):
                 check_file(path)
-        connection = connect(database, busy_seconds=self._pace.lock_wait_seconds)
+
+    def _take_back(self, lock: CommitLock) -> None:
+        """Let SQLite undo what its journal says: whoever may only read refuses a database that has to be undone."""
+        journal = Path(f"{self._path}-journal")
+        if lock.store_id or not exists(journal):
+            return
+        check_file(journal)
+        with lock.held(), contextlib.closing(connect(self._path, busy_seconds=self._pace.lock_wait_seconds)) as maker:
+            maker.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = connect(self._path, busy_seconds=self._pace.lock_wait_seconds)
         self._busy_tenths = 0
         connection.execute("PRAGMA journal_mode = WAL")
         (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
@@ -232,29 +252,42 @@ class Database:
     def _prepare(self, connection: sqlite3.Connection, lock: CommitLock) -> Head:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if lock.store_id and not schema.is_store(connection):
-                raise StoreError(f"{str(self._path)!r} is empty", next_step=RESTORE)
             schema.migrate(connection, self._migrations, store_id=lock.store_id or os.urandom(STORE_ID_BYTES).hex())
             found = schema.store_id(connection)
             connection.execute("COMMIT")
         except BaseException:
             _roll_back(connection)
             raise
-        if lock.store_id != found:
-            if lock.store_id:
-                raise StoreError(
-                    f"{str(self._path)!r} is another store's",
-                    next_step=f"{RESTORE}; to go on with this one, remove {lock.name}",
-                )
+        _check_id(found, lock=lock, path=self._path)
+        if not lock.store_id:
             lock.remember(found)
         return genesis(found)
 
-    def _check(self, *, empty: Head) -> None:
+    def _check_events(self, lock: CommitLock) -> None:
+        """Refuse what does not verify, and what is another store's. Nothing is to be verified in a new one."""
         with contextlib.closing(connect(self._path, read_only=True)) as reader:
+            if not schema.is_store(reader):
+                if lock.store_id:
+                    raise StoreError(f"{str(self._path)!r} is empty", next_step=RESTORE)
+                return
+            found = schema.store_id(reader)
+            _check_id(found, lock=lock, path=self._path)
+            schema.check(reader, self._migrations)
+            empty = genesis(found)
             reader.text_factory = bytes
             if self._known is not None:
                 health.check_continues(reader, known=self._known, empty=empty)
             health.check_tail(reader, rows=TAIL_ROWS, empty=empty)
+            if health.read_head(reader, empty=empty).sequence <= TAIL_ROWS:  # else the scrub does it in its time
+                health.check_indexes(reader)
+
+
+def _check_id(found: str, *, lock: CommitLock, path: Path) -> None:
+    if lock.store_id not in {"", found}:
+        raise StoreError(
+            f"{str(path)!r} is another store's",
+            next_step=f"{RESTORE}; to go on with this one, remove {lock.name}",
+        )
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

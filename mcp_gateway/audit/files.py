@@ -59,9 +59,12 @@ class Paths:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory that only this user can enter, or check that it is one."""
+    """Make a directory that only this user can enter, durably, or check that it is one."""
     try:
+        missing = [each for each in (path, *path.parents) if not exists(each)]
         path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        for made in missing:
+            sync_directory(made.parent)
     except OSError as error:
         raise StoreError(
             f"the directory {str(path)!r} cannot be made: {error.strerror}", next_step="check data_dir"

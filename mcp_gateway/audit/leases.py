@@ -25,9 +25,11 @@ from mcp_gateway.audit.files import FILE_MODE, Paths, make_directory, os_failure
 from mcp_gateway.audit.store import AuditStore, Transaction
 from mcp_gateway.errors import StoreError
 from mcp_gateway.events import OutcomeUnknown
+from mcp_gateway.trouble import Trouble
 
 EVERY_SECONDS = 2.0
 DIED = "the gateway process that ran it died"
+ENDED = "the gateway that ran it ended without a record of its outcome"
 INSTANCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """What an instance id looks like: it names a file, and the store's rows are not trusted to."""
 SUFFIX = ".lease"
@@ -96,41 +98,54 @@ async def close_abandoned(store: AuditStore, *, lease: Lease, clock: Callable[[]
             continue
         with _dead(directory, instance=instance) as dead:
             if dead:
-                closed += await store.transact(partial(_close_all, instance=instance, at=clock()))
+                closed += await store.transact(partial(_close_all, instance=instance, cause=DIED, at=clock()))
     return closed + await _close_forsaken(store, clock=clock)
+
+
+async def close_own(store: AuditStore, *, instance: str, clock: Callable[[], datetime]) -> int:
+    """Close what an instance leaves without an outcome, when it ends in order and nothing of it runs any more.
+
+    Whatever kept an outcome from being recorded, and even from being forsaken: no more memory, say. Returns how many.
+
+    Raises:
+        StoreError: the store refuses; the next start of a gateway closes them.
+    """
+    return await store.transact(partial(_close_all, instance=instance, cause=ENDED, at=clock()))
 
 
 async def keep_closing(
     store: AuditStore, *, lease: Lease, clock: Callable[[], datetime], every_seconds: float = EVERY_SECONDS
 ) -> NoReturn:
-    """Close what is abandoned now and every few seconds, until cancelled. A store that refuses is tried again."""
-    said = ""
+    """Close what is abandoned now and every few seconds, until cancelled. What goes wrong is tried again."""
+    trouble = Trouble("abandoned_calls_not_closed")
     while True:
-        try:
+        with trouble.outlived():
             lease.renew()
             closed = await close_abandoned(store, lease=lease, clock=clock)
             if closed:
                 log.warning("abandoned_calls_closed", count=closed)
             _remove_dead_leases(Paths(store.data_dir).leases, own=lease.instance)
-            said = ""
-        except (StoreError, OSError) as error:
-            if str(error) != said:  # once for each trouble, not every few seconds
-                log.warning("abandoned_calls_not_closed", cause=str(error))
-            said = str(error)
         await anyio.sleep(every_seconds)
 
 
 async def _close_forsaken(store: AuditStore, *, clock: Callable[[], datetime]) -> int:
-    closed = 0
+    """Each by itself: one that cannot be closed stands in no other's way."""
+    closed, refused = 0, None
     for call_id, cause in dict(store.forsaken).items():
-        closed += await store.transact(partial(_close_one, call_id=call_id, cause=cause, at=clock()))
-        store.forsaken.pop(call_id, None)
+        try:
+            closed += await store.transact(partial(_close_one, call_id=call_id, cause=cause, at=clock()))
+        except StoreError as error:
+            refused = error
+        else:
+            store.forsaken.pop(call_id, None)
+    if refused is not None:
+        raise refused
     return closed
 
 
-def _close_all(tx: Transaction, *, instance: str, at: datetime) -> int:
+def _close_all(tx: Transaction, *, instance: str, cause: str, at: datetime) -> int:
     rows = tx.execute("SELECT call_id FROM intents WHERE instance = ? ORDER BY sequence", (instance,)).fetchall()
-    return sum(_close_one(tx, call_id=call_id, cause=DIED, at=at) for (call_id,) in rows)
+    return sum(_close_one(tx, call_id=call_id, cause=cause, at=at) for (call_id,) in rows)
 
 
 def _close_one(tx: Transaction, *, call_id: str, cause: str, at: datetime) -> int:

@@ -1,4 +1,4 @@
-"""Revocations: tokens, subjects and agents that are refused from now on, in every process of this store.
+"""Revocations: tokens, subjects and agents, targets or everything, refused from now on in every process of this store.
 
 They are the `Revoked` events themselves, found by an index of their own: there is no second list that could be edited
 or lag behind. Who revokes changes a mark that all processes share (`mark`), and a check looks for newer events when the
@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,10 +20,10 @@ from typing import Literal, TypeAlias, TypeVar
 import anyio
 
 from mcp_gateway.audit import health
-from mcp_gateway.audit.chain import decode_body
 from mcp_gateway.audit.database import connect
 from mcp_gateway.audit.files import Paths
 from mcp_gateway.audit.mark import Mark
+from mcp_gateway.audit.revoked import decoded
 from mcp_gateway.audit.schema import Migration
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.calls import Caller
@@ -30,7 +31,9 @@ from mcp_gateway.errors import RevokedError, StoreError
 from mcp_gateway.events import Revoked
 
 T = TypeVar("T")
-What: TypeAlias = Literal["token", "subject", "agent"]
+What: TypeAlias = Literal["token", "subject", "agent", "target", "all"]
+ALL = "all"
+"""The value of a revocation of everything."""
 LOOK_SECONDS = 0.25
 """For how long a look at the events counts while the mark stays the same."""
 POLL_SECONDS = 0.25
@@ -46,12 +49,13 @@ MIGRATIONS = (
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Running:
-    """Work that ends when its caller is revoked."""
+    """Work that ends when its caller or its target is revoked."""
 
     caller: Caller
+    target: str
     scope: anyio.CancelScope
     what: What | None = None
-    """What of the caller was revoked."""
+    """What was revoked."""
 
 
 class Revocations:
@@ -68,16 +72,33 @@ class Revocations:
         self._running: set[_Running] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._connection: sqlite3.Connection | None = None
+        self._guard = threading.Lock()
+        """Of the connection, which the writer's thread closes before it opens the files anew."""
         self._opening = 0
         self._known = 0
         self._revoked: set[tuple[str, str]] = set()
         self._addresses: set[tuple[str, str]] = set()
+        store.closes_before_opening(self._disconnect)
 
     async def revoke(self, *, what: What, value: str, by: str, note: str = "") -> None:
-        """Refuse a token id, a subject (or `issuer|subject`, or e-mail address) or an agent from now on; durable on return."""
+        """Refuse a token id, a subject (or `issuer|subject`, or e-mail address), an agent, a target or `ALL` from now on.
+
+        Durable on return.
+        """
         if not value:
             raise ValueError("there is nothing to revoke in an empty value")
-        await self._store.append(Revoked(at=self._clock(), what=what, value=value, by=by, note=note))
+        await self._record(Revoked(at=self._clock(), what=what, value=value, by=by, note=note))
+
+    async def lift(self, *, what: What, value: str, by: str, note: str = "") -> bool:
+        """Refuse exactly this no longer; False where it is not revoked. What ended by it stays ended."""
+        self._refresh()
+        if (what, value) not in self._revoked:
+            return False
+        await self._record(Revoked(at=self._clock(), what=what, value=value, by=by, note=note, lifted=True))
+        return True
+
+    async def _record(self, event: Revoked) -> None:
+        await self._store.append(event)
         if not self._mark.change():
             # Nobody is told; by then everybody has looked.
             await anyio.sleep(LOOK_SECONDS)
@@ -98,6 +119,11 @@ class Revocations:
         self._refresh()
         return self._found(caller)
 
+    def stops(self, target: str) -> What | None:
+        """`target` where calls on this target are revoked, `all` where all calls are. Raises `StoreError`."""
+        self._refresh()
+        return self._stops(target)
+
     def refuses_vote(self, *, person: str, email: str | None, actor: str, token_id: str) -> str | None:
         """What of a person who decided is revoked since; `person` is `issuer|subject`. Raises `StoreError`."""
         self._refresh()
@@ -109,19 +135,19 @@ class Revocations:
             ("agent", actor),
         )
 
-    async def unless_revoked(self, caller: Caller, work: Callable[[], Awaitable[T]]) -> T:
-        """Do `work` for `caller` and return what it gave; cancel it as soon as the caller is revoked.
+    async def unless_revoked(self, caller: Caller, work: Callable[[], Awaitable[T]], *, target: str) -> T:
+        """Do `work` on a target for `caller` and return what it gave; cancel it as soon as either is revoked.
 
         A result that came in the same moment is dropped as well: who is revoked gets nothing any more. While the store
         does not say, the work goes on: nothing of it is released before the store works again.
 
         Raises:
-            RevokedError: the caller was revoked before or while it ran. Otherwise whatever `work` raises.
+            RevokedError: either was revoked before or while it ran. Otherwise whatever `work` raises.
         """
-        what = self.refuses(caller)
+        what = self.refuses(caller) or self.stops(target)
         if what is not None:
             raise RevokedError(what)
-        running = _Running(caller=caller, scope=anyio.CancelScope())
+        running = _Running(caller=caller, target=target, scope=anyio.CancelScope())
         self._running.add(running)
         done: list[T] = []
         try:
@@ -149,7 +175,7 @@ class Revocations:
     def _cancel_revoked(self) -> None:
         for running in tuple(self._running):
             if running.what is None:
-                running.what = self._found(running.caller)
+                running.what = self._found(running.caller) or self._stops(running.target)
                 if running.what is not None:
                     running.scope.cancel()
 
@@ -162,6 +188,9 @@ class Revocations:
             ("agent", caller.actor),
             ("agent", caller.client_id),
         )
+
+    def _stops(self, target: str) -> What | None:
+        return self._first_revoked(("target", target), ("all", ALL))
 
     def _first_revoked(self, *names: tuple[What, str | None]) -> What | None:
         if not self._revoked:
@@ -184,6 +213,10 @@ class Revocations:
         self._disconnect()
 
     def _disconnect(self) -> None:
+        with self._guard:
+            self._close_connection()
+
+    def _close_connection(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -204,7 +237,7 @@ class Revocations:
 
     def _look(self) -> bool:
         """Whether there is a revocation that was not known."""
-        with health.translated(self._path):
+        with health.translated(self._path), self._guard:
             connection = self._connected()
             newest = connection.execute(NEWEST).fetchone()[0] or 0
             if newest == self._known:
@@ -218,21 +251,26 @@ class Revocations:
             return True
 
     def _remember(self, sequence: int, body: str) -> None:
-        try:
-            found = decode_body(body)
-            what, value = str(found["what"]), str(found["value"])
-        except (ValueError, TypeError, KeyError) as error:
-            raise StoreError(f"the revocation in event {sequence} cannot be read", next_step=health.EVIDENCE) from error
+        found = decoded(sequence, body)
+        what, value = found.what, found.value
         self._known = sequence
-        self._revoked.add((what, value))
-        if what == "subject" and "@" in value:
-            self._addresses.add((what, value.casefold()))  # an address, which people write in either case
+        if not found.lifted:
+            self._revoked.add((what, value))
+            self._addresses |= _addresses([(what, value)])
+            return
+        self._revoked.discard((what, value))
+        self._addresses = _addresses(self._revoked)
 
     def _connected(self) -> sqlite3.Connection:
         """A connection to the files that are open now."""
         opening = self._store.openings
         if self._connection is None or self._opening != opening:
-            self._disconnect()
+            self._close_connection()
             self._connection = connect(self._path, read_only=True, busy_seconds=BUSY_SECONDS)
             self._opening = opening
         return self._connection
+
+
+def _addresses(revoked: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those that are e-mail addresses, which people write in either case."""
+    return {(what, value.casefold()) for what, value in revoked if what == "subject" and "@" in value}

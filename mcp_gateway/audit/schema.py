@@ -36,6 +36,25 @@ class Migration:
 
 
 LEDGER = "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, checksum TEXT NOT NULL) STRICT, WITHOUT ROWID"
+USAGE_TABLES = """
+    CREATE TABLE usage (
+        who TEXT NOT NULL,
+        unit INTEGER NOT NULL,
+        slot INTEGER NOT NULL,
+        calls INTEGER NOT NULL,
+        rows INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        refusals INTEGER NOT NULL,
+        PRIMARY KEY (who, unit, slot)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE touched (
+        who TEXT NOT NULL,
+        class TEXT NOT NULL,
+        slot INTEGER NOT NULL,
+        PRIMARY KEY (who, class)
+    ) STRICT, WITHOUT ROWID;
+"""
+"""What is counted for callers; the chain of events has no part in it."""
 BASE = (
     Migration(
         name="audit-1",
@@ -68,6 +87,7 @@ BASE = (
         CREATE TRIGGER results_remain BEFORE DELETE ON results BEGIN SELECT RAISE(ABORT, 'results are append-only'); END;
         """,
     ),
+    Migration(name="usage-1", script=USAGE_TABLES),
 )
 
 
@@ -80,13 +100,24 @@ def is_store(connection: sqlite3.Connection) -> bool:
     return bool(tables)
 
 
+def check(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
+    """Refuse, without changing anything, a store whose tables are not what the migrations that it has had make."""
+    wanted = (*BASE, *migrations)
+    applied = _applied(connection)
+    _refuse_newer(applied, wanted)
+    known = [migration for migration in wanted if migration.name in applied]
+    for migration in known:
+        _refuse_other_form(migration, applied[migration.name])
+    _compare(connection, known)
+
+
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration], *, store_id: str) -> None:
     """Bring the file up to `BASE` and `migrations`, inside the caller's transaction. `store_id` names a new store."""
     wanted = (*BASE, *migrations)
     if not is_store(connection):
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(LEDGER)
-    applied = dict(connection.execute("SELECT name, checksum FROM migrations").fetchall())
+    applied = _applied(connection)
     _refuse_newer(applied, wanted)
     for migration in wanted:
         checksum = applied.get(migration.name)
@@ -94,11 +125,8 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration], *, 
             for statement in _statements(migration.script):
                 connection.execute(statement)
             connection.execute("INSERT INTO migrations VALUES (?, ?)", (migration.name, migration.checksum))
-        elif checksum != migration.checksum:
-            raise StoreError(
-                f"the store was made with another form of migration {migration.name!r}",
-                next_step="start the version of the gateway that made it",
-            )
+        else:
+            _refuse_other_form(migration, checksum)
     connection.execute("INSERT OR IGNORE INTO meta VALUES ('store_id', ?)", (store_id,))
     _compare(connection, wanted)
 
@@ -125,6 +153,14 @@ def check_migrations(migrations: Sequence[Migration]) -> None:
         list(_statements(migration.script))
 
 
+def _applied(connection: sqlite3.Connection) -> dict[str, str]:
+    """Names and checksums of the migrations that the file has had."""
+    rows = connection.execute("SELECT name, checksum FROM migrations").fetchall()
+    if not all(isinstance(value, str) for row in rows for value in row):
+        raise StoreError("the store's list of migrations is damaged", next_step="restore the store from a copy")
+    return dict(rows)
+
+
 def _refuse_newer(applied: dict[str, str], wanted: Sequence[Migration]) -> None:
     packages = {migration.name.rpartition("-")[0] for migration in wanted}
     newer = sorted(set(applied) - {migration.name for migration in wanted})
@@ -133,6 +169,14 @@ def _refuse_newer(applied: dict[str, str], wanted: Sequence[Migration]) -> None:
         raise StoreError(
             f"the store was made by a newer version of the gateway: it has {', '.join(map(repr, newer))}",
             next_step="start that version, or a newer one",
+        )
+
+
+def _refuse_other_form(migration: Migration, checksum: str) -> None:
+    if checksum != migration.checksum:
+        raise StoreError(
+            f"the store was made with another form of migration {migration.name!r}",
+            next_step="start the version of the gateway that made it",
         )
 
 

@@ -41,6 +41,8 @@ class Filters:
     target: str | None = None
     decision: str | None = None
     """`allow`, `ask` or `deny`: any decision that was made on the call."""
+    would: str | None = None
+    """The same of a decision that was not enforced: of policies in shadow mode, or on a target that is observed."""
     code: str | None = None
     """What the door was told, `ok` or an error code."""
     since: datetime | None = None
@@ -145,6 +147,13 @@ def _clauses(filters: Filters) -> Iterator[Clause]:
         yield _of_call("Identified", _readable(f"({alike} OR {both})")), (filters.caller,) * 4
     if filters.decision is not None:
         yield _of_call("Decided", _readable("json_extract(body, '$.decision') = ?")), (filters.decision,)
+    if filters.would is not None:
+        shadowed = (
+            "(json_extract(body, '$.shadow.decision') = ?"
+            " AND json_extract(body, '$.shadow.decision') <> json_extract(body, '$.decision'))"
+        )
+        observed = "(json_extract(body, '$.enforced') = 0 AND json_extract(body, '$.decision') = ?)"
+        yield _of_call("Decided", _readable(f"({shadowed} OR {observed})")), (filters.would,) * 2
     if filters.code is not None:
         yield _of_call("Answered", _readable("json_extract(body, '$.code') = ?")), (filters.code,)
     if filters.text is not None:
@@ -179,6 +188,7 @@ def _fits(summary: CallSummary, events: Sequence[StoredEvent], filters: Filters)
         and filters.target in {None, summary.target}
         and (filters.caller is None or bool({filters.caller, filters.caller.casefold()} & callers))
         and (filters.decision is None or filters.decision in summary.decisions)
+        and (filters.would is None or filters.would in summary.would)
         and filters.code in {None, summary.code}
     )
 

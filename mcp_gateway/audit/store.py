@@ -19,6 +19,8 @@ caller hands the call to `forsake`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -61,7 +63,8 @@ class AuditStore:
         self._pace = pace
         self._readers = Readers(paths, database)
         self._limiter = anyio.CapacityLimiter(MAX_IDLE)
-        self._scrub = Scrub(paths, condemn=writer.condemn)
+        self._scrub = Scrub(paths, condemn=writer.condemn, failure=lambda: writer.failure)
+        database.others += [self._readers.close, self._scrub.let_go]
         self._forsaken: dict[str, str] = {}
 
     @classmethod
@@ -127,7 +130,17 @@ class AuditStore:
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on a snapshot, in another thread; it must read all of its rows before it returns."""
         self._writer.refuse_if_closed()
-        return await anyio.to_thread.run_sync(self._readers.run, work, limiter=self._limiter)
+        try:
+            return await anyio.to_thread.run_sync(self._readers.run, work, limiter=self._limiter)
+        except StoreError:
+            # A write looks at the files as well: it closes the store over what a read alone cannot mend.
+            with contextlib.suppress(StoreError):
+                self._writer.submit(lambda _: None)
+            raise
+
+    def closes_before_opening(self, close: Callable[[], None]) -> None:
+        """Name what closes a connection of one's own; it is called in another thread, before the files are opened anew."""
+        self._database.others.append(close)
 
     async def outcome_of(self, call_id: str) -> str | None:
         """How a call ended: `ok`, `failed`, `timed out`, `cancelled`, `unknown` or `denied`; None if it has not."""
@@ -190,7 +203,9 @@ async def _answer_first(unit: Unit, cancelled: asyncio.CancelledError) -> Any:
     """Wait on for the unit of a task that was cancelled; hand the cancellation on at its next `await`.
 
     The scope stops further cancellations by anyio, the loop those by `Task.cancel`, as asyncio's time-outs use it. Each
-    counts in `Task.cancelling`, so it is taken back before the last one is repeated with its own message.
+    counts in `Task.cancelling`, so it is taken back before the last one is repeated with its own message. A scope of
+    anyio's that is cancelled repeats itself, for as long as the task is in it: repeated here, the cancellation would outlive
+    the scope where nothing is awaited any more, and end whatever the task is part of.
     """
     taken = 1
     task = asyncio.current_task()
@@ -202,7 +217,7 @@ async def _answer_first(unit: Unit, cancelled: asyncio.CancelledError) -> Any:
                 except asyncio.CancelledError as another:
                     cancelled, taken = another, taken + 1
     finally:
-        if task is not None:
+        if task is not None and anyio.current_effective_deadline() != -math.inf:
             for _ in range(taken):
                 task.uncancel()
             for _ in range(taken):

@@ -50,6 +50,8 @@ class CallSummary:
     actor: str = ""
     decisions: tuple[str, ...] = ()
     """`allow`, `ask`, `deny`, in order: a call that waited for an approval is decided twice."""
+    would: tuple[str, ...] = ()
+    """Decisions that were not enforced: of policies in shadow mode, and on a target that is observed."""
     policies: tuple[str, ...] = ()
     """Those that determined the last decision."""
     outcome: str = ""
@@ -83,6 +85,7 @@ def summarise(events: Sequence[StoredEvent]) -> CallSummary:
     """The events of one call, in order, to its summary."""
     found: dict[str, Any] = {"call_id": events[0].call_id or "", "at": events[0].at}
     decisions: list[str] = []
+    would: list[str] = []
     for event in events:
         body = event.body
         match event.kind:
@@ -92,6 +95,7 @@ def summarise(events: Sequence[StoredEvent]) -> CallSummary:
                 found |= _texts(body, "issuer", "subject", "email", "actor")
             case "Decided":
                 decisions.append(str(body.get("decision", "")))
+                would += _not_enforced(body)
                 found["policies"] = tuple(map(str, _listed(body.get("policies"))))
             case "Finished":
                 found |= {name: body.get(name) for name in ("duration", "rows", "masked")}
@@ -101,7 +105,13 @@ def summarise(events: Sequence[StoredEvent]) -> CallSummary:
                 pass
         if event.kind in EVENT_KINDS and EVENT_KINDS[event.kind].ends_call:
             found["outcome"] = event.kind
-    return CallSummary(**found, decisions=tuple(decisions))
+    return CallSummary(**found, decisions=tuple(decisions), would=tuple(would))
+
+
+def _not_enforced(decided: JSONObject) -> list[str]:
+    said, shadow = str(decided.get("decision", "")), decided.get("shadow")
+    shadowed = str(shadow.get("decision", "")) if isinstance(shadow, dict) else said
+    return ([shadowed] if shadowed != said else []) + ([said] if decided.get("enforced") is False else [])
 
 
 def _listed(value: Any) -> list[Any]:

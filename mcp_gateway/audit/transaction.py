@@ -101,10 +101,10 @@ class Transaction:
     def save_result(self, call_id: str, result: bytes | Recording) -> str:
         """Keep a call's masked result; returns its SHA-256 in hexadecimal, for `Finished.result_hash`."""
         recording = result if isinstance(result, Recording) else pack(result)
+        self._size += len(recording.data)  # before it is tried: what had no room counts for the self-test
         self.execute(
             "INSERT INTO results (call_id, size, data) VALUES (?, ?, ?)", (call_id, recording.size, recording.data)
         )
-        self._size += len(recording.data)
         return recording.digest
 
     def keep(self) -> None:
@@ -124,6 +124,11 @@ class Transaction:
         if self._saved:
             self._group.connection.execute("ROLLBACK TO unit")
             self._group.connection.execute("RELEASE unit")
+        self._group.size += self._size
+
+    def lose(self) -> None:
+        """End the unit at which the store failed: its group is lost, and this is part of its size."""
+        self._open = False
         self._group.size += self._size
 
     def _check_open(self) -> None:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -80,7 +80,15 @@ class Gap:
     """Why it is still closed."""
     since: datetime
     retry_at: float
-    refused: int = field(default=0)
+    failed: int = 0
+    """Units that waited: counted by the thread."""
+    turned_away: int = 0
+    """Those that came later: counted by the event loop. Two threads that add to one number lose some."""
+
+    @property
+    def refused(self) -> int:
+        """All of them."""
+        return self.failed + self.turned_away
 
 
 class Writer:
@@ -126,7 +134,7 @@ class Writer:
         failure = self.failure
         if failure is not None:
             if self._gap is not None:
-                self._gap.refused += 1
+                self._gap.turned_away += 1
             raise _copy(failure)
 
     def condemn(self, why: StoreError) -> None:
@@ -207,7 +215,7 @@ class Writer:
     def _refuse(self, batch: list[Unit]) -> None:
         failure = self.failure or StoreError(CLOSED)
         if self._gap is not None:
-            self._gap.refused += len(batch)
+            self._gap.failed += len(batch)
         _deliver([(unit, Outcome(error=_copy(failure))) for unit in batch])
 
     def _close_store(self, why: StoreError) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import anyio
 import structlog
@@ -15,36 +16,46 @@ from mcp_gateway.admission import Parts
 from mcp_gateway.approval.holding import Holder
 from mcp_gateway.approval.store import ApprovalStore
 from mcp_gateway.aside import SWITCH_SECONDS
-from mcp_gateway.audit.leases import Lease, keep_closing
+from mcp_gateway.audit.leases import Lease, close_own, keep_closing
 from mcp_gateway.audit.store import AuditStore
+from mcp_gateway.authorities import trusting, trusting_system
 from mcp_gateway.calls import Secret
 from mcp_gateway.cli.further_tools import load_further_tools
 from mcp_gateway.cli.issuing import Identity, build_identity
 from mcp_gateway.cli.keys import open_key
-from mcp_gateway.cli.loading import load_engine
+from mcp_gateway.cli.loading import documents_of, load_engine, load_interfaces, load_knowledge
 from mcp_gateway.cli.records import Records, opened_records
+from mcp_gateway.cli.reloading import DOCUMENTS, POLICIES, Reloading, documents_loaded, policy_loaded
 from mcp_gateway.clock import SteadyClock, new_id, steady_now, utc_now
 from mcp_gateway.config import Settings
 from mcp_gateway.config_targets import HTTPTarget, PostgresTarget, SSHTarget, to_target
 from mcp_gateway.credentials.sources import fetch
 from mcp_gateway.errors import StoreError
-from mcp_gateway.events import ConfigurationLoaded, GatewayStarted, GatewayStopped, PolicyLoaded
+from mcp_gateway.events import ConfigurationLoaded, GatewayStarted, GatewayStopped
+from mcp_gateway.facts import graphql
+from mcp_gateway.facts.requests import Interface, digests
 from mcp_gateway.facts.worker import SQLWorker
+from mcp_gateway.held import Held
 from mcp_gateway.masking.detectors import resolve
 from mcp_gateway.masking.masker import masker_for
 from mcp_gateway.pipeline import Road
 from mcp_gateway.policy.engine import PolicyEngine
+from mcp_gateway.policy.files import stamp_of
 from mcp_gateway.policy.holder import Policies
+from mcp_gateway.policy.loader import SUFFIX
 from mcp_gateway.registry import Registered, Registry
 from mcp_gateway.targets.http import HTTPConnector
+from mcp_gateway.targets.opa import DecisionPoint
 from mcp_gateway.targets.postgres import PostgresConnector
 from mcp_gateway.targets.ssh import SSHConnector
 from mcp_gateway.tool import Connector, Masker
+from mcp_gateway.trouble import Trouble
 from mcp_gateway.turns import Shares
 
 log = structlog.get_logger(__name__)
 
 EXPIRE_SECONDS = 1.0
+Interfaces: TypeAlias = Held[Mapping[str, Interface]]
 UNLIMITED_ROWS = 1_000_000
 """For targets that have no rows."""
 
@@ -60,9 +71,11 @@ class Gateway:
     registry: Registry
     road: Road
     instance: str
+    reload: Callable[[], None]
+    """Read policies and OpenAPI documents anew now; they are read anew by themselves when their files change."""
 
 
-def build_registry(settings: Settings, worker: SQLWorker) -> Registry:
+def build_registry(settings: Settings, worker: SQLWorker, interfaces: Interfaces | None = None) -> Registry:
     """Every configured target with its connector, and every tool. Nothing is connected yet."""
     from mcp_gateway_tools.call_api import CallAPI
     from mcp_gateway_tools.query_database import QueryDatabase
@@ -79,20 +92,36 @@ def build_registry(settings: Settings, worker: SQLWorker) -> Registry:
             case SSHTarget():
                 connector = SSHConnector(target, fetch=fetch)
             case HTTPTarget():
-                connector = HTTPConnector(target, fetch=fetch)
+                tls = trusting(target.tls_ca, key=f"targets.{name}.tls_ca")
+                connector = HTTPConnector(target, fetch=fetch, tls=tls)
         registered.append(
             Registered(
-                target=to_target(name, target),
+                target=to_target(name, target, mode=settings.policy.mode),
                 connector=connector,
                 timeout=target.timeout,
                 max_rows=max_rows,
                 max_bytes=target.max_bytes,
                 detectors=detectors_of(settings, target),
                 max_calls=target.max_calls,
+                rate=target.rate,
             )
         )
+    interfaces = interfaces or Held(lambda: load_interfaces(settings))
+    if any(interface.graphql for interface in interfaces.current.values()):
+        graphql.load()
     further = load_further_tools(settings.gateway.tools)
-    return Registry(targets=registered, tools=[QueryDatabase(worker=worker), RunSSHCommand(), CallAPI(), *further])
+    # Read at the start where commands will be judged by it or where it may be wrong; a gateway without hosts starts sooner.
+    hosts = any(isinstance(target, SSHTarget) for target in settings.targets.values())
+    knowledge = load_knowledge(settings) if hosts or settings.commands.programs else None
+    return Registry(
+        targets=registered,
+        tools=[
+            QueryDatabase(worker=worker),
+            RunSSHCommand(knowledge=knowledge),
+            CallAPI(interfaces=lambda: interfaces.current),
+            *further,
+        ],
+    )
 
 
 def detectors_of(settings: Settings, target: PostgresTarget | SSHTarget | HTTPTarget) -> tuple[str, ...]:
@@ -111,7 +140,11 @@ async def running(settings: Settings, *, doors: Sequence[str]) -> AsyncIterator[
     Raises:
         ConfigError: the policies cannot be used. StoreError: the audit store cannot.
     """
-    engine_source = Policies(lambda: load_engine(settings))
+    seen = stamp_of(settings.policy.paths, suffix=SUFFIX)
+    policies = Policies(lambda: load_engine(settings))
+    documents = documents_of(settings)
+    documents_seen = stamp_of(documents, suffix=DOCUMENTS.suffix)
+    interfaces = Held(lambda: load_interfaces(settings))
     sys.setswitchinterval(SWITCH_SECONDS)
     async with AsyncExitStack() as stack:
         records = await stack.enter_async_context(opened_records(settings))
@@ -123,28 +156,73 @@ async def running(settings: Settings, *, doors: Sequence[str]) -> AsyncIterator[
             stack.push_async_callback(identity.keys.close)
         worker = SQLWorker()
         stack.push_async_callback(worker.aclose)
-        registry = build_registry(settings, worker)
+        registry = build_registry(settings, worker, interfaces)
         stack.push_async_callback(registry.aclose)
-        await _record_start(settings, records.store, engine_source.current, instance=instance, doors=doors)
+        await _record_start(
+            settings, records.store, policies.current, interfaces.current, instance=instance, doors=doors
+        )
         stack.push_async_callback(_record_stop, records.store, instance)
         group = await stack.enter_async_context(anyio.create_task_group())
         group.start_soon(_keep_closing, records.store, lease)
         group.start_soon(keep_expiring, records.approvals, steady_now)
+        record = records.store.append
+        reloading: list[Reloading[Any]] = [
+            Reloading(policies, kind=POLICIES, paths=settings.policy.paths, seen=seen, record=record, clock=utc_now)
+        ]
+        if documents:
+            reloading.append(
+                Reloading(
+                    interfaces, kind=DOCUMENTS, paths=documents, seen=documents_seen, record=record, clock=utc_now
+                )
+            )
+        for one in reloading:
+            group.start_soon(one.keep)
         stack.callback(group.cancel_scope.cancel)
-        road = _road(settings, records, engine_source, registry, instance=instance)
+
+        def reload() -> None:
+            for one in reloading:
+                one.ask()
+
+        point = build_decision_point(settings)
+        if point is not None:
+            stack.push_async_callback(point.aclose)
+        road = _road(settings, records, policies, registry, instance=instance, point=point)
         stack.callback(road.close)
         yield Gateway(
             settings=settings,
             records=records,
             identity=identity,
-            policies=engine_source,
+            policies=policies,
             registry=registry,
             road=road,
             instance=instance,
+            reload=reload,
         )
 
 
-def _road(settings: Settings, records: Records, policies: Policies, registry: Registry, *, instance: str) -> Road:
+def build_decision_point(settings: Settings) -> DecisionPoint | None:
+    """The external decision point, where one is configured. Raises `ConfigError`."""
+    opa = settings.policy.opa
+    if opa is None:
+        return None
+    source = opa.token
+    return DecisionPoint(
+        opa.url,
+        within=opa.timeout,
+        tls=trusting(opa.tls_ca, key="policy.opa.tls_ca") or trusting_system(),
+        token=None if source is None else lambda: fetch(source),
+    )
+
+
+def _road(
+    settings: Settings,
+    records: Records,
+    policies: Policies,
+    registry: Registry,
+    *,
+    instance: str,
+    point: DecisionPoint | None,
+) -> Road:
     hash_key = open_key(settings.gateway.data_dir / "masking.key")
     default = tuple(settings.masking.detectors)
     classes = settings.classes
@@ -169,6 +247,7 @@ def _road(settings: Settings, records: Records, policies: Policies, registry: Re
             holder=Holder(
                 records.approvals,
                 refuses=records.revocations.refuses,
+                stops=records.revocations.stops,
                 clock=utc_now,
                 new_id=new_id,
                 wait=approvals.wait,
@@ -183,24 +262,36 @@ def _road(settings: Settings, records: Records, policies: Policies, registry: Re
             new_id=new_id,
             instance=instance,
             shares=Shares(each=settings.server.max_calls_per_caller),
+            rate_per_caller=settings.server.rate_per_caller,
+            decision_point=point,
         )
     )
 
 
 async def _record_start(
-    settings: Settings, store: AuditStore, engine: PolicyEngine, *, instance: str, doors: Sequence[str]
+    settings: Settings,
+    store: AuditStore,
+    engine: PolicyEngine,
+    interfaces: Mapping[str, Interface],
+    *,
+    instance: str,
+    doors: Sequence[str],
 ) -> None:
     now = utc_now()
     await store.append(
         GatewayStarted(at=now, instance=instance, version=__version__, doors=tuple(doors)),
         ConfigurationLoaded(at=now, fingerprint=settings.fingerprint, targets=tuple(sorted(settings.targets))),
-        PolicyLoaded(at=now, version=engine.version, policies=len(engine.policies)),
+        policy_loaded(now, engine),
+        *([documents_loaded(now, interfaces)] if digests(interfaces) else []),
     )
 
 
 async def _record_stop(store: AuditStore, instance: str) -> None:
     with anyio.CancelScope(shield=True):
         try:
+            closed = await close_own(store, instance=instance, clock=utc_now)
+            if closed:
+                log.warning("abandoned_calls_closed", count=closed)
             await store.append(GatewayStopped(at=utc_now(), instance=instance))
         except StoreError as error:
             log.warning("stop_not_recorded", cause=str(error))
@@ -216,20 +307,15 @@ async def keep_expiring(approvals: ApprovalStore, clock: SteadyClock) -> None:
     When the clock was set back nobody can tell whose time is over, so all of them end, however often it has to be tried.
     """
     distrusted = False
-    said = ""
+    trouble = Trouble("approvals_not_expired")
     while True:
         step = clock.set_back()
         if step is not None:
             log.critical("clock_set_back", seconds=int(step.total_seconds()))
             distrusted = True
-        try:
+        with trouble.outlived():
             if distrusted:
                 await approvals.distrust_deadlines()
                 distrusted = False
             await approvals.expire_due()
-            said = ""
-        except StoreError as error:
-            if str(error) != said:  # once for each trouble, not once a second
-                log.warning("approvals_not_expired", cause=str(error))
-            said = str(error)
         await anyio.sleep(EXPIRE_SECONDS)

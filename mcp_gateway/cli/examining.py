@@ -11,19 +11,27 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from mcp_gateway.calls import Facts, JSONObject
+from mcp_gateway.cli.loading import load_knowledge
+from mcp_gateway.config import Settings
 from mcp_gateway.errors import RequestError
+from mcp_gateway.facts.requests import Interface
 from mcp_gateway.facts.worker import SQLWorker
-from mcp_gateway.policy.examiners import EXAMINERS, Examiner, facts_of
+from mcp_gateway.policy.examiners import EXAMINERS, Examiner, command_examiner, facts_of
 
 
 @contextmanager
-def examiners() -> Iterator[Mapping[str, Examiner]]:
-    """By tool, until the block ends. The process is started by the first statement."""
+def examiners(settings: Settings | None = None) -> Iterator[Mapping[str, Examiner]]:
+    """By tool, until the block ends. The process is started by the first statement.
+
+    Raises:
+        ConfigError: what is known of programs cannot be read.
+    """
+    examine_command = command_examiner(load_knowledge(settings))
     with asyncio.Runner() as runner:
         worker = SQLWorker()
 
-        def examine_query(arguments: JSONObject, base_url: str) -> Facts:
-            del base_url
+        def examine_query(arguments: JSONObject, interface: Interface) -> Facts:
+            del interface
             try:
                 examination, _ = runner.run(worker.examine(arguments["sql"]))
             except RequestError as error:
@@ -31,6 +39,6 @@ def examiners() -> Iterator[Mapping[str, Examiner]]:
             return facts_of(examination)
 
         try:
-            yield {**EXAMINERS, "query_database": examine_query}
+            yield {**EXAMINERS, "query_database": examine_query, "run_ssh_command": examine_command}
         finally:
             runner.run(worker.aclose())

@@ -11,16 +11,18 @@ from pydantic import ValidationError
 
 from mcp_gateway.calls import Assurance, JSONObject, SQLFacts
 from mcp_gateway.cli.examining import examiners
-from mcp_gateway.cli.loading import base_urls_of, load_engine
+from mcp_gateway.cli.loading import load_engine, load_interfaces
 from mcp_gateway.clock import utc_now
 from mcp_gateway.config import Settings, to_target
 from mcp_gateway.decisions import Approved
 from mcp_gateway.errors import RequestError
+from mcp_gateway.facts.requests import PLAIN
 from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.policy.case_files import TOOL_OF_KIND, CallerCase, imagined_caller
 from mcp_gateway.policy.engine import Question
 from mcp_gateway.policy.explain import explain
+from mcp_gateway.usage import History, Usage, imagined_usage
 
 TOKEN_AGE_SECONDS = 60
 ASSURANCES = get_args(Assurance)
@@ -42,6 +44,8 @@ class Imagined:
     approved_by: tuple[str, ...]
     inference: tuple[str, ...] = ()
     """`KIND=CLASS`, or `none` alone: what the target's catalog would tell of a query. Nothing: the worst."""
+    usage: tuple[str, ...] = ()
+    """`NAME=NUMBER` or `touched_1h=CLASS`: what the caller did before."""
 
 
 def explain_call(settings: Settings, asked: Imagined, *, policies: Sequence[Path] = ()) -> JSONObject:
@@ -58,11 +62,11 @@ def explain_call(settings: Settings, asked: Imagined, *, policies: Sequence[Path
         known = ", ".join(sorted(settings.targets)) or "none"
         raise _refused(f"there is no target {asked.target!r}", f"the configuration has {known}")
     engine = load_engine(settings, paths=policies)
-    target = to_target(asked.target, configured)
+    target = to_target(asked.target, configured, mode=settings.policy.mode)
     tool = TOOL_OF_KIND[target.kind]
     try:
-        with examiners() as examine:
-            facts = examine[tool](_arguments(asked, tool), base_urls_of(settings).get(target.name, ""))
+        with examiners(settings) as examine:
+            facts = examine[tool](_arguments(asked, tool), load_interfaces(settings).get(target.name, PLAIN))
         if isinstance(facts, SQLFacts) and asked.inference:
             facts = replace(facts, inference=_inference(asked.inference, classes=settings.classes | target.classes))
         caller = imagined_caller(
@@ -90,6 +94,7 @@ def explain_call(settings: Settings, asked: Imagined, *, policies: Sequence[Path
         token_age=TOKEN_AGE_SECONDS,
         time=utc_now(),
         approval=Approved(by=frozenset(asked.approved_by), approvers=len(set(asked.approved_by))),
+        history=History(person=_usage(asked.usage)),
     )
     return explain(engine, question, classes=settings.classes).to_json()
 
@@ -104,6 +109,23 @@ def _inference(given: Sequence[str], *, classes: Collection[str]) -> dict[str, f
             raise _refused(f"there is no data class {name!r}", "write KIND=CLASS, or `none` alone")
         found[kind] = found.get(kind, frozenset()) | {name}
     return found
+
+
+def _usage(given: Sequence[str]) -> Usage:
+    found: dict[str, int | frozenset[str]] = {}
+    for pair in given:
+        name, _, value = pair.partition("=")
+        if name.startswith("touched_"):
+            before = found.get(name, frozenset())
+            found[name] = (before if isinstance(before, frozenset) else frozenset()) | {value}
+        elif value.isdecimal():
+            found[name] = int(value)
+        else:
+            raise _refused(f"--usage: expected NAME=NUMBER or touched_1h=CLASS, got {pair!r}", "")
+    try:
+        return imagined_usage(found)
+    except ValueError as error:
+        raise _refused(f"--usage: {error}", "") from None
 
 
 def _arguments(asked: Imagined, tool: str) -> JSONObject:

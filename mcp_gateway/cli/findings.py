@@ -5,14 +5,17 @@ Reads owner and mode of files and whether a variable is set, never what is in th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from mcp_gateway.cli.room import check_room
 from mcp_gateway.config import EnvSource, FileSource, HTTPTarget, PostgresTarget, Settings, SSHTarget
 from mcp_gateway.config_sources import CommandSource, KeyringSource
 from mcp_gateway.errors import Problem, StoreError
+from mcp_gateway.facts.requests import Interface
+from mcp_gateway.surroundings import AUTHORITIES
 from mcp_gateway.trusted_files import UntrustedFileError, check_trusted
 
 LEAST_FREE_BYTES = 16 * 1024 * 1024
@@ -63,9 +66,15 @@ def find_store_problems(data_dir: Path) -> list[Problem]:
     return []
 
 
-def find_warnings(settings: Settings, *, environ: Mapping[str, str], policies: int) -> list[str]:
-    """What is allowed, and weaker or emptier than it may be meant."""
+def find_warnings(
+    settings: Settings, *, environ: Mapping[str, str], policies: int, forgotten: Collection[str] = ()
+) -> list[str]:
+    """What is allowed, and weaker or emptier than it may be meant; `forgotten` are variables that are not used."""
     found = list(_general_warnings(settings, policies=policies))
+    found += [
+        f"the environment variable {name} is not used; name certificate authorities with 'tls_ca'"
+        for name in sorted(AUTHORITIES.intersection(forgotten))
+    ]
     for name, target in settings.targets.items():
         found += [f"targets.{name}: {warning}" for warning in _target_warnings(target)]
         for key, source in _sources(target):
@@ -74,11 +83,31 @@ def find_warnings(settings: Settings, *, environ: Mapping[str, str], policies: i
     return found
 
 
+def odd_servers(interfaces: Mapping[str, Interface]) -> list[str]:
+    """Targets whose OpenAPI document means other paths than those below their base URL."""
+    found = []
+    for name, interface in interfaces.items():
+        servers = interface.document.servers if interface.document is not None else ()
+        path = urlsplit(interface.base_url).path.rstrip("/")
+        if servers and path not in servers:
+            listed = ", ".join(repr(server or "/") for server in dict.fromkeys(servers))
+            found.append(
+                f"targets.{name}: the document's servers have the path {listed}, base_url has {path or '/'!r}; "
+                "its paths are taken to be below base_url"
+            )
+    return found
+
+
 def _general_warnings(settings: Settings, *, policies: int) -> Iterator[str]:
     if not settings.targets:
         yield "there is no target, so there is nothing that a call could reach"
     if not policies:
         yield "there is no policy, so nothing is permitted"
+    observed = sorted(
+        name for name, target in settings.targets.items() if (target.mode or settings.policy.mode) == "observe"
+    )
+    if observed:
+        yield f"policy is only observed, so every call runs and nobody is asked: {', '.join(observed)}"
     if not settings.approvals.clients:
         yield "approvals.clients is empty, so nobody can approve anything"
     tokens = sorted(name for name, style in settings.masking.styles.items() if style == "token")
@@ -107,10 +136,12 @@ def _files(settings: Settings) -> Iterator[NamedFile]:
     if server.tls_cert is not None and server.tls_key is not None:
         yield NamedFile(key="server.tls_cert", path=server.tls_cert, private=False)
         yield NamedFile(key="server.tls_key", path=server.tls_key, private=True)
+    if settings.identity.tls_ca is not None:
+        yield NamedFile(key="identity.tls_ca", path=settings.identity.tls_ca, private=False)
     for name, target in settings.targets.items():
         if isinstance(target, SSHTarget):
             yield NamedFile(key=f"targets.{name}.known_hosts", path=target.known_hosts, private=False)
-        if isinstance(target, PostgresTarget) and target.tls_ca is not None:
+        if isinstance(target, PostgresTarget | HTTPTarget) and target.tls_ca is not None:
             yield NamedFile(key=f"targets.{name}.tls_ca", path=target.tls_ca, private=False)
         for key, source in _sources(target):
             if isinstance(source, FileSource):

@@ -14,6 +14,9 @@ from typing import Any, BinaryIO, ClassVar, Literal
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.cli.output import print_json
 from mcp_gateway.errors import GatewayError
+from mcp_gateway.facts.inspect_url import NO_FACTS
+from mcp_gateway.facts.programs import Knowledge
+from mcp_gateway.facts.requests import PLAIN, Interface
 from mcp_gateway.inference import KINDS
 
 MAX_ITEM_BYTES = 16 * 1024 * 1024
@@ -56,8 +59,14 @@ class SQLInspector(Inspector):
         "writes": [],
         "columns": [],
         "functions": [],
+        "function_traits": [],
         "unbounded": False,
         "statements": 0,
+        "row_limit": -1,
+        "fingerprint": "",
+        "returns": [],
+        "planned_rows": -1,
+        "planned_cost": -1,
         "infers": [],
         "inference": {kind: [] for kind in KINDS},
         "refusal": None,
@@ -85,7 +94,21 @@ class ShellInspector(Inspector):
 
     bare = "command"
     keys = frozenset({"command", "argv"})
-    worst: ClassVar[JSONObject] = {"programs": [], "opaque": True, "writes_files": True, "privileged": True}
+    worst: ClassVar[JSONObject] = {
+        "programs": [],
+        "subcommands": [],
+        "opaque": True,
+        "read_only": False,
+        "writes_files": True,
+        "privileged": True,
+        "network": True,
+        "writes": [],
+        "removes": [],
+        "paths_known": False,
+    }
+
+    def __init__(self, knowledge: Knowledge | None) -> None:
+        self._knowledge = knowledge
 
     async def inspect(self, item: JSONObject) -> JSONObject:
         """Facts."""
@@ -93,15 +116,18 @@ class ShellInspector(Inspector):
 
         command = _text(item, "command") if item.get("command") is not None else None
         argv = _texts(item, "argv") if item.get("argv") is not None else None
-        return inspect_shell(command=command, argv=argv)
+        return inspect_shell(command=command, argv=argv, knowledge=self._knowledge)
 
 
 class URLInspector(Inspector):
-    """Requests."""
+    """Requests, to an API of which `interface` is known."""
 
     bare = None
     keys = frozenset({"base_url", "path"})
-    worst: ClassVar[JSONObject] = {"allowed": False, "url": None, "reason": ""}
+    worst: ClassVar[JSONObject] = {"allowed": False, "url": None, "reason": ""} | NO_FACTS
+
+    def __init__(self, interface: Interface) -> None:
+        self._interface = interface
 
     async def inspect(self, item: JSONObject) -> JSONObject:
         """Whether it may be sent, as what, and if not why."""
@@ -113,6 +139,9 @@ class URLInspector(Inspector):
             method=_text(item, "method") if item.get("method") is not None else "GET",
             headers=_headers(item) if item.get("headers") is not None else None,
             addresses=_texts(item, "addresses") if item.get("addresses") is not None else None,
+            json_value=item.get("json"),
+            body=_text(item, "body") if item.get("body") is not None else None,
+            interface=self._interface,
         )
 
 
@@ -136,15 +165,20 @@ class TextInspector(Inspector):
         return inspect_text(_text(item, "text"), self._detectors)
 
 
-def inspector_for(kind: Kind, *, detectors: Sequence[str]) -> Inspector:
-    """What inspects items of a kind."""
+def inspector_for(
+    kind: Kind, *, detectors: Sequence[str], knowledge: Knowledge | None = None, interface: Interface = PLAIN
+) -> Inspector:
+    """What inspects items of a kind.
+
+    `knowledge`: of programs, for commands; what is built in if none is given. `interface`: of the API, for requests.
+    """
     match kind:
         case "sql":
             return SQLInspector()
         case "shell":
-            return ShellInspector()
+            return ShellInspector(knowledge)
         case "url":
-            return URLInspector()
+            return URLInspector(interface)
         case "text":
             return TextInspector(detectors)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mcp_gateway.audit.files import make_directory
 from mcp_gateway.audit.revocations import Revocations
+from mcp_gateway.authorities import trusting
 from mcp_gateway.clock import new_id, steady_now
 from mcp_gateway.config import Settings
 from mcp_gateway.identity.approver import ApproverPolicy
@@ -31,7 +32,8 @@ def build_identity(settings: Settings, revocations: Revocations) -> Identity:
     if settings.identity.issuer == "local":
         local = build_local_issuer(settings)
         return Identity(verifier=local.verifier(revoked=revocations.refuses), keys=None, local=local)
-    keys = IssuerKeys(settings.identity.issuer, clock=steady_now)
+    tls = trusting(settings.identity.tls_ca, key="identity.tls_ca")
+    keys = IssuerKeys(settings.identity.issuer, clock=steady_now, tls=tls)
     verifier = TokenVerifier(policy=identity_policy(settings), keys=keys, revoked=revocations.refuses, clock=steady_now)
     return Identity(verifier=verifier, keys=keys, local=None)
 

@@ -7,6 +7,7 @@ value that is masked everywhere else.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import traceback
@@ -37,9 +38,20 @@ def log_to_stderr(*, quiet: bool = False) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Lines(sys.stderr),
         cache_logger_on_first_use=not quiet,
     )
+
+
+class _Lines(structlog.PrintLogger):
+    """Writes our own lines. One that cannot be written is lost: no call depends on it, the audit store has its record."""
+
+    def msg(self, message: str) -> None:
+        """Write a line, if that is possible."""
+        with contextlib.suppress(OSError, ValueError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = fatal = failure = err = error = critical = exception = msg
 
 
 class _JSONLines(logging.Formatter):

@@ -65,6 +65,15 @@ class Invocation:
 
         return load_settings(find_config(self.config, os.environ))
 
+    def settings_if_any(self) -> Settings | None:
+        """The configuration; None where nobody named one and there is none in the user's folder."""
+        import os
+
+        from mcp_gateway.config import FILE_NAME, VARIABLE, config_folder
+
+        named = self.config is not None or bool(os.environ.get(VARIABLE))
+        return self.settings() if named or (config_folder() / FILE_NAME).exists() else None
+
 
 class LazyGroup(typer.core.TyperGroup):
     """The commands of the table above, each imported when it is called."""

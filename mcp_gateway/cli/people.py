@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from urllib.parse import quote
 
 import httpx2
@@ -89,7 +89,13 @@ class _Local:
         self._person = person
 
     async def listing(self, *, everything: bool) -> list[JSONObject]:
-        return [to_json(item) for item in await self._desk.listing(self._person, live_only=not everything)]
+        found: list[JSONObject] = []
+        page = await self._desk.page(self._person, live_only=not everything)
+        while True:
+            found += map(to_json, page.tickets)
+            if page.next_after is None:
+                return found
+            page = await self._desk.page(self._person, live_only=not everything, after=page.next_after)
 
     async def show(self, approval_id: str) -> JSONObject:
         return _json(await self._desk.show(self._person, approval_id))
@@ -103,20 +109,25 @@ class _Remote:
         self._client = client
 
     async def listing(self, *, everything: bool) -> list[JSONObject]:
-        found: list[JSONObject] = await self._ask("GET", "/api/approvals", params={"all": str(everything).lower()})
-        return found
+        found: list[JSONObject] = []
+        asked: dict[str, str] = {"all": str(everything).lower()}
+        while True:
+            page, after = await self._ask("GET", "/api/approvals", params=asked)
+            found += page
+            if after is None or asked.get("after") == after:
+                return found
+            asked["after"] = after
 
     async def show(self, approval_id: str) -> JSONObject:
-        found: JSONObject = await self._ask("GET", f"/api/approvals/{_segment(approval_id)}")
-        return found
+        found, _ = await self._ask("GET", f"/api/approvals/{_segment(approval_id)}")
+        return cast("JSONObject", found)
 
     async def move(self, approval_id: str, *, move: Move, note: str) -> JSONObject:
-        moved: JSONObject = await self._ask(
-            "POST", f"/api/approvals/{_segment(approval_id)}/{move}", json={"note": note}
-        )
-        return moved
+        moved, _ = await self._ask("POST", f"/api/approvals/{_segment(approval_id)}/{move}", json={"note": note})
+        return cast("JSONObject", moved)
 
-    async def _ask(self, method: str, path: str, **more: Any) -> Any:
+    async def _ask(self, method: str, path: str, **more: Any) -> tuple[Any, str | None]:
+        """What the gateway answers, and where a list goes on."""
         where = str(self._client.base_url).rstrip("/")
         try:
             response = await self._client.request(method, path, **more)
@@ -135,7 +146,8 @@ class _Remote:
         if response.is_error:
             said = answer.get("error") if isinstance(answer, dict) else None
             raise MoveRefusedError(str(said or f"the gateway refused with status {response.status_code}"))
-        return answer
+        following = response.links.get("next", {}).get("url", "")
+        return answer, httpx2.URL(following).params.get("after")
 
 
 def _segment(approval_id: str) -> str:

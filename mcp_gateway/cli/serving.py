@@ -21,6 +21,8 @@ from mcp_gateway.cli.room import check_room
 from mcp_gateway.clock import steady_now, utc_now
 from mcp_gateway.config import Settings
 from mcp_gateway.doors.app import HTTPParts, HTTPSettings, serve_http
+from mcp_gateway.doors.connections import ConnectionBounds
+from mcp_gateway.doors.descriptors import connections_within
 from mcp_gateway.doors.guard import reachable
 from mcp_gateway.doors.stdio import serve_stdio
 from mcp_gateway.errors import ConfigError, Problem, StoreError
@@ -56,16 +58,19 @@ def _stdio_tokens(gateway: Gateway) -> Callable[[], TokenSource]:
 
 
 async def run_serve(settings: Settings, *, started: Callable[[str], None]) -> None:
-    """Serve the network until SIGTERM, SIGINT or SIGHUP; `started` gets the URL that was bound.
+    """Serve the network until SIGTERM or SIGINT, or its terminal closes; `started` gets the URL that was bound.
 
-    What runs then is finished, and what waits for people is answered; a second signal ends it at once.
+    What runs then is finished, and what waits for people is answered; a second signal ends it at once. SIGHUP has
+    policies and OpenAPI documents read anew.
     """
     listener = bind(settings.server.listen)
     stop = anyio.Event()
     try:
         async with anyio.create_task_group() as group:
-            group.start_soon(_stop_on_signals, stop, group.cancel_scope)
-            async with serving(settings, listener=listener, started=started, stop=stop):
+            signals = Signals(stop=stop, at_once=group.cancel_scope)
+            group.start_soon(signals.heed)
+            async with serving(settings, listener=listener, started=started, stop=stop) as gateway:
+                signals.reload = gateway.reload
                 collector.settle()
                 await stop.wait()
             group.cancel_scope.cancel()
@@ -119,8 +124,15 @@ async def _serve(gateway: Gateway, listener: socket.socket, announce: Callable[[
             names=reachable(public_url=url, listen=listen, allowed_origins=settings.server.allowed_origins),
             sse=settings.server.sse,
             answer_within=settings.server.answer_within,
+            fast_path=settings.server.fast_path,
             tls_cert=settings.server.tls_cert,
             tls_key=settings.server.tls_key,
+            connections=ConnectionBounds(
+                most=connections_within(settings.server.max_connections),
+                most_per_address=settings.server.max_connections_per_address,
+                request_within=settings.server.request_within,
+                read_within=settings.server.read_within,
+            ),
         ),
         HTTPParts(
             road=gateway.road,
@@ -188,18 +200,40 @@ def bound_url(settings: Settings, listener: socket.socket) -> str:
     return f"{'https' if settings.server.tls_cert else 'http'}://{name}:{port}"
 
 
-def stop_signals() -> list[signal.Signals]:
-    """What ends `serve` in good order: a terminal that closes, too, unless `nohup` has told us to outlive it."""
-    stops = [signal.SIGTERM, signal.SIGINT]
-    return stops if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [*stops, signal.SIGHUP]
+def heeded_signals() -> list[signal.Signals]:
+    """What `serve` listens for; not for SIGHUP where `nohup` has told us to outlive our terminal."""
+    always = [signal.SIGTERM, signal.SIGINT]
+    return always if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [*always, signal.SIGHUP]
 
 
-async def _stop_on_signals(stop: anyio.Event, scope: anyio.CancelScope) -> None:
-    with anyio.open_signal_receiver(*stop_signals()) as received:
-        async for _ in received:
-            if stop.is_set():
-                scope.cancel()
-            stop.set()
+class Signals:
+    """What signals do to a gateway that serves."""
+
+    def __init__(self, *, stop: anyio.Event, at_once: anyio.CancelScope) -> None:
+        self._stop = stop
+        self._at_once = at_once
+        self._had_terminal = has_terminal()
+        self.reload: Callable[[], None] = lambda: None
+
+    async def heed(self) -> None:
+        """Listen until cancelled."""
+        with anyio.open_signal_receiver(*heeded_signals()) as received:
+            async for sent in received:
+                if sent == signal.SIGHUP and not (self._had_terminal and not has_terminal()):
+                    self.reload()
+                    continue
+                if self._stop.is_set():
+                    self._at_once.cancel()
+                self._stop.set()
+
+
+def has_terminal() -> bool:
+    """Whether there is a terminal that this process was started from. It is gone by the time that its SIGHUP comes."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def run_loop(main: Callable[[], object]) -> bool:

@@ -12,12 +12,11 @@ import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from subprocess import DEVNULL, PIPE
+from subprocess import DEVNULL, PIPE, Popen
 from typing import assert_never
 
 import anyio
 import anyio.to_thread
-from anyio.abc import ByteReceiveStream, Process
 
 from mcp_gateway.calls import Secret
 from mcp_gateway.config_sources import CommandSource, EnvSource, FileSource, KeyringEntry, KeyringSource
@@ -91,19 +90,23 @@ def _from_keyring(source: KeyringSource) -> bytes:
 async def _from_command(source: CommandSource, *, seconds: float) -> bytes:
     """Run the program without a shell, input or environment, and take what it prints.
 
-    It gets a process group of its own, so that what it starts ends with it.
+    It gets a process group of its own, so that what it starts ends with it. Its pipe is its own, too: started by uvloop, it
+    would hand a copy on to whatever it starts, and an agent that it leaves running would hold its output open.
     """
+
+    def start() -> Popen[bytes]:
+        return Popen(  # noqa: S603 - the program of the configuration, without a shell
+            source.command, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, env={}, cwd="/", start_new_session=True
+        )
+
     try:
         with anyio.fail_after(seconds):
             # A cancellation between the fork and the return would lose the process group, so it waits until then.
             with anyio.CancelScope(shield=True):
-                process = await anyio.open_process(
-                    source.command, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, env={}, cwd="/", start_new_session=True
-                )
+                process = await anyio.to_thread.run_sync(start)
             async with _ended(process):
-                assert process.stdout is not None  # noqa: S101 - PIPE makes one
-                output = await _read_all(process.stdout, source=source)
-                status = await process.wait()
+                output = await _read_all(process, source=source)
+                status = await anyio.to_thread.run_sync(process.wait, abandon_on_cancel=True)
     except TimeoutError:
         raise CredentialError(f"{source} did not end within {seconds:g} s") from None
     except OSError as error:
@@ -114,17 +117,21 @@ async def _from_command(source: CommandSource, *, seconds: float) -> bytes:
     return _without_newline(output)
 
 
-async def _read_all(stream: ByteReceiveStream, *, source: CommandSource) -> bytes:
-    output = bytearray()
-    async for chunk in stream:
+async def _read_all(process: Popen[bytes], *, source: CommandSource) -> bytes:
+    assert process.stdout is not None  # noqa: S101 - PIPE makes one
+    output, descriptor = bytearray(), process.stdout.fileno()
+    while True:
+        await anyio.wait_readable(descriptor)
+        chunk = os.read(descriptor, MAX_CREDENTIAL_BYTES)
+        if not chunk:
+            return bytes(output)
         output += chunk
         if len(output) > MAX_CREDENTIAL_BYTES:
             raise CredentialError(f"{source} printed more than {MAX_CREDENTIAL_BYTES:,} bytes")
-    return bytes(output)
 
 
 @asynccontextmanager
-async def _ended(process: Process) -> AsyncIterator[None]:
+async def _ended(process: Popen[bytes]) -> AsyncIterator[None]:
     """See to it that a process is gone after the block, and after a block that failed all that it started."""
     try:
         yield
@@ -133,8 +140,10 @@ async def _ended(process: Process) -> AsyncIterator[None]:
             os.killpg(process.pid, signal.SIGKILL)
         raise
     finally:
+        assert process.stdout is not None  # noqa: S101 - PIPE makes one
+        process.stdout.close()
         with anyio.CancelScope(shield=True):
-            await process.aclose()
+            await anyio.to_thread.run_sync(process.wait)
 
 
 def _without_newline(content: bytes) -> bytes:

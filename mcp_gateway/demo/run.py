@@ -17,7 +17,7 @@ from rich.console import Console
 
 from mcp_gateway.calls import Secret
 from mcp_gateway.cli.issuing import build_local_issuer
-from mcp_gateway.cli.serving import bind, serving, stop_signals
+from mcp_gateway.cli.serving import bind, heeded_signals, serving
 from mcp_gateway.config import Settings, load_settings
 from mcp_gateway.demo.configuration import APPROVER, HUMAN, write_configuration
 from mcp_gateway.demo.page import Page
@@ -54,9 +54,13 @@ async def _interruptible() -> AsyncIterator[None]:
 
 
 async def _interrupt_on_signal() -> None:
-    others = [stop for stop in stop_signals() if stop != signal.SIGINT]
+    others = [stop for stop in heeded_signals() if stop != signal.SIGINT]
     with anyio.open_signal_receiver(*others) as received:
         async for _ in received:
+            if (
+                signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+            ):  # as whoever starts it in a script's background has it
+                signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.raise_signal(signal.SIGINT)
 
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import uvicorn
-from mcp.server.auth.middleware.auth_context import get_access_token
+from mcp.server.auth.middleware.auth_context import AuthContextMiddleware, get_access_token
 from mcp.server.sse import SseServerTransport
-from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
+from mcp.server.streamable_http_manager import StreamableHTTPASGIApp
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -28,11 +28,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mcp_gateway.approval.desk import Desk
 from mcp_gateway.calls import Caller, Door, Secret
 from mcp_gateway.doors.approvals_api import approval_routes
+from mcp_gateway.doors.connections import ConnectionBounds, Connections
 from mcp_gateway.doors.departures import Watched
 from mcp_gateway.doors.ending import GRACE_SECONDS, RECORD_SECONDS, close_connections, end_in_order
-from mcp_gateway.doors.guard import METADATA_PATH, Guard, Reachable
-from mcp_gateway.doors.mcp import Identify, MCPDoor
+from mcp_gateway.doors.fast_path import FastPath
+from mcp_gateway.doors.guard import CALLER_KEY, METADATA_PATH, Guard, Reachable
+from mcp_gateway.doors.mcp import Identify, MCPDoor, declared
+from mcp_gateway.doors.plain_calls import Reader
+from mcp_gateway.doors.sessions import Sessions
 from mcp_gateway.doors.splice import Splicer
+from mcp_gateway.doors.tls import server_context
+from mcp_gateway.doors.unread import Unread
 from mcp_gateway.errors import IdentityError
 from mcp_gateway.identity.tokens import TokenVerifier
 from mcp_gateway.pipeline import Road
@@ -51,8 +57,11 @@ class HTTPSettings:
     names: Reachable
     sse: bool
     answer_within: timedelta
+    fast_path: bool = True
+    """Whether plain calls are answered before the SDK."""
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    connections: ConnectionBounds = field(default_factory=ConnectionBounds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +81,8 @@ class HTTPParts:
 @asynccontextmanager
 async def http_app(settings: HTTPSettings, parts: HTTPParts) -> AsyncIterator[Guard]:
     """The guarded application, with its sessions, until the block ends."""
-    manager = StreamableHTTPSessionManager(app=_door(settings, parts, "http").server, json_response=False)
+    door = _door(settings, parts, "http")
+    manager = Sessions(door.server)
     routes: list[Route | Mount] = [
         Route("/healthz", _healthy),
         Route("/readyz", _ready(parts)),
@@ -82,14 +92,26 @@ async def http_app(settings: HTTPSettings, parts: HTTPParts) -> AsyncIterator[Gu
     ]
     if settings.sse:
         routes += _sse_routes(_door(settings, parts, "sse"))
+    app: ASGIApp = AuthContextMiddleware(Starlette(routes=routes))
+    if settings.fast_path:
+        app = FastPath(
+            app,
+            road=parts.road,
+            reader=Reader(door.plain_tools, declared=declared),
+            identify_by=_identify_by_request(parts.verifier),
+            result_meta=door.result_meta,
+            answer_within=settings.answer_within,
+            clock=parts.clock,
+        )
     async with manager.run():
         yield Guard(
-            Starlette(routes=routes),
+            app,
             names=settings.names,
             verifier=parts.verifier,
             scope_of=settings.scopes.get,
             scoped=bool(settings.scopes),
             metadata_url=f"{settings.public_url.rstrip('/')}{METADATA_PATH}",
+            requests_each=max(8, settings.connections.most // 4),
         )
 
 
@@ -106,6 +128,8 @@ async def serve_http(
 
     On return nothing runs any more: whoever closes the store afterwards takes it from nobody.
     """
+    tls = server_context(settings.tls_cert, settings.tls_key) if settings.tls_cert and settings.tls_key else None
+    connections = Connections(settings.connections, tls=tls)
     async with http_app(settings, parts) as app:
         server = uvicorn.Server(
             uvicorn.Config(
@@ -116,15 +140,14 @@ async def serve_http(
                 server_header=False,
                 proxy_headers=False,
                 ws="none",
-                http="httptools",
+                http=connections.connection,  # type: ignore[arg-type]  # it is called as a class would be
                 timeout_graceful_shutdown=grace_seconds + RECORD_SECONDS,
                 timeout_keep_alive=30,
-                ssl_certfile=settings.tls_cert,
-                ssl_keyfile=settings.tls_key,
             )
         )
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # the command has its own
         async with anyio.create_task_group() as group:
+            group.start_soon(connections.watch)
             group.start_soon(_announce, server, started)
             group.start_soon(_end_when, stop, server, parts.road, grace_seconds)
             try:
@@ -204,18 +227,35 @@ def _identify_by_message(verifier: TokenVerifier) -> Callable[[Any], Identify]:
     return identify_for
 
 
+def _identify_by_request(verifier: TokenVerifier) -> Callable[[Scope], Callable[[], Awaitable[Caller]]]:
+    """The caller of each request is who the guard has let in, verified anew whenever that is asked."""
+
+    def identify_by(scope: Scope) -> Callable[[], Awaitable[Caller]]:
+        token: str = scope["user"].access_token.token
+        return lambda: verifier.verify(token)
+
+    return identify_by
+
+
 def _sse_routes(door: MCPDoor) -> list[Route | Mount]:
-    transport = SseServerTransport("/messages/")
+    transport, unread = SseServerTransport("/messages/"), Unread()
 
     async def connect(request: Request) -> Response:
         async with transport.connect_sse(request.scope, request.receive, request._send) as (read, write):  # noqa: SLF001
-            await door.server.run(read, write, door.server.create_initialization_options())
+            counted = unread.counted(write, key=request.scope[CALLER_KEY].key)
+            await door.server.run(read, counted, door.server.create_initialization_options())
         return Response()
 
-    return [
-        Route("/sse", connect, methods=["GET"]),
-        Mount("/messages/", app=cast("Any", transport.handle_post_message)),
-    ]
+    async def post(scope: Scope, receive: Receive, send: Send) -> None:
+        if not await unread.has_room(scope[CALLER_KEY].key):
+            error = {"error": "too many answers of this person wait to be read on their streams"}
+            await JSONResponse(error, status_code=429, headers={"retry-after": "1"})(scope, receive, send)
+            return
+        # The SDK answers 202 before it hands the message on, and finds only then that the stream has ended.
+        with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+            await transport.handle_post_message(scope, receive, send)
+
+    return [Route("/sse", connect, methods=["GET"]), Mount("/messages/", app=post)]
 
 
 async def _healthy(_: Request) -> Response:

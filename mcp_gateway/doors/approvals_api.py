@@ -1,6 +1,7 @@
 """`/api/approvals`: what the command line uses on a running gateway. The guard has verified the person.
 
-GET  /api/approvals            those that this person may see; `?all=true` ended ones too
+GET  /api/approvals            those that this person may see, 100 a page; `?all=true` ended ones too. Where there are
+                               more, `Link: <...>; rel="next"` leads on (RFC 8288)
 GET  /api/approvals/ID         one, complete
 POST /api/approvals/ID/MOVE    approve, deny or withdraw; body `{"note": "..."}` or empty
 """
@@ -8,6 +9,7 @@ POST /api/approvals/ID/MOVE    approve, deny or withdraw; body `{"note": "..."}`
 from __future__ import annotations
 
 from typing import cast
+from urllib.parse import urlencode
 
 import orjson
 from starlette.requests import Request
@@ -20,15 +22,25 @@ from mcp_gateway.doors.guard import CALLER_KEY
 from mcp_gateway.errors import StoreError
 
 MAX_NOTE_BODY_BYTES = 16 * 1024
-NO_STORE = {"cache-control": "no-store"}
+HEADERS = {
+    "cache-control": "no-store",
+    # What agents wrote is in these answers: no browser takes them for a page, or shows them inside another one.
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+}
 
 
 def approval_routes(desk: Desk) -> list[Route]:
     """The routes over one desk."""
 
     async def listing(request: Request) -> Response:
-        found = await desk.listing(_person(request), live_only=request.query_params.get("all") != "true")
-        return _json([to_json(item) for item in found])
+        everything = request.query_params.get("all") == "true"
+        page = await desk.page(_person(request), live_only=not everything, after=request.query_params.get("after"))
+        answer = _json([to_json(item) for item in page.tickets])
+        if page.next_after is not None:
+            query = urlencode({"after": page.next_after} | ({"all": "true"} if everything else {}))
+            answer.headers["link"] = f'</api/approvals?{query}>; rel="next"'
+        return answer
 
     async def show(request: Request) -> Response:
         return _answer(await desk.show(_person(request), request.path_params["id"]))
@@ -95,4 +107,4 @@ def _answer(found: object) -> Response:
 
 
 def _json(content: object, *, status: int = 200) -> JSONResponse:
-    return JSONResponse(content, status_code=status, headers=NO_STORE)
+    return JSONResponse(content, status_code=status, headers=HEADERS)

@@ -5,7 +5,9 @@ One ASGI layer around all routes, deciding on the path that is routed and on not
 1. Exactly one `Host`, one of ours; an `Origin`, where there is one, is one of ours (DNS rebinding).
 2. Health and the resource metadata are public; everything else needs exactly one bearer token that is verified now.
    Without one: 401 with `resource_metadata` (RFC 9728 section 5.1).
-3. A `tools/call` of a tool that demands a scope which the token lacks: 403 with the scope (RFC 6750 section 3.1). The
+3. A person has only so many requests open at once, streams with them: else 429. Those of others find room.
+4. The body arrives whole, is not too large, is text in UTF-8, and JSON that names no member twice (`bodies`).
+5. A `tools/call` of a tool that demands a scope which the token lacks: 403 with the scope (RFC 6750 section 3.1). The
    road checks it again: this layer is a courtesy to clients, which start a new authorization on it.
 """
 
@@ -17,22 +19,23 @@ from urllib.parse import urlsplit
 
 import orjson
 import structlog
-from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_gateway.calls import Caller
-from mcp_gateway.errors import GatewayError, IdentityError
+from mcp_gateway.doors.bodies import Unfit, replayed, whole_body
+from mcp_gateway.errors import GatewayError, IdentityError, LimitError, StoreError
 from mcp_gateway.identity.tokens import TokenVerifier
+from mcp_gateway.turns import Shares
 
 log = structlog.get_logger(__name__)
 
 METADATA_PATH = "/.well-known/oauth-protected-resource"
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz", METADATA_PATH})
-MAX_BODY_BYTES = 4 * 1024 * 1024
 CALLER_KEY = "mcp_gateway.caller"
 """Where in the ASGI scope the verified caller stands."""
+AUDIT_UNAVAILABLE = "audit unavailable: the audit store refuses, so no token can be checked and no call can run"
 
 
 class VerifiedToken(AccessToken):
@@ -75,13 +78,15 @@ class Guard:
         scope_of: Callable[[str], str | None],
         scoped: bool,
         metadata_url: str,
+        requests_each: int,
     ) -> None:
-        self._app = AuthContextMiddleware(app)
+        self._app = app
         self._names = names
         self._verifier = verifier
         self._scope_of = scope_of
         self._scoped = scoped
         self._metadata_url = metadata_url
+        self._requests = Shares(each=requests_each)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -102,6 +107,10 @@ class Guard:
                 log.info("http_not_identified", cause=error.cause)
                 await self._challenge(send, error="invalid_token" if _values(scope, b"authorization") else "")
                 return
+            except StoreError as error:
+                log.critical("audit_unavailable", cause=str(error))
+                await _refuse(send, 503, AUDIT_UNAVAILABLE)
+                return
             except GatewayError as error:
                 log.critical("identity_unavailable", cause=str(error))
                 await _refuse(send, 503, "the gateway cannot check tokens now")
@@ -109,13 +118,32 @@ class Guard:
             scope["user"] = AuthenticatedUser(token)
             scope[CALLER_KEY] = caller
             # 3.
-            if self._scoped and scope["method"] == "POST" and scope["path"] != "/api":
-                body, receive = await _buffered(receive)
-                missing = self._missing_scope(body, caller)
-                if missing is not None:
-                    await self._challenge(send, status=403, error="insufficient_scope", scope_name=missing)
-                    return
+            try:
+                release = self._requests.take(caller.key)
+            except LimitError:
+                log.warning("http_too_many_requests", caller=caller.key)
+                await _refuse(send, 429, "too many requests of this person are open", headers=[(b"retry-after", b"1")])
+                return
+            try:
+                await self._serve(scope, receive, send, caller)
+            finally:
+                release()
+            return
         await self._app(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, caller: Caller) -> None:
+        # 4.
+        body = await whole_body(scope, receive)
+        if isinstance(body, Unfit):
+            await _turn_away(send, body)
+            return
+        # 5.
+        if self._scoped and scope["method"] == "POST" and scope["path"] != "/api":
+            missing = self._missing_scope(body, caller)
+            if missing is not None:
+                await self._challenge(send, status=403, error="insufficient_scope", scope_name=missing)
+                return
+        await self._app(scope, replayed(body, receive), send)
 
     def _place(self, scope: Scope) -> str | None:
         hosts, origins = _values(scope, b"host"), _values(scope, b"origin")
@@ -168,26 +196,19 @@ def _values(scope: Scope, name: bytes) -> list[str]:
     return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
 
 
-async def _buffered(receive: Receive) -> tuple[bytes, Receive]:
-    """Read the body, up to a limit, and give a `receive` that tells it again and then goes on as before."""
-    read: list[Message] = []
-    size = 0
-    while True:
-        message = await receive()
-        read.append(message)
-        size += len(message.get("body", b""))
-        if message["type"] != "http.request" or not message.get("more_body") or size > MAX_BODY_BYTES:
-            break
-    body = b"".join(message.get("body", b"") for message in read) if size <= MAX_BODY_BYTES else b""
-
-    async def again() -> Message:
-        return read.pop(0) if read else await receive()
-
-    return body, again
+async def _turn_away(send: Send, unfit: Unfit) -> None:
+    """Answer in the protocol's own form."""
+    if not unfit.status:
+        log.info("http_client_gone")
+        return
+    await _answer(send, unfit.status, unfit.to_json(), headers=[])
 
 
 async def _refuse(send: Send, status: int, text: str, *, headers: list[tuple[bytes, bytes]] | None = None) -> None:
-    body = orjson.dumps({"error": text})
+    await _answer(send, status, orjson.dumps({"error": text}), headers=headers or [])
+
+
+async def _answer(send: Send, status: int, body: bytes, *, headers: list[tuple[bytes, bytes]]) -> None:
     await send(
         {
             "type": "http.response.start",
@@ -196,7 +217,7 @@ async def _refuse(send: Send, status: int, text: str, *, headers: list[tuple[byt
                 (b"content-type", b"application/json"),
                 (b"content-length", str(len(body)).encode()),
                 (b"cache-control", b"no-store"),
-                *(headers or []),
+                *headers,
             ],
         }
     )

@@ -14,13 +14,22 @@ from typing import Any
 import mcp_types as types
 import orjson
 import structlog
+from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import X_MCP_HEADER_KEY
 from mcp.shared.message import ServerMessageMetadata
+from mcp_types import (
+    CLIENT_CAPABILITIES_META_KEY,
+    CLIENT_INFO_META_KEY,
+    PROTOCOL_VERSION_META_KEY,
+    SERVER_INFO_META_KEY,
+    methods,
+)
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
 
 from mcp_gateway import __version__, refusals
 from mcp_gateway.admission import Request
@@ -30,7 +39,9 @@ from mcp_gateway.approval.holding import Action, Channels, Confirm, Confirmation
 from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.calls import Caller, Client, Door, JSONObject, Secret
 from mcp_gateway.doors.departures import ending_with_its_client
+from mcp_gateway.doors.plain_calls import METHOD, Declared
 from mcp_gateway.doors.splice import structured
+from mcp_gateway.doors.under_way import CallUnderWay, taken_over
 from mcp_gateway.errors import IdentityError
 from mcp_gateway.pipeline import Road
 from mcp_gateway.registry import AnyTool, Registry
@@ -79,6 +90,8 @@ class MCPDoor:
             for tool in self._listed
             if X_MCP_HEADER_KEY.encode() in orjson.dumps(tool["inputSchema"])
         }
+        self.plain_tools = frozenset(registry.tools) - schemas.keys()
+        """The tools whose calls need no header beside that of their name."""
         self.server: Server[Any] = Server(
             name,
             version=__version__,
@@ -91,6 +104,11 @@ class MCPDoor:
             keys=[key.reveal() for key in state_keys], ttl=REQUEST_STATE_SECONDS, audience=name
         )
         self.server.middleware = [RequestStateBoundary(security, default_audience=name)]
+
+    @property
+    def result_meta(self) -> JSONObject:
+        """The `_meta` that the SDK gives each result in the revisions without a handshake."""
+        return {SERVER_INFO_META_KEY: self.server.server_info_stamp}
 
     # Listing.
 
@@ -121,7 +139,8 @@ class MCPDoor:
             if params.name == LIST_TARGETS:
                 return _result(await self._road.list_targets(request), context)
             with ending_with_its_client(context.request):
-                answer = await self._road.call(request)
+                begun = taken_over(context.request)
+                answer = await (self._road.call(request) if begun is None else _rest_of(begun, params))
                 return _input_required(answer) if isinstance(answer, InputRequired) else _result(answer, context)
         except Exception as error:
             log.critical("door_failed", error=type(error).__name__, exc_info=error)
@@ -142,25 +161,55 @@ class MCPDoor:
         )
 
 
+def declared(meta: JSONObject) -> Declared | None:
+    """What a `_meta` of a revision without a handshake says of its client; None where the SDK would refuse the call."""
+    version = meta[PROTOCOL_VERSION_META_KEY]
+    try:
+        methods.validate_client_request(METHOD, version, {"name": "", "arguments": {}, "_meta": meta})
+    except ValidationError:
+        return None
+    connection = Connection.from_envelope(
+        version, meta.get(CLIENT_INFO_META_KEY), meta.get(CLIENT_CAPABILITIES_META_KEY)
+    )
+    return Declared(
+        client=_client_of(connection.client_params, version=version, trace=""),
+        can_fill_in=_can_fill_in(connection.client_capabilities),
+    )
+
+
+def _rest_of(begun: CallUnderWay, params: types.CallToolRequestParams) -> Awaitable[Answer | InputRequired]:
+    return begun.take_over(tool=params.name, arguments=params.arguments or {})
+
+
 def _client(context: Context) -> Client:
-    said = context.session.client_params
     meta: Mapping[str, Any] = context.meta or {}
     trace = meta.get("traceparent")
+    return _client_of(
+        context.session.client_params,
+        version=context.protocol_version,
+        trace=trace if isinstance(trace, str) else "",
+    )
+
+
+def _client_of(said: types.InitializeRequestParams | None, *, version: str, trace: str) -> Client:
     return Client(
         name=said.client_info.name if said else "",
         version=said.client_info.version if said else "",
-        protocol=context.protocol_version,
-        trace=trace if isinstance(trace, str) else "",
+        protocol=version,
+        trace=trace,
     )
+
+
+def _can_fill_in(capabilities: types.ClientCapabilities | None) -> bool:
+    """Whether the client shows forms. An empty capability means forms only (MCP 2025-11-25, elicitation, capabilities)."""
+    elicitation = capabilities.elicitation if capabilities else None
+    return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
 
 
 def _channels(context: Context, params: types.CallToolRequestParams) -> Channels:
     """How this request can reach the caller's human: a form now, or an input-required result."""
     modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
-    capabilities = context.session.client_capabilities
-    elicitation = capabilities.elicitation if capabilities else None
-    # An empty capability means forms only (MCP 2025-11-25, elicitation, capabilities).
-    form = elicitation is not None and (elicitation.form is not None or elicitation.url is None)
+    form = _can_fill_in(context.session.client_capabilities)
     return Channels(
         confirm=_confirm(context) if form and not modern and context.session.can_send_request else None,
         progress=_progress(context),
@@ -220,7 +269,7 @@ def _result(answer: Answer, context: Context) -> JSONObject:
         case Masked(structured=found):
             big = len(found) > TEXT_LIMIT_BYTES
             return {
-                "content": [{"type": "text", "text": _text(found)}],
+                "content": [{"type": "text", "text": text_of(found)}],
                 "structuredContent": structured(found, context.request) if big else orjson.loads(found),
                 "isError": False,
                 "resultType": "complete",
@@ -234,7 +283,8 @@ def _result(answer: Answer, context: Context) -> JSONObject:
             }
 
 
-def _text(found: bytes) -> str:
+def text_of(found: bytes) -> str:
+    """The text beside a structured result."""
     if len(found) <= TEXT_LIMIT_BYTES:
         return found.decode()
     return f"{len(found):,} bytes of result are in the structured content"

@@ -89,6 +89,12 @@ class Function:
     """`schema.name` of an aggregate's own functions."""
     version: str = ""
 
+    @property
+    def makes_its_type(self) -> bool:
+        """Whether it is a constructor that CREATE TYPE ... AS RANGE made. Only a superuser makes internal functions."""
+        named_alike = self.result_type == f"{self.schema}.{self.name}" and self.types is not None
+        return named_alike and self.language == "internal" and self.volatility == "i"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
@@ -109,7 +115,18 @@ class Catalog:
     unwritten_casts: frozenset[str] | None = None
     """`schema.function` of those that are applied without being written: implicitly, on assignment, or, to json, by all
     that builds JSON; None where it is not known which of them are."""
+    cast_sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """`schema.function` of each of them to the `schema.type` that it is applied to; of what is missing it is not known."""
     domains: Mapping[str, bool] = field(default_factory=dict)
     """`schema.type` of each domain to whether it, or a domain it is based on, has a CHECK."""
+    domain_checks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """`schema.type` of each domain to the expressions over VALUE of the CHECKs on it and on what it is based on."""
     version: str = ""
     """SHA-256 over all of it: two snapshots with the same version are equal."""
+
+    @property
+    def applied_unseen(self) -> frozenset[str]:
+        """`schema.function` of the casts that may be applied without being written; all where that is not known."""
+        if self.unwritten_casts is not None:
+            return self.unwritten_casts
+        return frozenset(name for names in self.casts.values() for name in names)

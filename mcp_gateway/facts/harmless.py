@@ -376,7 +376,7 @@ HARMLESS_EXTENSION_FUNCTIONS = frozenset(
     for extension, names in {
         "pg_buffercache": "pg_buffercache_pages pg_buffercache_summary pg_buffercache_usage_counts",
         "pg_stat_statements": "pg_stat_statements pg_stat_statements_info",
-        "pgcrypto": "gen_random_bytes gen_random_uuid gen_salt",
+        "pgcrypto": "gen_random_bytes gen_random_uuid gen_salt pgp_pub_encrypt pgp_pub_encrypt_bytea pgp_sym_encrypt pgp_sym_encrypt_bytea",
         "pgstattuple": "pg_relpages pgstatginindex pgstathashindex pgstatindex pgstattuple pgstattuple_approx",
         "tablefunc": "normal_rand",
         "uuid-ossp": "uuid_generate_v1 uuid_generate_v1mc uuid_generate_v4",

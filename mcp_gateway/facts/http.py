@@ -1,7 +1,9 @@
 """What a request would ask of whom: one normal form of its URL, and the headers it may carry. Pure.
 
 The agent gives a path below the target's `base_url`; nothing it writes can name a scheme or an authority, leave the
-base, or be read in two ways: what could be is refused, not repaired. What is decided is what is sent, byte for byte.
+base, or be read in two ways: what could be is refused, not repaired. The rest has one normal form (RFC 3986 section 6):
+`.` and `..` that stay below the base are resolved, what needs no percent-encoding has none, what is encoded is upper
+case, and a fragment, which no request carries, is left out. What is decided is what is sent, byte for byte.
 """
 
 from __future__ import annotations
@@ -13,8 +15,6 @@ from ipaddress import ip_address
 from unicodedata import normalize
 from urllib.parse import quote, unquote_plus, unquote_to_bytes, urlsplit
 
-from mcp_gateway.calls import HTTPFacts
-
 MAX_PATH_BYTES = 8 * 1024
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 """No CONNECT, no TRACE: the first leaves the target, the second echoes the credential."""
@@ -22,6 +22,7 @@ METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
 PATH = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*\Z")
 """`path` of RFC 3986 section 3.3."""
 QUERY = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})*\Z")
+"""`query` and `fragment` of RFC 3986 sections 3.4 and 3.5."""
 AMBIGUOUS = re.compile(r"%(?:2[fFeE]|5[cC]|25|00|0[aAdD]|3[bB]|23|3[fF]|7[fF]|[01][0-9a-fA-F])")
 """Octets in a path that servers disagree about: `/ . \\ %`, controls, `; # ?`."""
 
@@ -52,10 +53,11 @@ ALWAYS_ALLOWED = frozenset(
 )  # fmt: skip
 NEVER_ALLOWED = re.compile(
     r"(?:(?:proxy-)?authorization|cookie2?|host|connection|keep-alive|te|trailer|transfer-encoding|upgrade|via|expect"
-    r"|content-length|forwarded|x-forwarded-.*|x-real-ip|x-original-.*|x-rewrite-url|.*method-override|x-http-method"
+    r"|content-length|content-encoding|forwarded|x-forwarded-.*|x-real-ip|x-original-.*|x-rewrite-url|.*method-override|x-http-method"
     r"|metadata(?:-flavor)?|x-aws-ec2-.*|x-google-.*|x-amz-security-token|proxy-.*|sec-.*)\Z"
 )
-"""Headers that no agent may set whatever the configuration says: credentials, routing, framing, method overrides, metadata."""
+"""Headers that no agent may set whatever the configuration says: credentials, routing, framing, method overrides, metadata,
+and what would make another body of the one that policy looked at."""
 
 
 class RequestRefusedError(ValueError):
@@ -72,8 +74,16 @@ class Resolved:
     """Lower case, A-labels; IPv6 without brackets."""
     port: int
     path: str
+    """Never empty: that is sent as `/`."""
     query: str
     headers: tuple[tuple[str, str], ...]
+    base_path: str = ""
+    """What of `path` is the target's own, without its last slash."""
+
+    @property
+    def content_type(self) -> str:
+        """As the agent gave it; empty if it did not."""
+        return dict(self.headers).get("content-type", "")
 
     @property
     def url(self) -> str:
@@ -82,11 +92,6 @@ class Resolved:
         standard = self.port == {"http": 80, "https": 443}[self.scheme]
         authority = host if standard else f"{host}:{self.port}"
         return f"{self.scheme}://{authority}{self.path}{'?' + self.query if self.query else ''}"
-
-    @property
-    def facts(self) -> HTTPFacts:
-        """What policy decides on."""
-        return HTTPFacts(method=self.method, host=self.host, path=self.path)
 
 
 def resolve(
@@ -114,9 +119,10 @@ def resolve(
         scheme=scheme,
         host=host,
         port=port,
-        path=f"{base_path}{own_path}",
+        path=f"{base_path}{own_path}" or "/",
         query=whole_query,
         headers=_headers(headers or {}, allowed_headers),
+        base_path=base_path,
     )
 
 
@@ -136,7 +142,7 @@ def split_base(base_url: str) -> tuple[str, str, int, str]:
     if not parts.hostname:
         raise RequestRefusedError("the base URL names no host")
     path = parts.path.rstrip("/")
-    _check_path(path, parameters=True)
+    _check_base_path(path)
     return parts.scheme, _host(parts.hostname), port or {"http": 80, "https": 443}[parts.scheme], path
 
 
@@ -162,12 +168,13 @@ def _path(path: str) -> tuple[str, str]:
     """The agent's path, with one leading slash, and its query."""
     if len(path.encode(errors="replace")) > MAX_PATH_BYTES:
         raise RequestRefusedError(f"the path is longer than {MAX_PATH_BYTES:,} bytes")
-    if "#" in path:
-        raise RequestRefusedError("a path carries no fragment; write a literal # as %23 in the query")
+    path, _, fragment = path.partition("#")
+    if not QUERY.match(fragment):
+        raise RequestRefusedError("the fragment holds a character that has to be percent-encoded")
     own, question, query = path.partition("?")
     own = own if own.startswith("/") or not own else f"/{own}"
     _check_path(own)
-    own = _normal(own)
+    own = normal_path(_without_dots(own))
     if re.match(r"/[A-Za-z][A-Za-z0-9+.\-]*:", own):
         raise RequestRefusedError("a path names no scheme")
     if question and not QUERY.match(query):
@@ -175,22 +182,48 @@ def _path(path: str) -> tuple[str, str]:
     return own, query
 
 
-def _check_path(path: str, *, parameters: bool = False) -> None:
+def _check_path(path: str) -> None:
+    check_characters(path)
+    if "//" in path:
+        raise RequestRefusedError("a path holds no empty segment")
+    if ";" in path:
+        raise RequestRefusedError("a path holds no parameters after a semicolon: servers disagree about them")
+
+
+def _check_base_path(path: str) -> None:
+    """What an operator writes is for the operator to know; with dots a base would not be one."""
+    check_characters(path)
+    if any(segment.split(";", 1)[0] in {".", ".."} for segment in path.split("/")):
+        raise RequestRefusedError("the path of a base URL holds no . or .. segment")
+
+
+def check_characters(path: str) -> None:
+    """Refuse a path, or a part of one, that can be read in two ways. Raises `RequestRefusedError`."""
     if "\\" in path:
         raise RequestRefusedError("a path holds no backslash")
     if not PATH.match(path):
         raise RequestRefusedError("the path holds a character that has to be percent-encoded")
-    if "//" in path:
-        raise RequestRefusedError("a path holds no empty segment")
     if AMBIGUOUS.search(path):
         raise RequestRefusedError("the path holds an encoded slash, dot, percent sign, delimiter or control character")
-    if any(segment.split(";", 1)[0] in {".", ".."} for segment in path.split("/")):
-        raise RequestRefusedError("a path holds no . or .. segment")
-    if ";" in path and not parameters:
-        raise RequestRefusedError("a path holds no parameters after a semicolon: servers disagree about them")
 
 
-def _normal(path: str) -> str:
+def _without_dots(path: str) -> str:
+    """The path without `.` and `..` (RFC 3986 section 5.2.4), which may not lead above where it begins."""
+    kept: list[str] = []
+    segments = path.split("/")
+    for segment in segments:
+        if segment == "..":
+            if len(kept) < 2:
+                raise RequestRefusedError("the path leads above the target's base URL")
+            kept.pop()
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in {".", ".."}:
+        kept.append("")
+    return "/".join(kept)
+
+
+def normal_path(path: str) -> str:
     """The path in its one spelling (RFC 3986 section 6.2.2): `/%61dmin` is `/admin`, and what is left is upper case."""
     octets = unquote_to_bytes(path)
     try:

@@ -7,9 +7,11 @@ another character set than UTF-8, is refused for the same reason. What an API ma
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
+from typing import Any
 
 import orjson
 
@@ -24,6 +26,25 @@ CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s\"';,]*)", re.IGNORECASE)
 MAX_NAMES = 20_000
 """As many values as a call's arguments may hold."""
 PLAIN_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
+
+
+def encode_body(
+    headers: Mapping[str, str], *, json_value: Any, text: str | None
+) -> tuple[dict[str, str], bytes | None]:
+    """The headers and the body that the arguments of a call stand for.
+
+    Raises:
+        RequestRefusedError: it cannot be written as UTF-8.
+    """
+    try:
+        if json_value is None:
+            return dict(headers), None if text is None else text.encode()
+        body = json.dumps(json_value, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        raise RequestRefusedError("the body holds a lone surrogate") from None
+    if any(name.lower() == "content-type" for name in headers):
+        return dict(headers), body
+    return {**headers, "content-type": "application/json"}, body
 
 
 def check_body(body: bytes, *, content_type: str) -> None:

@@ -10,11 +10,13 @@ domains below a range type.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
 from functools import cached_property
+from typing import Any, TypeVar
 
 from mcp_gateway.calls import JSONObject
+from mcp_gateway.facts.bodies import body_statements, is_stored_parsed
 from mcp_gateway.facts.catalog import Catalog, Function, Relation
 from mcp_gateway.facts.families import Families
 from mcp_gateway.facts.harmless import (
@@ -31,16 +33,17 @@ from mcp_gateway.facts.harmless import (
     TRUSTED_EXTENSIONS,
     TYPES,
 )
-from mcp_gateway.facts.parser import SQLSyntaxError, parse_tree
-from mcp_gateway.facts.tree import opened
+from mcp_gateway.facts.parser import SQLSyntaxError
+from mcp_gateway.facts.reach import Named, Reach
+from mcp_gateway.facts.traits import traits_of
+
+T = TypeVar("T")
 
 FIRST_USER_OID = 16384
 """Objects below it are the server's own (`FirstNormalObjectId`)."""
 SYSTEM_SCHEMAS = ("pg_catalog", "information_schema")
 MAX_NAMES = 4096
 """How many names a judge remembers: agents choose them."""
-BODY_AS_STATEMENT = "CREATE FUNCTION f() RETURNS int LANGUAGE sql "
-"""What makes a statement of a body in the form `BEGIN ATOMIC ... END` or `RETURN ...`."""
 
 
 class Trust(IntEnum):
@@ -65,7 +68,7 @@ class Judge:
         self,
         catalog: Catalog | None,
         *,
-        examine_body: Callable[[Sequence[JSONObject], Judge], Trust],
+        examine_body: Callable[[Sequence[JSONObject], Judge], tuple[Trust, Named]],
         root: Judge | None = None,
     ) -> None:
         self.catalog = catalog
@@ -74,15 +77,18 @@ class Judge:
         self._families: Families = root._families if root else Families(catalog.relations if catalog else {})  # noqa: SLF001 - of the same class
         self._examine_body = examine_body
         self._functions: dict[int, Trust] = {}
+        self._domains: dict[str, Trust] = {}
         self._views: dict[str, Trust] = {}
         self._written: dict[str, Trust] = {}
         self._policies: dict[str, Trust] = {}
-        self._names: dict[tuple[str, Sequence[str]], Trust] = {}
+        self._names: dict[tuple[str, Sequence[str]], Any] = {}
+        self._named: dict[str, Named | None] = {}
+        self.reach = Reach(self)
 
     # Functions
 
-    def _remembered(self, what: str, parts: Sequence[str], judge: Callable[[Sequence[str]], Trust]) -> Trust:
-        known = self._names.get((what, parts))
+    def _remembered(self, what: str, parts: Sequence[str], judge: Callable[[Sequence[str]], T]) -> T:
+        known: T | None = self._names.get((what, parts))
         if known is None:
             known = judge(parts)
             if len(self._names) >= MAX_NAMES:
@@ -98,14 +104,31 @@ class Judge:
         if not 1 <= len(parts) <= 2:
             return Trust.UNPROVED
         schema, name = ("", parts[0]) if len(parts) == 1 else (parts[0], parts[1])
-        found = self._candidates(schema, name)
+        found = self.candidates(schema, name)
         return self._built_in_function(schema, name) if not found else max(map(self._candidate, found))
 
-    def knows_function(self, parts: Sequence[str]) -> bool:
+    def knows_function(self, parts: tuple[str, ...]) -> bool:
         """Whether the catalog has a function of this name; without one nothing is unknown."""
+        return self._remembered("known function", parts, self._knows_function)
+
+    def _knows_function(self, parts: Sequence[str]) -> bool:
         if self.catalog is None or len(parts) not in {1, 2}:
             return True
-        return bool(self._candidates(parts[0] if len(parts) == 2 else "", parts[-1]))
+        return bool(self.candidates(parts[0] if len(parts) == 2 else "", parts[-1]))
+
+    def traits(self, parts: tuple[str, ...]) -> frozenset[str]:
+        """What is known of the functions that a name may mean, given as the text has it, without what is behind them."""
+        return self._remembered("traits", parts, self._traits)
+
+    def _traits(self, parts: Sequence[str]) -> frozenset[str]:
+        found = self.candidates(parts[-2] if len(parts) > 1 else "", parts[-1])
+        has_catalog = self.catalog is not None
+        return frozenset(traits_of(parts[-1], found, has_catalog=has_catalog, first_own_oid=FIRST_USER_OID))
+
+    @staticmethod
+    def is_system(oid: int) -> bool:
+        """Whether an object is one that the server brings."""
+        return oid < FIRST_USER_OID
 
     def attribute(self, name: str) -> Trust:
         """`(x).name` where `name` is not proved to be a field: a function or a type of that name is applied to x."""
@@ -117,21 +140,22 @@ class Judge:
             return Trust.UNPROVED
         if name in SESSION_FUNCTIONS:
             return Trust.PROVED
-        own = [function for one in _spellings(name) for function in self._candidates("", one)]
+        own = [function for one in _spellings(name) for function in self.candidates("", one)]
         return max(
             (
                 *(self._candidate(function) for function in own if function.oid >= FIRST_USER_OID),
-                *(self._cast_to(key) for key in self._type_keys("", name)),
+                *(self._cast_to(key) for key in self.type_keys("", name)),
             ),
             default=Trust.KNOWN,
         )
 
     def keyword(self, name: str) -> Trust:
         """Syntax that newer grammars know, in the form of a call: an older server finds a function of this name."""
-        own = [function for function in self._candidates("", name) if function.oid >= FIRST_USER_OID]
+        own = [function for function in self.candidates("", name) if function.oid >= FIRST_USER_OID]
         return max(map(self._candidate, own), default=Trust.KNOWN)
 
-    def _candidates(self, schema: str, name: str) -> list[Function]:
+    def candidates(self, schema: str, name: str) -> list[Function]:
+        """The functions that a name may mean, where it has a schema and where it has none (empty)."""
         if self.catalog is None:
             return []
         schemas = (schema,) if schema else self.path
@@ -159,9 +183,11 @@ class Judge:
     def _own_function(self, function: Function) -> Trust:
         best = Trust.KNOWN if function.extension in TRUSTED_EXTENSIONS else Trust.PROVED
         if function.kind == "a":
-            return max((best, *map(self._named, function.transitions or ("",))))
+            return max((best, *map(self._qualified, function.transitions or ("",))))
         if function.kind not in {"f", "w"}:
             return Trust.UNPROVED
+        if function.makes_its_type:
+            return max((best, *map(self._checked, function.types or ())))
         if function.extension and function.language in {"c", "internal"}:
             return max(best, self._extension_function(function, extension=function.extension))
         return max(best, self._sql_function(function)) if function.language == "sql" else Trust.UNPROVED
@@ -172,9 +198,9 @@ class Judge:
             return Trust.UNPROVED
         types = {name.removesuffix("[]") for name in (function.result_type, *function.types)}
         return max(
-            self._body(function.body, judge=self._definitions if _is_stored_parsed(function.body) else self._root),
-            self._body(f"SELECT {function.defaults}", judge=self._definitions) if function.defaults else Trust.KNOWN,
-            *map(self._cast_to, types),
+            self._body(function.body, judge=self.reads_body(function.body)),
+            self._body(f"SELECT {function.defaults}", judge=self.definitions) if function.defaults else Trust.KNOWN,
+            *map(self._checked, types),
         )
 
     def _extension_function(self, function: Function, *, extension: str) -> Trust:
@@ -186,16 +212,31 @@ class Judge:
         return Trust.KNOWN if only_computes or key in HARMLESS_EXTENSION_FUNCTIONS else Trust.UNPROVED
 
     @cached_property
-    def _definitions(self) -> Judge:
-        return Judge(self.catalog, examine_body=self._examine_body, root=self._root)
+    def definitions(self) -> Judge:
+        """The judge of what the catalog gives qualified."""
+        return self if self is not self._root else Judge(self.catalog, examine_body=self._examine_body, root=self._root)
 
     def _body(self, text: str, *, judge: Judge) -> Trust:
         try:
-            return self._examine_body(_body_statements(text), judge)
-        except (SQLSyntaxError, RecursionError):
+            trust, judge._named[text] = self._examine_body(body_statements(text), judge)
+        except SQLSyntaxError:
+            judge._named[text] = None
             return Trust.UNPROVED
+        except RecursionError:  # what it names may be found out from a place that lies less deep
+            return Trust.UNPROVED
+        return trust
 
-    def _named(self, qualified: str) -> Trust:
+    def reads_body(self, body: str) -> Judge:
+        """By whose path the names in a function's body are looked up."""
+        return self.definitions if is_stored_parsed(body) else self._root
+
+    def named_in(self, text: str) -> Named | None:
+        """What the body of a view or function names; None where it cannot be read."""
+        if text not in self._named:
+            self._body(text, judge=self)
+        return self._named.get(text)
+
+    def _qualified(self, qualified: str) -> Trust:
         """A function given as `schema.function`."""
         parts = tuple(qualified.split("."))
         return self.function(parts) if len(parts) == 2 else Trust.UNPROVED
@@ -207,29 +248,34 @@ class Judge:
         return self._remembered("operator", parts, self._operator)
 
     def _operator(self, parts: Sequence[str]) -> Trust:
-        schema, name = ("", parts[0]) if len(parts) == 1 else (".".join(parts[:-1]), parts[-1])
-        built_in = name in OPERATORS and schema in {"", "pg_catalog"}
-        only_system = schema == "pg_catalog" or (not schema and self.path == ("pg_catalog",))
-        own = () if only_system or self.catalog is None else self.catalog.operators.get(name, ())
+        built_in = parts[-1] in OPERATORS and parts[:-1] in {(), ("pg_catalog",)}
+        own = self.own_operators(parts)
         if not built_in and not own:
             return Trust.UNPROVED
-        return max(map(self._named, own), default=Trust.KNOWN)
+        return max(map(self._qualified, own), default=Trust.KNOWN)
+
+    def own_operators(self, parts: Sequence[str]) -> Sequence[str]:
+        """The functions, as `schema.function`, of operators of this name that are not the server's; empty for none."""
+        only_system = parts[:-1] == ("pg_catalog",) or (len(parts) == 1 and self.path == ("pg_catalog",))
+        return () if only_system or self.catalog is None else self.catalog.operators.get(parts[-1], ())
 
     @cached_property
     def casts(self) -> Trust:
         """The user-defined casts that are applied without being written, wherever types ask for it."""
         if self.catalog is None:
             return Trust.KNOWN
-        unwritten = self.catalog.unwritten_casts
-        named = {name for names in self.catalog.casts.values() for name in names}
-        worst = max((self._named(name) for name in (named if unwritten is None else unwritten)), default=Trust.KNOWN)
+        worst = max(map(self._qualified, self.catalog.applied_unseen), default=Trust.KNOWN)
         return Trust.UNPROVED if worst == Trust.UNPROVED else Trust.KNOWN
 
     def type(self, parts: tuple[str, ...]) -> Trust:
         """A cast to the type of this name: a domain runs its CHECK, a user-defined cast its function."""
-        return self._remembered("type", parts, self._type)
+        return self._remembered("type", parts, lambda parts: self._type(parts, self._cast_to))
 
-    def _type(self, parts: Sequence[str]) -> Trust:
+    def literal(self, parts: tuple[str, ...]) -> Trust:
+        """A constant in quotes, read as the type of this name: no cast is applied to it."""
+        return self._remembered("literal", parts, lambda parts: self._type(parts, self._checked))
+
+    def _type(self, parts: Sequence[str], judge: Callable[[str], Trust]) -> Trust:
         if not 1 <= len(parts) <= 2:
             return Trust.UNPROVED
         schema, name = ("", parts[0]) if len(parts) == 1 else (parts[0], parts[1])
@@ -238,31 +284,51 @@ class Judge:
         )
         if self.catalog is None:
             return Trust.KNOWN if built_in else Trust.UNPROVED
-        return max(self._cast_to(key) for key in self._type_keys(schema, name))
+        return max(judge(key) for key in self.type_keys(schema, name))
 
-    def _type_keys(self, schema: str, name: str) -> Iterable[str]:
+    def type_keys(self, schema: str, name: str) -> Iterable[str]:
         """What a type's name may mean: `_name` is the array of `name`."""
         names = {part for one in _spellings(name) for part in (one, one.removeprefix("_"), one.lstrip("_"))}
         return [f"{place}.{one}" for place in ((schema,) if schema else self.path) for one in names]
 
-    def _cast_to(self, key: str, *, above: frozenset[str] = frozenset()) -> Trust:
+    def _cast_to(self, key: str) -> Trust:
+        """A cast that is written: of a row, field by field."""
+        return self._reached(key, casts={} if self.catalog is None else self.catalog.casts)
+
+    def _checked(self, key: str) -> Trust:
+        """A value that becomes one of this type without a written cast; those that need no writing are `casts`."""
+        return self._reached(key, casts={})
+
+    def _reached(self, key: str, *, casts: Mapping[str, Sequence[str]], above: frozenset[str] = frozenset()) -> Trust:
         if self.catalog is None or key in above:
             return Trust.KNOWN
-        if self.catalog.domains.get(key) and not key.startswith("information_schema."):
-            return Trust.UNPROVED
-        found = [self._named(name) for name in self.catalog.casts.get(key, ())]
+        found = [self._domain(key), *(self._qualified(name) for name in casts.get(key, ()))]
         row_type = self.catalog.relations.get(key)
         if row_type is not None and row_type.schema not in SYSTEM_SCHEMAS:
             fields = {column.type.removesuffix("[]") for column in row_type.columns}
-            found += [self._cast_to(field, above=above | {key}) for field in fields]
-        return max(found, default=Trust.KNOWN)
+            found += [self._reached(field, casts=casts, above=above | {key}) for field in fields]
+        return max(found)
+
+    def _domain(self, key: str) -> Trust:
+        """The CHECKs of a domain. Only the server's own code is trusted in them: no version tells when others' changes."""
+        if self.catalog is None or not self.catalog.domains.get(key) or key.startswith("information_schema."):
+            return Trust.KNOWN
+        verdicts = self._root._domains  # noqa: SLF001 - of the same class
+        known = verdicts.get(key)
+        if known is None:
+            verdicts[key] = Trust.UNPROVED  # what a CHECK that casts to its own domain finds
+            checks = self.catalog.domain_checks.get(key)
+            if checks and all(checks) and self._expressions(checks) == Trust.KNOWN:
+                verdicts[key] = Trust.KNOWN
+            known = verdicts[key]
+        return known
 
     @cached_property
     def _domains_check(self) -> bool:
-        """Whether filling in the fields of some row type may run a CHECK; the worst without a catalog."""
+        """Whether filling in the fields of some row type may run a CHECK that matters; the worst without a catalog."""
         if self.catalog is None:
             return True
-        return any(check and not name.startswith("information_schema.") for name, check in self.catalog.domains.items())
+        return any(self._domain(name) != Trust.KNOWN for name in self.catalog.domains)
 
     # Relations
 
@@ -305,12 +371,16 @@ class Judge:
         found = self.find(parts)
         if found is None:  # reading it has been judged
             return Trust.KNOWN
-        relations = {} if self.catalog is None else self.catalog.relations
-        names = self._families.written_along(found.qualified)
-        reached = [relations[name] for name in names if name in relations]
+        reached = self.written_along(found)
         if running and any(of.has_triggers or of.kind not in {"r", "p"} for of in reached):
             return Trust.UNPROVED
         return max(map(self._evaluated, reached))
+
+    def written_along(self, relation: Relation) -> Sequence[Relation]:
+        """A relation, and what a write to it changes along with it."""
+        relations = {} if self.catalog is None else self.catalog.relations
+        names = self._families.written_along(relation.qualified)
+        return [relations[name] for name in names if name in relations]
 
     def _evaluated(self, relation: Relation) -> Trust:
         """The expressions that a write to one table evaluates."""
@@ -323,7 +393,7 @@ class Judge:
             known = verdicts[relation.qualified] = max(
                 self._row_security(relation),
                 self._expressions([*relation.defaults, *relation.checks, *generated]),
-                *map(self._cast_to, types),
+                *map(self._checked, types),
                 Trust.KNOWN,
             )
         return known
@@ -338,7 +408,7 @@ class Judge:
         return known
 
     def _expressions(self, texts: Sequence[str]) -> Trust:
-        return max((self._body(f"SELECT {text}", judge=self._definitions) for text in texts), default=Trust.KNOWN)
+        return max((self._body(f"SELECT {text}", judge=self.definitions) for text in texts), default=Trust.KNOWN)
 
     def _view(self, view: Relation) -> Trust:
         if view.definition is None:
@@ -347,7 +417,7 @@ class Judge:
         known = verdicts.get(view.qualified)
         if known is None:
             verdicts[view.qualified] = Trust.UNPROVED
-            known = verdicts[view.qualified] = self._body(view.definition, judge=self._definitions)
+            known = verdicts[view.qualified] = self._body(view.definition, judge=self.definitions)
         return known
 
 
@@ -358,19 +428,3 @@ def _spellings(name: str) -> set[str]:
 
 def _with_system_schema(path: Sequence[str]) -> tuple[str, ...]:
     return tuple(path) if "pg_catalog" in path else ("pg_catalog", *path)
-
-
-def _is_stored_parsed(body: str) -> bool:
-    """Whether a function's body is in the form that the server keeps parsed, and so gives qualified."""
-    return body.lstrip().upper().startswith(("BEGIN ATOMIC", "RETURN"))
-
-
-def _body_statements(text: str) -> Sequence[JSONObject]:
-    """The statements of a view's or function's body, in any of its forms."""
-    if not _is_stored_parsed(text):
-        return [raw["stmt"] for raw in parse_tree(text)]
-    (raw,) = parse_tree(BODY_AS_STATEMENT + text)
-    kind, body = opened(raw["stmt"]["CreateFunctionStmt"]["sql_body"])
-    if kind != "List":
-        return [{kind: body}]
-    return [statement for item in body["items"] for statement in item.get("List", {}).get("items", ())]

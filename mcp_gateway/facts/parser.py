@@ -48,7 +48,13 @@ def encode_sql(sql: str) -> bytes:
     return text
 
 
-def parse_tree(sql: str) -> list[JSONObject]:
+class Statements(list[JSONObject]):
+    """Raw statements, and `json`: the same as the parser wrote them."""
+
+    json: bytes = b"[]"
+
+
+def parse_tree(sql: str) -> Statements:
     """Parse `sql` and return its raw statements, `[{"stmt": {"SelectStmt": {...}}, "stmt_len": n}, ...]`.
 
     Raises `SQLSyntaxError`, also for what `encode_sql` refuses and for a tree deeper than about 1,000 levels.
@@ -60,12 +66,14 @@ def parse_tree(sql: str) -> list[JSONObject]:
         if result.error:
             said = result.error.contents
             raise SQLSyntaxError(_safe(said.message.decode(errors="replace")), position=max(said.cursorpos, 0))
-        tree = orjson.loads(result.parse_tree)
+        written: bytes = result.parse_tree
+        tree = orjson.loads(written)
     except orjson.JSONDecodeError:
         raise SQLSyntaxError(TOO_DEEP) from None
     finally:
         lib.pg_query_free_parse_result(result)
-    statements: list[JSONObject] = tree.get("stmts", [])
+    statements = Statements(tree.get("stmts", []))
+    _, _, statements.json = written.partition(b'"stmts":')  # what stands before is the grammar's version
     return statements
 
 

@@ -1,61 +1,133 @@
-"""What is known of programs on a host: data for `facts.shell`.
+"""What is known of programs on a host, as values: which options and operands do what. Pure.
 
-A program that is not listed is not known: it counts as writing, and policy decides on its name.
+`program_files` makes these from `programs.toml` and from an operator's files of the same form; `commands` judges one
+simple command by them. A program that is not known is not proved to leave anything alone, and neither is one whose
+option is not known.
 """
 
 from __future__ import annotations
 
-RUNNERS = frozenset(
-    """
-    . ansible ansible-playbook apt apt-get aptitude ash at awk bash batch bc builtin bun bundle bundler busybox
-    bwrap c++ caffeinate capsh cargo catchsegv cc choom chpst chroot chrt clang cmake command coproc cpan cpio
-    cpulimit crontab csh dash dbus-run-session dc deno dmsetup dnf doas docker dotnet dpkg ed elixir emacs
-    emacsclient entr env erl eval ex exec expect fakeroot faketime find firejail fish flatpak flock ftp g++ gawk gcc
-    gdb gem ghci git gmake gnuplot go groovy gvim helm hyperfine iex ionice ip irb java jjs jrunscript jshell julia
-    just kotlin ksh ksh93 kubectl latex ld-linux-x86-64.so.2 ld.so less lftp login logrotate logsave ltrace lua
-    lualatex m4 machinectl make man mawk mksh mongo mongosh more mosh mount mutt mysql nano nawk nc ncat neovim
-    nerdctl netcat newgrp nice nix nmap node nohup npm npx nsenter numactl nvim ocaml octave openssl parallel parsh
-    pdflatex pdksh perf perl pg_dump php pip pipx pkexec pnpm pod podman posh prlimit proxychains proxychains4 pry
-    psql pssh puppet pwsh python python2 python3 r rake raku rbash rc rdo redis-cli reptyr rksh rlogin rlwrap rpm
-    rscript rsh rsync ruby run-parts run0 runc runcon runuser rustc rview rvim salt-call scala scp screen script
-    scriptlive sed setarch setpriv setsid setuidgid sftp sg sh slsh socat softlimit source split sqlite sqlite3 ssh
-    ssh-agent ssh-copy-id ssh-keygen sshpass start-stop-daemon stdbuf strace su sudo sudoedit systemctl systemd-run
-    tar taskset tcl tclsh tcpdump tee telnet terraform tex time timeout tmux torsocks toybox trap ts-node tshark tsx
-    unbuffer unshare unzip uv vagrant valgrind vi view vim vim.basic vim.nox vim.tiny vimdiff w3m wall watch wget
-    wish write xargs xdg-open xdotool xelatex xterm yarn yash yum zip zsh zypper
-    """.split()
-)
-"""Programs that run others or code they are given, or of which some option does: what would run is not proved."""
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Literal, TypeAlias
 
-PRIVILEGED = frozenset(
-    "chroot doas machinectl nsenter pkexec runuser setpriv setuidgid sg su sudo sudoedit systemd-run unshare".split()
-)
-"""Programs that change who the command runs as."""
+Effect: TypeAlias = Literal["writes", "removes", "changes", "network", "runs", "privileged"]
+"""What a program does beside reading and printing:
 
-NOT_WRITING = frozenset(
-    """
-    arch base32 basename cat cksum cmp comm cut df diff dirname du echo egrep expand expr factor false fgrep fmt
-    fold free getconf getent grep groups head hexdump hostid id join last locale ls lsblk lscpu lsmod lsusb md5sum
-    mpstat nl nproc numfmt od paste pathchk pgrep pidof pinky pr printenv printf ps pwd readlink realpath rev seq
-    sha1sum sha224sum sha256sum sha384sum sha512sum stat strings sum tac tail test tr true tsort tty uname uptime
-    users vmstat w wc whereis which who whoami
-    """.split()
-)
-"""Programs that change no file whatever their options are, on any system: `base64 -o`, `ptx -G` and `lsof -D` do on some."""
+- `writes`, `removes`: files, whose paths are the option's argument or the operands where the entry says so;
+- `changes`: any other state of the host or beyond: processes, services, the clock, a repository, a cluster;
+- `network`: it reaches beyond the host;
+- `runs`: other programs or code that it is given, so that what would run is not proved;
+- `privileged`: it takes more rights, or rights that amount to those of root.
+"""
+
+Argument: TypeAlias = Literal["none", "required", "optional"]
+"""`optional` can only be attached, as in `-C2` and `--color=auto`."""
+
+Grammar: TypeAlias = Literal["gnu", "first", "single", "find", "pairs", "words"]
+"""How the words of a command are read:
+
+- `gnu`: short options in bundles, long ones with two dashes, options also after operands;
+- `first`: the same, and the first operand ends the options;
+- `single`: long options with one dash, never in bundles, options also after operands;
+- `find`: paths, then an expression;
+- `pairs`: `name=value`, as `dd` has it;
+- `words`: no options, as of `echo`.
+"""
+
+Operands: TypeAlias = Literal["any", "none", "written", "removed", "last written", "second written", "moved", "command"]
+"""What the operands are: `moved` is all but the last removed and the last written, `command` a command that is run."""
 
 SYSTEM_FOLDERS = frozenset(("/bin", "/sbin", "/usr/bin", "/usr/sbin"))
 """Where a program of a known name is the known one: `/tmp/cat` is whatever somebody put there."""
 
-EVALUATING = frozenset(("[", "printf", "test"))
-"""Builtins that some shell evaluates its arguments in: `test -v 'a[$(id)]'` runs `id` in bash, `printf %d` in ksh."""
+VERSION = re.compile(r"[-.]?[0-9][0-9.]*\Z")
+LOADER = re.compile(r"ld(?:-[a-z0-9_-]+)?\.so(?:\.[0-9]+)?\Z")
+NO_EFFECTS: frozenset[Effect] = frozenset()
 
-SHELL_BUILTINS = frozenset(
-    """
-    - : alias autoload bg bind break builtin caller cd command compgen complete compopt continue declare dirs disown enable eval
-    exec exit export fc fg getopts hash help history jobs kill let local logout mapfile popd pushd read readarray
-    readonly return set shift shopt source suspend times trap type typeset ulimit umask unalias unset wait
-    emulate float functions integer nameref nocorrect noglob print rehash sched vared whence zcompile zmodload
-    """.split()
-)
-"""Builtins that change the shell which reads the rest, or run what they are given; a target without one looks for a
-program of that name. `echo`, `printf`, `pwd`, `test`, `true` and `false` are taken as the programs that they also are."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One option of a program."""
+
+    argument: Argument = "none"
+    effects: frozenset[Effect] = NO_EFFECTS
+    value: re.Pattern[str] | None = None
+    """What its argument has to be for all this to be known."""
+    script: bool = False
+    """Whether its argument is a script, as of `sed -e`."""
+    command: bool = False
+    """Whether a command follows, as after `find -exec`, or stands in its argument, as of `sh -c`."""
+    fills: bool = False
+    """Whether its argument stands for words that are not known, as of `xargs -I`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """One program, or one subcommand of one."""
+
+    name: str
+    """As one types it: `docker ps`."""
+    does: frozenset[Effect] = NO_EFFECTS
+    grammar: Grammar = "gnu"
+    options: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
+    """`-a` and `--all`; `-#` stands for a number, as in `head -20`. In the grammar `pairs`, names."""
+    needs: frozenset[str] = frozenset()
+    """Options one of which has to be there for the rest to be known: `dpkg -l`."""
+    offline: frozenset[str] = frozenset()
+    """Options each of which keeps it from the network: `netstat -n`."""
+    alone: frozenset[str] = frozenset()
+    """Options that make a program which runs code do nothing but print, where they are all there is: `--version`."""
+    operands: Operands = "any"
+    most: int | None = None
+    """How many operands are known about."""
+    appends: bool = False
+    """Whether words that it reads are added to the command that it runs, as `xargs` does."""
+    skip: int = 0
+    """How many operands stand before the command that is run: `timeout 5 ls`."""
+    matches: re.Pattern[str] | None = None
+    """What each operand has to be; before a command, what may stand there: `env LANG=C ls`."""
+    script: re.Pattern[str] | None = None
+    """What a script has to be; without an option that gives one, the first operand is the script."""
+    bundle: bool = False
+    """Whether the first word is a bundle of options also without a dash: `tar tf x`."""
+    whatever: bool = False
+    """Whether it only reads and prints whatever its arguments are, on any system."""
+    opens: bool = True
+    """Whether it reads what its operands name, which for some devices is more than reading."""
+    default: bool = False
+    """Whether all this also holds without a subcommand."""
+    subcommands: Mapping[str, Program] = field(default_factory=lambda: MappingProxyType({}))
+
+    @cached_property
+    def can_run(self) -> bool:
+        """Whether anything about it may run other programs or code."""
+        return (
+            "runs" in self.does
+            or self.operands == "command"
+            or self.script is not None
+            or any("runs" in option.effects or option.command for option in self.options.values())
+            or any(inner.can_run for inner in self.subcommands.values())
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knowledge:
+    """All programs that are known, by name."""
+
+    programs: Mapping[str, Program]
+    replaced: tuple[str, ...] = ()
+    """Where an operator's file replaces what is built in, and what of it: `/etc/p.toml:3: systemctl`."""
+
+    def find(self, program: str) -> Program | None:
+        """The entry of a program as a command names it, if it is a known one in a folder of the system's."""
+        folder, slash, name = program.rpartition("/")
+        return None if slash and folder not in SYSTEM_FOLDERS else self.programs.get(name)
+
+    def resembling(self, program: str) -> Program | None:
+        """The entry of what this may be, too: `python3.11` is a python, and some file systems take `SH` for `sh`."""
+        name = program.rpartition("/")[2].lower()
+        return self.programs.get(name) or self.programs.get(VERSION.sub("", name))

@@ -175,3 +175,11 @@ def _above(level: Scope) -> Iterator[Scope]:
     levels = level.levels()
     next(levels)
     return levels
+
+
+def cte_names(cte: JSONObject) -> Sequence[str] | None:
+    """The output names of a CTE, or None where they are not known."""
+    given, own = strings(cte.get("aliascolnames", ())), output_names(cte["ctequery"])
+    if own is None or "search_clause" in cte or "cycle_clause" in cte:
+        return None
+    return [*given, *own[len(given) :]]

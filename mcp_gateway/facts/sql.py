@@ -10,17 +10,18 @@ It is the first wall. The second is the server's read-only transaction, the thir
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from mcp_gateway.calls import JSONObject, SQLFacts
 from mcp_gateway.facts.catalog import Catalog
 from mcp_gateway.facts.conditions import is_unbounded
 from mcp_gateway.facts.judging import Judge, Trust
-from mcp_gateway.facts.parser import TOO_DEEP, SQLSyntaxError, parse_tree
+from mcp_gateway.facts.parser import TOO_DEEP, SQLSyntaxError, Statements, parse_tree
+from mcp_gateway.facts.reach import Named
 from mcp_gateway.facts.scopes import Entry, Scope, stored
+from mcp_gateway.facts.shapes import fingerprint_of, row_limit_of
 from mcp_gateway.facts.sql_statements import (
     EMPTY,
     SESSION_FUNCTION,
@@ -31,7 +32,7 @@ from mcp_gateway.facts.sql_statements import (
     knows_explain_options,
     refusal_of,
 )
-from mcp_gateway.facts.sql_walk import Walk
+from mcp_gateway.facts.sql_walk import Handler, Walk
 from mcp_gateway.facts.tree import opened, relation_parts
 
 DATA_CHANGES = frozenset({"DeleteStmt", "InsertStmt", "MergeStmt", "UpdateStmt"})
@@ -65,48 +66,86 @@ def examine_sql(sql: str, *, catalog: Catalog | None) -> SQLExamination:
     return examine_statements(parse_tree(sql), judge=judge_of(catalog))
 
 
-def examine_statements(raw: Sequence[JSONObject], *, judge: Judge) -> SQLExamination:
-    """As `examine_sql`, for a text that `parse_tree` has parsed and a judge that is kept."""
+def examine_statements(
+    raw: Statements,
+    *,
+    judge: Judge,
+    returns: frozenset[str] = frozenset(),
+    inference: Mapping[str, frozenset[str]] | None = None,
+) -> SQLExamination:
+    """As `examine_sql`, for a text that `parse_tree` has parsed and a judge that is kept.
+
+    `returns` and `inference` are facts that masking's lineage finds.
+    """
     statements = [one["stmt"] for one in raw]
     found = Examiner(judge)
     try:
         refusals = [refusal for statement in statements if (refusal := found.statement(statement)) is not None]
+        return found.examination(
+            statements,
+            refusals=refusals,
+            fingerprint=fingerprint_of(raw.json),
+            returns=returns,
+            inference=inference,
+        )
     except RecursionError:
         raise SQLSyntaxError(TOO_DEEP) from None
-    return found.examination(statements, refusals=refusals)
 
 
 def judge_of(catalog: Catalog | None) -> Judge:
     """The judge by a catalog. It remembers views and functions that it has read, so keep it as long as the catalog."""
-    return Judge(catalog, examine_body=_body_trust)
+    return Judge(catalog, examine_body=_examine_body)
 
 
-def _body_trust(statements: Sequence[JSONObject], judge: Judge) -> Trust:
-    """How far the body of a view or SQL function can be trusted."""
+def _examine_body(statements: Sequence[JSONObject], judge: Judge) -> tuple[Trust, Named]:
+    """How far the body of a view or SQL function can be trusted, but for casts applied unseen, which whatever reaches it
+    adds; and what it names.
+
+    A cast's own function would meet itself here otherwise.
+    """
     found = Examiner(judge)
     for statement in statements:
         if "ReturnStmt" in statement:
             found.node(statement["ReturnStmt"].get("returnval"), Scope())
         else:
             found.statement(statement)
-    return Trust.UNPROVED if found.effects else found.worst
+    return Trust.UNPROVED if found.effects else found.trust, found.names
+
+
+def _changing(kind: str) -> Handler:
+    return lambda found, body, scope: found.data_change(kind, body, scope)
 
 
 class Examiner(Walk):
     """The walk, with what whole statements do."""
 
+    HANDLERS: ClassVar[Mapping[str, Handler]] = {**Walk.HANDLERS, **{kind: _changing(kind) for kind in DATA_CHANGES}}
+
     def __init__(self, judge: Judge) -> None:
         super().__init__(judge)
         self.writes: set[str] = set()
         self.unbounded = False
-        self._handlers |= {kind: partial(self.data_change, kind) for kind in DATA_CHANGES}
 
     @property
     def worst(self) -> Trust:
         """The trust in everything that takes part, casts that are applied unseen included."""
         return max(self.trust, self.judge.casts) if self.computes else self.trust
 
-    def examination(self, statements: Sequence[JSONObject], *, refusals: Sequence[str]) -> SQLExamination:
+    @property
+    def names(self) -> Named:
+        """What the whole text names."""
+        self.named.computes = self.computes
+        return self.named
+
+    def examination(
+        self,
+        statements: Sequence[JSONObject],
+        *,
+        refusals: Sequence[str],
+        fingerprint: str,
+        returns: frozenset[str],
+        inference: Mapping[str, frozenset[str]] | None,
+    ) -> SQLExamination:
         """What all of it comes to."""
         refusal = refusals[0] if refusals else SESSION_FUNCTION if self.session_function else None
         if len(statements) != 1:
@@ -120,8 +159,13 @@ class Examiner(Walk):
                 writes=frozenset(self.writes),
                 columns=frozenset(self.columns),
                 functions=frozenset(self.functions),
+                function_traits=self.judge.reach.traits(self.names),
                 unbounded=self.unbounded,
                 statements=len(statements),
+                row_limit=row_limit_of(statements),
+                fingerprint=fingerprint,
+                returns=returns,
+                inference=inference,
             ),
             refusal=refusal,
             called=frozenset(self.called),
@@ -195,6 +239,7 @@ class Examiner(Walk):
         if "query" in body:
             self._inner(body["query"], scope)
         elif incoming:
+            self.named.written.add(relation_parts(body["relation"]))
             self._write(body["relation"])
         else:
             self.relation(body["relation"], scope, only_stored=True)
@@ -206,6 +251,8 @@ class Examiner(Walk):
         self.doubt(Trust.UNPROVED)
         if self.running:
             self.writes.update(self.name_of(parts) for parts in changed_tables(kind, body))
+        if kind == "RefreshMatViewStmt":
+            self.named.written.add(relation_parts(body["relation"]))
         self.fields(body, scope)
 
     def unknown(self, kind: str, body: JSONObject) -> None:
@@ -239,10 +286,12 @@ class Examiner(Walk):
             self.fields(body, scope)
             return
         self.kinds.add(kind_of(kind, body))
+        self.computes = True  # what is assigned is cast to the column's type
         self._write(body["relation"])
         level = self.with_clause(body, scope)
         before, reads = set(self.columns), set(self.reads)
         target = self.relation(body["relation"], level, only_stored=True)
+        self.named.written.add(relation_parts(body["relation"]))
         self.doubt(self.judge.writing(relation_parts(body["relation"]), running=self.running))
         if not self.running or not self._reads_target(kind, body):
             self.reads = reads

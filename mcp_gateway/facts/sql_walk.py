@@ -7,15 +7,17 @@ operators, types and relations may do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.judging import Judge, Trust
+from mcp_gateway.facts.reach import Named
 from mcp_gateway.facts.scopes import (
     Entry,
     Scope,
     all_stored,
+    cte_names,
     derived_entry,
     joined_entry,
     output_names,
@@ -33,6 +35,9 @@ from mcp_gateway.facts.sql_nodes import (
 )
 from mcp_gateway.facts.tree import is_wrapped, opened, relation_parts, strings, written
 
+Handler: TypeAlias = Callable[[Any, JSONObject, Scope], None]
+"""Takes one kind of node in: the walk, what is in the node, and what names mean there."""
+
 
 class Walk:
     """Facts gathered so far, and the methods that gather them. One instance for one text."""
@@ -45,28 +50,17 @@ class Walk:
         self.running = True
         """False inside an EXPLAIN that does not run its statement."""
         self.computes = False
-        """There is an expression to which a cast could be applied unseen."""
+        """There is an expression, here or in what is reached from here, to which a cast could be applied unseen."""
         self.session_function = False
         self.kinds: set[str] = set()
         self.reads: set[str] = set()
         self.columns: set[str] = set()
         self.functions: set[str] = set()
+        self.named = Named()
         self.called: set[str] = set()
         """Bare names, in their own case, of what may be a function."""
         self.unheard: set[str] = set()
         """Relations and functions that the catalog does not know."""
-        self._handlers: dict[str, Callable[[JSONObject, Scope], None]] = {
-            "A_Expr": self._operation,
-            "A_Indirection": self._indirection,
-            "CaseExpr": self._case,
-            "ColumnRef": self._column,
-            "FuncCall": self._call,
-            "SelectStmt": self.query,
-            "SortBy": self._sort,
-            "SubLink": self._sublink,
-            "TypeCast": self._cast,
-            "TypeName": self._type,
-        }
 
     def doubt(self, trust: Trust) -> None:
         """Something of this trust takes part."""
@@ -84,9 +78,10 @@ class Walk:
 
     def each(self, values: Iterable[Any], scope: Scope) -> None:
         """Walk the nodes of a list."""
+        node = self.node
         for value in values:
             if value:
-                self.node(value, scope)
+                node(value, scope)
 
     def node(self, value: Any, scope: Scope, *, bare: str = "") -> None:
         """Walk one node, a list of them, or nothing. `bare` is the type of a node that stands without it."""
@@ -94,27 +89,33 @@ class Walk:
             self.each(value, scope)
         elif value:
             kind, body = opened(value)
-            handler = self._handlers.get(kind)
+            handler = self.HANDLERS.get(kind)
             if handler is not None:
-                handler(body, scope)
+                handler(self, body, scope)
             elif kind not in LEAVES:
                 if kind not in PLAIN and not is_wrapped(value):
                     kind, body = bare, value
                 self._other(kind, body, scope)
 
     def _other(self, kind: str, body: JSONObject, scope: Scope) -> None:
-        handler = self._handlers.get(kind)
+        handler = self.HANDLERS.get(kind)
         if handler is not None:
-            handler(body, scope)
+            handler(self, body, scope)
         elif kind not in LEAVES:
             keyword = KEYWORD_FUNCTIONS.get(body.get("op", kind) if kind == "JsonFuncExpr" else kind)
             if keyword is not None:
-                self.called.add(keyword)
-                self.doubt(self.judge.keyword(keyword))
+                self._keyword(keyword)
             if kind not in PLAIN:
                 self.unknown(kind, body)
             self.computes = self.computes or kind != "ResTarget"
             self.fields(body, scope)
+
+    def _keyword(self, name: str) -> None:
+        self.called.add(name)
+        found = self.judge.keyword(name)
+        if found != Trust.KNOWN:
+            self.named.functions.add((name,))
+            self.doubt(found)
 
     def fields(self, body: JSONObject, scope: Scope, *, without: Sequence[str] = ()) -> None:
         """Walk what is in a node."""
@@ -136,6 +137,7 @@ class Walk:
         self.computes = True
         self.functions.add(written(parts).lower())
         self.called.add(parts[-1])
+        self.named.functions.add(parts)
         self.doubt(self.judge.function(parts))
         if not self.judge.knows_function(parts):
             self.unheard.add(written(parts))
@@ -148,7 +150,7 @@ class Walk:
         self.computes = True
         while True:
             for name in IMPLIED_OPERATORS.get(body["kind"]) or (strings(body["name"]),):
-                self.doubt(self.judge.operator((name,) if isinstance(name, str) else name))
+                self._operator((name,) if isinstance(name, str) else name)
             self.node(body.get("rexpr"), scope)
             kind, left = opened(body.get("lexpr", {}))
             if kind != "A_Expr":
@@ -156,48 +158,69 @@ class Walk:
             body = left
         self.node(body.get("lexpr"), scope)
 
+    def _operator(self, parts: tuple[str, ...]) -> None:
+        self.named.operators.add(parts)
+        self.doubt(self.judge.operator(parts))
+
     def _case(self, body: JSONObject, scope: Scope) -> None:
         if "arg" in body:
-            self.doubt(self.judge.operator(("=",)))
+            self._operator(("=",))
         self.computes = True
         self.each([body.get("arg"), *body.get("args", ()), body.get("defresult")], scope)
 
     def _sort(self, body: JSONObject, scope: Scope) -> None:
         if "useOp" in body:
-            self.doubt(self.judge.operator(strings(body["useOp"])))
+            self.computes = True
+            self._operator(strings(body["useOp"]))
         self.node(body.get("node"), scope)
 
     def _sublink(self, body: JSONObject, scope: Scope) -> None:
         if "testexpr" in body:
             self.computes = True
-            self.doubt(self.judge.operator(strings(body.get("operName", ())) or ("=",)))
+            self._operator(strings(body.get("operName", ())) or ("=",))
             self.node(body["testexpr"], scope)
         self.node(body["subselect"], scope)
 
     def _cast(self, body: JSONObject, scope: Scope) -> None:
         self.computes = True
         self.node(body["arg"], scope)
-        self._type(body["typeName"], scope)
+        constant = body["arg"].get("A_Const", {})
+        if "sval" in constant or constant.get("isnull"):
+            self._type(body["typeName"], scope, judge=self.judge.literal)
+        else:
+            self._type(body["typeName"], scope)
 
-    def _type(self, body: JSONObject, scope: Scope) -> None:
-        self.doubt(Trust.UNPROVED if body.get("pct_type") else self.judge.type(strings(body.get("names", ()))))
+    def _type(self, body: JSONObject, scope: Scope, *, judge: Callable[[tuple[str, ...]], Trust] | None = None) -> None:
+        self.computes = True
+        judge = judge or self.judge.type
+        names = strings(body.get("names", ()))
+        self.named.types.add(names)
+        self.doubt(Trust.UNPROVED if body.get("pct_type") else judge(names))
         self.each(body.get("typmods", ()), scope)
 
     def _indirection(self, body: JSONObject, scope: Scope) -> None:
         """`(x).name` is a field, or a function applied to x: which of them, the types decide."""
         self.node(body["arg"], scope)
-        for step in body["indirection"]:
+        for number, step in enumerate(body["indirection"]):
             kind, inner = opened(step)
             if kind == "String":
-                self._attribute(inner.get("sval", ""))
+                name = inner.get("sval", "")
+                row = None if number else _row(body["arg"], scope)
+                self._attribute(name, applied=row is not None and not row.proves(name))
             else:
                 self.node(step, scope)
 
-    def _attribute(self, name: str) -> None:
+    def _attribute(self, name: str, *, applied: bool = False) -> None:
+        """A field, or a function applied to a row; `applied` where it looks like the latter, if no catalog tells."""
         self.called.add(name)
         found = self.judge.attribute(name)
+        if applied and self.judge.catalog is None:
+            found = max(found, self.judge.function((name,)))
         if found != Trust.KNOWN:
+            self.computes = True
             self.functions.add(name.lower())
+            self.named.functions.add((name,))
+            self.named.types.add((name,))
             self.doubt(found)
 
     def _column(self, body: JSONObject, scope: Scope) -> None:
@@ -214,7 +237,7 @@ class Walk:
             *qualifier, name = parts
             entry = scope.qualified(qualifier)
             if entry is None or not entry.proves(name):
-                self._attribute(name)
+                self._attribute(name, applied=entry is not None and entry.complete)
             if entry is not None:
                 self.columns.update(stored(entry, name))
 
@@ -241,10 +264,12 @@ class Walk:
             "limitOffset",
             "limitCount",
         ):
-            self.node(body.get(key), inner)
+            if key in body:
+                self.node(body[key], inner)
         self.each(body.get("distinctClause", ()), inner)
         for key in ("groupClause", "sortClause"):
-            self.each((item for item in body.get(key, ()) if _bare_name(item) not in names), inner)
+            if key in body:
+                self.each([item for item in body[key] if _bare_name(item) not in names], inner)
         if "intoClause" in body:
             self.into(body["intoClause"], inner)
             self.kinds.add("SELECT_INTO")
@@ -275,7 +300,7 @@ class Walk:
         clause = body.get("withClause", {})
         ctes = [node["CommonTableExpr"] for node in clause.get("ctes", ())]
         if clause.get("recursive"):
-            level.ctes = {cte["ctename"]: _cte_names(cte) for cte in ctes}
+            level.ctes = {cte["ctename"]: cte_names(cte) for cte in ctes}
         for cte in ctes:
             kind, inner = opened(cte["ctequery"])
             if kind == "SelectStmt":
@@ -284,7 +309,7 @@ class Walk:
                 self.data_change(kind, inner, level)
             self.fields(cte, level, without=("ctequery", "search_clause", "cycle_clause", "aliascolnames"))
             self.node(cte.get("cycle_clause"), level, bare="CTECycleClause")
-            level.ctes[cte["ctename"]] = _cte_names(cte)
+            level.ctes[cte["ctename"]] = cte_names(cte)
         return level
 
     # FROM
@@ -312,7 +337,7 @@ class Walk:
             case "RangeTableFunc" | "JsonTable":
                 self.computes = True
                 if kind == "JsonTable":
-                    self.doubt(self.judge.keyword("json_table"))
+                    self._keyword("json_table")
                 self.fields(body, scope, without=("alias",))
                 entry = derived_entry(alias, names=None)
                 columns = [opened(column)[1] for column in body.get("columns", ())]
@@ -334,6 +359,8 @@ class Walk:
         if found is None and self.judge.catalog is not None:
             self.unheard.add(name)
         self.reads.add(name)
+        self.named.relations.add(parts)
+        self.computes = self.computes or (found is not None and (found.kind == "v" or bool(found.policies)))
         self.doubt(self.judge.reading(parts))
         return relation_entry(name, relation=found, body=body)
 
@@ -362,7 +389,7 @@ class Walk:
             self.node(body["quals"], Scope(parent=scope.parent, entries=entries))
         if "usingClause" in body or body.get("isNatural"):
             self.computes = True
-            self.doubt(self.judge.operator(("=",)))
+            self._operator(("=",))
         for name in strings(body.get("usingClause", ())):
             self.columns.update(column for entry in entries for column in stored(entry, name))
         if "join_using_alias" in body:
@@ -370,6 +397,28 @@ class Walk:
         if "alias" in body:
             entries.append(joined_entry(body["alias"], entries))
         return entries
+
+    HANDLERS: ClassVar[Mapping[str, Handler]] = {
+        "A_Expr": _operation,
+        "A_Indirection": _indirection,
+        "CaseExpr": _case,
+        "ColumnRef": _column,
+        "FuncCall": _call,
+        "SelectStmt": query,
+        "SortBy": _sort,
+        "SubLink": _sublink,
+        "TypeCast": _cast,
+        "TypeName": _type,
+    }
+
+
+def _row(value: JSONObject, scope: Scope) -> Entry | None:
+    """The item of FROM whose whole row a value is. Columns are written without the parentheses that this takes."""
+    kind, body = opened(value)
+    if kind != "ColumnRef":
+        return None
+    parts = strings(body["fields"][:-1] if "A_Star" in body["fields"][-1] else body["fields"])
+    return scope.qualified(parts) if parts else None
 
 
 def _bare_name(item: JSONObject) -> str:
@@ -384,10 +433,3 @@ def _has_own_clauses(body: JSONObject) -> bool:
     return any(
         key in body for key in ("withClause", "sortClause", "limitOffset", "limitCount", "lockingClause", "intoClause")
     )
-
-
-def _cte_names(cte: JSONObject) -> Sequence[str] | None:
-    given, own = strings(cte.get("aliascolnames", ())), output_names(cte["ctequery"])
-    if own is None or "search_clause" in cte or "cycle_clause" in cte:
-        return None
-    return [*given, *own[len(given) :]]

@@ -4,10 +4,10 @@ A child is asked one thing at a time and has a second for it; one that is late, 
 one call is refused, and the next call gets a new child. When the first is busy a second one is started beside it, so that
 somebody whose statements take their whole second does not make everybody wait: the road examines one call of a caller at
 a time. Above are the database tool and `inspect`; `facts.worker_process` is the child,
-`facts.frames` what they say to each other.
+`facts.child` the way to it, `facts.frames` what they say to each other.
 
-The exchange with the child belongs to a task of its own: a caller that is cancelled leaves it to finish, so that no
-answer is ever read by the wrong caller.
+A caller that is cancelled leaves the exchange with the child to a task that finishes it, so that no answer is ever read by
+the wrong caller.
 """
 
 from __future__ import annotations
@@ -15,30 +15,33 @@ from __future__ import annotations
 import asyncio
 import pickle
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
 from typing import Any, TypeVar
 
-import orjson
 import structlog
+from pydantic import TypeAdapter, ValidationError
 
 from mcp_gateway.errors import RequestError
 from mcp_gateway.facts.catalog import Catalog
-from mcp_gateway.facts.frames import LENGTH, MAX_FRAME_BYTES, FrameError, framed, restore
+from mcp_gateway.facts.child import Child
+from mcp_gateway.facts.frames import SHAPE, Answer, FrameError, encoded
 from mcp_gateway.facts.parser import SQLSyntaxError, encode_sql
 from mcp_gateway.facts.sql import SQLExamination
 from mcp_gateway.masking.lineage import Lineage
+from mcp_gateway.turns import Turns, working_for
 
 COMMAND = (sys.executable, "-I", "-m", "mcp_gateway.facts.worker_process")
 """`-I`: no current directory, no PYTHON* variables, no user's site-packages (a module of an agent's workspace)."""
 ONE_STATEMENT = timedelta(seconds=1)
 START_OR_LOAD = timedelta(seconds=30)
 CHILDREN = 2
+EXAMINED_AT_ONCE = 8
+"""Texts that are examined or wait for a child together; one of each caller, because children are few."""
 MAX_SNAPSHOTS = 64
 MAX_ANSWERS = 512
 
@@ -48,7 +51,7 @@ NOT_NOW = "the statement could not be examined"
 TRY_AGAIN = "call again; if it stays so, the operator has to look at the gateway's log"
 
 T = TypeVar("T")
-Answer = tuple[SQLExamination, Lineage | None]
+Examined = tuple[SQLExamination, Lineage | None]
 
 log = structlog.get_logger(__name__)
 
@@ -70,23 +73,13 @@ class _Snapshot:
 class _Child:
     """A running process and the numbers of the snapshots that it holds."""
 
-    process: Process
-    requests: asyncio.StreamWriter
-    answers: asyncio.StreamReader
+    process: Child
     held: set[int] = field(default_factory=set)
 
-    async def ask(self, *request: Any) -> Any:
+    async def ask(self, *request: Any, within: timedelta) -> bytes:
         """Send one request and read its answer."""
-        self.requests.write(framed(pickle.dumps(request, protocol=pickle.HIGHEST_PROTOCOL)))
-        await self.requests.drain()
-        return await self.hear()
-
-    async def hear(self) -> Any:
-        """Read one answer."""
-        (length,) = LENGTH.unpack(await self.answers.readexactly(LENGTH.size))
-        if length > MAX_FRAME_BYTES:
-            raise FrameError(f"an answer of {length:,} bytes is too long")
-        return orjson.loads(await self.answers.readexactly(length))
+        content = pickle.dumps(request, protocol=pickle.HIGHEST_PROTOCOL)
+        return await self.process.ask(content, within=within.total_seconds())
 
 
 @dataclass(slots=True)
@@ -108,9 +101,10 @@ class SQLWorker:
         self._places = [_Place()]
         self._free = list(self._places)
         self._any_free = asyncio.Semaphore(1)
+        self._turns = Turns(total=EXAMINED_AT_ONCE, each=1)
         self._numbers = count(1)
         self._snapshots: OrderedDict[str, _Snapshot] = OrderedDict()
-        self._answers: OrderedDict[tuple[int, str], Answer] = OrderedDict()
+        self._answers: OrderedDict[tuple[int, str], Examined] = OrderedDict()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
 
@@ -130,7 +124,7 @@ class SQLWorker:
         catalog_key: str = "",
         catalog: Catalog | None = None,
         classify: Mapping[str, str] | None = None,
-    ) -> Answer:
+    ) -> Examined:
         """What a text would do and, with a catalog, which columns its result derives from.
 
         `catalog_key` names the target; the catalog is sent to the child when it is new or differs from the one
@@ -144,7 +138,7 @@ class SQLWorker:
         if known is not None:
             self._answers.move_to_end(key)
             return known
-        answer = await self._in_own_task(self._exchange(sql, snapshot))
+        answer = await self._exchange(sql, snapshot)
         self._answers[key] = answer
         if len(self._answers) > MAX_ANSWERS:
             self._answers.popitem(last=False)
@@ -184,109 +178,173 @@ class SQLWorker:
         self._snapshots.move_to_end(key)
         return known
 
-    async def _exchange(self, sql: str, snapshot: _Snapshot | None) -> Answer:
+    async def _exchange(self, sql: str, snapshot: _Snapshot | None) -> Examined:
         """Ask a child about one text, alone with it."""
-        async with self._place() as place:
+        caller = working_for.get()
+        release = await self._turns.take(caller) if caller else None
+        try:
+            place = await self._take_place()
+        except BaseException:
+            if release is not None:
+                release()
+            raise
+
+        def leave() -> None:
+            self._give_back(place)
+            if release is not None:
+                release()
+
+        child = place.child
+        if child is None or not child.process.runs or (snapshot is not None and snapshot.number not in child.held):
+            return await self._in_own_task(self._made_ready(place, sql, snapshot, leave))
+        try:
+            return await self._examined(place, child, sql, snapshot)
+        except asyncio.CancelledError:
+            if child.process.owes:
+                self._own(self._heard_out(place, child, leave))
+                leave = _nothing
+            raise
+        finally:
+            leave()
+
+    async def _made_ready(
+        self, place: _Place, sql: str, snapshot: _Snapshot | None, leave: Callable[[], None]
+    ) -> Examined:
+        """The same with a child that has to be started, or to be told of the catalog: in a task of its own."""
+        try:
             child = await self._ready_child(place)
             if snapshot is not None and snapshot.number not in child.held:
                 await self._load(place, child, snapshot)
-            async with _within(place, self._limit, "sql_not_examined", message=TOO_COMPLEX):
-                return _answer(await child.ask("examine", snapshot.number if snapshot else None, sql))
+            return await self._examined(place, child, sql, snapshot)
+        finally:
+            leave()
 
-    @asynccontextmanager
-    async def _place(self) -> AsyncIterator[_Place]:
+    async def _examined(self, place: _Place, child: _Child, sql: str, snapshot: _Snapshot | None) -> Examined:
+        try:
+            number = snapshot.number if snapshot else None
+            return _examined(decoded(await child.ask("examine", number, sql, within=self._limit)))
+        except (SQLSyntaxError, asyncio.CancelledError):
+            raise
+        except BaseException as error:
+            await _broken(place, error, "sql_not_examined", message=TOO_COMPLEX)
+            raise
+
+    async def _heard_out(self, place: _Place, child: _Child, leave: Callable[[], None]) -> None:
+        """Let the child say what nobody waits for any more; one that does not say it is dropped."""
+        try:
+            await child.process.hear(within=self._limit.total_seconds())
+        except Exception as error:  # noqa: BLE001 - whatever it was, the next one gets a new child
+            log.warning("sql_not_examined", cause=type(error).__name__)
+            await _drop_child(place)
+        finally:
+            leave()
+
+    async def _take_place(self) -> _Place:
         """A place of one's own; one with a child that is ready, if there is one."""
         if self._any_free.locked() and len(self._places) < self._children and not self._closed:
             self._places.append(place := _Place())
             self._own(self._add(place))
-        async with self._any_free:
-            place = max(self._free, key=lambda place: place.child is not None)
-            self._free.remove(place)
-            try:
-                yield place
-            finally:
-                self._free.append(place)
+        await self._any_free.acquire()
+        place = max(self._free, key=lambda place: place.child is not None)
+        self._free.remove(place)
+        return place
+
+    def _give_back(self, place: _Place) -> None:
+        self._free.append(place)
+        self._any_free.release()
 
     async def _add(self, place: _Place) -> None:
         """Make a place available once its child is ready; if that does not come, whoever takes it tries again."""
         try:
             await self._ready_child(place)
         finally:
-            self._free.append(place)
-            self._any_free.release()
+            self._give_back(place)
 
     async def _load(self, place: _Place, child: _Child, snapshot: _Snapshot) -> None:
         """Give the child a snapshot, and take back those that no key has any more."""
         current = {one.number for one in self._snapshots.values()}
-        async with _within(place, START_OR_LOAD, "sql_catalog_not_loaded", message=NOT_NOW):
+        async with _within(place, "sql_catalog_not_loaded"):
             for number in child.held - current:
-                await child.ask("drop", number)
+                await child.ask("drop", number, within=START_OR_LOAD)
                 child.held.discard(number)
-            if await child.ask("load", snapshot.number, snapshot.catalog, dict(snapshot.classify)) != {"done": True}:
+            content = snapshot.number, snapshot.catalog, dict(snapshot.classify)
+            if await child.ask("load", *content, within=START_OR_LOAD) != encoded({"done": True}):
                 raise FrameError("the catalog was not taken")
             child.held.add(snapshot.number)
 
     async def _start(self) -> None:
-        async with self._place() as place:
+        place = await self._take_place()
+        try:
             await self._ready_child(place)
+        finally:
+            self._give_back(place)
 
     async def _ready_child(self, place: _Place) -> _Child:
         """The running child, or a new one that has said that it is ready."""
-        if place.child is not None and place.child.process.returncode is None:
+        if place.child is not None and place.child.process.runs:
             return place.child
         await _drop_child(place)
         if self._closed:
             raise RequestError(NOT_NOW, next_step=TRY_AGAIN, code="internal")
-        async with _within(place, START_OR_LOAD, "sql_worker_not_started", message=NOT_NOW):
-            # Nothing of our environment, directory, terminal or streams reaches it.
-            process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env={}, cwd="/", start_new_session=True
-            )
-            if process.stdin is None or process.stdout is None:
-                raise FrameError("the process has no streams")
-            child = place.child = _Child(process=process, requests=process.stdin, answers=process.stdout)
-            if await child.hear() != {"ready": True}:
-                raise FrameError("the process did not say that it is ready")
+        async with _within(place, "sql_worker_not_started"):
+            child = place.child = _Child(process=await Child.start(self._command))
+            said = await child.process.hear(within=START_OR_LOAD.total_seconds())
+            if said != encoded({"ready": SHAPE}):
+                raise FrameError("the process did not say that it is ready with answers of this form")
             return child
 
 
+def _nothing() -> None:
+    """What is left to do for a caller who has handed it on."""
+
+
 @asynccontextmanager
-async def _within(place: _Place, limit: timedelta, event: str, *, message: str) -> AsyncIterator[None]:
-    """A time with the child. Unless it ends well the child is dropped: what it would say next is not known."""
+async def _within(place: _Place, event: str) -> AsyncIterator[None]:
+    """A longer time with the child, whose failure is no statement's. Unless it ends well the child is dropped."""
     try:
-        async with asyncio.timeout(limit.total_seconds()):
+        async with asyncio.timeout(START_OR_LOAD.total_seconds()):
             yield
-    except SQLSyntaxError:
-        raise
     except BaseException as error:
-        log.warning(event, cause=type(error).__name__)
-        await _drop_child(place)
-        if isinstance(error, Exception):
-            next_step, code = (TRY_SIMPLER, "invalid_arguments") if message == TOO_COMPLEX else (TRY_AGAIN, "internal")
-            raise RequestError(message, next_step=next_step, code=code) from None
+        await _broken(place, error, event, message=NOT_NOW)
         raise
+
+
+async def _broken(place: _Place, error: BaseException, event: str, *, message: str) -> None:
+    """Drop a child that did not do what it was asked, as what it would say next is not known.
+
+    Raises what a caller is told of it, but for what is no `Exception`.
+    """
+    log.warning(event, cause=type(error).__name__)
+    await _drop_child(place)
+    if isinstance(error, Exception):
+        next_step, code = (TRY_SIMPLER, "invalid_arguments") if message == TOO_COMPLEX else (TRY_AGAIN, "internal")
+        raise RequestError(message, next_step=next_step, code=code) from None
 
 
 async def _drop_child(place: _Place) -> None:
     """Kill and reap the child, if there is one."""
     child, place.child = place.child, None
-    if child is None:
-        return
-    with suppress(ProcessLookupError):
-        child.process.kill()
-    child.requests.close()
-    await child.process.wait()
+    if child is not None:
+        await child.process.end()
 
 
-def _answer(found: Any) -> Answer:
-    match found:
-        case {"syntax": str(message), "position": int(position)}:
+_ANSWER = TypeAdapter(Answer)
+
+
+def decoded(content: bytes) -> Answer:
+    """The answer that `frames.encoded` was given. Raises `FrameError` for anything else."""
+    try:
+        return _ANSWER.validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise FrameError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def _examined(answer: Answer) -> Examined:
+    match answer:
+        case Answer(examination=SQLExamination() as examination, lineage=lineage):
+            return examination, lineage
+        case Answer(syntax=str(message), position=position):
             raise SQLSyntaxError(message, position=position)
-        case {"examination": dict(examination), "lineage": None}:
-            return restore(SQLExamination, examination), None
-        case {"examination": dict(examination), "lineage": dict(lineage)}:
-            return restore(SQLExamination, examination), restore(Lineage, lineage)
-        case {"failed": str(cause)}:
-            raise FrameError(f"the examination failed with {cause}")
         case _:
-            raise FrameError("the answer has none of the agreed forms")
+            raise FrameError(f"the examination failed with {answer.failed}")

@@ -7,20 +7,25 @@ one examination.
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import resource
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from mcp_gateway.facts.catalog import Catalog
-from mcp_gateway.facts.frames import LENGTH, encoded, framed
+from mcp_gateway.facts.frames import LENGTH, SHAPE, Answer, encoded, framed
 from mcp_gateway.facts.judging import Judge
 from mcp_gateway.facts.parser import SQLSyntaxError, parse_tree
 from mcp_gateway.facts.sql import examine_statements, judge_of
 from mcp_gateway.masking.lineage import ClassifiedCatalog, prepare, resolve
 
 MAX_MEMORY_BYTES = 4 << 30
+COLLECT_AFTER = 20_000
+"""New containers: a statement makes some hundreds, of which none is in a cycle."""
 RECURSION_LIMIT = 8_000
 """Trees have up to 1,000 levels and walking one takes a few calls; Python calls do not use the C stack."""
 WARM_UP = "SELECT a.x, count(*) FROM a JOIN b USING (id) WHERE a.y > now() GROUP BY 1"
@@ -41,6 +46,7 @@ class Desk:
         match request:
             case ("load", int(number), Catalog() as catalog, dict(classify)):
                 self._snapshots[number] = (judge_of(catalog), classify, prepare(catalog, classify))
+                _leave_to_itself()
                 return {"done": True}
             case ("drop", int(number)):
                 self._snapshots.pop(number, None)
@@ -48,32 +54,40 @@ class Desk:
             case ("examine", number, str(sql)):
                 return self._examine(sql, snapshot=None if number is None else self._snapshots[number])
             case _:
-                return {"failed": "unknown request"}
+                return Answer(failed="unknown request")
 
-    def _examine(self, sql: str, *, snapshot: Snapshot | None) -> Any:
+    def _examine(self, sql: str, *, snapshot: Snapshot | None) -> Answer:
         try:
             statements = parse_tree(sql)
-            examination = examine_statements(statements, judge=snapshot[0] if snapshot else NO_CATALOG)
-        except SQLSyntaxError as error:
-            return {"syntax": error.message, "position": error.position}
-        lineage = None
-        if snapshot is not None:
-            _, classify, prepared = snapshot
+            if snapshot is None:
+                return Answer(examination=examine_statements(statements, judge=NO_CATALOG))
+            judge, classify, prepared = snapshot
             lineage = resolve(statements, catalog=prepared, classify=classify)
-        return {"examination": examination, "lineage": lineage}
+            returned = lineage.returned(otherwise=prepared.top)
+            examination = examine_statements(statements, judge=judge, returns=returned, inference=lineage.inference)
+        except SQLSyntaxError as error:
+            return Answer(syntax=error.message, position=error.position)
+        return Answer(examination=examination, lineage=lineage)
+
+
+def _leave_to_itself() -> None:
+    """Collect what a snapshot that is gone left, and look no more at one that stays: it may have 100,000 objects."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer until the requests end. An answer that cannot be found is an answer too."""
     desk = Desk()
     desk.answer(("examine", None, WARM_UP))
-    _send(answers, encoded({"ready": True}))
+    _send(answers, encoded({"ready": SHAPE}))
     while header := requests.read(LENGTH.size):
         request = requests.read(*LENGTH.unpack(header))
         try:
             answer = encoded(desk.answer(pickle.loads(request)))  # noqa: S301 - from the gateway itself, see facts.frames
         except Exception as error:  # noqa: BLE001 - the loop goes on, and this one examination is refused
-            answer = encoded({"failed": type(error).__name__})
+            answer = encoded(Answer(failed=type(error).__name__))
         _send(answers, answer)
 
 
@@ -84,14 +98,24 @@ def _send(answers: BinaryIO, answer: bytes) -> None:
 
 def main() -> None:
     """Serve on the standard streams, with nothing else able to write to them."""
+    _close_what_is_inherited()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold statements
     _lower_limit(resource.RLIMIT_AS, MAX_MEMORY_BYTES)
     sys.setrecursionlimit(RECURSION_LIMIT)
+    gc.set_threshold(COLLECT_AFTER)
     answers = os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     with answers, os.fdopen(0, "rb") as requests:
         serve(requests, answers)
+
+
+def _close_what_is_inherited() -> None:
+    """Keep the standard streams alone: uvloop hands on what whoever started the gateway left open for its children."""
+    for descriptor in [int(one.name) for one in Path("/dev/fd").iterdir()]:
+        if descriptor > 2:
+            with suppress(OSError):  # that of the listing is closed already
+                os.close(descriptor)
 
 
 def _lower_limit(which: int, wanted: int) -> None:

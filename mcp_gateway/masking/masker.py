@@ -22,6 +22,7 @@ from mcp_gateway.calls import JSONObject, Secret
 from mcp_gateway.errors import MaskingError
 from mcp_gateway.masking import cuts, keys
 from mcp_gateway.masking.classes import PII_NATIONAL_ID, SECRET_PASSWORD, SECRET_TOKEN
+from mcp_gateway.masking.encoded import EncodedBytes
 from mcp_gateway.masking.scan import Hit, Scanner, scanner_for
 from mcp_gateway.masking.scrub import CREDENTIAL, SEPARATOR, Scrubber, scrubber_for
 from mcp_gateway.masking.stopping import Stop
@@ -66,6 +67,7 @@ def masker_for(
         by_key=frozenset(
             data_class for detector, data_class in KEYED.items() if detector in detectors and data_class not in revealed
         ),
+        watcher=scanner_for(detectors=detectors, revealed=all_classes - revealed) if revealed else None,
     )
 
 
@@ -81,16 +83,21 @@ class CallMasker:
         scrubber: Scrubber,
         markers: Markers,
         by_key: frozenset[str],
+        watcher: Scanner | None = None,
     ) -> None:
+        """`watcher` finds what is revealed, so that it is known that it was shown."""
         self._stop = stop
         self._revealed = revealed
         self._scanner = scanner
         self._scrubber = scrubber
         self._markers = markers
         self._by_key = by_key
+        self._watcher = watcher
         self._streams: list[MaskStream] = []
         self._closed: Masked | None = None
         self._counts: Counter[str] = Counter()
+        self._shown: set[str] = set()
+        """Revealed classes of which there was something."""
 
     def stop(self) -> None:
         """From another thread: end what is going on, with a `MaskingError`; nothing can be masked after it."""
@@ -111,6 +118,8 @@ class CallMasker:
         """
         self._stop.look()
         hidden = self.hides(classes)
+        if values:
+            self._shown |= classes - hidden
         if not hidden:
             return self._scanned(values)
         if computed:
@@ -172,7 +181,14 @@ class CallMasker:
             structured = dumped(result | {"masked": self.counts})
             if any(self._scrubber.in_text(text) for text in _strings(result) if len(text) >= MIN_SURE):
                 raise MaskingError("a credential stands where it cannot be taken out of the result")
-        self._closed = Masked(structured=structured, counts=self.counts, rows=rows, truncated=truncated)
+        counts = self.counts
+        self._closed = Masked(
+            structured=structured,
+            counts=counts,
+            touched=frozenset(counts) - {CREDENTIAL} | self._shown,
+            rows=rows,
+            truncated=truncated,
+        )
         return self._closed
 
     def made(self, result: object) -> bool:
@@ -191,7 +207,7 @@ class CallMasker:
         found = list(values)
         kinds = set(map(type, found))
         if kinds == {str}:
-            return self._texts(found)
+            return self._plain(found)
         if kinds == {int} and max(map(abs, found)) < SMALL_NUMBER:
             return found
         places, texts = [], []
@@ -209,6 +225,20 @@ class CallMasker:
 
     def _texts(self, texts: list[str]) -> list[str | None]:
         """Mask many texts; one that has nothing to mask is given back itself, and None where null stands for all of it."""
+        if EncodedBytes not in set(map(type, texts)):
+            return self._plain(texts)
+        inside = [self._inside(text) if isinstance(text, EncodedBytes) else text for text in texts]
+        outside = self._plain(inside)
+        # What is as it was has to be the same object, by which whoever asked knows it.
+        return [before if after == before else after for before, after in zip(texts, outside, strict=True)]
+
+    def _inside(self, text: EncodedBytes) -> str:
+        """Mask what is encoded."""
+        raw = text.raw
+        masked = self._masked(raw, counts=self._counts)
+        return text if masked == raw else EncodedBytes.of(masked)
+
+    def _plain(self, texts: list[str]) -> list[str | None]:
         return [self._settled(before, after) for before, after in zip(texts, self._each(texts), strict=True)]
 
     def _each(self, texts: Sequence[str]) -> list[str]:
@@ -240,8 +270,14 @@ class CallMasker:
             data, scrubbed = self._scrubber.scrub(data, nul=nul)
             if scrubbed:
                 counts[CREDENTIAL] += scrubbed
+        self._watch(data)
         hits = self._scanner.hits(data, nul=nul, asked=self._stop)
         return self._marked(data, hits, counts=counts)
+
+    def _watch(self, data: bytes) -> None:
+        """Note which revealed classes are in a text."""
+        if self._watcher is not None and not self._revealed <= self._shown:
+            self._shown |= {rule.data_class for _, _, rule in self._watcher.hits(data, asked=self._stop)}
 
     def _masked_between(self, data: bytes, begin: int, end: int) -> bytes:
         """Mask a whole text and give a part of it: what lies across its beginning is left out, across its end masked."""
@@ -260,6 +296,7 @@ class CallMasker:
             self._counts[CREDENTIAL] += sum(begin <= start < end for start, _ in spans)
             text, begin = b"".join(replaced), len(replaced[0])
             end = begin + len(replaced[1])
+        self._watch(text)
         hits = self._scanner.hits(text, asked=self._stop)
         begin = max([begin, *(stop for start, stop, _ in hits if start < begin)])
         shown = [hit for hit in hits if begin <= hit[0] < end]

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias, TypeVar
 from mcp_gateway.quantities import parse_duration
 
 Effect: TypeAlias = Literal["permit", "forbid"]
+Mode: TypeAlias = Literal["enforce", "shadow"]
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,99}")
 MAX_REASON_CHARACTERS = 500
@@ -29,6 +30,7 @@ KNOWN: Mapping[str, frozenset[Effect]] = {
     "ttl": frozenset({"forbid"}),
     "max_rows": frozenset({"permit"}),
     "timeout": frozenset({"permit"}),
+    "mode": frozenset({"permit", "forbid"}),
 }
 
 T = TypeVar("T")
@@ -46,6 +48,8 @@ class Annotations:
     ttl: timedelta | None = None
     max_rows: int | None = None
     timeout: timedelta | None = None
+    mode: Mode = "enforce"
+    """`shadow`: it is evaluated and recorded, and decides nothing."""
 
 
 def parse_annotations(given: Mapping[str, str | None], *, effect: Effect) -> tuple[Annotations, list[tuple[str, str]]]:
@@ -79,6 +83,7 @@ def parse_annotations(given: Mapping[str, str | None], *, effect: Effect) -> tup
         ttl=read("ttl", _duration, None),
         max_rows=read("max_rows", _count(MAX_ROWS), None),
         timeout=read("timeout", _duration, None),
+        mode=read("mode", _mode, "enforce"),
     )
     return annotations, wrong
 
@@ -101,6 +106,14 @@ def _groups(text: str) -> frozenset[str]:
     if not all(name and name.isprintable() for name in names) or len(set(names)) != len(names):
         raise ValueError("is not a list of different groups between commas")
     return frozenset(names)
+
+
+def _mode(text: str) -> Mode:
+    match text:
+        case "enforce" | "shadow":
+            return text
+        case _:
+            raise ValueError("is neither 'enforce' nor 'shadow'")
 
 
 def _count(highest: int) -> Callable[[str], int]:

@@ -44,10 +44,12 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from mcp_gateway.calls import Assurance, Caller, Door, Target, TargetKind
 from mcp_gateway.decisions import Approved
 from mcp_gateway.errors import ConfigError, Problem
+from mcp_gateway.facts.requests import Interface
 from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.policy.schema import ACTIONS
 from mcp_gateway.toml_errors import toml_problem
+from mcp_gateway.usage import History, imagined_usage
 
 TOOL_OF_KIND: Mapping[str, str] = {action.kind: name for name, action in ACTIONS.items()}
 DEFAULT_BASE_URL = "https://api.example.com"
@@ -81,6 +83,10 @@ class TargetCase(_Model):
     labels: Annotated[dict[str, str], AfterValidator(_has_env)]
     classes: frozenset[str] = frozenset()
     base_url: str = DEFAULT_BASE_URL
+    graphql: str = ""
+    """As in the configuration."""
+    openapi: str = ""
+    """As in the configuration, or beside this file."""
     description: str = ""
 
 
@@ -159,6 +165,10 @@ class CaseModel(_Model):
     token_age: int = 60
     time: AwareDatetime = NOON
     approval: ApprovalCase | None = None
+    usage: dict[str, int | frozenset[str]] = {}
+    """What the person did before; what is left out is 0."""
+    agent_usage: dict[str, int | frozenset[str]] = {}
+    """What the agent did before."""
     expect: Expectation
 
 
@@ -186,7 +196,7 @@ class Case:
     name: str
     caller: Caller
     target: Target
-    base_url: str
+    interface: Interface
     tool: str
     arguments: Mapping[str, Any]
     inference: Mapping[str, frozenset[str]] | None
@@ -194,6 +204,7 @@ class Case:
     token_age: int
     time: datetime
     approval: Approved
+    history: History
     expect: Expectation
 
 
@@ -208,8 +219,10 @@ class Cases:
     cases: tuple[Case, ...]
 
 
-def read_cases(path: Path, *, targets: Sequence[Target] = (), base_urls: Mapping[str, str] | None = None) -> Cases:
-    """Read one file; raises `ConfigError`. `targets` are those of the configuration, `base_urls` belong to them by name."""
+def read_cases(
+    path: Path, *, targets: Sequence[Target] = (), interfaces: Mapping[str, Interface] | None = None
+) -> Cases:
+    """Read one file; raises `ConfigError`. `targets` are those of the configuration, `interfaces` belong to them by name."""
     try:
         model = CaseFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
@@ -225,8 +238,8 @@ def read_cases(path: Path, *, targets: Sequence[Target] = (), base_urls: Mapping
     known = {target.name: target for target in targets} | {
         name: _target(name, given) for name, given in model.targets.items()
     }
-    urls = dict(base_urls or {}) | {name: given.base_url for name, given in model.targets.items()}
-    reader = _Reader(path=path, callers=model.callers, targets=known, urls=urls)
+    own = {name: _interface(path, given) for name, given in model.targets.items()}
+    reader = _Reader(path=path, callers=model.callers, targets=known, interfaces={**(interfaces or {}), **own})
     cases = [reader.case(given) for given in model.case]
     if len({case.name for case in model.case}) != len(model.case):
         reader.problems.append(Problem(file=str(path), path="case", message="two cases have the same name"))
@@ -259,6 +272,20 @@ def imagined_caller(given: CallerCase) -> Caller:
     )
 
 
+def _interface(path: Path, given: TargetCase) -> Interface:
+    document = None
+    if given.openapi:
+        from mcp_gateway.facts.openapi import read_openapi
+
+        described = path.parent / given.openapi
+        try:
+            text = described.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise ConfigError([Problem(file=str(described), message="there is no such text")]) from None
+        document = read_openapi(text, file=str(described))
+    return Interface(base_url=given.base_url, graphql=given.graphql, document=document)
+
+
 def _target(name: str, given: TargetCase) -> Target:
     return Target(
         name=name,
@@ -277,7 +304,7 @@ class _Reader:
     path: Path
     callers: Mapping[str, CallerCase]
     targets: Mapping[str, Target]
-    urls: Mapping[str, str]
+    interfaces: Mapping[str, Interface]
     problems: list[Problem] = field(default_factory=list)
 
     def case(self, given: CaseModel) -> Case | None:
@@ -292,7 +319,8 @@ class _Reader:
             return None
         tool = given.tool or TOOL_OF_KIND[target.kind]
         arguments = self._arguments(given, tool)
-        if arguments is None or not self._knows_classes(given, target, tool):
+        history = self._history(given)
+        if arguments is None or history is None or not self._knows_classes(given, target, tool):
             return None
         approval = given.approval
         return Case(
@@ -300,7 +328,7 @@ class _Reader:
             name=given.name,
             caller=imagined_caller(caller),
             target=target,
-            base_url=self.urls.get(target.name, DEFAULT_BASE_URL),
+            interface=self.interfaces.get(target.name, Interface(base_url=DEFAULT_BASE_URL)),
             tool=tool,
             arguments=arguments,
             inference=given.inference,
@@ -308,15 +336,23 @@ class _Reader:
             token_age=given.token_age,
             time=given.time,
             approval=Approved() if approval is None else Approved(by=approval.by, approvers=approval.approvers),
+            history=history,
             expect=given.expect,
         )
+
+    def _history(self, given: CaseModel) -> History | None:
+        try:
+            return History(person=imagined_usage(given.usage), agent=imagined_usage(given.agent_usage))
+        except ValueError as error:
+            self._wrong(given, "usage", str(error))
+            return None
 
     def _arguments(self, given: CaseModel, tool: str) -> dict[str, Any] | None:
         if tool not in ARGUMENTS:
             self._wrong(given, "tool", f"there is no tool {tool!r}; there are {_listed(ARGUMENTS)}")
             return None
         try:
-            return ARGUMENTS[tool].model_validate(given.arguments).model_dump()
+            return ARGUMENTS[tool].model_validate(given.arguments).model_dump(by_alias=True)
         except ValidationError as error:
             for item in error.errors():
                 self._wrong(given, ".".join(("arguments", *map(str, item["loc"]))), item["msg"])

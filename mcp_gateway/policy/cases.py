@@ -9,6 +9,7 @@ from typing import Any
 
 from mcp_gateway.calls import JSONObject, SQLFacts, Target
 from mcp_gateway.errors import ConfigError, Problem
+from mcp_gateway.facts.requests import Interface
 from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.policy.case_files import Case, Cases, Expectation, read_cases
 from mcp_gateway.policy.engine import PolicyEngine, Question
@@ -64,7 +65,7 @@ def run_cases(
     *,
     policies: Sequence[Path] = (),
     targets: Sequence[Target] = (),
-    base_urls: Mapping[str, str] | None = None,
+    interfaces: Mapping[str, Interface] | None = None,
     classes: Collection[str] = (),
     examiners: Mapping[str, Examiner] = EXAMINERS,
 ) -> Report:
@@ -74,14 +75,14 @@ def run_cases(
         paths: case files and folders of them.
         policies: the set to test; left out, each file says which it tests.
         targets: those of the configuration, which cases may name.
-        base_urls: of the HTTP targets among them.
+        interfaces: what is known of the APIs among them.
         classes: configured data classes.
         examiners: how raw arguments become facts, by tool.
 
     Raises:
         ConfigError: with all that is wrong in case files and policies.
     """
-    files, problems = _read(paths, targets=targets, base_urls=base_urls or {})
+    files, problems = _read(paths, targets=targets, interfaces=interfaces or {})
     engines: list[tuple[Cases, PolicyEngine]] = []
     for cases in files:
         chosen = tuple(policies) or cases.policies
@@ -107,7 +108,7 @@ def run_cases(
 
 def question_of(case: Case, *, examiners: Mapping[str, Examiner] = EXAMINERS) -> Question:
     """The question that a case asks; raises `ValueError` where the call would be refused before any policy."""
-    facts = examiners[case.tool](dict(case.arguments), case.base_url)
+    facts = examiners[case.tool](dict(case.arguments), case.interface)
     if isinstance(facts, SQLFacts):
         facts = replace(facts, inference=case.inference)
     return Question(
@@ -119,11 +120,12 @@ def question_of(case: Case, *, examiners: Mapping[str, Examiner] = EXAMINERS) ->
         token_age=case.token_age,
         time=case.time,
         approval=case.approval,
+        history=case.history,
     )
 
 
 def _read(
-    paths: Sequence[Path], *, targets: Sequence[Target], base_urls: Mapping[str, str]
+    paths: Sequence[Path], *, targets: Sequence[Target], interfaces: Mapping[str, Interface]
 ) -> tuple[list[Cases], list[Problem]]:
     found: list[Cases] = []
     problems: list[Problem] = []
@@ -133,7 +135,7 @@ def _read(
             problems.append(Problem(file=str(path), message=f"holds no *{SUFFIX} file"))
         for file in files:
             try:
-                found.append(read_cases(file, targets=targets, base_urls=base_urls))
+                found.append(read_cases(file, targets=targets, interfaces=interfaces))
             except ConfigError as error:
                 problems += error.problems
     return found, problems

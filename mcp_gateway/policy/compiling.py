@@ -18,7 +18,6 @@ import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 import cedarpy
 import orjson
@@ -27,10 +26,11 @@ from mcp_gateway.calls import JSONObject, Target, TargetKind
 from mcp_gateway.errors import ConfigError, Problem
 from mcp_gateway.policy.annotations import Annotations, Effect, parse_annotations
 from mcp_gateway.policy.expressions import ApprovalUse, ExpressionError, approval_use, reads_of
-from mcp_gateway.policy.schema import REVEAL, actions_of, schema_text
+from mcp_gateway.policy.reach import notes_on
+from mcp_gateway.policy.schema import REVEAL, actions_of, classes_of, schema_text
 from mcp_gateway.policy.scopes import Scope
 from mcp_gateway.policy.split import Place, Source, Statement, split
-from mcp_gateway.policy.statement import Compiled, Policy
+from mcp_gateway.policy.statement import Compiled, Policy, handle_of
 
 POSITIONAL = re.compile(r"^for policy `policy0`[,:] ")
 ENDED_EARLY = "unexpected end of input"
@@ -47,7 +47,8 @@ def compile_policies(
 ) -> Compiled:
     """Compile policy files against the schema of these targets, classes and further tools; raises `ConfigError`."""
     actions = actions_of(tools)
-    text = schema_text(targets=targets, classes=classes, actions=actions)
+    known = classes_of(targets, configured=classes)
+    text = schema_text(targets=targets, classes=known, actions=actions)
     compiler = _Compiler(text)
     for source in sources:
         compiler.add(source)
@@ -56,17 +57,15 @@ def compile_policies(
     form = {name: compiler.forms[name] for name in sorted(compiler.forms)}
     return Compiled(
         policies={name: compiler.policies[name] for name in form},
-        handle=_handle(form),
-        schema=compiler.schema,
+        forms=form,
         actions=actions,
+        classes=known,
         version=hashlib.sha256(text.encode() + orjson.dumps(form, option=orjson.OPT_SORT_KEYS)).hexdigest(),
-        notes=tuple(_unused_names(compiler.statements, targets)),
+        notes=(
+            *_unused_names(compiler.statements, targets),
+            *notes_on(compiler.policies, forms=form, targets=targets, actions=actions),
+        ),
     )
-
-
-def _handle(form: Mapping[str, JSONObject]) -> Any:
-    whole = {"templates": {}, "staticPolicies": form, "templateLinks": []}
-    return cedarpy.PolicySet.from_json_str(orjson.dumps(whole).decode())
 
 
 class _Compiler:
@@ -144,6 +143,8 @@ class _Compiler:
             annotations.max_rows is not None or annotations.timeout is not None
         ):
             self._report(statement.place, "@max_rows and @timeout have no effect on a permit to reveal", name)
+        if scope.actions == frozenset({REVEAL}) and annotations.mode == "shadow":
+            self._report(statement.find("@", "mode"), "@mode has no effect on a policy for reveal alone", name)
 
     def _check_approval(
         self, statement: Statement, name: str, effect: Effect, annotations: Annotations, use: ApprovalUse
@@ -211,7 +212,7 @@ def _parse(statement: Statement) -> JSONObject:
         raise _Refused(statement.place.problem("one policy was expected up to the next ';'"))
     form: JSONObject = whole["staticPolicies"]["policy0"]
     try:
-        _handle({"policy0": form})
+        handle_of({"policy0": form})
     except (ValueError, TypeError):  # Cedar's limit, and orjson's
         raise _Refused(statement.place.problem(TOO_DEEP, policy=statement.id)) from None
     return form

@@ -1,27 +1,24 @@
-"""The policies in force: asks Cedar, and remembers what it may.
+"""The policies in force: what is asked of them, by whom it may be asked, and what stays masked.
 
-Decisions are remembered by exactly what the policies of an action look at. What is read but cannot be part of a
-key, the time of day above all, keeps an action out of the cache, and so does an approval: a remembered Allow never
-comes from one. Below are `question` (what is asked), `decide` (what an answer means) and `compiling` (the set).
+Below are `sets` (asks Cedar, and remembers what it may), `question` (what is asked), `decide` (what an answer means)
+and `compiling` (the files' contents).
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import cedarpy
 import orjson
 
-from mcp_gateway.calls import Caller, JSONObject, SQLFacts, Target
+from mcp_gateway.calls import ESTIMATES, Caller, SQLFacts, Target
 from mcp_gateway.decisions import NOT_APPROVED, Approved, Decision, Deny
 from mcp_gateway.errors import Problem
 from mcp_gateway.inference import KINDS
-from mcp_gateway.policy.decide import Verdict, decide, short_of_people
-from mcp_gateway.policy.expressions import TOKEN_AGE, Path
+from mcp_gateway.policy.decide import Verdict
 from mcp_gateway.policy.question import (
     Question,
     QuestionError,
@@ -29,19 +26,16 @@ from mcp_gateway.policy.question import (
     context_of,
     named,
     principal_of,
-    rendered,
     resource_of,
 )
-from mcp_gateway.policy.schema import REVEAL, Action
-from mcp_gateway.policy.scopes import Scope
+from mcp_gateway.policy.schema import HISTORY, REVEAL, Action
+from mcp_gateway.policy.scopes import Principal, Scope, entities_of_class, entities_of_target
+from mcp_gateway.policy.sets import PolicySet, Prepared
 from mcp_gateway.policy.statement import Compiled, Policy
 
 __all__ = ["PolicyEngine", "Question", "Verdict"]
 
-REMEMBERED_DECISIONS = 8192
 REMEMBERED_CALLERS = 256
-
-V = TypeVar("V")
 
 
 class PolicyEngine:
@@ -50,53 +44,92 @@ class PolicyEngine:
     def __init__(self, compiled: Compiled, *, targets: Sequence[Target], remember: bool = True) -> None:
         self.version = compiled.version
         self.policies: Mapping[str, Policy] = compiled.policies
+        """All of them, those in shadow mode too."""
         self.notes: tuple[Problem, ...] = compiled.notes
-        self._actions = compiled.actions
-        self._handle = compiled.handle
-        self._schema = compiled.schema
+        self.actions: Mapping[str, Action] = compiled.actions
+        """What can be decided on beside `reveal`, by tool."""
+        self._classes = compiled.classes
         self._targets = {target.name: target for target in targets}
-        self._keys = {name: _Key.of(name, self.policies.values()) for name in (*self._actions, REVEAL)}
-        self._permits = [
-            (policy, _reach(policy, targets, self._actions))
-            for policy in self.policies.values()
-            if policy.effect == "permit"
-        ]
-        self._decisions: _Memory[Decision] = _Memory(REMEMBERED_DECISIONS if remember else 0)
-        self._revealed: _Memory[bool] = _Memory(REMEMBERED_DECISIONS if remember else 0)
-        self._resources = {target.name: resource_of(target) for target in targets}
+        self._resources = {target.name: entities_of_target(target) for target in targets}
         self._principals = lru_cache(maxsize=REMEMBERED_CALLERS)(principal_of)
         self._visible = lru_cache(maxsize=REMEMBERED_CALLERS)(self._visible_to)
         self._revealing = lru_cache(maxsize=REMEMBERED_CALLERS)(self._reveals_for)
         self._entities = lru_cache(maxsize=REMEMBERED_CALLERS)(self._parsed_entities)
 
+        self._last: tuple[Question | None, Prepared | None] = None, None
+
+        def set_of(policies: Mapping[str, Policy]) -> PolicySet:
+            return PolicySet(
+                policies, forms=compiled.forms, actions=self.actions, entities=self._entities, remember=remember
+            )
+
+        enforced = {name: policy for name, policy in self.policies.items() if policy.annotations.mode == "enforce"}
+        self._enforced = set_of(enforced)
+        self._shadowed = set_of(self.policies) if len(enforced) < len(self.policies) else None
+        self._permits = [
+            (policy, _reach(policy, targets, self.actions)) for policy in enforced.values() if policy.effect == "permit"
+        ]
+        self._looks_at_plan = any(
+            path[-1] in ESTIMATES or path == ("sql",)
+            for policy in self.policies.values()
+            for path in policy.reads.paths
+        )
+        self._looks_at_history = any(
+            path[0] in HISTORY for policy in self.policies.values() for path in policy.reads.paths
+        )
+        self._observed = frozenset(
+            (action.name, target.name)
+            for action in self.actions.values()
+            for target in targets
+            if target.observed and action.kind == target.kind
+        )
+
+    @property
+    def looks_at_plan(self) -> bool:
+        """Whether any policy looks at what a planner expects."""
+        return self._looks_at_plan
+
+    @property
+    def looks_at_history(self) -> bool:
+        """Whether any policy looks at what a caller has done until now."""
+        return self._looks_at_history
+
+    @property
+    def enforced(self) -> Mapping[str, Policy]:
+        """Those that decide."""
+        return self._enforced.policies
+
     def decide(self, question: Question) -> Decision:
         """Allow, Ask or Deny. What cannot be decided is a Deny with an `error`."""
+        return self._decide(question, self._enforced)
+
+    def decide_shadowed(self, question: Question) -> Decision | None:
+        """What would be decided if the policies in shadow mode were enforced, too; None where there are none."""
+        return None if self._shadowed is None else self._decide(question, self._shadowed)
+
+    def _decide(self, question: Question, policies: PolicySet) -> Decision:
         question = self.concealed(question)
         try:
             prepared = self._prepare(question)
         except QuestionError as error:
             return Deny(policies=(), error=str(error))
-        key = self._keys[question.tool].digest(question, prepared)
-        if key is not None and (known := self._decisions.get(key)) is not None:
-            return known
-        decision = decide(
-            lambda approval: self._evaluate(prepared, approval), policies=self.policies, approval=question.approval
-        )
-        if key is not None and not (isinstance(decision, Deny) and decision.error is not None):
-            self._decisions.put(key, decision)
-        return decision
+        return policies.decide(question, prepared)
 
     def reveal(self, question: Question, classes: Collection[str]) -> frozenset[str]:
         """Those of `classes` that this caller may see raw in the result of this call. When in doubt: none."""
-        scopes = self._revealing(question.caller)
-        wanted = [name for name in sorted(classes) if any(scope.matches_class(name) for scope in scopes)]
+        scopes = self._revealing(Principal.of(question.caller))
+        wanted = [
+            name
+            for name in sorted(self._classes.intersection(classes))
+            if any(scope.matches_class(name) for scope in scopes)
+        ]
         if not wanted:
             return frozenset()
         try:
             prepared = self._prepare(question)
         except QuestionError:
             return frozenset()
-        return frozenset(name for name in wanted if self._reveals_class(question, prepared, name))
+        return frozenset(name for name in wanted if self._enforced.reveals(question, _revealing(prepared, name)))
 
     def concealed(self, question: Question) -> Question:
         """The question with what its statement tells, and with which of it stays masked for this caller.
@@ -117,8 +150,8 @@ class PolicyEngine:
         return replace(question, facts=replace(facts, inference=told, hidden=classes - shown))
 
     def visible(self, caller: Caller) -> frozenset[tuple[str, str]]:
-        """`(tool, target)` where the scope of some permit, its conditions left aside, matches."""
-        return self._visible(caller)
+        """`(tool, target)` where the scope of some permit, its conditions left aside, matches, or policy only observes."""
+        return self._visible(Principal.of(caller))
 
     def evaluate(self, question: Question, approval: Approved) -> Verdict:
         """What Cedar says under an approval; for `explain`. Never from memory."""
@@ -126,7 +159,7 @@ class PolicyEngine:
             prepared = self._prepare(self.concealed(question))
         except QuestionError as error:
             return Verdict(allowed=False, error=str(error))
-        return self._evaluate(prepared, approval)
+        return self._enforced.evaluate(prepared, approval)
 
     def evaluate_reveal(self, question: Question, name: str) -> Verdict:
         """What Cedar says of showing one data class raw; for `explain`. Never from memory."""
@@ -134,163 +167,60 @@ class PolicyEngine:
             prepared = self._prepare(question)
         except QuestionError as error:
             return Verdict(allowed=False, error=str(error))
-        return self._evaluate_reveal(_revealing(prepared, name), question.approval)
+        return self._enforced.evaluate_reveal(_revealing(prepared, name), question.approval)
 
-    def _reveals_class(self, question: Question, prepared: _Prepared, name: str) -> bool:
-        asked = _revealing(prepared, name)
-        key = self._keys[REVEAL].digest(question, asked)
-        if key is not None and (known := self._revealed.get(key)) is not None:
-            return known
-        verdict = self._evaluate_reveal(asked, question.approval)
-        if key is not None and verdict.error is None:
-            self._revealed.put(key, verdict.allowed)
-        return verdict.allowed
+    def _prepare(self, question: Question) -> Prepared:
+        """Check a question and name its parts as Cedar takes them, without the approval.
 
-    def _evaluate_reveal(self, asked: _Prepared, approval: Approved) -> Verdict:
-        """What Cedar says, unless an approval of fewer people than a lifted policy asks for made it say so.
-
-        The approval was given for the call, whose own policies may ask for fewer people of the same group.
+        What is decided is asked again at once for what stays masked: the last one is kept.
         """
-        verdict = self._evaluate(asked, approval)
-        if not verdict.allowed or approval == NOT_APPROVED:
-            return verdict
-        without = self._evaluate(asked, NOT_APPROVED)
-        if without.error is not None:
-            return without
-        short = short_of_people(without, self.policies, approval)
-        return Verdict(allowed=False, policies=short) if short else verdict
+        last, prepared = self._last
+        if last is not question or prepared is None:
+            prepared = self._prepared(question)
+            self._last = question, prepared
+        return prepared
 
-    def _prepare(self, question: Question) -> _Prepared:
-        """Check a question and name its parts as Cedar takes them, without the approval."""
+    def _prepared(self, question: Question) -> Prepared:
         known = self._targets.get(question.target.name)
         if known is None or (known.kind, known.labels) != (question.target.kind, question.target.labels):
             raise QuestionError(f"{question.target.name!r} is not a target that the policies were loaded for")
         approval_of(question.approval)
-        return _Prepared(
-            principal=self._principals(question.caller),
+        caller = Principal.of(question.caller)
+        return Prepared(
+            caller=caller,
+            principal=self._principals(caller),
             action=question.tool,
-            resource=self._resources[known.name]["uid"],
-            context=context_of(question, actions=self._actions),
-            entities=(question.caller, known.name),
+            target=known.name,
+            resource=self._resources[known.name],
+            context=context_of(question, classes=self._classes, actions=self.actions),
         )
 
-    def _evaluate(self, prepared: _Prepared, approval: Approved) -> Verdict:
-        """Ask Cedar. An error in any policy, or no decision at all, is never an Allow: Cedar skips a forbid that fails."""
-        try:
-            request = {
-                "principal": prepared.principal["uid"],
-                "action": named(("Action", prepared.action)),
-                "resource": prepared.resource,
-                "context": rendered(prepared.context, approval),
-            }
-            entities = self._entities(*prepared.entities)
-            result = cedarpy.is_authorized(request, self._handle, entities, self._schema)
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
-            return Verdict(allowed=False, error=f"{type(error).__name__}: {error}")
-        errors, policies = sorted(map(str, result.diagnostics.errors)), sorted(result.diagnostics.reasons)
-        if errors:
-            return Verdict(allowed=False, error="; ".join(errors))
-        if result.decision is cedarpy.Decision.NoDecision or not self.policies.keys() >= set(policies):
-            return Verdict(allowed=False, error="the policies gave no decision")
-        return Verdict(allowed=result.decision is cedarpy.Decision.Allow, policies=tuple(policies))
-
-    def _visible_to(self, caller: Caller) -> frozenset[tuple[str, str]]:
-        return frozenset[tuple[str, str]]().union(
-            *(reach for policy, reach in self._permits if reach and policy.scope.matches_caller(caller))
+    def _visible_to(self, principal: Principal) -> frozenset[tuple[str, str]]:
+        return self._observed.union(
+            *(reach for policy, reach in self._permits if reach and policy.scope.matches_principal(principal))
         )
 
-    def _reveals_for(self, caller: Caller) -> tuple[Scope, ...]:
+    def _reveals_for(self, principal: Principal) -> tuple[Scope, ...]:
         """The scopes of the permits that could reveal something to a caller: nothing else is worth asking Cedar."""
         scopes = (policy.scope for policy, _ in self._permits if policy.scope.names(REVEAL))
-        return tuple(scope for scope in scopes if scope.matches_caller(caller))
+        return tuple(scope for scope in scopes if scope.matches_principal(principal))
 
-    def _parsed_entities(self, caller: Caller, target: str) -> Any:
-        document = orjson.dumps([self._principals(caller), self._resources[target]])
+    def _parsed_entities(self, principal: Principal, target: str) -> Any:
+        document = orjson.dumps([self._principals(principal), resource_of(self._targets[target])])
         return cedarpy.Entities.from_json_str(document.decode())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
-    """A checked question in Cedar's terms."""
-
-    principal: JSONObject
-    action: str
-    resource: JSONObject
-    context: JSONObject
-    """All but the approval."""
-    entities: tuple[Caller, str]
-    """The caller, and the target by name."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Key:
-    """How the decisions of one action are told apart."""
-
-    action: str
-    paths: tuple[Path, ...]
-    token_ages: tuple[int, ...]
-    """Constants; only the side of each that a token's age is on counts."""
-    cacheable: bool
-
-    @classmethod
-    def of(cls, action: str, policies: Collection[Policy]) -> _Key:
-        reads = [policy.reads for policy in policies if policy.scope.names(action)]
-        paths = {path for read in reads for path in read.paths if path[0] != "approval"}
-        clock = {("call",), ("call", "time"), TOKEN_AGE}
-        return cls(
-            action=action,
-            paths=tuple(sorted(paths)),
-            token_ages=tuple(sorted({age for read in reads for age in read.token_ages})),
-            cacheable=not paths & clock,
-        )
-
-    def digest(self, question: Question, prepared: _Prepared) -> bytes | None:
-        """A key of fixed size over all that can change the decision; None when it must not be remembered."""
-        if not self.cacheable or question.approval != NOT_APPROVED:
-            return None
-        age = question.token_age
-        seen = [
-            [self.action, question.target.name, prepared.resource, prepared.principal],
-            [_at(prepared.context, path) for path in self.paths],
-            [(age > constant) - (age < constant) for constant in self.token_ages],
-        ]
-        return hashlib.sha256(orjson.dumps(seen)).digest()
-
-
-def _revealing(prepared: _Prepared, name: str) -> _Prepared:
+def _revealing(prepared: Prepared, name: str) -> Prepared:
     """The same question, asked of one data class in the result."""
     return replace(
         prepared,
         action=REVEAL,
-        resource=named(("DataClass", name)),
-        context={"call": prepared.context["call"], "target": {"__entity": prepared.resource}},
+        resource=entities_of_class(name),
+        context={
+            **{record: prepared.context[record] for record in ("call", *HISTORY)},
+            "target": {"__entity": named(prepared.resource[0])},
+        },
     )
-
-
-def _at(context: JSONObject, path: Path) -> Any:
-    """The value at a path; None where this action's context has no such record."""
-    value: Any = context
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
-
-
-class _Memory(Generic[V]):
-    """A bounded memory that forgets the oldest first. Keys are digests, so that facts do not pile up in it."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._entries: dict[bytes, V] = {}
-
-    def get(self, key: bytes) -> V | None:
-        return self._entries.get(key)
-
-    def put(self, key: bytes, value: V) -> None:
-        if self._size == 0:
-            return
-        while len(self._entries) >= self._size:
-            del self._entries[next(iter(self._entries))]
-        self._entries[key] = value
 
 
 def _reach(policy: Policy, targets: Sequence[Target], actions: Mapping[str, Action]) -> frozenset[tuple[str, str]]:

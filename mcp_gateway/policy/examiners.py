@@ -11,17 +11,19 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from mcp_gateway.calls import Facts, JSONObject
+from mcp_gateway.facts.requests import Interface
 
 if TYPE_CHECKING:
+    from mcp_gateway.facts.programs import Knowledge
     from mcp_gateway.facts.sql import SQLExamination
 
-Examiner: TypeAlias = Callable[[JSONObject, str], Facts]
-"""Arguments and the target's base URL (empty unless it is an HTTP target) to facts. `ValueError`: refused before policy."""
+Examiner: TypeAlias = Callable[[JSONObject, Interface], Facts]
+"""Arguments and what is known of the target's API (nothing unless it is an HTTP target) to facts. `ValueError`: refused before policy."""
 
 
-def examine_query(arguments: JSONObject, base_url: str) -> Facts:
+def examine_query(arguments: JSONObject, interface: Interface) -> Facts:
     """Facts of a `query_database` call."""
-    del base_url
+    del interface
     from mcp_gateway.facts.sql import examine_sql
 
     return facts_of(examine_sql(arguments["sql"], catalog=None))
@@ -34,27 +36,46 @@ def facts_of(examination: SQLExamination) -> Facts:
     return examination.facts
 
 
-def examine_command(arguments: JSONObject, base_url: str) -> Facts:
+def examine_command(arguments: JSONObject, interface: Interface) -> Facts:
     """Facts of a `run_ssh_command` call."""
-    del base_url
+    del interface
     from mcp_gateway.facts.shell import examine_shell
 
     return examine_shell(argv=arguments.get("argv"), command=arguments.get("command"))
 
 
-def examine_request(arguments: JSONObject, base_url: str) -> Facts:
-    """Facts of a `call_api` call. The headers that a target allows beside the usual ones are taken as allowed."""
-    from mcp_gateway.facts.http import resolve
+def command_examiner(knowledge: Knowledge) -> Examiner:
+    """As `examine_command`, by what is known of programs."""
 
-    headers: Mapping[str, str] = arguments.get("headers") or {}
-    return resolve(
-        base_url,
+    def examine(arguments: JSONObject, interface: Interface) -> Facts:
+        del interface
+        from mcp_gateway.facts.shell import examine_shell
+
+        return examine_shell(argv=arguments.get("argv"), command=arguments.get("command"), knowledge=knowledge)
+
+    return examine
+
+
+def examine_request(arguments: JSONObject, interface: Interface) -> Facts:
+    """Facts of a `call_api` call. The headers that a target allows beside the usual ones are taken as allowed."""
+    from mcp_gateway.facts import requests
+    from mcp_gateway.facts.http import resolve
+    from mcp_gateway.facts.http_bodies import check_body, encode_body
+
+    headers, body = encode_body(
+        arguments.get("headers") or {}, json_value=arguments.get("json"), text=arguments.get("body")
+    )
+    request = resolve(
+        interface.base_url,
         arguments["path"],
         method=arguments.get("method", "GET"),
         query=arguments.get("query"),
         headers=headers,
         allowed_headers=tuple(headers),
-    ).facts
+    )
+    if body is not None:
+        check_body(body, content_type=request.content_type)
+    return requests.examine_request(request, body, interface=interface)
 
 
 EXAMINERS: Mapping[str, Examiner] = MappingProxyType(

@@ -22,8 +22,12 @@ class Explanation:
     with_every_approval: Verdict | None
     """The second decision; None where the first was an Allow or an error."""
     policies: tuple[Policy, ...]
-    """Those that either decision names, with their places and texts."""
+    """Those that any of the decisions names, with their places and texts."""
     revealed: frozenset[str]
+    shadowed: Decision | None
+    """If the policies in shadow mode were enforced, too; None where there are none."""
+    enforced: bool
+    """False where the target is only observed."""
     version: str
 
     def to_json(self) -> JSONObject:
@@ -37,6 +41,7 @@ class Explanation:
                 {
                     "id": policy.id,
                     "effect": policy.effect,
+                    "mode": policy.annotations.mode,
                     "file": policy.place.file,
                     "line": policy.place.line,
                     "reason": policy.annotations.reason,
@@ -45,6 +50,8 @@ class Explanation:
                 for policy in self.policies
             ],
             "revealed": sorted(self.revealed),
+            "shadow": None if self.shadowed is None else decision_to_json(self.shadowed),
+            "enforced": self.enforced,
             "version": self.version,
         }
 
@@ -54,9 +61,10 @@ def explain(engine: PolicyEngine, question: Question, *, classes: Collection[str
     first = engine.evaluate(question, question.approval)
     second = None
     if not first.allowed and first.error is None:
-        second = engine.evaluate(question, every_approval(engine.policies.values()))
-    decision = engine.decide(question)
+        second = engine.evaluate(question, every_approval(engine.enforced.values()))
+    decision, shadowed = engine.decide(question), engine.decide_shadowed(question)
     named = {*first.policies, *(second.policies if second else ()), *decision.policies}
+    named |= {*shadowed.policies} if shadowed else set()
     return Explanation(
         facts=engine.concealed(question).facts.to_json(),
         decision=decision,
@@ -64,6 +72,8 @@ def explain(engine: PolicyEngine, question: Question, *, classes: Collection[str
         with_every_approval=second,
         policies=tuple(engine.policies[name] for name in sorted(named)),
         revealed=engine.reveal(question, classes),
+        shadowed=shadowed,
+        enforced=not question.target.observed,
         version=engine.version,
     )
 

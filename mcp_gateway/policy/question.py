@@ -15,11 +15,17 @@ import orjson
 
 from mcp_gateway.calls import Call, Caller, Door, Facts, JSONObject, Target
 from mcp_gateway.decisions import NOT_APPROVED, Approved
-from mcp_gateway.policy.schema import ACTIONS, APPROVAL, CALL, ENTITY_SETS, Action, AttributeType, Shape
-from mcp_gateway.policy.scopes import Entity, entities_of_caller, entities_of_target
+from mcp_gateway.inference import KINDS
+from mcp_gateway.policy.schema import ACTIONS, APPROVAL, CALL, ENTITY_SETS, HISTORY, USAGE, Action, AttributeType, Shape
+from mcp_gateway.policy.scopes import Entity, Principal, entities_of_target
+from mcp_gateway.usage import NO_HISTORY, History, Usage
 
 MAX_SET = 500
 """Members of one set. A set of 1,000 costs Cedar 6 ms."""
+LARGE_SETS = frozenset({"columns"})
+MAX_LARGE_SET = 5000
+"""Members of one of those: `SELECT *` of a few wide tables has a thousand columns, and is nothing odd."""
+KINDS_OF_INFERENCE = frozenset(KINDS)
 MIN_LONG, MAX_LONG = -(2**63), 2**63 - 1
 
 
@@ -40,10 +46,19 @@ class Question:
     """Seconds since the token was issued."""
     time: datetime
     approval: Approved = NOT_APPROVED
+    history: History = NO_HISTORY
+    """What the caller has done until now; left empty where no policy looks at it."""
 
     @classmethod
     def about(
-        cls, call: Call, facts: Facts, *, now: datetime, token_now: datetime, approval: Approved = NOT_APPROVED
+        cls,
+        call: Call,
+        facts: Facts,
+        *,
+        now: datetime,
+        token_now: datetime,
+        approval: Approved = NOT_APPROVED,
+        history: History = NO_HISTORY,
     ) -> Question:
         """The question that a call asks at this moment; `token_now` is the clock by which tokens age."""
         return cls(
@@ -55,11 +70,16 @@ class Question:
             token_age=max(0, int((token_now - call.caller.issued_at).total_seconds())),
             time=now,
             approval=approval,
+            history=history,
         )
 
 
-def context_of(question: Question, *, actions: Mapping[str, Action] = ACTIONS) -> JSONObject:
-    """The context of the tool's action but for the approval. The time stays a datetime; see `rendered`."""
+def context_of(question: Question, *, classes: frozenset[str], actions: Mapping[str, Action] = ACTIONS) -> JSONObject:
+    """The context of the tool's action but for the approval. The time stays a datetime; see `rendered`.
+
+    Facts may name no data class but `classes`, those that a policy can name, too. What a caller has touched may: a class
+    can have left the configuration since.
+    """
     action = actions.get(question.tool)
     if action is None:
         raise QuestionError(f"there is no action {question.tool!r} in the schema")
@@ -78,14 +98,36 @@ def context_of(question: Question, *, actions: Mapping[str, Action] = ACTIONS) -
     facts = question.facts.context()
     _check_record("call", call, CALL)
     _check_record(action.record, facts, action.shape)
-    return {"call": call, action.record: {name: _typed(value, action.shape[name]) for name, value in facts.items()}}
+    for attribute, of in action.shape.items():
+        known = classes if of == "Set<DataClass>" else KINDS_OF_INFERENCE if of == "Set<Inference>" else None
+        if known is not None and not known.issuperset(facts[attribute]):
+            odd = ", ".join(sorted(set(facts[attribute]) - known))
+            raise QuestionError(f"{action.record}.{attribute} names what no policy can name: {odd}")
+    return {
+        "call": call,
+        **_history_of(question.history),
+        action.record: {name: _typed(value, action.shape[name]) for name, value in facts.items()},
+    }
+
+
+def _history_of(history: History) -> JSONObject:
+    if history is NO_HISTORY:
+        return _NO_HISTORY
+    found: JSONObject = {}
+    for record, usage in zip(HISTORY, (history.person, history.agent), strict=True):
+        context = usage.context()
+        _check_record(record, context, USAGE)
+        found[record] = {name: _typed(value, USAGE[name]) for name, value in context.items()}
+    return found
 
 
 def rendered(context: JSONObject, approval: Approved) -> str:
-    """The whole context in Cedar's JSON form."""
-    time = context["call"]["time"].astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    call = {**context["call"], "time": {"__extn": {"fn": "datetime", "arg": time}}}
-    return orjson.dumps({**context, "call": call, "approval": approval_of(approval)}).decode()
+    """A context, or the part of it that is looked at, in Cedar's JSON form."""
+    call = context.get("call", {})
+    if "time" in call:
+        time = call["time"].astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        context = {**context, "call": {**call, "time": {"__extn": {"fn": "datetime", "arg": time}}}}
+    return orjson.dumps({**context, "approval": approval_of(approval)}).decode()
 
 
 def approval_of(approval: Approved) -> JSONObject:
@@ -95,12 +137,12 @@ def approval_of(approval: Approved) -> JSONObject:
     return record
 
 
-def principal_of(caller: Caller) -> JSONObject:
+def principal_of(principal: Principal) -> JSONObject:
     """The caller as an entity with its attributes."""
-    attributes = {"subject": caller.subject, "issuer": caller.issuer, "actor": caller.actor}
-    if caller.email is not None:
-        attributes["email"] = caller.email
-    itself, *groups = entities_of_caller(caller)
+    attributes = {"subject": principal.subject, "issuer": principal.issuer, "actor": principal.actor}
+    if principal.email is not None:
+        attributes["email"] = principal.email
+    itself, *groups = principal.entities
     for name, value in attributes.items():
         _check(f"principal.{name}", value, "String")
     _check("the caller's groups", [group for _, group in groups], "Set<String>")
@@ -133,8 +175,9 @@ def _check_record(name: str, record: JSONObject, shape: Shape) -> None:
         odd = ", ".join(sorted(record.keys() ^ shape.keys()))
         raise QuestionError(f"{name} and the schema differ in {odd}")
     for attribute, of in shape.items():
-        if not _is(record[attribute], of):
-            raise _refusal(f"{name}.{attribute}", record[attribute], of)
+        most = MAX_LARGE_SET if attribute in LARGE_SETS else MAX_SET
+        if not _is(record[attribute], of, most=most):
+            raise _refusal(f"{name}.{attribute}", record[attribute], of, most=most)
 
 
 def _check(name: str, value: Any, of: AttributeType) -> None:
@@ -142,7 +185,7 @@ def _check(name: str, value: Any, of: AttributeType) -> None:
         raise _refusal(name, value, of)
 
 
-def _is(value: Any, of: AttributeType) -> bool:
+def _is(value: Any, of: AttributeType, *, most: int = MAX_SET) -> bool:
     """Exact types: to Python `1 == True`, and a cache must not think so too."""
     match of:
         case "Bool":
@@ -156,15 +199,15 @@ def _is(value: Any, of: AttributeType) -> bool:
         case "Set<String>" | "Set<DataClass>" | "Set<Inference>":
             return (
                 type(value) is list
-                and len(value) <= MAX_SET
+                and len(value) <= most
                 and {str}.issuperset(map(type, value))
                 and _is_text("".join(value))
             )
 
 
-def _refusal(name: str, value: Any, of: AttributeType) -> QuestionError:
-    if of.startswith("Set<") and isinstance(value, list) and len(value) > MAX_SET:
-        return QuestionError(f"{name} has {len(value)} members, more than {MAX_SET}")
+def _refusal(name: str, value: Any, of: AttributeType, *, most: int = MAX_SET) -> QuestionError:
+    if of.startswith("Set<") and isinstance(value, list) and len(value) > most:
+        return QuestionError(f"{name} has {len(value)} members, more than {most}")
     return QuestionError(f"{name} is not a {of}")
 
 
@@ -177,3 +220,6 @@ def _is_text(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+_NO_HISTORY: JSONObject = {record: Usage().context() for record in HISTORY}

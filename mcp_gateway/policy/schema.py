@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 from mcp_gateway.calls import Facts, HTTPFacts, ShellFacts, SQLFacts, Target, TargetKind
 from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.classes import BUILT_IN
+from mcp_gateway.usage import COUNTED, TOUCHED_WINDOWS, WINDOWS
 
 AttributeType: TypeAlias = Literal[
     "Bool", "Long", "String", "Set<String>", "Set<DataClass>", "Set<Inference>", "datetime"
@@ -44,6 +45,14 @@ CALL: Shape = MappingProxyType(
     }
 )
 APPROVAL: Shape = MappingProxyType({"by": "Set<String>", "approvers": "Long"})
+USAGE: Shape = MappingProxyType(
+    {
+        **dict[str, AttributeType]({f"{name}_{window}": "Long" for name in COUNTED for window in WINDOWS}),
+        **dict[str, AttributeType]({f"touched_{window}": "Set<DataClass>" for window in TOUCHED_WINDOWS}),
+    }
+)
+HISTORY = ("usage", "agent_usage")
+"""The records of this shape in every context: of the person, and of the agent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +85,16 @@ ACTIONS: Mapping[str, Action] = MappingProxyType(
                         "kinds": "Set<String>",
                         "reads": "Set<String>",
                         "writes": "Set<String>",
+                        "columns": "Set<String>",
                         "functions": "Set<String>",
+                        "function_traits": "Set<String>",
                         "unbounded": "Bool",
                         "statements": "Long",
+                        "row_limit": "Long",
+                        "fingerprint": "String",
+                        "returns": "Set<DataClass>",
+                        "planned_rows": "Long",
+                        "planned_cost": "Long",
                         "infers": "Set<DataClass>",
                         "inference": "Set<Inference>",
                     }
@@ -91,7 +107,18 @@ ACTIONS: Mapping[str, Action] = MappingProxyType(
                 record_type="Shell",
                 facts=ShellFacts,
                 shape=MappingProxyType(
-                    {"programs": "Set<String>", "opaque": "Bool", "writes_files": "Bool", "privileged": "Bool"}
+                    {
+                        "programs": "Set<String>",
+                        "subcommands": "Set<String>",
+                        "opaque": "Bool",
+                        "read_only": "Bool",
+                        "writes_files": "Bool",
+                        "privileged": "Bool",
+                        "network": "Bool",
+                        "writes": "Set<String>",
+                        "removes": "Set<String>",
+                        "paths_known": "Bool",
+                    }
                 ),
             ),
             Action(
@@ -100,7 +127,23 @@ ACTIONS: Mapping[str, Action] = MappingProxyType(
                 record="http",
                 record_type="Http",
                 facts=HTTPFacts,
-                shape=MappingProxyType({"method": "String", "host": "String", "path": "String"}),
+                shape=MappingProxyType(
+                    {
+                        "method": "String",
+                        "host": "String",
+                        "path": "String",
+                        "query_keys": "Set<String>",
+                        "body_keys": "Set<String>",
+                        "keys_known": "Bool",
+                        "documented": "Bool",
+                        "operation": "String",
+                        "tags": "Set<String>",
+                        "matches": "Bool",
+                        "graphql_operation": "String",
+                        "graphql_fields": "Set<String>",
+                        "graphql_opaque": "Bool",
+                    }
+                ),
             ),
         )
     }
@@ -119,24 +162,26 @@ def labels_of(target: Target) -> tuple[str, ...]:
     return tuple(sorted(f"{key}={value}" for key, value in target.labels.items() if key != "env"))
 
 
-def schema_text(*, targets: Sequence[Target], classes: Collection[str], actions: Mapping[str, Action] = ACTIONS) -> str:
-    """The schema in Cedar's own syntax.
+def classes_of(targets: Sequence[Target], *, configured: Collection[str]) -> frozenset[str]:
+    """Every data class: the built-in ones, the configured ones and the targets' own."""
+    return frozenset([*BUILT_IN, *configured, *(name for target in targets for name in target.classes)])
 
-    `classes` are the configured data classes; the built-in ones and the targets' own are always added.
-    """
+
+def schema_text(*, targets: Sequence[Target], classes: Collection[str], actions: Mapping[str, Action] = ACTIONS) -> str:
+    """The schema in Cedar's own syntax. `classes` are all that `classes_of` finds."""
     envs = {*KNOWN_ENVS, *(target.labels["env"] for target in targets if "env" in target.labels)}
     labels = {label for target in targets for label in labels_of(target)} or {NO_LABEL}
-    data = {*BUILT_IN, *classes, *(name for target in targets for name in target.classes)}
     lines = [
         "entity Group;",
         f"entity Env enum {_enumerated(envs)};",
         f"entity Label enum {_enumerated(labels)};",
-        f"entity DataClass enum {_enumerated(data)};",
+        f"entity DataClass enum {_enumerated(classes)};",
         f"entity Inference enum {_enumerated(KINDS)};",
         "entity Target in [Env, Label] { name: String, kind: String };",
         "entity Caller in [Group] { subject: String, issuer: String, actor: String, email?: String };",
         _record("Call", CALL),
         _record("Approval", APPROVAL),
+        _record("Usage", USAGE),
         *(_record(action.record_type, action.shape) for action in ACTIONS.values()),
         *(
             _action(action.name, resource="Target", last=f"{action.record}: {action.record_type}")
@@ -152,7 +197,8 @@ def _record(name: str, shape: Shape) -> str:
 
 
 def _action(name: str, *, resource: str, last: str) -> str:
-    context = f"{{ call: Call, approval: Approval, {last} }}"
+    usage = ", ".join(f"{name}: Usage" for name in HISTORY)
+    context = f"{{ call: Call, approval: Approval, {usage}, {last} }}"
     return f'action "{name}" appliesTo {{ principal: [Caller], resource: [{resource}], context: {context} }};'
 
 

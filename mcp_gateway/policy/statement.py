@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import cedarpy
+import orjson
+
+from mcp_gateway.calls import JSONObject
 from mcp_gateway.errors import Problem
 from mcp_gateway.policy.annotations import Annotations, Effect
 from mcp_gateway.policy.expressions import Reads
@@ -31,17 +35,23 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
-    """A valid set of policies with Cedar's handles to it."""
+    """A valid set of policies."""
 
     policies: Mapping[str, Policy]
     """By id."""
-    handle: Any
-    """`cedarpy.PolicySet`, whose ids are those of `@id`."""
-    schema: Any
-    """`cedarpy.Schema`."""
+    forms: Mapping[str, JSONObject]
+    """Cedar's JSON form of each, by the same ids."""
     version: str
     """SHA-256 over the schema and every policy: the same set from other files has the same version."""
     actions: Mapping[str, Action]
     """What the schema knows to be decided on beside `reveal`, by tool."""
+    classes: frozenset[str]
+    """Every data class that a policy can name."""
     notes: tuple[Problem, ...]
     """What is no error but worth a look, for `policy check`."""
+
+
+def handle_of(forms: Mapping[str, JSONObject]) -> Any:
+    """A `cedarpy.PolicySet` of policies by their JSON forms; raises `ValueError` or `TypeError` where they nest too deeply."""
+    whole = {"templates": {}, "staticPolicies": forms, "templateLinks": []}
+    return cedarpy.PolicySet.from_json_str(orjson.dumps(whole).decode())

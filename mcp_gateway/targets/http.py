@@ -21,6 +21,7 @@ import anyio
 import httpcore2
 import httpx2
 
+from mcp_gateway.authorities import trusting_system
 from mcp_gateway.calls import Secret
 from mcp_gateway.credentials.used import UsedCredentials
 from mcp_gateway.errors import OutcomeLost, TargetFailed, TargetTimeout, TargetUnavailable
@@ -137,16 +138,25 @@ class HTTPConnector:
     """Sends requests to one API."""
 
     def __init__(
-        self, settings: HTTPSettings, *, fetch: Callable[[Any], Awaitable[Secret]], resolve: Resolve = resolve_by_system
+        self,
+        settings: HTTPSettings,
+        *,
+        fetch: Callable[[Any], Awaitable[Secret]],
+        resolve: Resolve = resolve_by_system,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        """`tls` replaces the system's trust store, for a server with a private certificate authority."""
         self.settings = settings
         self._fetch = fetch
         self._used = UsedCredentials()
         networks = [ip_network(str(network)) for network in settings.networks]
         self._backend = GuardedBackend(networks=networks, resolve=resolve)
-        transport = httpx2.AsyncHTTPTransport(verify=ssl.create_default_context(), trust_env=False, retries=0)
+        secure = urlsplit(settings.base_url).scheme == "https"
+        # Without TLS there is no certificate to judge: redirects are never followed to where there would be.
+        self._tls = tls or (trusting_system() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        transport = httpx2.AsyncHTTPTransport(verify=self._tls, trust_env=False, retries=0)
         transport._pool = httpcore2.AsyncConnectionPool(  # noqa: SLF001 - the one way to give httpx2 a network backend
-            ssl_context=ssl.create_default_context(),
+            ssl_context=self._tls,
             max_connections=20,
             max_keepalive_connections=0,
             http1=True,
@@ -178,8 +188,7 @@ class HTTPConnector:
         stream = await self._backend.connect_tcp(host, port, timeout=CONNECT_SECONDS)
         try:
             if secure:
-                context = ssl.create_default_context()
-                stream = await stream.start_tls(context, server_hostname=host, timeout=CONNECT_SECONDS)
+                stream = await stream.start_tls(self._tls, server_hostname=host, timeout=CONNECT_SECONDS)
         except (httpcore2.ConnectError, httpcore2.TimeoutException) as error:
             raise TargetUnavailable(f"no TLS with {host}:{port}: {error}") from None
         finally:

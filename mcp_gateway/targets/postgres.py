@@ -22,7 +22,7 @@ import asyncpg
 import orjson
 
 from mcp_gateway.calls import Secret
-from mcp_gateway.errors import TargetFailed
+from mcp_gateway.errors import TargetFailed, TargetUnavailable
 from mcp_gateway.facts.catalog import Catalog
 from mcp_gateway.masking.lineage.origins import Origins, origins_of
 from mcp_gateway.targets import postgres_errors
@@ -41,6 +41,7 @@ from mcp_gateway.targets.postgres_session import (
     CATALOG_BYTES,
     PROTOCOL_ERRORS,
     Address,
+    BeginRefused,
     ConnectionLost,
     Fetched,
     Prepared,
@@ -128,6 +129,7 @@ class PostgresConnector:
             tls_ca=tls_ca,
         )
         self._connect_seconds = min(CONNECT_SECONDS, settings.timeout.total_seconds())
+        self._look_seconds = min(CATALOG_SECONDS, settings.timeout.total_seconds())
         self._password: Secret | None = None
         self._secrets: tuple[Secret, ...] = ()
         self._path: tuple[str, ...] | None = None
@@ -136,6 +138,8 @@ class PostgresConnector:
         self._snapshot: Snapshot | None = None
         self._origins: tuple[Snapshot, Origins] | None = None
         self._fresh_until = 0.0
+        self._failed: tuple[float, str] = (0.0, "")
+        """When the last look at the catalog failed, and what was said."""
         self._loading = anyio.Lock()
         self._builtin_types: tuple[TypeInfo, ...] = ()
         self._types = Types()
@@ -164,23 +168,35 @@ class PostgresConnector:
     async def snapshot(self, *, beside: Snapshot | None = None) -> tuple[Snapshot, str]:
         """The snapshot in force, and what was done at the server to have it (empty: nothing).
 
-        `beside` is one that was found not to hold any more: another one is loaded.
+        `beside` is one that was found not to hold any more: another one is loaded. Who waits for another's look shares
+        its failure: a server that says nothing would take its time from each, one after another.
 
         Raises:
             TargetUnavailable: the server is away, or older than version 14.
         """
         if beside is None and self._snapshot is not None and self._now() < self._fresh_until:
             return self._snapshot, ""
+        arrived = self._now()
         async with self._loading:
-            kept = self._snapshot
-            if kept is not None and kept is not beside:
-                if self._now() < self._fresh_until:
-                    return kept, ""
-                if await self._stamp() == kept.stamp:
-                    return kept, "catalog checked"
-            self._snapshot = await self._load()
-            self._fresh_until = self._now() + STAMP_SECONDS
-            return self._snapshot, "catalog loaded"
+            failed_at, why = self._failed
+            if failed_at > arrived:
+                raise TargetUnavailable(why)
+            try:
+                return await self._renewed(beside)
+            except TargetUnavailable as error:
+                self._failed = (self._now(), error.message)
+                raise
+
+    async def _renewed(self, beside: Snapshot | None) -> tuple[Snapshot, str]:
+        kept = self._snapshot
+        if kept is not None and kept is not beside:
+            if self._now() < self._fresh_until:
+                return kept, ""
+            if await self._stamp() == kept.stamp:
+                return kept, "catalog checked"
+        self._snapshot = await self._load()
+        self._fresh_until = self._now() + STAMP_SECONDS
+        return self._snapshot, "catalog loaded"
 
     def origins(self, snapshot: Snapshot) -> Origins:
         """The classes of stored columns, by what the server says a result column comes from."""
@@ -219,7 +235,7 @@ class PostgresConnector:
             session.allow()
             return await load_snapshot(session.connection, search_path=path)
 
-        snapshot = await self._look(ask)
+        snapshot = await self._look(ask, seconds=CATALOG_SECONDS)
         self._types = Types(self._builtin_types)
         return snapshot
 
@@ -236,10 +252,11 @@ class PostgresConnector:
                 await session.close()
         return self._path
 
-    async def _look(self, ask: Callable[[Session], Awaitable[T]]) -> T:
+    async def _look(self, ask: Callable[[Session], Awaitable[T]], *, seconds: float | None = None) -> T:
         """Ask something of the gateway's own, once more if a session had died in the pool."""
+        seconds = seconds or self._look_seconds
         try:
-            with anyio.fail_after(CATALOG_SECONDS):
+            with anyio.fail_after(seconds):
                 while True:
                     async with self._catalog_session() as (session, new):
                         try:
@@ -249,7 +266,9 @@ class PostgresConnector:
                                 raise
                     self._catalog_sessions.purge()
         except (ConnectionLost, TimeoutError, asyncpg.PostgresError, *PROTOCOL_ERRORS) as error:
-            raise self._unavailable(error, seconds=CATALOG_SECONDS) from error
+            if isinstance(error, TimeoutError):
+                self._catalog_sessions.purge()  # those that are idle may lead to a host that has vanished, too
+            raise self._unavailable(error, seconds=seconds) from error
 
     @asynccontextmanager
     async def _catalog_session(self) -> AsyncIterator[tuple[Session, bool]]:
@@ -320,16 +339,20 @@ class PostgresConnector:
         """Host and port."""
         return self._address.place
 
-    async def begin(self, sql: str) -> Session:
-        """A session with a transaction begun; `sql` is the gateway's own and has no effect if it is lost."""
+    async def begin(self, start: Callable[[Session], Awaitable[None]]) -> Session:
+        """A session on which `start` has begun a transaction: another one where that from the pool was dead by then.
+
+        Until the transaction is begun nothing has an effect, so it may be begun again.
+        """
         while True:
             session, new = await self._sessions.acquire()
             try:
-                await session.control(sql)
-            except (ConnectionLost, asyncpg.PostgresError) as error:
+                await start(session)
+            except (ConnectionLost, BeginRefused) as error:
                 await self._sessions.release(session, reusable=False)
-                if new or not isinstance(error, (ConnectionLost, *postgres_errors.READ_ONLY_SERVER)):
-                    raise self._unavailable(error) from error
+                cause = error if isinstance(error, ConnectionLost) else error.__cause__ or error
+                if new or not isinstance(cause, (ConnectionLost, *postgres_errors.READ_ONLY_SERVER)):
+                    raise self._unavailable(cause) from error
                 self.suspect()
             except BaseException:
                 await self._sessions.release(session, reusable=False)

@@ -13,7 +13,7 @@ import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 import orjson
@@ -37,6 +37,7 @@ NEXT_NUMBER = re.compile(r"nextval\('(?:[^']|'')+'::regclass\)")
 
 AnyConnection: TypeAlias = "asyncpg.Connection[Any]"
 
+K = TypeVar("K")
 Kind: TypeAlias = str
 """`r` for a relation, `f` for a function."""
 Versions: TypeAlias = Mapping[tuple[Kind, int], str]
@@ -72,8 +73,8 @@ class Snapshot:
     """What views, rules and SQL functions refer to, one step."""
     versions: Versions = field(default_factory=dict)
     """Of every object that is not the server's own."""
-    names: Mapping[tuple[Kind, int], str] = field(default_factory=dict)
-    """Bare names of the same objects."""
+    named: Mapping[tuple[Kind, str], Sequence[tuple[Kind, int]]] = field(default_factory=dict)
+    """The same objects by kind and bare name."""
 
     def touched(self, *, relations: Collection[str], functions: Collection[str]) -> Touched:
         """What may lie behind these names, `name` or `schema.name`.
@@ -83,9 +84,8 @@ class Snapshot:
         """
         relation_names = frozenset(relations) | {name.rpartition(".")[2] for name in relations}
         function_names = frozenset(functions) | {name.rpartition(".")[2] for name in functions}
-        todo = [
-            key for key, name in self.names.items() if name in (relation_names if key[0] == "r" else function_names)
-        ]
+        meant = (*(("r", name) for name in relation_names), *(("f", name) for name in function_names))
+        todo = [key for name in meant for key in self.named.get(name, ())]
         seen: set[tuple[Kind, int]] = set()
         while todo:
             key = todo.pop()
@@ -146,16 +146,18 @@ def _text_array(values: Iterable[str | int]) -> str:
 
 def _snapshot(texts: Sequence[str], *, search_path: tuple[str, ...]) -> Snapshot:
     server, relations, functions, operators, casts, types, dependencies = (orjson.loads(text) for text in texts[:7])
-    type_names, domains = _types(types)
+    type_names, checks = _types(types)
     catalog = Catalog(
         server_version=int(server),
         search_path=search_path,
         relations={f"{row['schema']}.{row['name']}": _relation(row, type_names=type_names) for row in relations},
         functions=_grouped((row["name"], _function(row, type_names=type_names)) for row in functions),
         operators=_grouped((name, function or "") for name, function in operators),
-        casts=_grouped((type_names[target], function) for target, function, _ in casts),
-        unwritten_casts=frozenset(function for _, function, unwritten in casts if unwritten),
-        domains=domains,
+        casts=_grouped((type_names[target], function) for target, function, *_ in casts),
+        unwritten_casts=frozenset(function for _, function, unwritten, _ in casts if unwritten),
+        cast_sources=_grouped((function, type_names[source]) for _, function, _, source in casts),
+        domains={name: bool(expressions) for name, expressions in checks.items()},
+        domain_checks=checks,
         version=hashlib.sha256("\0".join((*texts[:6], *search_path)).encode()).hexdigest(),
     )
     return Snapshot(
@@ -168,27 +170,28 @@ def _snapshot(texts: Sequence[str], *, search_path: tuple[str, ...]) -> Snapshot
             for row in rows
             if row["version"]
         },
-        names={
-            (kind, row["oid"]): row["name"]
+        named=_grouped(
+            ((kind, row["name"]), (kind, row["oid"]))
             for kind, rows in (("r", relations), ("f", functions))
             for row in rows
             if row["version"]
-        },
+        ),
     )
 
 
-def _types(rows: list[Any]) -> tuple[dict[int, str], dict[str, bool]]:
-    """Names of all types, and the domains with whether a CHECK stands on them or on what they are based on."""
+def _types(rows: list[Any]) -> tuple[dict[int, str], dict[str, tuple[str, ...]]]:
+    """Names of all types, and the domains with the CHECKs on them and on what they are based on."""
     plain = {oid: f"{schema}.{name}" for oid, schema, name, *_ in rows}
     names = {oid: f"{plain[element]}[]" if element in plain else plain[oid] for oid, *_, element, _ in rows}
-    checked = {oid: check for oid, *_, check in rows}
+    checks = {oid: checks or () for oid, *_, checks in rows}
     base = {oid: below for oid, _, _, kind, below, _, _ in rows if kind == "d"}
     domains = {}
     for oid in base:
-        step, found = oid, False
+        step, found = oid, list[str]()
         while step in base:
-            found, step = found or checked[step], base[step]
-        domains[plain[oid]] = found
+            found += checks[step]
+            step = base[step]
+        domains[plain[oid]] = tuple(found)
     return names, domains
 
 
@@ -250,8 +253,8 @@ def _depends(rows: list[Any]) -> dict[tuple[Kind, int], frozenset[tuple[Kind, in
     return {key: frozenset(others - {key}) for key, others in found.items()}
 
 
-def _grouped(pairs: Iterable[tuple[str, Any]]) -> dict[str, tuple[Any, ...]]:
-    found: dict[str, list[Any]] = {}
+def _grouped(pairs: Iterable[tuple[K, Any]]) -> dict[K, tuple[Any, ...]]:
+    found: dict[K, list[Any]] = {}
     for name, value in pairs:
         found.setdefault(name, []).append(value)
     return {name: tuple(values) for name, values in found.items()}

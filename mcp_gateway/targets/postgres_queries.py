@@ -139,7 +139,7 @@ WHERE o.oid >= {FIRST_USER_OID}
 
 CASTS = f"""
 SELECT coalesce(json_agg(json_build_array(k.casttarget::int8, n.nspname || '.' || p.proname,
-    k.castcontext <> 'e' OR k.casttarget = 'pg_catalog.json'::regtype) ORDER BY k.oid), '[]')::text
+    k.castcontext <> 'e' OR k.casttarget = 'pg_catalog.json'::regtype, k.castsource::int8) ORDER BY k.oid), '[]')::text
 FROM pg_catalog.pg_cast k
 JOIN pg_catalog.pg_proc p ON p.oid = k.castfunc
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
@@ -149,8 +149,8 @@ WHERE k.oid >= {FIRST_USER_OID}
 TYPES = """
 SELECT json_agg(json_build_array(t.oid::int8, n.nspname, t.typname, t.typtype, t.typbasetype::int8,
     CASE WHEN t.typcategory = 'A' AND t.typlen = -1 THEN t.typelem::int8 ELSE 0 END,
-    t.typtype = 'd' AND EXISTS (
-      SELECT FROM pg_catalog.pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'c')) ORDER BY t.oid)::text
+    CASE WHEN t.typtype = 'd' THEN (SELECT json_agg(pg_catalog.pg_get_expr(k.conbin, 0) ORDER BY k.oid)
+      FROM pg_catalog.pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'c') END) ORDER BY t.oid)::text
 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
 """
 

@@ -81,6 +81,10 @@ class ConnectionLost(Exception):
     """The session is gone, or can no longer be trusted to be what it says."""
 
 
+class BeginRefused(Exception):
+    """The server would not begin the transaction; the cause is what it said."""
+
+
 class AuthorityUnreadable(OSError):
     """The configured certificates cannot be had, so no server can prove who it is."""
 
@@ -158,7 +162,8 @@ class _GuardedDriver(Driver):
 
     guard: Filter
     failure: WireError | None = None
-    way: asyncio.BaseTransport | None = None
+    way: Any = None
+    """The transport. uvloop's are of none of asyncio's classes."""
 
     def connection_made(self, transport: Any) -> None:
         self.way = transport
@@ -171,9 +176,7 @@ class _GuardedDriver(Driver):
             kept = self.guard.feed(data)
         except WireError as error:
             self.failure = error
-            # Not the driver's own `abort`, which fails before the log-in has ended.
-            if isinstance(self.way, asyncio.WriteTransport):
-                self.way.abort()
+            self.way.abort()  # not the driver's own `abort`, which fails before the log-in has ended
         else:
             if kept:
                 super().data_received(kept)
@@ -229,15 +232,23 @@ class Session:
             self._raise_if_lost(error)
             raise
 
-    async def prepare(self, sql: str, *, name: str = UNNAMED) -> Prepared:
-        """Have the server parse one statement and describe it.
+    @property
+    def begun(self) -> bool:
+        """Whether the server has begun the transaction that the last `prepare` asked for."""
+        return self._guard.begun
+
+    async def prepare(self, sql: str, *, name: str = UNNAMED, begin: str = "") -> Prepared:
+        """Have the server parse one statement and describe it; in the same message, before, `begin` a transaction.
 
         Raises:
-            asyncpg.PostgresError: the server refuses it.
+            BeginRefused: the server refuses the transaction. The session is closed.
+            asyncpg.PostgresError: the server refuses the statement.
             ConnectionLost: the session is gone.
         """
-        self._guard.expect(max_rows=0, max_bytes=0, drain=False)
+        self._guard.expect(max_rows=0, max_bytes=0, drain=False, begins=bool(begin))
         try:
+            if begin:
+                self._send(begin)
             # What asyncpg's own `prepare` does but for two things: it would ask the server what unknown types are,
             # and it would send the statement once more to run it.
             state = await self._driver.prepare(name, sql, None, record_class=asyncpg.Record)
@@ -253,6 +264,9 @@ class Session:
         except PROTOCOL_ERRORS as error:
             raise ConnectionLost(self._why(error)) from error
         except asyncpg.PostgresError as error:
+            if begin and not self.begun:
+                self._raise_if_lost(error, closed=self._connection.is_closed())
+                raise BeginRefused(str(error)) from error
             self._raise_if_lost(error)
             raise
         if len(found.origins) != len(found.columns):
@@ -260,9 +274,16 @@ class Session:
         return found
 
     async def fetch(
-        self, prepared: Prepared, values: Sequence[str | None], *, max_rows: int, max_bytes: int, drain: bool
+        self,
+        prepared: Prepared,
+        values: Sequence[str | None],
+        *,
+        max_rows: int,
+        max_bytes: int,
+        drain: bool,
+        roll_back: bool = False,
     ) -> Fetched:
-        """Run a prepared statement once and return its rows.
+        """Run a prepared statement once and return its rows; with `roll_back` its transaction is over then, too.
 
         At most `max_rows` and `max_bytes` of them; with `drain` the rest is read and dropped, otherwise the session
         is `closed` where the bytes were exceeded.
@@ -271,7 +292,9 @@ class Session:
             asyncpg.PostgresError: the statement failed.
             ConnectionLost: the session is gone.
         """
-        self._guard.expect(max_rows=max_rows, max_bytes=max_bytes, drain=drain)
+        self._guard.expect(max_rows=max_rows, max_bytes=max_bytes, drain=drain, rolls_back=roll_back)
+        # The driver sends what it has to before it waits for the first time.
+        behind = asyncio.get_running_loop().call_soon(self._send, "ROLLBACK") if roll_back else None
         try:
             rows, tag, _ = await self._driver.bind_execute(prepared.state, values, "", max_rows, True, None)  # noqa: FBT003
         except PROTOCOL_ERRORS as error:
@@ -279,6 +302,9 @@ class Session:
         except asyncpg.PostgresError as error:
             self._raise_if_lost(error)
             raise
+        finally:
+            if behind is not None:
+                behind.cancel()
         return Fetched(rows=rows, tag=tag.decode() if tag else "", cut=self._guard.cut, size=self._guard.size)
 
     async def value(self, sql: str, *values: str) -> str:
@@ -289,8 +315,14 @@ class Session:
             raise ConnectionLost("a query of the gateway's own gave nothing")
         return fetched.rows[0][0]
 
-    def _raise_if_lost(self, error: asyncpg.PostgresError) -> None:
-        if self.closed or isinstance(error, asyncpg.PostgresConnectionError):
+    def _send(self, sql: str) -> None:
+        """Send SQL of the gateway's own by the simple protocol, beside what the driver sends."""
+        body = sql.encode() + b"\0"
+        if not self._driver.way.is_closing():
+            self._driver.way.write(b"Q" + struct.pack("!i", 4 + len(body)) + body)
+
+    def _raise_if_lost(self, error: asyncpg.PostgresError, *, closed: bool | None = None) -> None:
+        if (self.closed if closed is None else closed) or isinstance(error, asyncpg.PostgresConnectionError):
             raise ConnectionLost(self._why(error)) from error
 
     def _why(self, error: BaseException) -> str:

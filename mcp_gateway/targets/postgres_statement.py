@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, Protocol
@@ -87,8 +87,8 @@ class Lender(Protocol):
     def place(self) -> str:
         """Host and port."""
 
-    async def begin(self, sql: str) -> Session:
-        """A session with a transaction begun."""
+    async def begin(self, start: Callable[[Session], Awaitable[None]]) -> Session:
+        """A session on which `start` has begun a transaction."""
 
     async def end(self, session: Session, *, reusable: bool) -> None:
         """Give it back."""
@@ -114,23 +114,26 @@ class Execution:
             raise ValueError("the call id cannot be part of an application_name")
         self._statement = statement
         self._lender = lender
-        self._phase: Literal["begin", "prepare", "run", "commit"] = "begin"
+        self._phase: Literal["begin", "run", "commit"] = "begin"
+        self._session: Session | None = None
         self._sent_at = 0.0
+        self._prepared: Prepared | TargetError | None = None
+        self._rolled_back = False
 
     async def run(self) -> Result:
         """Run it.
 
-        1. A session is taken, and a transaction begun: READ ONLY where the facts are.
-        2. The server parses the agent's text, which locks the relations that it names.
-        3. What it names is compared with the snapshot that the call was examined with.
-        4. The statement runs, once, and its rows are taken up to the limits.
-        5. A read is rolled back, a write committed.
-        6. The session goes back, or is thrown away.
+        1. A session is taken, and a transaction begun: READ ONLY where the facts are. In the same message the server is
+           asked to parse the agent's text, which locks the relations that it names.
+        2. What it names is compared with the snapshot that the call was examined with.
+        3. The statement runs, once, and its rows are taken up to the limits.
+        4. A read is rolled back, by the same message, a write committed by one of its own.
+        5. The session goes back, or is thrown away.
         """
         seconds = self._statement.timeout.total_seconds()
         with anyio.move_on_after(seconds + OVERTIME_SECONDS):
             return await self._run()
-        if self._phase == "begin":
+        if self._session is None or (self._phase == "begin" and not self._session.begun):
             # An idle session to a host that has vanished says nothing; the next call shall not wait for another one.
             self._lender.suspect()
             raise TargetUnavailable(f"no session with PostgreSQL at {self._lender.place} within {seconds:g} s")
@@ -138,18 +141,18 @@ class Execution:
 
     async def _run(self) -> Result:
         statement, usable = self._statement, False
-        session = await self._lender.begin(self._begin_sql())  # 1.
+        session = await self._lender.begin(self._begin)  # 1.
         try:
-            prepared = await self._prepare(session)  # 2.
+            prepared = self._accepted()
             values = await self._lender.bind(prepared, statement.parameters)
-            await self._compare()  # 3.
-            fetched = await self._fetch(session, prepared, values)  # 4.
-            usable = await self._finish(session)  # 5.
+            await self._compare()  # 2.
+            fetched = await self._fetch(session, prepared, values)  # 3.
+            usable = await self._finish(session)  # 4.
         except TargetFailed:
             usable = statement.read_only and await self._roll_back(session)
             raise
         finally:
-            with anyio.CancelScope(shield=True):  # 6.
+            with anyio.CancelScope(shield=True):  # 5.
                 # A write may fire triggers and draw from sequences: what they leave in a session is not looked for.
                 kept = usable and statement.read_only and statement.harmless and session.unchanged
                 await self._lender.end(session, reusable=kept)
@@ -166,17 +169,30 @@ class Execution:
             f"SET LOCAL application_name = 'mcp-gateway/{statement.call_id}'{query}"
         )
 
-    async def _prepare(self, session: Session) -> Prepared:
+    async def _begin(self, session: Session) -> None:
         # The server's own time begins here too: with the first message, and not anew with the next.
-        self._phase, self._sent_at = "prepare", asyncio.get_running_loop().time()
+        self._session, self._sent_at = session, asyncio.get_running_loop().time()
         try:
-            return await session.prepare(self._statement.sql)
+            self._prepared = await session.prepare(self._statement.sql, begin=self._begin_sql())
         except ConnectionLost as lost:
+            if not session.begun:
+                raise
             raise TargetUnavailable(
                 f"the connection to PostgreSQL at {self._lender.place} was lost before the statement ran: {lost}"
             ) from lost
         except asyncpg.PostgresError as error:
-            raise self._if_late(error) or postgres_errors.refused(error) from error
+            self._prepared = self._if_late(error) or postgres_errors.refused(error)
+            self._prepared.__cause__ = error
+
+    def _accepted(self) -> Prepared:
+        """The statement as the server has parsed it."""
+        match self._prepared:
+            case Prepared() as prepared:
+                return prepared
+            case TargetError() as refused:
+                raise refused
+            case None:
+                raise AssertionError("no session was begun")
 
     async def _compare(self) -> None:
         statement = self._statement
@@ -194,10 +210,13 @@ class Execution:
                 max_rows=statement.max_rows + 1,
                 max_bytes=statement.max_bytes,
                 drain=not statement.read_only,
+                roll_back=statement.read_only,
             )
+            self._rolled_back = statement.read_only
         except ConnectionLost as lost:
             raise self._lost(lost) from lost
         except asyncpg.PostgresError as error:
+            self._rolled_back = statement.read_only
             if isinstance(error, postgres_errors.READ_ONLY_SERVER) and not statement.read_only:
                 self._lender.suspect()
             raise self._if_late(error) or postgres_errors.failed(error, quiet=statement.quiet) from error
@@ -216,7 +235,10 @@ class Execution:
         return False
 
     async def _roll_back(self, session: Session) -> bool:
+        """Whether the transaction is rolled back, and the session as good as before."""
         try:
+            if self._rolled_back:
+                return not session.closed
             if not session.closed:
                 await session.control("ROLLBACK")
                 return True

@@ -12,7 +12,7 @@ Every value crosses the wire as the text that the server writes, with `DateStyle
 | numeric, money | string, every digit |
 | json, jsonb | what it is; a number in it that a double cannot hold exactly is a string |
 | date, time, timestamp, interval | string, ISO 8601; `"infinity"`, `"-infinity"` |
-| bytea | string, base64 |
+| bytea | string, base64 of the bytes, in which what detectors find is masked |
 | arrays | array, nested as they are; lower bounds are dropped |
 | composite types, whole rows | object by field name; a row without a declared type is an array of strings |
 | domains, enums | as their base, as a string |
@@ -24,7 +24,6 @@ change another row than it means. What does not read as its type is given as its
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import re
@@ -35,6 +34,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from mcp_gateway.masking.encoded import EncodedBytes
 from mcp_gateway.targets.postgres_literals import array_literal, parse_array, parse_record, record_literal
 
 Form: TypeAlias = Callable[[str], Any]
@@ -219,10 +219,10 @@ def _float(text: str) -> float | str:
     return text if text[-1] in "yN" else float(text)  # Infinity, NaN
 
 
-def _bytes(text: str) -> str:
+def _bytes(text: str) -> EncodedBytes:
     if not text.startswith("\\x"):
         raise ValueError("bytea in another form than hexadecimal")
-    return base64.b64encode(bytes.fromhex(text[2:])).decode()
+    return EncodedBytes.of(bytes.fromhex(text[2:]))
 
 
 def _json(text: str) -> Any:

@@ -4,6 +4,9 @@ Sans-I/O. The driver buffers whatever length a server claims and keeps every row
 message headers only, drops what nobody reads (notices, notifications), cuts a result at its limits on a message
 boundary, and refuses what no honest server sends. `postgres_session` puts it between socket and driver.
 
+A transaction's BEGIN goes out together with the statement's Parse, and its ROLLBACK together with the Execute, which
+spares two of an exchange's round trips. The driver knows nothing of either: their answers are read and dropped here.
+
 Message formats: PostgreSQL documentation, "Frontend/Backend Protocol", sections 55.2 and 55.7.
 """
 
@@ -18,10 +21,12 @@ MAX_CONTROL_BYTES = 4 * 1024 * 1024
 """Everything but rows, for one operation: row descriptions, errors, parameter reports."""
 MAX_PARAMETER_REPORTS = 1000
 DATA_ROW, ROW_DESCRIPTION, AUTHENTICATION, READY = ord("D"), ord("T"), ord("R"), ord("Z")
-PARAMETER_STATUS = ord("S")
+PARAMETER_STATUS, ERROR, COMMAND_COMPLETE = ord("S"), ord("E"), ord("C")
+IDLE, IN_TRANSACTION, FAILED_TRANSACTION = ord("I"), ord("T"), ord("E")
+"""What the server says with READY."""
 OUR_NAME = b"application_name\0"
 """The one setting that changes with every call, twice; nobody reads the report of it, and it is not counted."""
-LOOKED_INTO = {AUTHENTICATION: 4, PARAMETER_STATUS: len(OUR_NAME)}
+LOOKED_INTO = {AUTHENTICATION: 4, PARAMETER_STATUS: len(OUR_NAME), READY: 1}
 """How many bytes of these messages' bodies have to be here before it is decided what becomes of them."""
 NEVER_READ = frozenset(b"NA")
 """Notices can carry raw values (RAISE INFO passes every setting), notifications are never listened for."""
@@ -37,7 +42,8 @@ _length = struct.Struct("!i")
 _field = struct.Struct("!ihihih")
 
 
-Fate: TypeAlias = Literal["keep", "drop", "stop"]
+Fate: TypeAlias = Literal["keep", "drop", "suspend", "end"]
+"""Of a message; the last two are the end of the connection, and the driver is told that its operation was."""
 
 
 class WireError(Exception):
@@ -70,6 +76,12 @@ class Filter:
         self._rows_left = 0
         self._max_rows = 0
         self._drain = False
+        self._beginning = False
+        """The answers to BEGIN are coming in."""
+        self._refused = False
+        """There was an error among them."""
+        self._ending: Literal["no", "after", "now"] = "no"
+        """The answers to ROLLBACK come in after those to the statement, or now."""
         self._armed = False
         self._collecting = False
         self._description = bytearray()
@@ -77,15 +89,25 @@ class Filter:
         """Of the row description that came first after `expect`."""
         self.cut = False
         """Whether rows were left out because they did not fit."""
+        self.begun = False
+        """Whether the server has begun the transaction that `expect` spoke of."""
         self.closed = False
         """Nothing more goes to the driver: the connection can only be thrown away."""
 
-    def expect(self, *, max_rows: int, max_bytes: int, drain: bool) -> None:
+    def expect(
+        self, *, max_rows: int, max_bytes: int, drain: bool, begins: bool = False, rolls_back: bool = False
+    ) -> None:
         """Begin an operation: at most so many rows and bytes of rows.
 
         What does not fit is left out: by `drain` the rest is read and dropped (a write has to reach its commit),
         otherwise the driver is told that the portal is suspended, and the connection is `closed`.
+
+        `begins`: a simple query that begins a transaction was sent before. Its answers are dropped; an error among
+        them is the operation's, and the connection is `closed`. `rolls_back`: ROLLBACK is sent behind it, and the
+        operation has ended when that has.
         """
+        self._beginning, self._refused, self.begun = begins, False, False
+        self._ending = "after" if rolls_back else "no"
         self._control, self._drain = 0, drain
         self._room = self._max_bytes = max_bytes
         self._rows_left = self._max_rows = max_rows
@@ -119,9 +141,9 @@ class Filter:
                 raise WireError(f"a message of kind {chr(kind)!r} claims the length {size - 1}")
             if kind in LOOKED_INTO and end - position < min(size, HEADER_BYTES + LOOKED_INTO[kind]):
                 break
-            fate = self._row(size) if kind == DATA_ROW else self._control_message(kind, size, data, position)
-            if fate == "stop":
-                kept += [data[start:position], PORTAL_SUSPENDED, READY_IN_TRANSACTION]
+            fate = self._fate(kind, size, data, position)
+            if fate in {"suspend", "end"}:
+                kept += [data[start:position], PORTAL_SUSPENDED if fate == "suspend" else b"", READY_IN_TRANSACTION]
                 return b"".join(kept)
             here = min(size, end - position)
             if fate == "drop":
@@ -161,9 +183,11 @@ class Filter:
             return "keep"
         self.cut, self._room = True, 0
         self.closed = not self._drain
-        return "stop" if self.closed else "drop"
+        return "suspend" if self.closed else "drop"
 
-    def _control_message(self, kind: int, size: int, data: bytes, position: int) -> Fate:
+    def _fate(self, kind: int, size: int, data: bytes, position: int) -> Fate:
+        if kind == DATA_ROW and not self._beginning:
+            return self._row(size)
         if kind in NEVER_READ:
             return "drop"
         if kind in COPY_MESSAGES:
@@ -181,6 +205,39 @@ class Filter:
             self._check_authentication(_length.unpack_from(data, position + HEADER_BYTES)[0])
         elif kind == READY:
             self._ready = True
+            return self._operation_ended(data[position + HEADER_BYTES])
+        elif kind == ERROR:
+            return self._error()
+        elif (self._beginning and not self._refused) or (self._ending == "now" and kind == COMMAND_COMPLETE):
+            return "drop"
+        return "keep"
+
+    def _operation_ended(self, status: int) -> Fate:
+        """The server is ready again: after BEGIN, after the statement, after ROLLBACK."""
+        if self._refused:
+            self.closed = True
+            return "end"
+        if self._beginning:
+            if status != IN_TRANSACTION:
+                raise WireError("the server did not begin a transaction")
+            self._beginning, self.begun = False, True
+            return "drop"
+        if self._ending == "after":
+            if status not in {IN_TRANSACTION, FAILED_TRANSACTION}:
+                raise WireError("the statement ended its transaction")
+            self._ending, self._rows_left = "now", 0
+            return "drop"
+        if self._ending == "now":
+            if status != IDLE:
+                raise WireError("the server did not roll the transaction back")
+            self._ending = "no"
+        return "keep"
+
+    def _error(self) -> Fate:
+        if self._ending == "now":  # The operation is done; only its session cannot be used again.
+            self.closed = True
+            return "end"
+        self._refused = self._beginning
         return "keep"
 
     def _check_authentication(self, method: int) -> None:

@@ -7,26 +7,41 @@ Host keys come from the target's own `known_hosts` file; the key from the target
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import anyio
-import asyncssh
 
 from mcp_gateway.calls import Secret
 from mcp_gateway.credentials.used import UsedCredentials
 from mcp_gateway.errors import OutcomeLost, TargetTimeout, TargetUnavailable
+from mcp_gateway.surroundings import no_programs
 from mcp_gateway.targets.capture import Capture, Captured
+from mcp_gateway.targets.ssh_wire import Way
+
+with no_programs():
+    import asyncssh
 
 CONNECT_SECONDS = 10.0
 READ_BYTES = 64 * 1024
+BROKEN = (OSError, asyncssh.Error, ValueError, LookupError)
+"""How a connection ends that is lost, or whose other end does not keep to the protocol: asyncssh's packets raise the last
+two as they are."""
+SAFE_CIPHERS = "^aes256-gcm@openssh.com,aes128-gcm@openssh.com,aes256-ctr,aes192-ctr,aes128-ctr"
+SAFE_MACS = "^hmac-sha2-256,hmac-sha2-512"
+"""Before whatever else both sides know: from these nobody in between can cut the first messages (Terrapin,
+CVE-2023-48795), whether or not the server knows the strict key exchange that stops it."""
 MAX_STREAM_BYTES = 64 * 1024 * 1024
 """After so much output of one call the command is killed: nobody reads it, and the host would go on for nothing."""
 
 KILL_SECONDS = 3.0
+PARTING_SECONDS = 0.7
+"""How long a call waits until its command is killed and the connection ended; a host that is silent is waited for in the
+background."""
 KILL_COMMAND = (
     "ps -A -o pid= -o ppid= | while read -r pid parent; do "
     'if [ "$parent" = "$PPID" ] && [ "$pid" != "$$" ]; then kill -KILL -- "-$pid"; fi; done'
@@ -77,13 +92,16 @@ class SSHConnector:
         self._settings = settings
         self._fetch = fetch
         self._used = UsedCredentials()
+        self._leaving: set[asyncio.Task[None]] = set()
 
     def secrets(self) -> Sequence[Secret]:
         """The private key of this call, and the last ones."""
         return self._used.all()
 
     async def aclose(self) -> None:
-        """Nothing stays open between calls."""
+        """Wait for connections that are being ended; nothing else stays open between calls."""
+        while self._leaving:
+            await asyncio.wait(self._leaving)
 
     def host_keys(self) -> str:
         """SHA-256 over the fingerprints that this host may show: an approval is bound to them.
@@ -118,14 +136,13 @@ class SSHConnector:
             TargetTimeout: the command was killed.
             OutcomeLost: the connection broke after the command was sent.
         """
+        killed = asyncio.Event()
         with anyio.move_on_after(seconds) as scope:
             connection = await self._connect()
-            try:
-                return await self._run(connection, command, stdin=stdin, max_bytes=max_bytes)
-            finally:
-                await _hang_up(connection)
+            return await self._run(connection, command, stdin=stdin, max_bytes=max_bytes, killed=killed)
         if scope.cancelled_caught:
-            raise TargetTimeout(f"the command did not end within {seconds:g} s and was killed")
+            end = "was killed" if killed.is_set() else "is being killed, which the host has not confirmed"
+            raise TargetTimeout(f"the command did not end within {seconds:g} s and {end}")
         raise OutcomeLost("the command gave no outcome")
 
     async def check(self) -> str:
@@ -134,7 +151,7 @@ class SSHConnector:
         try:
             return str(connection.get_extra_info("server_version", ""))
         finally:
-            await _hang_up(connection)
+            await self._leave(_hang_up(connection))
 
     @property
     def _place(self) -> str:
@@ -151,9 +168,10 @@ class SSHConnector:
             raise TargetUnavailable(
                 "the private key of this target cannot be read as one without a passphrase"
             ) from None
+        way = Way()
         try:
             with anyio.fail_after(CONNECT_SECONDS):
-                return await asyncssh.connect(
+                connection = await asyncssh.connect(
                     settings.host,
                     settings.port,
                     username=settings.user,
@@ -170,12 +188,23 @@ class SSHConnector:
                     gss_auth=False,
                     gss_kex=False,
                     x509_trusted_certs=None,
+                    x509_trusted_cert_paths=[],
+                    encryption_algs=SAFE_CIPHERS,
+                    mac_algs=SAFE_MACS,
                     compression_algs=["none"],
                     env=(),
                     send_env=(),
-                    tunnel=None,
+                    tunnel=way,
                     proxy_command=None,
                 )
+                if _can_be_cut(connection):
+                    connection.abort()
+                    raise TargetUnavailable(
+                        f"{self._place} offers no cipher that is safe without a strict key exchange (CVE-2023-48795): "
+                        "update its SSH server, or have it offer AES-GCM, or AES-CTR with hmac-sha2-256 or -512"
+                    )
+                way.logged_in()
+                return connection
         except asyncssh.HostKeyNotVerifiable:
             raise TargetUnavailable(
                 f"the host key of {self._place} is not the one in {str(settings.known_hosts)!r}: the host was "
@@ -185,16 +214,34 @@ class SSHConnector:
             raise TargetUnavailable(f"{self._place} refused the key of user {settings.user!r}") from None
         except TimeoutError:
             raise TargetUnavailable(f"{self._place} did not answer within {CONNECT_SECONDS:g} s") from None
-        except (OSError, asyncssh.Error) as error:
-            raise TargetUnavailable(f"no SSH connection to {self._place}: {type(error).__name__}") from None
+        except BROKEN as error:
+            why = "it floods before the log-in" if way.flooded else type(error).__name__
+            raise TargetUnavailable(f"no SSH connection to {self._place}: {why}") from None
+
+    async def _leave(self, end: Coroutine[Any, Any, None]) -> None:
+        """Have a connection ended, and wait for it as long as a host takes that is there."""
+        task = asyncio.create_task(end)
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+        with anyio.move_on_after(PARTING_SECONDS, shield=True):
+            await asyncio.shield(task)
 
     async def _run(
-        self, connection: asyncssh.SSHClientConnection, command: str, *, stdin: bytes, max_bytes: int
+        self,
+        connection: asyncssh.SSHClientConnection,
+        command: str,
+        *,
+        stdin: bytes,
+        max_bytes: int,
+        killed: asyncio.Event,
     ) -> Ran:
         try:
             process = await connection.create_process(command, encoding=None, stdin=asyncssh.PIPE, request_pty=False)
-        except asyncssh.ChannelOpenError as error:
-            raise TargetUnavailable(f"{self._place} opens no channel: {error.reason}") from None
+        except BaseException as error:
+            await self._leave(_hang_up(connection))
+            if isinstance(error, asyncssh.ChannelOpenError):
+                raise TargetUnavailable(f"{self._place} opens no channel: {error.reason}") from None
+            raise
         captures = Capture(limit=max_bytes // 2), Capture(limit=max_bytes // 2)
         ended, enough = False, anyio.Event()
         try:
@@ -207,11 +254,10 @@ class SSHConnector:
                 group.cancel_scope.cancel()
             await process.wait_closed()
             ended = True
-        except* (asyncssh.Error, OSError):
+        except* BROKEN:
             raise OutcomeLost("the connection was lost after the command was sent") from None
         finally:
-            if not ended:
-                await _kill_there(connection, process)
+            await self._leave(_hang_up(connection) if ended else _kill_and_hang_up(connection, process, killed))
         status = process.exit_status
         signal = process.exit_signal
         if status is None and signal is None:
@@ -222,6 +268,13 @@ class SSHConnector:
             stdout=captures[0].captured(),
             stderr=captures[1].captured(),
         )
+
+
+def _can_be_cut(connection: asyncssh.SSHClientConnection) -> bool:
+    """Whether somebody in between may have cut the first messages. Nothing of a call is sent by such a connection."""
+    used = [str(connection.get_extra_info(name)) for name in ("send_cipher", "recv_cipher", "send_mac", "recv_mac")]
+    strict: bool = connection._strict_kex  # noqa: SLF001 - nothing public tells
+    return not strict and any("chacha20" in name or "-etm@" in name or "-cbc" in name for name in used)
 
 
 async def _feed(process: asyncssh.SSHClientProcess[bytes], data: bytes) -> None:
@@ -257,14 +310,27 @@ async def _hang_up(connection: asyncssh.SSHClientConnection) -> None:
     connection.abort()
 
 
-async def _kill_there(connection: asyncssh.SSHClientConnection, process: asyncssh.SSHClientProcess[bytes]) -> None:
-    """Kill the command at the host, by the protocol's signal (RFC 4254 section 6.9) and by a command beside it."""
+async def _kill_and_hang_up(
+    connection: asyncssh.SSHClientConnection, process: asyncssh.SSHClientProcess[bytes], killed: asyncio.Event
+) -> None:
+    if await _kill_there(connection, process):
+        killed.set()
+    await _hang_up(connection)
+
+
+async def _kill_there(connection: asyncssh.SSHClientConnection, process: asyncssh.SSHClientProcess[bytes]) -> bool:
+    """Kill the command at the host, by the protocol's signal (RFC 4254 section 6.9) and by a command beside it.
+
+    Gives whether the host says that it did so.
+    """
     with anyio.move_on_after(KILL_SECONDS, shield=True):
         try:
             _kill(process)
             await connection.run(KILL_COMMAND, stdin=asyncssh.DEVNULL, check=False)
-        except (OSError, asyncssh.Error):
-            return  # The connection is gone: the host ends what it can tell is cut off, and the outcome says so.
+        except BROKEN:
+            return False  # The connection is gone: the host ends what it can tell is cut off, and the outcome says so.
+        return True
+    return False
 
 
 def _kill(process: asyncssh.SSHClientProcess[bytes]) -> None:

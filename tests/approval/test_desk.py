@@ -45,6 +45,14 @@ async def opened(tmp_path: Path) -> AsyncIterator[tuple[Desk, Ticket]]:
         await store.aclose()
 
 
+async def refusals(desk: Desk) -> list[tuple[str, str, str]]:
+    """Decision, person and cause of each attempt that is on record."""
+    query = (
+        "SELECT body ->> '$.decision', body ->> '$.by', body ->> '$.cause' FROM events WHERE kind = 'DecisionRefused'"
+    )
+    return await desk._approvals._store.read(lambda rows: rows.execute(query).fetchall())
+
+
 async def test_the_right_person_approves(opened: tuple[Desk, Ticket]) -> None:
     desk, ticket = opened
 
@@ -73,14 +81,15 @@ async def test_nobody_else_does(opened: tuple[Desk, Ticket], who: Caller, why: s
     for move in ("approve", "deny"):
         refused = await desk.move(who, ticket.id, move=move, channel="cli")
         assert refused == Refused(why=why, state="" if why in {NOT_FOUND, AGENTS_SEE_NOTHING} else "pending")
+    assert await refusals(desk) == [(move, who.key, why) for move in ("approve", "deny")]
 
 
 async def test_an_approval_is_seen_by_its_human_and_by_those_who_may_decide(opened: tuple[Desk, Ticket]) -> None:
     desk, ticket = opened
 
-    assert await desk.listing(person()) == [ticket]
-    assert await desk.listing(person("alice", "dev")) == [ticket]
-    assert await desk.listing(person("mallory", "interns")) == []
+    assert (await desk.page(person())).tickets == [ticket]
+    assert (await desk.page(person("alice", "dev"))).tickets == [ticket]
+    assert (await desk.page(person("mallory", "interns"))).tickets == []
     assert await desk.show(person("mallory", "interns"), ticket.id) == Refused(why=NOT_FOUND)
     assert await desk.show(person(), "nowhere") == Refused(why=NOT_FOUND)
 
@@ -92,9 +101,9 @@ async def test_an_agent_sees_its_own_requests_and_no_others(opened: tuple[Desk, 
     another = person("alice", "dev", client_id="other", actor="other")
     colleagues = person("dana", "dba", client_id="agent", actor="agent", delegated=True)
 
-    assert await desk.listing(own) == [ticket]
+    assert (await desk.page(own)).tickets == [ticket]
     for agent in (another, colleagues):
-        assert await desk.listing(agent) == []
+        assert (await desk.page(agent)).tickets == []
         assert isinstance(await desk.show(agent, ticket.id), Refused)
         for move in ("approve", "deny", "withdraw"):
             assert isinstance(await desk.move(agent, ticket.id, move=move, channel="cli"), Refused)
@@ -117,7 +126,8 @@ async def test_a_loser_sees_the_winner(opened: tuple[Desk, Ticket]) -> None:
 
     late = await desk.move(person("erin"), ticket.id, move="approve", channel="cli")
 
-    assert late == Refused(why="the approval is denied, not pending", state="denied")
+    winner = "denied by https://idp.example.com|dana at 2026-11-23T12:00:00Z"
+    assert late == Refused(why=f"the approval is {winner}, not pending", state="denied")
 
 
 async def test_a_note_is_short(opened: tuple[Desk, Ticket]) -> None:

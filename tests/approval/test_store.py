@@ -10,16 +10,27 @@ from pathlib import Path
 import anyio
 import pytest
 
-from mcp_gateway.approval.store import MAX_PENDING_FOR_A_CALLER, MIGRATIONS, ApprovalStore, ClaimError
+from mcp_gateway.approval.store import (
+    ENDED_AT_ONCE,
+    MAX_PENDING_FOR_A_CALLER,
+    MIGRATIONS,
+    ApprovalStore,
+    ClaimError,
+    Viewer,
+)
 from mcp_gateway.approval.ticket import Rejected, Ticket
 from mcp_gateway.audit.store import AuditStore, Transaction
 from mcp_gateway.calls import Secret
 from mcp_gateway.clock import new_id
+from mcp_gateway.decisions import CALLER_GROUP, Requirement
 from mcp_gateway.errors import LimitError, StoreError
 from mcp_gateway.events import Event
-from tests.approval.tickets import NOW, a_caller, a_ticket, a_vote
+from tests.approval.tickets import ALICE, NOW, a_caller, a_ticket, a_vote
 
 pytestmark = pytest.mark.anyio
+
+
+DBA = Viewer(person="https://idp.example.com|dana", actor=None, groups=frozenset({"dba"}))
 
 
 class Shelf:
@@ -45,6 +56,9 @@ class Shelf:
             )
         )
 
+    async def listing(self, *, live_only: bool = True) -> list[Ticket]:
+        return (await self.approvals.page(DBA, live_only=live_only, after=None, limit=1000)).tickets
+
     async def kinds(self) -> list[str]:
         rows = await self.store.read(
             lambda connection: connection.execute("SELECT kind FROM events ORDER BY sequence").fetchall()
@@ -67,7 +81,7 @@ async def test_an_approval_comes_back_as_it_was_opened(shelf: Shelf) -> None:
 
     assert await shelf.approvals.get(ticket.id) == ticket
     assert await shelf.approvals.latest(ticket.digest) == ticket
-    assert await shelf.approvals.listing() == [ticket]
+    assert await shelf.listing() == [ticket]
     assert await shelf.approvals.get("nowhere") is None
 
 
@@ -92,12 +106,44 @@ async def test_each_move_is_one_event(shelf: Shelf) -> None:
     ]  # fmt: skip
 
 
-async def test_a_move_that_is_not_made_leaves_no_event(shelf: Shelf) -> None:
+async def test_a_move_that_is_not_made_is_recorded_and_moves_nothing(shelf: Shelf) -> None:
     ticket = await shelf.open()
 
     assert isinstance(await shelf.approvals.approve(ticket.id, vote=a_vote("mallory", "interns")), Rejected)
     assert await shelf.approvals.approve("nowhere", vote=a_vote()) is None
-    assert await shelf.kinds() == ["Asked"]
+    assert await shelf.kinds() == ["Asked", "DecisionRefused"]
+    assert await shelf.approvals.get(ticket.id) == ticket
+
+
+@pytest.mark.requirement("R39")
+async def test_a_decision_that_comes_late_or_twice_is_recorded_and_moves_nothing(shelf: Shelf) -> None:
+    twice, late = await shelf.open(), await shelf.open(digest="1" * 64)
+    for _ in range(2):
+        await shelf.approvals.approve(twice.id, vote=a_vote())
+    shelf.now += timedelta(minutes=15)
+    await shelf.approvals.approve(late.id, vote=a_vote())
+    await shelf.approvals.deny(late.id, vote=a_vote("erin"))
+
+    rows = await shelf.store.read(
+        lambda rows: rows.execute(
+            "SELECT body ->> '$.decision', body ->> '$.by', body ->> '$.state', body ->> '$.cause' FROM events"
+            " WHERE kind = 'DecisionRefused' ORDER BY sequence"
+        ).fetchall()
+    )
+    dana, erin = "https://idp.example.com|dana", "https://idp.example.com|erin"
+    assert rows == [
+        (
+            "approve",
+            dana,
+            "approved",
+            "the approval is approved by dana@example.com at 2026-11-23T12:00:00Z, not pending",
+        ),
+        ("approve", dana, "expired", "the approval is expired, not pending"),
+        ("deny", erin, "expired", "the approval is expired; nothing is left to deny"),
+    ]
+    assert await shelf.kinds() == [
+        "Asked", "Asked", "Approved", "DecisionRefused", "ApprovalExpired", "DecisionRefused", "DecisionRefused",
+    ]  # fmt: skip
 
 
 @pytest.mark.requirement("R11")
@@ -218,7 +264,7 @@ from mcp_gateway.approval.store import MIGRATIONS, ApprovalStore
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.calls import Secret
 from mcp_gateway.clock import new_id
-from tests.approval.tickets import NOW, a_caller, a_ticket, a_vote
+from tests.approval.tickets import ALICE, NOW, a_caller, a_ticket, a_vote
 
 async def main():
     store = await AuditStore.open(Path(sys.argv[1]), clock=lambda: NOW, migrations=MIGRATIONS)
@@ -232,7 +278,7 @@ async def main():
             digest=ticket.digest, bound=ticket.bound))
     os.kill(os.getpid(), 9)
 
-anyio.run(main)
+anyio.run(main, backend_options={"use_uvloop": True})
 """
 
 
@@ -271,7 +317,7 @@ async def test_a_clock_that_was_set_back_ends_all_that_has_a_deadline(shelf: She
 
     assert await shelf.approvals.distrust_deadlines() == 2
     assert await shelf.approvals.distrust_deadlines() == 0
-    states = [item.state for item in await shelf.approvals.listing(live_only=False)]
+    states = [item.state for item in await shelf.listing(live_only=False)]
     assert states == ["expired", "expired", "denied"]
     assert (await shelf.kinds())[-2:] == ["ApprovalExpired", "ApprovalExpired"]
     with pytest.raises(ClaimError):
@@ -287,3 +333,84 @@ async def test_what_is_shown_of_an_approval_is_what_holds_now(shelf: Shelf) -> N
 
     assert found is not None
     assert found.state == "expired"
+
+
+@pytest.mark.requirement("R15")
+@pytest.mark.parametrize(
+    ("viewer", "seen"),
+    [
+        (DBA, {"alices", "bobs", "both"}),
+        (Viewer(person="x", actor=None, groups=frozenset({"secops", "nobody"})), {"both"}),
+        (Viewer(person=ALICE, actor=None, groups=frozenset()), {"alices", "both", "other agent"}),
+        (Viewer(person=ALICE, actor="agent", groups=frozenset()), {"alices", "both"}),
+        (Viewer(person="x", actor=None, groups=frozenset({"caller", "'dba'", "DBA", "db", ""})), set()),
+    ],
+)
+async def test_a_page_holds_what_somebody_may_see(shelf: Shelf, viewer: Viewer, seen: set[str]) -> None:
+    dba, secops = Requirement(group="dba"), Requirement(group="secops")
+    caller = Requirement(group=CALLER_GROUP)
+    kinds: dict[str, dict[str, object]] = {
+        "alices": {"requirements": (dba,)},
+        "bobs": {"subject": "bob", "requirements": (dba,)},
+        "both": {"requirements": (dba, secops)},
+        "other agent": {"actor": "other", "requirements": (Requirement(group="interns"),)},
+        "confirmation": {"subject": "carol", "requirements": (caller,)},
+    }
+    for number, (reason, changes) in enumerate(kinds.items()):
+        await shelf.open(reason=reason, digest=f"{number}" * 64, **changes)
+    if CALLER_GROUP in viewer.groups:
+        viewer = replace(viewer, groups=viewer.groups - {CALLER_GROUP})  # as the desk does
+
+    page = await shelf.approvals.page(viewer, live_only=True, after=None, limit=10)
+
+    assert {ticket.reason for ticket in page.tickets} == seen
+    assert page.next_after is None
+
+
+@pytest.mark.requirement("R15")
+async def test_pages_lead_on_until_nothing_is_left(shelf: Shelf) -> None:
+    opened = [await shelf.open(digest=f"{number}" * 64, subject=f"s{number}") for number in range(7)]
+    await shelf.approvals.deny(opened[3].id, vote=a_vote())
+    live = [ticket.id for ticket in opened if ticket is not opened[3]]
+
+    for live_only, expected in ((True, live), (False, [ticket.id for ticket in opened])):
+        found, after, pages = [], None, 0
+        while True:
+            page = await shelf.approvals.page(DBA, live_only=live_only, after=after, limit=3)
+            found += [ticket.id for ticket in page.tickets]
+            after, pages = page.next_after, pages + 1
+            if after is None:
+                break
+        assert (found, pages) == (expected, 2 if live_only else 3)
+
+
+@pytest.mark.requirement("R15", "R29")
+async def test_approvals_of_the_version_before_are_found_by_their_groups(tmp_path: Path) -> None:
+    """The store as it was before the second migration, filled as it was filled then."""
+    tmp_path.chmod(0o700)
+    store = await AuditStore.open(tmp_path / "data", clock=lambda: NOW, migrations=MIGRATIONS[:1])
+    before = Shelf(store, tmp_path / "data")
+    ticket = a_ticket(requirements=(Requirement(group="dba"), Requirement(group="secops", approvers=2)))
+    insert = "INSERT INTO approvals (id, digest, state, person, due, body, sealed) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    row = (ticket.id, ticket.digest, ticket.state, ticket.person, *before.approvals._form.written(ticket))
+    await store.transact(lambda tx: tx.execute(insert, row))
+    await store.aclose()
+
+    store = await AuditStore.open(tmp_path / "data", clock=lambda: NOW, migrations=MIGRATIONS)
+    try:
+        shelf = Shelf(store, tmp_path / "data")
+        assert await shelf.listing() == [ticket]
+        secops = Viewer(person="x", actor=None, groups=frozenset({"secops"}))
+        assert (await shelf.approvals.page(secops, live_only=True, after=None, limit=1)).tickets == [ticket]
+    finally:
+        await store.aclose()
+
+
+@pytest.mark.requirement("R15", "R16")
+async def test_any_number_of_approvals_expires_at_once(shelf: Shelf) -> None:
+    for number in range(ENDED_AT_ONCE + 5):
+        await shelf.open(digest=f"{number:064}", subject=f"s{number}")
+    shelf.now += timedelta(minutes=15)
+
+    assert await shelf.approvals.expire_due() == ENDED_AT_ONCE + 5
+    assert await shelf.approvals.expire_due() == 0

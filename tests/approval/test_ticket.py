@@ -154,7 +154,7 @@ def test_a_late_decision_is_ignored() -> None:
 def test_an_end_forgets_what_the_agent_wrote() -> None:
     for ended in (
         moved(deny(a_ticket(), vote=a_vote(), now=NOW)),
-        moved(withdraw(a_ticket(), now=NOW, why="changed my mind")),
+        moved(withdraw(a_ticket(), by="alice", now=NOW, why="changed my mind")),
         moved(use(approved())),
         settle(a_ticket(), now=NOW + timedelta(hours=1)),
     ):
@@ -178,7 +178,7 @@ def test_a_use_is_remembered_for_as_long_after_it() -> None:
 
 def test_what_expired_or_was_withdrawn_is_asked_again() -> None:
     assert not remembered(settle(a_ticket(), now=NOW + timedelta(hours=1)), now=NOW + timedelta(hours=1))
-    assert not remembered(moved(withdraw(a_ticket(), now=NOW, why="")), now=NOW)
+    assert not remembered(moved(withdraw(a_ticket(), by="alice", now=NOW, why="")), now=NOW)
 
 
 def test_a_binding_changes_with_each_of_its_parts() -> None:
@@ -207,7 +207,7 @@ def test_no_order_of_moves_uses_an_approval_twice_or_revives_an_end(moves: list[
             case "deny":
                 result = deny(ticket, vote=a_vote(who), now=now)
             case "withdraw":
-                result = withdraw(ticket, now=now, why="")
+                result = withdraw(ticket, by="alice", now=now, why="")
             case "claim":
                 result = use(ticket, now=now)
             case _:

@@ -20,7 +20,8 @@ from mcp_gateway.clock import utc_now
 from mcp_gateway.errors import StoreError
 from tests.audit.records import FAST, finished, kinds, loaded, reopened, started, tried_again
 
-BIG_BYTES = 3 << 20
+BIG_BYTES = 6 << 20
+"""It fails while it is written, not when it is committed, wherever there is room for some of it."""
 
 
 async def survive(data_dir: Path, *, fill: Callable[[], None], free: Callable[[], None]) -> None:
@@ -70,7 +71,8 @@ def main(data_dir: Path, allowed: int) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest + allowed, hard))
 
     anyio.run(
-        lambda: survive(data_dir, fill=fill, free=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard)))
+        lambda: survive(data_dir, fill=fill, free=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))),
+        backend_options={"use_uvloop": True},
     )
 
 

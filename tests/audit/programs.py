@@ -137,4 +137,4 @@ if __name__ == "__main__":
     programs: dict[str, Callable[..., Awaitable[None]]] = {
         found.__name__: found for found in (write, call, make, live, lock_file, lock_database)
     }
-    anyio.run(programs[sys.argv[1]], Path(sys.argv[2]), *sys.argv[3:])
+    anyio.run(programs[sys.argv[1]], Path(sys.argv[2]), *sys.argv[3:], backend_options={"use_uvloop": True})

@@ -47,6 +47,7 @@ def identified(call_id: str, *, subject: str = "dana", email: str = "dana@exampl
         groups=frozenset({"dev"}),
         scopes=frozenset({"db"}),
         token_id="t-1",
+        token_issued_at=AT,
         token_expires_at=AT + timedelta(minutes=5),
         assurance="token",
     )

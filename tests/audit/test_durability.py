@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import shutil
+import sys
 from pathlib import Path
 
 import anyio
 import pytest
 
 from mcp_gateway.audit.verify import verify
+from mcp_gateway.errors import StoreError
 from tests.audit.programs import line, rest, running
 from tests.audit.records import kinds, loaded, opened_store, rows
 
@@ -53,6 +56,52 @@ async def test_neighbours_that_are_killed_leave_each_other_a_whole_store(tmp_pat
 
     assert verify(data_dir).flaw is None
     assert acknowledged <= policies(data_dir)
+
+
+HALF_MADE = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("CREATE TABLE migrations (name)")
+for number in range(100):
+    connection.execute("INSERT INTO migrations VALUES (randomblob(2000))")
+os._exit(0)
+"""
+"""Its pages are in the file, and its journal says how to undo that."""
+
+
+@pytest.mark.requirement("R1")
+async def test_what_a_killed_maker_had_begun_is_taken_back(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    data_dir.mkdir(mode=0o700)
+    for name in ("audit.lock", "audit.db"):
+        (data_dir / name).touch(mode=0o600)
+    await anyio.run_process([sys.executable, "-c", HALF_MADE, str(data_dir / "audit.db")])
+    assert (data_dir / "audit.db-journal").stat().st_size > 512
+
+    async with opened_store(data_dir) as store:
+        await store.append(loaded())
+    assert verify(data_dir).flaw is None
+    assert not (data_dir / "audit.db-journal").exists()
+
+
+@pytest.mark.requirement("R1", "R6")
+async def test_a_finished_store_is_not_changed_by_a_journal_that_lies_beside_it(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    async with opened_store(data_dir) as store:
+        await store.append(loaded())
+    half = tmp_path / "half.db"
+    await anyio.run_process([sys.executable, "-c", HALF_MADE, str(half)])
+    shutil.copy2(f"{half}-journal", data_dir / "audit.db-journal")
+    (data_dir / "audit.db-journal").chmod(0o600)
+    before = (data_dir / "audit.db").read_bytes()
+
+    with pytest.raises(StoreError):
+        async with opened_store(data_dir):
+            pass
+    assert (data_dir / "audit.db").read_bytes() == before
+    (data_dir / "audit.db-journal").unlink()
 
 
 @pytest.mark.requirement("R1")

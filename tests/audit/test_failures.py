@@ -54,9 +54,9 @@ def mounted(tmp_path: Path, *, options: str) -> Iterator[Path]:
 
 
 @pytest.mark.requirement("R4", "I1", "I2")
-@pytest.mark.parametrize("left_bytes", [0, 200_000])
+@pytest.mark.parametrize("left_bytes", [0, 200_000, 2_900_000])
 async def test_a_full_disk_closes_the_store_until_there_is_space(tmp_path: Path, left_bytes: int) -> None:
-    with mounted(tmp_path, options="size=12m,mode=0700") as disk:
+    with mounted(tmp_path, options="size=48m,mode=0700") as disk:
         filler = disk / "filler"
 
         def fill() -> None:
@@ -231,7 +231,7 @@ async def test_a_changed_mode_is_noticed_at_the_next_call(tmp_path: Path, name: 
 
 @pytest.mark.requirement("R5")
 async def test_a_store_on_a_read_only_disk_is_refused(tmp_path: Path) -> None:
-    with mounted(tmp_path, options="size=12m,mode=0700") as disk:
+    with mounted(tmp_path, options="size=48m,mode=0700") as disk:
         async with opened_store(disk / "data") as store:
             await store.append(loaded(1))
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)

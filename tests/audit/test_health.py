@@ -14,6 +14,7 @@ from mcp_gateway.audit.health import failure
     ("name", "said"),
     [
         ("SQLITE_FULL", "there is no space left for it (SQLITE_FULL); free some"),
+        ("SQLITE_IOERR_SHMSIZE", "there is no space left for it (SQLITE_IOERR_SHMSIZE); free some"),
         ("SQLITE_READONLY", "it cannot be written (SQLITE_READONLY); make its file system writable"),
         ("SQLITE_BUSY", "another process keeps it locked (SQLITE_BUSY); end that process"),
         ("SQLITE_IOERR", "its disk fails (SQLITE_IOERR); check the disk; when it works again"),

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from mcp_gateway.audit.leases import Lease, close_abandoned, keep_closing
+from mcp_gateway.audit.leases import Lease, close_abandoned, close_own, keep_closing
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.audit.verify import verify
 from mcp_gateway.clock import utc_now
@@ -153,6 +154,32 @@ async def test_sweeping_goes_on_when_a_closed_store_works_again(tmp_path: Path, 
         group.cancel_scope.cancel()
 
 
+@pytest.mark.requirement("I3", "R30")
+async def test_sweeping_goes_on_where_there_was_no_thread_for_it(
+    tmp_path: Path, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened_store(tmp_path / "data") as store, anyio.create_task_group() as group:
+        await store.append(started("a", instance="gone"))
+        real, reads = store.read, 0
+
+        async def no_thread(work: Callable[[sqlite3.Connection], object]) -> object:
+            nonlocal reads
+            reads += 1
+            if reads <= 3:
+                raise RuntimeError("can't start new thread")
+            return await real(work)
+
+        monkeypatch.setattr(store, "read", no_thread)
+        with capture_logs() as logs:
+            group.start_soon(partial(keep_closing, store, lease=lease, clock=utc_now, every_seconds=0.01))
+            with anyio.fail_after(5):
+                while "abandoned_calls_closed" not in [entry["event"] for entry in logs]:
+                    await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
+    assert "OutcomeUnknown" in kinds(tmp_path / "data")
+    assert [entry["event"] for entry in logs] == ["abandoned_calls_not_closed", "abandoned_calls_closed"]
+
+
 # What this process has forsaken.
 
 
@@ -198,6 +225,23 @@ async def test_a_forsaken_call_that_never_started_or_has_ended_is_left_alone(tmp
 
 
 # The lease itself.
+
+
+@pytest.mark.requirement("I3", "R30")
+async def test_what_an_instance_leaves_open_is_closed_as_it_ends_and_no_neighbour_s(
+    tmp_path: Path, lease: Lease
+) -> None:
+    async with opened_store(tmp_path / "data") as store:
+        await store.append(started("a", instance="here"), started("b", instance="here"), started("c", instance="there"))
+        await store.append(finished("b"))
+
+        assert await close_own(store, instance=lease.instance, clock=utc_now) == 1
+        assert await close_own(store, instance=lease.instance, clock=utc_now) == 0
+
+    cause = "the gateway that ran it ended without a record of its outcome"
+    assert [row for row in outcomes(tmp_path / "data") if row[1] == "OutcomeUnknown"] == [
+        ("a", "OutcomeUnknown", cause)
+    ]
 
 
 def test_an_instance_has_one_lease(tmp_path: Path, lease: Lease) -> None:

@@ -130,11 +130,12 @@ async def test_running_work_ends_when_another_process_revokes_its_caller(tmp_pat
 
         async def running() -> None:
             with pytest.raises(RevokedError, match="the subject of this call was revoked"):
-                await here.unless_revoked(CALLER, anyio.sleep_forever)
+                await here.unless_revoked(CALLER, anyio.sleep_forever, target="db")
             ended.append("revoked")
 
         async def other() -> None:
-            assert await here.unless_revoked(OTHER, lambda: answer_after(2 * POLL_SECONDS + LOOK_SECONDS)) == "answer"
+            seconds = 2 * POLL_SECONDS + LOOK_SECONDS
+            assert await here.unless_revoked(OTHER, lambda: answer_after(seconds), target="db") == "answer"
             ended.append("answered")
 
         async with anyio.create_task_group() as group:
@@ -164,7 +165,7 @@ async def test_work_that_is_revoked_gives_nothing_even_if_it_ends_in_its_own_way
 
         async def running() -> None:
             with pytest.raises(RevokedError):
-                await revocations.unless_revoked(CALLER, stubborn)
+                await revocations.unless_revoked(CALLER, stubborn, target="db")
 
         group.start_soon(running)
         await anyio.wait_all_tasks_blocked()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_gateway.audit.schema import Migration
+from mcp_gateway.audit.schema import Migration, check
 from mcp_gateway.errors import StoreError
 from tests.audit.records import loaded, opened_store, rows, tampering
 
@@ -35,7 +35,11 @@ async def test_a_migration_runs_once(tmp_path: Path) -> None:
             await store.transact(lambda tx: tx.execute("INSERT INTO notes (text) VALUES ('a')"))
 
     assert rows(tmp_path / "data", "SELECT count(*) FROM notes") == [(3,)]
-    assert rows(tmp_path / "data", "SELECT name FROM migrations ORDER BY name") == [("audit-1",), ("notes-1",)]
+    assert rows(tmp_path / "data", "SELECT name FROM migrations ORDER BY name") == [
+        ("audit-1",),
+        ("notes-1",),
+        ("usage-1",),
+    ]
 
 
 async def test_a_later_migration_finds_what_the_earlier_left(tmp_path: Path) -> None:
@@ -83,6 +87,16 @@ async def test_a_store_with_newer_tables_of_its_own_is_refused(tmp_path: Path) -
     with pytest.raises(StoreError, match="made by a newer version of the gateway: it has 'audit-2'"):
         async with opened_store(tmp_path / "data"):
             pass
+
+
+@pytest.mark.requirement("R6")
+async def test_a_list_of_migrations_that_is_none_is_refused(tmp_path: Path) -> None:
+    """As flipped bytes leave it: a row that has lost its name."""
+    connection = sqlite3.connect(tmp_path / "damaged.db")
+    connection.execute("CREATE TABLE migrations (name, checksum)")
+    connection.execute("INSERT INTO migrations VALUES (NULL, 'x')")
+    with contextlib.closing(connection), pytest.raises(StoreError, match="list of migrations is damaged"):
+        check(connection, ())
 
 
 async def test_a_command_that_knows_fewer_packages_can_open_the_store(tmp_path: Path) -> None:

@@ -119,6 +119,7 @@ async def test_a_summary_says_what_happened(data_dir: Path) -> None:
         "email": "dana@example.com",
         "actor": "agent-1",
         "decisions": ("allow",),
+        "would": (),
         "policies": ("p1",),
         "outcome": "Finished",
         "code": "ok",

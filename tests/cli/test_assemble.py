@@ -10,9 +10,11 @@ import structlog
 
 from mcp_gateway.aside import SWITCH_SECONDS
 from mcp_gateway.audit.verify import verify
-from mcp_gateway.cli.assemble import keep_expiring, running
+from mcp_gateway.cli.assemble import build_registry, keep_expiring, running
 from mcp_gateway.clock import SteadyClock
-from mcp_gateway.config import load_settings
+from mcp_gateway.config import load_settings, parse_settings
+from mcp_gateway.errors import ConfigError
+from mcp_gateway.facts.worker import SQLWorker
 from tests.audit.records import refusing, reopened
 from tests.roads import POST, Bench, asked, laid, refusal
 
@@ -99,3 +101,12 @@ async def test_a_gateway_keeps_to_the_configured_limits(tmp_path: Path) -> None:
             assert sys.getswitchinterval() == pytest.approx(SWITCH_SECONDS)
     finally:
         sys.setswitchinterval(before)
+
+
+def test_a_file_of_programs_that_cannot_be_used_stops_the_start() -> None:
+    settings = parse_settings(
+        '[identity]\nissuer = "local"\n[commands]\nprograms = ["/nowhere/programs.toml"]\n', file="gateway.toml"
+    )
+
+    with pytest.raises(ConfigError, match=r"^/nowhere/programs\.toml: there is no such file$"):
+        build_registry(settings, SQLWorker())

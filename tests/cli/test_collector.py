@@ -5,7 +5,7 @@ import sys
 
 PROGRAM = """
 import gc, weakref
-from mcp_gateway.cli.collector import THRESHOLDS, settle
+from mcp_gateway.cli.collector import THRESHOLDS, hold, settle
 
 class Node:
     pass
@@ -15,7 +15,10 @@ def cycle():
     node.itself = node
     return weakref.ref(node)
 
+hold()
 kept, before = Node(), cycle()
+young = [[number] for number in range(3 * THRESHOLDS[0])]
+assert before() is not None, "a start is interrupted by the collector"
 settle()
 assert before() is None, "a cycle from the start was frozen instead of freed"
 assert gc.isenabled() and gc.get_threshold() == THRESHOLDS

@@ -37,6 +37,15 @@ def postgres(more: str = "", *, classify: str = '"public.a.b" = "pii.email"') ->
     )
 
 
+def test_a_variable_that_named_authorities_is_warned_of_since_it_is_not_used() -> None:
+    found = settings(BASE + postgres(), data=Path("/nowhere"))
+    forgotten = frozenset({"SSL_CERT_FILE", "SSH_AUTH_SOCK", "HTTPS_PROXY"})
+
+    assert find_warnings(found, environ={}, policies=1, forgotten=forgotten) == [
+        "the environment variable SSL_CERT_FILE is not used; name certificate authorities with 'tls_ca'"
+    ]
+
+
 def test_a_set_up_in_order_has_no_warnings() -> None:
     assert warnings(BASE + postgres()) == []
 

@@ -15,8 +15,8 @@ from mcp_gateway.errors import ConfigError
 from mcp_gateway.inference import KINDS
 
 SQL_KEYS = {
-    "id", "read_only", "kinds", "reads", "writes", "columns", "functions", "unbounded", "statements", "infers",
-    "inference", "refusal", "error",
+    "id", "read_only", "kinds", "reads", "writes", "columns", "functions", "function_traits", "unbounded", "statements",
+    "row_limit", "fingerprint", "returns", "planned_rows", "planned_cost", "infers", "inference", "refusal", "error",
 }  # fmt: skip
 
 
@@ -38,6 +38,7 @@ def inspected(capsys: pytest.CaptureFixture[str]) -> Any:
 def test_a_statement_as_text(inspected: Any) -> None:
     found = inspected("sql", "DELETE FROM shop.orders\n")
 
+    assert len(found.pop("fingerprint")) == 32
     assert found == {
         "id": None,
         "read_only": False,
@@ -46,6 +47,11 @@ def test_a_statement_as_text(inspected: Any) -> None:
         "writes": ["shop.orders"],
         "columns": [],
         "functions": [],
+        "function_traits": [],
+        "row_limit": -1,
+        "returns": [],
+        "planned_rows": -1,
+        "planned_cost": -1,
         "unbounded": True,
         "statements": 1,
         "infers": [],
@@ -141,13 +147,29 @@ def test_a_bad_command_is_taken_for_the_worst(inspected: Any, item: object) -> N
 
 
 def test_a_request(inspected: Any) -> None:
-    found = inspected("url", '{"id": 1, "base_url": "https://api.example.com/v1", "path": "/users?x=1"}')
+    found = inspected(
+        "url",
+        '{"id": 1, "base_url": "https://api.example.com/v1", "path": "/users?x=1", "method": "POST", "json": {"a": 1}}',
+    )
 
     assert found == {
         "id": 1,
         "allowed": True,
         "url": "https://api.example.com/v1/users?x=1",
         "reason": "",
+        "method": "POST",
+        "host": "api.example.com",
+        "path": "/v1/users",
+        "query_keys": ["x"],
+        "body_keys": ["a"],
+        "keys_known": True,
+        "documented": False,
+        "operation": "",
+        "tags": [],
+        "matches": False,
+        "graphql_operation": "",
+        "graphql_fields": [],
+        "graphql_opaque": False,
         "error": None,
     }
 
@@ -159,6 +181,8 @@ def test_a_request(inspected: Any) -> None:
         {"addresses": ["169.254.169.254"]},
         {"headers": {"Authorization": "x"}},
         {"method": "CONNECT"},
+        {"method": "POST", "json": {"_method": "DELETE"}},
+        {"method": "POST", "body": "a=1", "headers": {"Content-Type": "text/plain\r\n"}},
     ],
 )
 def test_a_request_that_may_not_be_sent(inspected: Any, more: dict[str, object]) -> None:

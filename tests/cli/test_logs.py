@@ -47,6 +47,21 @@ def test_every_line_is_one_json_object_and_no_exception_says_its_text() -> None:
     assert len(done.stderr) < 20_000
 
 
+@pytest.mark.requirement("R4", "I7")
+@pytest.mark.parametrize("end", ["os.dup2(os.open('/dev/full', os.O_WRONLY), 2)", "os.close(2)"])
+def test_a_line_that_cannot_be_written_breaks_nothing(end: str) -> None:
+    program = (
+        "import logging, os, sys, structlog\nfrom mcp_gateway.cli.logs import log_to_stderr\nlog_to_stderr()\n"
+        f"log = structlog.get_logger()\nlog.info('first')\n{end}\n"
+        "log.critical('second')\nlog.critical('third')\nlogging.getLogger('library').error('fourth')\n"
+        "print('goes on', flush=True)\nos._exit(0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, timeout=60)
+
+    assert (done.returncode, done.stdout) == (0, b"goes on\n"), done.stderr
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["first"]
+
+
 def test_places_of_a_group_name_each_of_its_exceptions() -> None:
     found = places(ExceptionGroup("canary", [ValueError("canary"), KeyError("canary")]))
 

@@ -21,10 +21,11 @@ CONFIG = (
 class Peer(ThreadingHTTPServer):
     """Answers everything with one status and body, and remembers what was asked."""
 
-    def __init__(self, status: int, body: bytes) -> None:
+    def __init__(self, status: int, body: bytes, link: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.status = status
         self.body = body
+        self.link = link
         self.paths: list[str] = []
 
     @property
@@ -39,6 +40,8 @@ class _Handler(BaseHTTPRequestHandler):
         peer.paths.append(self.path)
         self.send_response(peer.status)
         self.send_header("content-length", str(len(peer.body)))
+        if peer.link:
+            self.send_header("link", peer.link)
         self.end_headers()
         self.wfile.write(peer.body)
 
@@ -47,8 +50,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def peer(status: int, body: bytes) -> Iterator[Peer]:
-    server = Peer(status, body)
+def peer(status: int, body: bytes, link: str = "") -> Iterator[Peer]:
+    server = Peer(status, body, link)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -155,6 +158,29 @@ def test_before_anything_ran_nothing_waits(config: Path, capsys: pytest.CaptureF
     ran = run_here(capsys, "--config", str(config), "approvals", "list", "--as", "dana")
 
     assert (ran.status, ran.out, ran.err) == (0, "nothing waits for an approval\n", "")
+
+
+@pytest.mark.requirement("R15")
+def test_every_page_of_the_list_is_asked_for(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    link = '</api/approvals?after=a1&all=true>; rel="next"'
+    with peer(200, b"[]", link=link) as gateway:
+        ran = run_here(
+            capsys,
+            "--config",
+            str(config),
+            "approvals",
+            "list",
+            "--all",
+            "--as",
+            "dana",
+            "--url",
+            gateway.url,
+            "--json",
+        )
+
+    assert (ran.status, ran.err, ran.json) == (0, "", [])
+    # It says the same again, and a second time nobody is led on.
+    assert gateway.paths == ["/api/approvals?all=true", "/api/approvals?all=true&after=a1"]
 
 
 def test_the_list_tells_calls_of_one_kind_apart(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

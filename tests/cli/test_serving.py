@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import anyio
-import httpx2
 import pytest
 
-from mcp_gateway.cli.serving import bind, serving, stop_signals
+from mcp_gateway.cli.serving import bind, heeded_signals, serving
 from mcp_gateway.config import load_settings
 from mcp_gateway.errors import ConfigError
 from tests.cli.running import SCRIPT, write_config
 from tests.peers.issuer import CONNECT_METADATA, FakeIssuer
+from tests.plain_http import plain_client
 
 
 def test_an_address_that_is_taken_is_said() -> None:
@@ -52,7 +56,7 @@ async def test_a_gateway_becomes_ready_though_no_token_comes(tmp_path: Path) -> 
             """,
         )
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/readyz"
-        async with serving(load_settings(config), listener=listener), httpx2.AsyncClient(trust_env=False) as client:
+        async with serving(load_settings(config), listener=listener), plain_client() as client:
             # The issuer is asked at the start, and once more because somebody asks whether the gateway is ready.
             await asyncio.to_thread(issuer.wait_for_requests, 1)
             answer = await client.get(url)
@@ -66,38 +70,112 @@ async def test_a_gateway_becomes_ready_though_no_token_comes(tmp_path: Path) -> 
     assert answer.json() == {"status": "ok"}
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_ends_it_in_good_order(tmp_path: Path, sent: signal.Signals) -> None:
-    config = write_config(tmp_path, '[server]\nlisten = "127.0.0.1:0"\n[identity]\nissuer = "local"\n')
+@contextmanager
+def serving_process(
+    tmp_path: Path, *prefix: str, settings: str = "", stdin: int = subprocess.DEVNULL
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`serve` as a process of its own, once it serves; what it says is its `stdout`."""
+    config = write_config(tmp_path, f'[server]\nlisten = "127.0.0.1:0"\n[identity]\nissuer = "local"\n{settings}')
     with subprocess.Popen(
-        [SCRIPT, "--config", str(config), "serve"],
-        stdin=subprocess.DEVNULL,
+        [*prefix, SCRIPT, "--config", str(config), "serve"],
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
     ) as process:
-        assert process.stdout is not None
-        said = b""
-        while b"serving http://" not in said:
-            said += (line := process.stdout.readline())
-            assert line, said
-        process.send_signal(sent)
-        said += process.stdout.read()
-        status = process.wait(timeout=40)
+        try:
+            until_said(process, b"serving http://")
+            yield process
+        finally:
+            process.kill()
 
+
+def until_said(process: subprocess.Popen[bytes], wanted: bytes) -> None:
+    assert process.stdout is not None
+    said = b""
+    while wanted not in said:
+        said += (line := process.stdout.readline())
+        assert line, said
+
+
+def ended_in_good_order(process: subprocess.Popen[bytes], data: Path) -> bool:
+    assert process.stdout is not None
+    said, status = process.stdout.read(), process.wait(timeout=40)
     assert (status, b"Traceback" in said) == (0, False), said
-    with sqlite3.connect(f"file:{tmp_path / 'data' / 'audit.db'}?mode=ro", uri=True) as connection:
-        (last,) = connection.execute("SELECT kind FROM events ORDER BY sequence DESC LIMIT 1").fetchone()
-    connection.close()
-    assert last == "GatewayStopped"
+    return events(data)[-1][0] == "GatewayStopped"
+
+
+def events(data: Path) -> list[tuple[str, dict[str, object]]]:
+    with closing(sqlite3.connect(f"file:{data / 'audit.db'}?mode=ro", uri=True)) as connection:
+        found = connection.execute("SELECT kind, body FROM events ORDER BY sequence").fetchall()
+    return [(kind, json.loads(body)) for kind, body in found]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_good_order(tmp_path: Path, sent: signal.Signals) -> None:
+    with serving_process(tmp_path) as process:
+        process.send_signal(sent)
+        assert ended_in_good_order(process, tmp_path / "data")
+
+
+@pytest.mark.requirement("R28")
+def test_policies_are_read_anew_by_a_hangup_and_when_they_change(tmp_path: Path) -> None:
+    folder = tmp_path / "policies"
+    folder.mkdir(mode=0o700)
+    more = folder / "more.cedar"
+    with serving_process(tmp_path, settings=f'[policy]\npaths = ["{folder}"]\n') as process:
+        more.touch(mode=0o600)
+        more.write_text('@id("none") forbid (principal, action, resource);')
+        process.send_signal(signal.SIGHUP)
+        until_said(process, b"policies_loaded")
+        more.write_text("permit")
+        until_said(process, b"policies_refused")
+        more.unlink()
+        until_said(process, b"policies_loaded")
+        process.terminate()
+        assert ended_in_good_order(process, tmp_path / "data")
+    first, second, refused, last = [body for kind, body in events(tmp_path / "data") if kind == "PolicyLoaded"]
+    assert first["version"] == last["version"] != second["version"] == refused["version"]
+    assert "more.cedar" in str(refused["problems"])
+    assert not second.get("problems")
+
+
+@pytest.mark.requirement("R28")
+def test_openapi_documents_are_read_anew_by_a_hangup_and_when_they_change(tmp_path: Path) -> None:
+    document = tmp_path / "api.yaml"
+    document.touch(mode=0o600)
+    document.write_text("openapi: 3.1.0\npaths: {/a: {get: {}}}\n")
+    target = '[targets.api]\nkind = "http"\nbase_url = "https://api.example.com"\nlabels = { env = "dev" }\n'
+    with serving_process(tmp_path, settings=f'{target}openapi = "{document}"\n') as process:
+        document.write_text("openapi: 3.1.0\npaths: {/b: {get: {}}}\n")
+        process.send_signal(signal.SIGHUP)
+        until_said(process, b"documents_loaded")
+        document.write_text("openapi: 3.1.0\npaths: {b: {get: {}}}\n")
+        until_said(process, b"documents_refused")
+        process.terminate()
+        assert ended_in_good_order(process, tmp_path / "data")
+    first, second, refused = [body for kind, body in events(tmp_path / "data") if kind == "DocumentsLoaded"]
+    assert first["documents"] != second["documents"] == refused["documents"]
+    assert "begins with a slash" in str(refused["problems"])
+
+
+@pytest.mark.skipif(shutil.which("setsid") is None, reason="setsid of util-linux gives a process its terminal")
+def test_a_hangup_of_its_terminal_ends_it_in_good_order(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    with serving_process(tmp_path, "setsid", "--ctty", stdin=theirs) as process:
+        os.close(theirs)
+        process.send_signal(signal.SIGHUP)  # not of its terminal, which is there
+        until_said(process, b"policies_unchanged")
+        os.close(ours)
+        assert ended_in_good_order(process, tmp_path / "data")
 
 
 def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        ignored = stop_signals()
+        ignored = heeded_signals()
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        heard = stop_signals()
+        heard = heeded_signals()
     finally:
         signal.signal(signal.SIGHUP, before)
 

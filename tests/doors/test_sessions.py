@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import httpx2
 import orjson
 import pytest
 
+from mcp_gateway.doors import sessions
+from mcp_gateway.doors.connections import ConnectionBounds
 from tests.doors.servers import Served, served
 from tests.invariants.world import World
+from tests.plain_http import plain_client
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +46,7 @@ async def server(tmp_path: Path, world: World) -> AsyncIterator[Served]:
 async def post(server: Served, message: dict[str, Any], *, token: str, session: str = "") -> httpx2.Response:
     headers = HEADERS | {"authorization": f"Bearer {token}", "mcp-protocol-version": VERSION}
     headers |= {"mcp-session-id": session} if session else {}
-    async with httpx2.AsyncClient(headers=headers, timeout=30, trust_env=False) as http:
+    async with plain_client(headers=headers, timeout=30) as http:
         return await http.post(f"{server.url}/mcp", content=orjson.dumps(message))
 
 
@@ -72,7 +76,7 @@ async def test_a_stolen_session_id_is_useless(server: Served, person: str, agent
     thief = server.token(person, agent=agent)
 
     assert (await post(server, tool_call(2), token=thief, session=session)).status_code == 404
-    async with httpx2.AsyncClient(timeout=30, trust_env=False) as http:
+    async with plain_client(timeout=30) as http:
         headers = HEADERS | {
             "authorization": f"Bearer {thief}",
             "mcp-session-id": session,
@@ -110,7 +114,7 @@ async def test_each_message_of_a_session_counts_by_its_own_token(server: Served)
 async def test_an_sse_session_takes_messages_of_its_own_caller_only(server: Served) -> None:
     first, second = server.token("alex"), server.token("alex")
     async with (
-        httpx2.AsyncClient(headers={"authorization": f"Bearer {first}"}, timeout=30, trust_env=False) as http,
+        plain_client(headers={"authorization": f"Bearer {first}"}, timeout=30) as http,
         http.stream("GET", f"{server.url}/sse") as events,
     ):
         lines = events.aiter_lines()
@@ -122,7 +126,7 @@ async def test_an_sse_session_takes_messages_of_its_own_caller_only(server: Serv
 
         async def send(message: dict[str, Any], token: str) -> int:
             headers = HEADERS | {"authorization": f"Bearer {token}"}
-            async with httpx2.AsyncClient(headers=headers, timeout=30, trust_env=False) as other:
+            async with plain_client(headers=headers, timeout=30) as other:
                 return (await other.post(endpoint, content=orjson.dumps(message))).status_code
 
         assert await send(INITIALIZE, server.token("sam")) == 404
@@ -139,3 +143,86 @@ async def test_an_sse_session_takes_messages_of_its_own_caller_only(server: Serv
     found = await identified(server)
     assert [subject for subject, _ in found] == ["alex", "alex"]
     assert len({token for _, token in found}) == 2
+
+
+async def listened_to(http: httpx2.AsyncClient, server: Served, session: str, ready: anyio.Event) -> None:
+    headers = {"accept": "text/event-stream", "mcp-session-id": session, "mcp-protocol-version": VERSION}
+    async with http.stream("GET", f"{server.url}/mcp", headers=headers) as response:
+        assert response.status_code == 200
+        ready.set()
+        await anyio.sleep_forever()
+
+
+@pytest.mark.requirement("R23")
+async def test_one_persons_sessions_take_each_others_place_and_nobody_elses(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MAX_SESSIONS_OF_A_PERSON", 3)
+    monkeypatch.setattr(sessions, "MAX_SESSIONS", 6)
+    alex, sam = server.token("alex"), server.token("sam")
+    of_sam = await opened(server, sam)
+    used = await opened(server, alex)
+    async with server.client() as http, anyio.create_task_group() as group:
+        ready = anyio.Event()
+        group.start_soon(listened_to, http, server, used, ready)
+        await ready.wait()
+
+        of_alex = [await opened(server, server.token("alex", agent=f"agent-{number}")) for number in range(8)]
+
+        found = [
+            (
+                await post(server, tool_call(2), token=server.token("alex", agent=f"agent-{number}"), session=session)
+            ).status_code
+            for number, session in enumerate(of_alex)
+        ]
+        assert found == [404] * 6 + [200] * 2
+        assert (await post(server, tool_call(2), token=alex, session=used)).status_code == 200
+        assert (await post(server, tool_call(2), token=sam, session=of_sam)).status_code == 200
+        group.cancel_scope.cancel()
+
+
+@pytest.mark.requirement("R23")
+async def test_one_persons_open_requests_leave_room_for_the_others(tmp_path: Path, world: World) -> None:
+    async with served(tmp_path, world=world, connections=ConnectionBounds(most=32)) as server, server.client() as http:
+        session = await opened(server, server.token("alex"))
+        async with anyio.create_task_group() as group:
+            server.bench.api.stall = True
+            for number in range(8):
+                group.start_soon(partial(post, server, tool_call(number), token=server.token("alex"), session=session))
+            with anyio.fail_after(20):
+                while server.bench.road.calls_under_way < 8:
+                    await anyio.sleep(0.02)
+            server.bench.api.stall = False
+
+            refused = await post(server, tool_call(9), token=server.token("alex"), session=session)
+            another = await opened(server, server.token("sam"))
+
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+            assert (await post(server, tool_call(1), token=server.token("sam"), session=another)).status_code == 200
+            assert (await http.get(f"{server.url}/healthz")).status_code == 200
+            group.cancel_scope.cancel()
+        with anyio.fail_after(20):
+            while (await post(server, tool_call(9), token=server.token("alex"), session=session)).status_code != 200:
+                await anyio.sleep(0.02)
+
+
+@pytest.mark.requirement("R32")
+async def test_a_message_for_an_sse_stream_that_has_just_ended_is_dropped_without_a_traceback(
+    server: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = server.token("alex")
+    statuses, endpoint = set(), ""
+    for _ in range(5):
+        async with plain_client(headers={"authorization": f"Bearer {token}"}, timeout=30) as http:
+            async with http.stream("GET", f"{server.url}/sse") as events:
+                lines = events.aiter_lines()
+                async for line in lines:
+                    if line.startswith("data: "):
+                        endpoint = line.removeprefix("data: ").strip()
+                        break
+            sent = await http.post(f"{server.url}{endpoint}", content=orjson.dumps(INITIALIZE), headers=HEADERS)
+            statuses.add(sent.status_code)
+
+    assert statuses <= {202, 404}
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
+    assert server.bench.api.requests == []

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import fastmcp
-import httpx2
 import mcp_types as types
 import orjson
 from fastmcp.client.transports import SSETransport, StdioTransport, StreamableHttpTransport
@@ -23,6 +22,7 @@ from mcp.shared.dispatcher import ProgressFnT
 
 from tests.cli.running import SCRIPT
 from tests.end_to_end.gateways import HUMAN, Gateway
+from tests.plain_http import plain_client
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 SECONDS = 150.0
@@ -138,7 +138,7 @@ async def _sdk(gateway: Gateway, way: Way, person: str | None, confirm: Confirm 
         action = confirm(params.message)
         return types.ElicitResult(action=action, content={} if action == "accept" else None)
 
-    async with httpx2.AsyncClient(headers=headers, timeout=SECONDS, trust_env=False) as http:
+    async with plain_client(headers=headers, timeout=SECONDS) as http:
         transport: Any
         match way.transport:
             case "http":

@@ -154,8 +154,8 @@ def standing(
 
 
 @contextmanager
-def running_gateway(folder: Path, backends: Backends, *, wait: str) -> Iterator[Gateway]:
-    """Write a configuration and serve it; SIGTERM ends it, and has to end it well."""
+def running_gateway(folder: Path, backends: Backends, *, wait: str, server: str = "") -> Iterator[Gateway]:
+    """Write a configuration and serve it; SIGTERM ends it, and has to end it well. `server` is more of `[server]`."""
     folder.chmod(0o700)
     config, _ = write_first_files(folder)
     for name, secret in (
@@ -164,7 +164,7 @@ def running_gateway(folder: Path, backends: Backends, *, wait: str) -> Iterator[
         ("metrics", backends.metrics.password),
     ):
         write_private(folder / name, secret)
-    config.write_text(configuration(folder, backends, wait=wait), encoding="utf-8")
+    config.write_text(configuration(folder, backends, wait=wait, server=server), encoding="utf-8")
     log = folder / "log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
@@ -201,7 +201,7 @@ def _to_be_judged(gateway: Gateway) -> World:
     world.witnesses = [
         PostgresWitness(backends.orders, target="orders"),
         PostgresWitness(backends.scratch, target="scratch"),
-        SSHWitness(target="web1", log=backends.host.log),
+        SSHWitness(target="web1", log=backends.host.log, port=backends.host.port),
     ]
     return world
 
@@ -216,7 +216,7 @@ def _served_url(process: subprocess.Popen[bytes], log: Path) -> str:
     raise AssertionError(f"the gateway did not start: {log.read_text()}")
 
 
-def configuration(folder: Path, backends: Backends, *, wait: str) -> str:
+def configuration(folder: Path, backends: Backends, *, wait: str, server: str = "") -> str:
     """The gateway.toml before these backends."""
     text = f"""
 [gateway]
@@ -225,6 +225,7 @@ data_dir = {_quoted(folder / "data")}
 [server]
 listen = "127.0.0.1:0"
 answer_within = "3m"
+{server}
 [identity]
 issuer = "{backends.provider.issuer}"
 audience = "{backends.provider.audience}"

@@ -22,6 +22,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_gateway.clock import new_id, utc_now
 from mcp_gateway.identity.local import LocalIssuer, LocalPerson, open_local_issuer
 from tests.peers.api import API
+from tests.plain_http import plain_client
 from tests.private import write_private
 
 AUDIENCE = "http://127.0.0.1:8765"
@@ -73,7 +74,7 @@ class Gateway:
 
     async def move(self, move: str, approval: str, *, person: str = "dana") -> int:
         token = self.issuer.mint(person, client_id=APPROVER, auth_time=utc_now()).reveal_text()
-        async with httpx2.AsyncClient(headers={"authorization": f"Bearer {token}"}, trust_env=False) as http:
+        async with plain_client(headers={"authorization": f"Bearer {token}"}) as http:
             return (await http.post(f"{self.url}/api/approvals/{approval}/{move}")).status_code
 
     async def kill(self) -> None:

@@ -14,6 +14,7 @@ import pytest
 from tests.end_to_end.agents import LEGACY, MODERN, Action, Said, Way, connected
 from tests.end_to_end.gateways import ADA, DBA, Backends, Gateway, backends, running_gateway, world
 from tests.peers.oidc_provider import APPROVER
+from tests.plain_http import plain_client
 from tests.waiting import until
 
 __all__ = ["backends", "world"]
@@ -50,7 +51,7 @@ def gateway(backends: Backends, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def approver(gateway: Gateway) -> httpx2.AsyncClient:
     """What the DBA decides with."""
     token = gateway.backends.token(DBA, client=APPROVER)
-    return httpx2.AsyncClient(base_url=gateway.url, headers={"authorization": f"Bearer {token}"}, trust_env=False)
+    return plain_client(base_url=gateway.url, headers={"authorization": f"Bearer {token}"})
 
 
 @every_way

@@ -19,6 +19,7 @@ from tests.cli.running import SCRIPT
 from tests.end_to_end.agents import LEGACY, MODERN, Way, connected
 from tests.end_to_end.gateways import DBA, HUMAN, Backends, Gateway, backends, running_gateway, world
 from tests.peers.oidc_provider import APPROVER
+from tests.plain_http import plain_client
 from tests.waiting import until
 
 __all__ = ["backends", "world"]
@@ -52,9 +53,7 @@ def message(sql: str, *, target: str = "scratch") -> dict[str, Any]:
 
 def client(gateway: Gateway, **headers: str) -> httpx2.AsyncClient:
     authorization = {"authorization": f"Bearer {gateway.backends.token()}"}
-    return httpx2.AsyncClient(
-        base_url=gateway.url, headers=authorization | ACCEPT | headers, timeout=60, trust_env=False
-    )
+    return plain_client(base_url=gateway.url, headers=authorization | ACCEPT | headers, timeout=60)
 
 
 @asynccontextmanager
@@ -139,9 +138,7 @@ async def test_what_waits_stays_to_be_decided_and_runs_when_called_again(gateway
         return int(count)
 
     before = refunds()
-    async with httpx2.AsyncClient(
-        base_url=gateway.url, headers={"authorization": f"Bearer {token}"}, trust_env=False
-    ) as dana:
+    async with plain_client(base_url=gateway.url, headers={"authorization": f"Bearer {token}"}) as dana:
         async with calling(gateway, message(insert, target="orders")):
             while not (listed := (await dana.get("/api/approvals")).json()):
                 await anyio.sleep(0.02)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx2
 import pytest
 
 from tests.end_to_end.serving import Gateway, gateway
 from tests.peers.api import API, running_api
+from tests.plain_http import plain_client
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120), pytest.mark.requirement("R29")]
 
@@ -90,7 +90,7 @@ async def test_a_client_that_only_listens_does_not_hold_the_end_up(tmp_path: Pat
         token = found.issuer.mint("alex", client_id="agent", actor="agent").reveal_text()
         headers = {"authorization": f"Bearer {token}"}
         async with (
-            httpx2.AsyncClient(headers=headers, trust_env=False) as http,
+            plain_client(headers=headers) as http,
             http.stream("GET", f"{found.url}/sse") as stream,
         ):
             lines = stream.aiter_lines()

@@ -15,6 +15,7 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from tests.corpora import cases
+from tests.fuzz.messages import modern, notification, request
 from tests.invariants.clients import heard
 from tests.invariants.world import HAS_PROC, World, descendants, footprint
 from tests.peers.api import API, answer, running_api
@@ -120,7 +121,7 @@ async def test_a_gateway_holds_no_more_after_many_calls(tmp_path: Path, world: W
                 await anyio.sleep(0.02)
 
 
-@pytest.mark.requirement("I7", "R21")
+@pytest.mark.requirement("I7", "R21", "R33")
 async def test_malformed_input_never_calls_a_tool_and_only_json_comes_out(tmp_path: Path, world: World) -> None:
     import base64
     import zlib
@@ -156,6 +157,26 @@ async def test_malformed_input_never_calls_a_tool_and_only_json_comes_out(tmp_pa
     assert api.requests == []
     for answered in bytes(out).splitlines():
         assert isinstance(orjson.loads(answered), dict)
+
+
+@pytest.mark.requirement("R9", "R21")
+@pytest.mark.parametrize("tool", ["list_targets", "call_api"])
+async def test_a_request_that_is_cancelled_at_once_ends_nothing_else(tmp_path: Path, world: World, tool: str) -> None:
+    arguments = {} if tool == "list_targets" else {"target": "api", "path": "x"}
+    async with an_api(tmp_path) as api, await anyio.open_process(configure(tmp_path, api, world)) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        out = b""
+        with anyio.fail_after(120):
+            for number in range(0, 60, 2):
+                call = modern(request("tools/call", {"name": tool, "arguments": arguments}, number))
+                cancel = notification("notifications/cancelled", {"requestId": number})
+                after = modern(request("tools/list", {}, number + 1))
+                await process.stdin.send(b"".join(orjson.dumps(item) + b"\n" for item in (call, cancel, after)))
+                while b'"id":%d,' % (number + 1) not in out:
+                    out += await process.stdout.receive()
+            await process.stdin.aclose()
+            assert await process.wait() == 0
 
 
 @pytest.mark.requirement("R22")
@@ -195,7 +216,7 @@ async def test_input_beyond_every_limit_is_answered_and_the_next_call_works(tmp_
     assert sum(item.get("error", {}).get("code") == -32700 for item in answers) >= len(bad) - len(refused)
 
 
-@pytest.mark.requirement("R29")
+@pytest.mark.requirement("R29", "R33")
 @pytest.mark.parametrize("end", ["signal", "client killed"])
 async def test_however_the_process_ends_every_outcome_is_recorded(tmp_path: Path, world: World, end: str) -> None:
     import sqlite3

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
-import httpx2
 import pytest
 
 from tests.cli.running import Ran
 from tests.end_to_end.agents import MODERN, Way, connected
 from tests.end_to_end.gateways import ADA, DBA, HUMAN, Backends, Gateway, backends, running_gateway, world
 from tests.peers.oidc_provider import AGENT, APPROVER, running_oidc_provider
+from tests.plain_http import plain_client
 
 __all__ = ["backends", "world"]
 
@@ -140,7 +140,8 @@ async def test_a_risky_call_is_held_approved_by_a_person_and_runs_once(
         await anyio.to_thread.run_sync(gateway.events, said.call_id) for said in (held, ran, again)
     ]
     begins = ["Received", "Identified", "Examined", "Decided"]
-    assert kinds(asked) == [*begins, "Asked", "Answered", "Approved"]
+    assert kinds(asked) == [*begins, "Asked", "Answered", "DecisionRefused", "Approved"]
+    assert asked[-2]["body"]["cause"] == "nobody approves their own call"
     assert kinds(done) == [*begins, "Examined", "Decided", "Claimed", "Started", "Finished", "Answered"]
     assert kinds(repeated) == [*begins, "Answered"]
     by, claimed = asked[-1]["body"], done[-4]["body"]
@@ -157,7 +158,7 @@ async def test_a_risky_call_is_held_approved_by_a_person_and_runs_once(
 async def test_a_token_without_the_scope_is_told_which_one(gateway: Gateway) -> None:
     token = gateway.backends.token(scope="openid email db")
     call = {"name": "call_api", "arguments": {"target": "metrics", "path": "query"}}
-    async with httpx2.AsyncClient(trust_env=False) as http:
+    async with plain_client() as http:
         answer = await http.post(
             f"{gateway.url}/mcp",
             headers={"authorization": f"Bearer {token}", "accept": "application/json, text/event-stream"},
@@ -172,7 +173,7 @@ async def test_a_token_without_the_scope_is_told_which_one(gateway: Gateway) -> 
 async def test_another_issuers_token_opens_no_door(gateway: Gateway) -> None:
     with running_oidc_provider() as other:
         token = other.sign_in("erin", client_id=APPROVER).access
-    async with httpx2.AsyncClient(headers={"authorization": f"Bearer {token}"}, trust_env=False) as http:
+    async with plain_client(headers={"authorization": f"Bearer {token}"}) as http:
         statuses = [
             (await http.request(method, f"{gateway.url}{path}")).status_code
             for method, path in (("POST", "/mcp"), ("GET", "/sse"), ("POST", "/messages/"), ("GET", "/api/approvals"))

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 import pytest
 
-from mcp_gateway.facts.frames import FrameError, encoded, framed, restore
-from mcp_gateway.facts.sql import SQLExamination, examine_sql
+from mcp_gateway.facts.frames import SHAPE, Answer, FrameError, encoded, framed, shape_of
+from mcp_gateway.facts.sql import examine_sql
+from mcp_gateway.facts.worker import decoded
 from mcp_gateway.masking.lineage import Lineage, OutputColumn
 
 LINEAGE = Lineage(
@@ -19,6 +19,7 @@ LINEAGE = Lineage(
     inference={"where": frozenset({"pii.email"})},
     relations=frozenset({"public.users"}),
 )
+EXAMINED = Answer(examination=examine_sql("SELECT a.b, f(1) FROM c.d a", catalog=None), lineage=LINEAGE)
 
 
 def test_a_frame_says_how_long_it_is() -> None:
@@ -26,15 +27,23 @@ def test_a_frame_says_how_long_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [LINEAGE, Lineage(columns=None), examine_sql("SELECT a.b, f(1) FROM c.d a", catalog=None)]
+    "answer",
+    [
+        EXAMINED,
+        Answer(examination=EXAMINED.examination),
+        Answer(examination=EXAMINED.examination, lineage=Lineage(columns=None)),
+        Answer(syntax="at x", position=3),
+        Answer(failed="KeyError"),
+    ],
 )
-def test_what_goes_out_comes_back_equal(value: SQLExamination | Lineage) -> None:
-    assert restore(type(value), orjson.loads(encoded(value))) == value
+def test_what_goes_out_comes_back_equal(answer: Answer) -> None:
+    assert decoded(encoded(answer)) == answer
 
 
 def test_what_comes_back_is_hashable_where_it_was() -> None:
-    back = restore(Lineage, orjson.loads(encoded(LINEAGE)))
+    back = decoded(encoded(EXAMINED)).lineage
 
+    assert back is not None
     assert isinstance(back.touch, frozenset)
     assert isinstance(back.columns, tuple)
 
@@ -54,24 +63,39 @@ def test_what_comes_back_is_hashable_where_it_was() -> None:
         {"refusal": []},
         {"inference": []},
         {"inference": {"where": "x"}},
-        {"more": 1},
     ],
 )
 def test_anything_else_than_the_agreed_form_is_refused(change: dict[str, Any]) -> None:
+    answer = orjson.loads(encoded(EXAMINED))
+    answer["lineage"] |= change
+    with pytest.raises(FrameError, match=r"^lineage\."):
+        decoded(orjson.dumps(answer))
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"more": 1}', b'{"examination": {}}', b'{"position": "1"}'])
+def test_what_is_no_answer_is_refused(content: bytes) -> None:
     with pytest.raises(FrameError):
-        restore(Lineage, orjson.loads(encoded(LINEAGE)) | change)
+        decoded(content)
 
 
-def test_a_missing_field_is_refused() -> None:
-    with pytest.raises(FrameError, match="got the fields"):
-        restore(Lineage, {"columns": None})
+@dataclass
+class One:
+    a: int
+    b: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Odd:
-    value: Mapping[str, float]
+@dataclass
+class Other:
+    a: int
+    b: bytes = b""
+
+
+def test_the_shape_tells_fields_and_their_types_apart() -> None:
+    assert shape_of(One) != shape_of(Other)
+    assert shape_of(One) != shape_of(One, Answer)
+    assert len(SHAPE) == 64
 
 
 def test_a_value_that_has_no_form_is_a_mistake_of_ours() -> None:
-    with pytest.raises(TypeError, match="has no form in a frame"):
-        restore(Odd, {"value": {}})
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        encoded({"value": object()})

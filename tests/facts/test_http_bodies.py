@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_gateway.facts.http import RequestRefusedError
-from mcp_gateway.facts.http_bodies import check_body
+from mcp_gateway.facts.http_bodies import check_body, encode_body
 
 FORM = "application/x-www-form-urlencoded"
 PART = b"--x\r\nContent-Disposition: form-data; name=%b\r\n\r\nDELETE\r\n--x--"
@@ -86,3 +88,23 @@ def test_any_body_is_sent_or_refused(body: bytes, kind: str) -> None:
         check_body(body, content_type=kind)
     except RequestRefusedError as error:
         assert "method" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("headers", "json_value", "text", "expected"),
+    [
+        ({}, None, None, ({}, None)),
+        ({}, None, "", ({}, b"")),
+        ({}, None, "é", ({}, "é".encode())),
+        ({}, {"a": [1, "é"]}, None, ({"content-type": "application/json"}, '{"a":[1,"é"]}'.encode())),
+        ({"Content-Type": "a/b"}, False, None, ({"Content-Type": "a/b"}, b"false")),
+    ],
+)
+def test_arguments_become_headers_and_a_body(headers: Any, json_value: Any, text: str | None, expected: Any) -> None:
+    assert encode_body(headers, json_value=json_value, text=text) == expected
+
+
+@pytest.mark.parametrize(("json_value", "text"), [({"\ud800": 1}, None), (None, "\ud800")])
+def test_a_body_that_is_no_text_is_refused(json_value: Any, text: str | None) -> None:
+    with pytest.raises(RequestRefusedError, match=r"^the body holds a lone surrogate$"):
+        encode_body({}, json_value=json_value, text=text)

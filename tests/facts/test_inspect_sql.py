@@ -8,13 +8,20 @@ from mcp_gateway.inference import KINDS
 
 
 def test_the_object_has_the_facts_as_json() -> None:
-    assert inspect_sql("WITH d AS (DELETE FROM app.orders RETURNING id) SELECT count(*) FROM d") == {
+    found = inspect_sql("WITH d AS (DELETE FROM app.orders RETURNING id) SELECT count(*) FROM d")
+    assert len(found.pop("fingerprint")) == 32
+    assert found == {
         "read_only": False,
         "kinds": ["DELETE", "SELECT"],
         "reads": ["app.orders"],
         "writes": ["app.orders"],
         "columns": ["app.orders.id"],
         "functions": ["count"],
+        "function_traits": [],
+        "row_limit": -1,
+        "returns": [],
+        "planned_rows": -1,
+        "planned_cost": -1,
         "unbounded": True,
         "statements": 1,
         "infers": [],

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from mcp_gateway.facts.catalog import Catalog, Function, Relation
 from mcp_gateway.facts.judging import Judge, Trust
+from mcp_gateway.facts.reach import Named
 from mcp_gateway.facts.sql import examine_sql
 from tests.facts.databases import CASTS, DOMAINS, OBJECTS, catalog_of, empty_database
 from tests.peers.postgres import PostgresServer
@@ -126,6 +128,7 @@ def test_what_the_catalog_does_not_prove_is_not_read_only(catalogs: dict[str, Ca
         "SELECT json_query('{}', '$' RETURNING sneaky)",
         "SELECT taking('x')",
         "SELECT giving()",
+        "SELECT x.giving FROM pg_class x",
         "SELECT * FROM giving_rows()",
     ],
 )
@@ -163,7 +166,7 @@ def judged(function: Function, **more: object) -> Trust:
         functions={function.name: (function,)},
         **more,  # type: ignore[arg-type]
     )
-    return Judge(catalog, examine_body=lambda _statements, _judge: Trust.KNOWN).function((function.name,))
+    return Judge(catalog, examine_body=lambda _statements, _judge: (Trust.KNOWN, Named())).function((function.name,))
 
 
 @pytest.mark.parametrize(
@@ -186,6 +189,163 @@ def test_functions_of_extensions_count_by_what_they_declare(
     extension: str | None, name: str, volatility: str, trust: Trust
 ) -> None:
     assert judged(function(name, extension=extension, volatility=volatility)) == trust
+
+
+RANGE = {"language": "internal", "result_type": "public.span", "types": ("pg_catalog.numeric", "public.span")}
+
+
+@pytest.mark.parametrize("types", [RANGE["types"], ()])
+def test_the_constructor_of_a_range_type_is_proved(types: object) -> None:
+    assert judged(function("span", **(RANGE | {"types": types}))) == Trust.PROVED
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"language": "plpgsql"},
+        {"language": "c"},
+        {"volatility": "v"},
+        {"result_type": "public.other"},
+        {"result_type": "other.span"},
+        {"types": None},
+        {"kind": "p"},
+    ],
+)
+def test_what_only_looks_like_a_constructor_is_not_proved(other: dict[str, object]) -> None:
+    assert judged(function("span", **(RANGE | other))) == Trust.UNPROVED
+
+
+def test_a_constructor_of_a_range_over_a_domain_runs_its_check() -> None:
+    made = function("span", **(RANGE | {"types": ("public.checked",)}))
+
+    assert judged(made, domains={"public.checked": True}) == Trust.UNPROVED
+
+
+def checking(check: str, *others: Function) -> Catalog:
+    """A catalog with the domain `checked` over int, with this CHECK, and these functions."""
+    return Catalog(
+        server_version=150018,
+        search_path=("public",),
+        functions={one.name: (one,) for one in others},
+        domains={"public.checked": True},
+        domain_checks={"public.checked": (check,)},
+    )
+
+
+COMPUTING = function("calm", language="sql", body="SELECT true", defaults="", types=())
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT '7'::checked", "SELECT id::checked FROM pg_class", "SELECT CAST('{7}' AS checked[])"]
+)
+def test_a_check_of_built_in_code_is_harmless(sql: str) -> None:
+    catalog = checking("((VALUE > 0) AND ((VALUE)::text ~ '^[0-9]+$'::text))")
+
+    assert examine_sql(sql, catalog=catalog).facts.read_only
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "public.noisy(VALUE)",
+        "public.calm()",
+        "(VALUE OPERATOR(public.>) 0)",
+        "((VALUE)::public.checked > 0)",
+        "(nextval('s'::regclass) > VALUE)",
+        "(VALUE >",
+        "",
+    ],
+)
+def test_a_check_of_any_other_code_is_not_proved(check: str) -> None:
+    catalog = checking(check, COMPUTING, function("noisy", language="plpgsql"))
+
+    assert not examine_sql("SELECT '7'::checked", catalog=catalog).facts.read_only
+
+
+CASTING = function("casting", language="plpgsql", types=("public.mood",), result_type="pg_catalog.int4")
+GIVING = function(
+    "giving", oid=20_001, language="sql", body="SELECT 7", defaults="", types=(), result_type="pg_catalog.int4"
+)
+
+
+def casts_to_int(*, unwritten: bool) -> Catalog:
+    """A catalog in which a cast to int may do anything, and a function gives an int."""
+    return Catalog(
+        server_version=150018,
+        search_path=("public",),
+        functions={one.name: (one,) for one in (CASTING, GIVING)},
+        casts={"pg_catalog.int4": ("public.casting",)},
+        unwritten_casts=frozenset({"public.casting"} if unwritten else ()),
+    )
+
+
+@pytest.mark.parametrize("sql", ["SELECT '7'::int", "SELECT int '7'", "SELECT NULL::int", "SELECT giving()"])
+def test_a_written_cast_does_not_reach_what_has_none(sql: str) -> None:
+    assert examine_sql(sql, catalog=casts_to_int(unwritten=False)).facts.read_only
+    assert not examine_sql(sql, catalog=casts_to_int(unwritten=True)).facts.read_only
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT 7::int", "SELECT x::int FROM pg_class x", "SELECT ('7' || '')::int", "SELECT ('7'::text)::int"]
+)
+def test_a_written_cast_of_anything_else_is_not_proved(sql: str) -> None:
+    assert not examine_sql(sql, catalog=casts_to_int(unwritten=False)).facts.read_only
+
+
+RANKING = function(
+    "ranking",
+    oid=20_003,
+    language="sql",
+    body="SELECT CASE $1 WHEN 'good' THEN 1 ELSE 2 END",
+    defaults="",
+    types=("public.mood",),
+    result_type="pg_catalog.int4",
+)
+REACHING = [
+    "SELECT 1 + 1",
+    "SELECT giving()",
+    "SELECT x.giving FROM pg_class x",
+    "SELECT '7'::int",
+    "SELECT * FROM seen",
+    "SELECT * FROM behind_seen",
+    "SELECT * FROM guarded",
+    "SELECT relname FROM pg_class ORDER BY relname USING <",
+    "SELECT * FROM json_to_record('{}') AS x(a int)",
+]
+
+
+def cast_unwritten(by: Function) -> Catalog:
+    """A catalog with a cast to int that needs no writing, and with views and policies that it could be applied in."""
+    defined = {
+        "seen": "SELECT relname::text = 'x' AS same FROM pg_class",
+        "behind_seen": "SELECT same FROM public.seen",
+    }
+    views = [
+        Relation(oid=21_000 + number, schema="public", name=name, kind="v", columns=(), definition=definition)
+        for number, (name, definition) in enumerate(defined.items())
+    ]
+    guarded = Relation(oid=20_004, schema="public", name="guarded", kind="r", columns=(), policies=("(1 = 1)",))
+    return replace(
+        casts_to_int(unwritten=True),
+        functions={one.name: (one,) for one in (by, GIVING)},
+        relations={one.qualified: one for one in (*views, guarded)},
+        casts={"pg_catalog.int4": (f"public.{by.name}",)},
+        unwritten_casts=frozenset({f"public.{by.name}"}),
+    )
+
+
+@pytest.mark.parametrize("sql", REACHING)
+def test_a_cast_that_needs_no_writing_counts_wherever_it_could_be_applied(sql: str) -> None:
+    assert examine_sql(sql, catalog=cast_unwritten(RANKING)).facts.read_only
+    assert not examine_sql(sql, catalog=cast_unwritten(CASTING)).facts.read_only
+
+
+def test_what_is_assigned_meets_the_casts_that_need_no_writing() -> None:
+    sql = "EXPLAIN INSERT INTO public.kept TABLE pg_class"
+    kept = {"public.kept": Relation(oid=20_002, schema="public", name="kept", kind="r", columns=())}
+
+    assert examine_sql(sql, catalog=replace(casts_to_int(unwritten=False), relations=kept)).facts.read_only
+    assert not examine_sql(sql, catalog=replace(casts_to_int(unwritten=True), relations=kept)).facts.read_only
 
 
 def test_a_record_filler_of_an_extension_counts_by_the_domains() -> None:
@@ -234,7 +394,7 @@ def test_a_view_of_unknown_definition_is_not_proved() -> None:
 
 
 def test_a_judge_remembers_a_bounded_number_of_names() -> None:
-    judge = Judge(None, examine_body=lambda _statements, _judge: Trust.KNOWN)
+    judge = Judge(None, examine_body=lambda _statements, _judge: (Trust.KNOWN, Named()))
 
     for number in range(10_000):
         judge.function((f"f{number}",))

@@ -33,7 +33,18 @@ from tests.corpora import cases
 def test_the_strict_subset_is_proved(command: str, programs: set[str]) -> None:
     facts = examine_shell(command=command)
 
-    assert facts == ShellFacts(programs=frozenset(programs), opaque=False, writes_files=False, privileged=False)
+    assert facts == ShellFacts(
+        programs=frozenset(programs),
+        subcommands=frozenset(),
+        opaque=False,
+        read_only=True,
+        writes_files=False,
+        privileged=False,
+        network=False,
+        writes=frozenset(),
+        removes=frozenset(),
+        paths_known=True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,8 +112,18 @@ def test_interpreters_are_known_in_every_spelling(program: str) -> None:
     assert examine_shell(argv=[program, "x"]).opaque
 
 
-@pytest.mark.parametrize("program", ["sudo", "su", "doas", "/usr/bin/sudo", "pkexec", "nsenter"])
-def test_a_change_of_user_is_privileged_and_opaque(program: str) -> None:
+@pytest.mark.parametrize("program", ["sudo", "doas", "/usr/bin/sudo"])
+def test_a_change_of_user_is_privileged_and_seen_through(program: str) -> None:
+    facts = examine_shell(argv=[program, "ls"])
+
+    assert facts.privileged
+    assert not facts.read_only
+    assert not facts.opaque
+    assert facts.programs == {program, "ls"}
+
+
+@pytest.mark.parametrize("program", ["su", "pkexec", "nsenter", "/usr/bin/su", "runuser", "/opt/sudo"])
+def test_a_change_of_user_that_is_not_seen_through_is_privileged_and_opaque(program: str) -> None:
     facts = examine_shell(argv=[program, "ls"])
 
     assert facts.privileged
@@ -110,7 +131,8 @@ def test_a_change_of_user_is_privileged_and_opaque(program: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", [["env", "id"], ["xargs"], ["find", "/", "-delete"], ["sh", "-c", "id"], ["git", "log"], ["eval", "id"]]
+    "argv",
+    [["env", "-S", "id"], ["xargs", "sh"], ["find", "/", "-exec", "sh"], ["sh", "x"], ["git", "log"], ["eval", "id"]],
 )
 def test_programs_that_run_others_are_opaque(argv: list[str]) -> None:
     assert examine_shell(argv=argv).opaque

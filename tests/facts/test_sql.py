@@ -324,3 +324,39 @@ def test_only_a_single_statement_can_be_read_only() -> None:
 
     assert not facts.read_only
     assert facts.statements == 2
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT (c).seen FROM customers c",
+        "SELECT ((c)).seen FROM customers c",
+        "SELECT (c.*).seen FROM customers c",
+        "SELECT (customers).seen FROM customers",
+        "SELECT (public.customers).seen FROM public.customers",
+        "SELECT 1 FROM customers c WHERE EXISTS (SELECT (c).seen)",
+        "SELECT s.seen FROM (SELECT 1 AS a) s",
+        "SELECT (s).seen FROM (SELECT 1 AS a) s",
+        "SELECT s.b FROM (SELECT 1 AS a, 2 AS b) s(a, c)",
+        "WITH w AS (SELECT 1 AS a) SELECT w.seen FROM w",
+        "SELECT v.column2 FROM (VALUES (1)) v",
+    ],
+)
+def test_what_is_written_as_a_function_of_a_row_is_one_where_no_catalog_tells(sql: str) -> None:
+    assert not examine_sql(sql, catalog=None).facts.read_only
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT c.name FROM customers c",
+        "SELECT (c.home).city, (home).city FROM customers c",
+        "SELECT (s).a, s.a FROM (SELECT 1 AS a) s",
+        "SELECT s.row_to_json, (s).to_json FROM (SELECT 1 AS a) s",
+        "SELECT (c).a FROM (SELECT * FROM customers) AS c(a)",
+        "SELECT (json_each(body)).key FROM messages",
+        "SELECT c.ctid, c.tableoid FROM customers c",
+    ],
+)
+def test_fields_and_harmless_functions_of_rows_are_read_only_without_a_catalog(sql: str) -> None:
+    assert examine_sql(sql, catalog=None).facts.read_only

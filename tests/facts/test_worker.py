@@ -13,8 +13,10 @@ import pytest
 
 from mcp_gateway.errors import RequestError
 from mcp_gateway.facts.catalog import Catalog, Column, Relation
+from mcp_gateway.facts.frames import SHAPE
 from mcp_gateway.facts.parser import SQLSyntaxError
 from mcp_gateway.facts.worker import COMMAND, ONE_STATEMENT, TOO_COMPLEX, SQLWorker
+from mcp_gateway.turns import working_for
 
 pytestmark = pytest.mark.anyio
 
@@ -132,6 +134,34 @@ async def test_statements_that_take_too_long_leave_a_child_to_others() -> None:
         await worker.aclose()
 
 
+@pytest.mark.requirement("R8")
+async def test_a_caller_waits_behind_itself_alone() -> None:
+    worker = SQLWorker(limit=timedelta(seconds=60))
+    answered: list[str] = []
+    await worker.start()
+
+    async def ask(caller: str, sql: str) -> None:
+        working_for.set(caller)
+        with suppress(RequestError):
+            await worker.examine(sql)
+        answered.append(sql)
+
+    try:
+        with anyio.fail_after(50):
+            async with anyio.create_task_group() as group:
+                group.start_soon(ask, "alice", SLOW)
+                await anyio.wait_all_tasks_blocked()
+                group.start_soon(ask, "alice", "SELECT 1")
+                await anyio.wait_all_tasks_blocked()
+                for number in range(2, 5):
+                    await ask("bob", f"SELECT {number}")
+
+                assert answered == ["SELECT 2", "SELECT 3", "SELECT 4"]
+                await worker.aclose()
+    finally:
+        await worker.aclose()
+
+
 async def test_one_after_the_other_needs_one_child(worker: SQLWorker) -> None:
     for number in range(5):
         await worker.examine(f"SELECT {number}")
@@ -222,6 +252,23 @@ async def test_a_cancelled_caller_leaves_no_answer_to_the_next(worker: SQLWorker
     assert first in worker.pids
 
 
+@pytest.mark.requirement("I7", "R32")
+async def test_a_child_that_owes_an_answer_to_nobody_is_replaced_when_its_time_is_over() -> None:
+    worker = SQLWorker(limit=timedelta(milliseconds=300), children=1)
+    await worker.start()
+    first = child_of(worker)
+    try:
+        with anyio.move_on_after(0.05):
+            await worker.examine(SLOW)
+        with anyio.fail_after(30):
+            examination, _ = await worker.examine("SELECT 1")
+
+        assert examination.facts.read_only
+        assert child_of(worker) != first
+    finally:
+        await worker.aclose()
+
+
 async def test_the_same_text_is_examined_once(worker: SQLWorker) -> None:
     first = await worker.examine("SELECT 1")
 
@@ -292,6 +339,20 @@ async def test_a_closed_worker_leaves_no_process_and_refuses() -> None:
     assert caught.value.code == "internal"
 
 
+async def test_a_worker_whose_child_has_died_closes_all_the_same() -> None:
+    worker = SQLWorker()
+    await worker.start()
+    os.kill(pid := child_of(worker), signal.SIGKILL)
+    with anyio.fail_after(10), suppress(ProcessLookupError):
+        while True:
+            os.kill(pid, 0)
+            await anyio.sleep(0.01)
+
+    await worker.aclose()
+
+    assert worker.pids == []
+
+
 async def test_closing_refuses_what_still_waits() -> None:
     worker = SQLWorker(limit=timedelta(seconds=60))
     await worker.start()
@@ -313,7 +374,11 @@ async def test_closing_refuses_what_still_waits() -> None:
     assert worker.pids == []
 
 
-READY = "import struct,sys\nsay = lambda b: (sys.stdout.buffer.write(struct.pack('>I', len(b)) + b), sys.stdout.flush())\nsay(b'{\"ready\":true}')\n"
+READY = f"""
+import struct, sys
+say = lambda b: (sys.stdout.buffer.write(struct.pack('>I', len(b)) + b), sys.stdout.flush())
+say(b'{{"ready":"{SHAPE}"}}')
+"""
 
 
 @pytest.mark.requirement("I7")
@@ -342,7 +407,13 @@ async def test_an_answer_that_is_not_the_agreed_one_is_a_refusal(answer: str) ->
 
 
 @pytest.mark.parametrize(
-    "command", [("/nonexistent",), (sys.executable, "-c", "pass"), (sys.executable, "-c", "print('hello world')")]
+    "command",
+    [
+        ("/nonexistent",),
+        (sys.executable, "-c", "pass"),
+        (sys.executable, "-c", "print('hello world')"),
+        (sys.executable, "-c", READY.replace(SHAPE, SHAPE[::-1]) + "sys.stdin.read()"),
+    ],
 )
 async def test_a_child_that_does_not_start_refuses_every_call(command: tuple[str, ...]) -> None:
     worker = SQLWorker(command=command)
@@ -375,8 +446,22 @@ async def test_the_child_has_no_environment_and_no_workspace(
         assert Path(f"/proc/{child_of(worker)}/cwd").resolve() == Path("/")
 
 
+@pytest.mark.requirement("I5")
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="what a process has open is asked of Linux")
+async def test_the_child_has_no_descriptor_that_was_meant_for_other_children(worker: SQLWorker, tmp_path: Path) -> None:
+    (tmp_path / "secret").touch()
+    with (tmp_path / "secret").open() as inheritable:
+        os.set_inheritable(inheritable.fileno(), True)
+        await worker.examine("SELECT 1")
+
+    held = Path(f"/proc/{child_of(worker)}/fd")
+    assert tmp_path / "secret" not in {one.readlink() for one in held.iterdir()}
+    assert {int(one.name) for one in held.iterdir()} <= set(range(5))
+
+
 ORPHANING = """
 import asyncio, sys
+import anyio
 from mcp_gateway.facts.worker import SQLWorker
 
 async def main():
@@ -385,7 +470,7 @@ async def main():
     print(*worker.pids, flush=True)
     await asyncio.Event().wait()
 
-asyncio.run(main())
+anyio.run(main, backend_options={"use_uvloop": True})
 """
 
 

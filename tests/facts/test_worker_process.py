@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from mcp_gateway.facts.catalog import Catalog, Column, Relation
-from mcp_gateway.facts.frames import LENGTH, framed
+from mcp_gateway.facts.frames import LENGTH, SHAPE, framed
 from mcp_gateway.facts.worker_process import Desk, serve
 
 CATALOG = Catalog(
@@ -38,7 +38,7 @@ def answers_to(*requests: object) -> list[Any]:
 
 
 def test_it_says_that_it_is_ready_and_ends_with_its_input() -> None:
-    assert answers_to() == [{"ready": True}]
+    assert answers_to() == [{"ready": SHAPE}]
 
 
 def test_without_a_catalog_there_is_no_lineage() -> None:
@@ -59,20 +59,22 @@ def test_with_a_catalog_there_are_resolved_names_and_lineage() -> None:
 def test_a_syntax_error_is_an_answer() -> None:
     _, answer = answers_to(("examine", None, "SELECT )"))
 
-    assert answer == {"syntax": 'syntax error at or near ")"', "position": 8}
+    assert answer["examination"] is None
+    assert (answer["syntax"], answer["position"]) == ('syntax error at or near ")"', 8)
 
 
 def test_a_request_that_fails_does_not_end_it() -> None:
     _, *failed, answer = answers_to(("examine", 7, "SELECT 1"), ("what",), 5, ("examine", None, "SELECT 1"))
 
-    assert [set(one) for one in failed] == [{"failed"}] * 3
+    assert [one["failed"] for one in failed] == ["KeyError", "unknown request", "unknown request"]
+    assert [one["examination"] for one in failed] == [None] * 3
     assert answer["examination"]["facts"]["read_only"] is True
 
 
 def test_a_dropped_snapshot_is_gone() -> None:
     _, *_, answer = answers_to(("load", 1, CATALOG, CLASSIFY), ("drop", 1), ("drop", 1), ("examine", 1, "SELECT 1"))
 
-    assert answer == {"failed": "KeyError"}
+    assert answer["failed"] == "KeyError"
 
 
 def test_each_snapshot_answers_for_itself() -> None:
@@ -80,5 +82,5 @@ def test_each_snapshot_answers_for_itself() -> None:
     desk.answer(("load", 1, CATALOG, CLASSIFY))
     desk.answer(("load", 2, Catalog(server_version=150018, search_path=()), {}))
 
-    assert desk.answer(("examine", 1, "TABLE users"))["examination"].facts.reads == {"public.users"}
-    assert desk.answer(("examine", 2, "TABLE users"))["examination"].facts.reads == {"users"}
+    assert desk.answer(("examine", 1, "TABLE users")).examination.facts.reads == {"public.users"}
+    assert desk.answer(("examine", 2, "TABLE users")).examination.facts.reads == {"users"}

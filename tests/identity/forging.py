@@ -87,11 +87,16 @@ def with_member(text: str) -> bytes:
     return as_json(CLAIMS)[:-1] + b"," + text.encode() + b"}"
 
 
-def published_keys() -> KeySet:
-    """The issuer's keys: every type, and one RSA key that says what it is for."""
+def key_document() -> bytes:
+    """The issuer's keys as it publishes them: every type, and one RSA key that says what it is for."""
     signers = [rsa_signer(), ec_signer(), ed_signer()]
     jwks = [signer.jwk() for signer in signers] + [rsa_signer("rsa-rs256").jwk(alg="RS256")]
-    return read_keys(as_json({"keys": jwks}))
+    return as_json({"keys": jwks})
+
+
+def published_keys() -> KeySet:
+    """Those keys, read."""
+    return read_keys(key_document())
 
 
 def verifier(policy: IdentityPolicy = POLICY, **changes: Any) -> TokenVerifier:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote, quote_plus
@@ -25,10 +26,12 @@ CLOCK_STEP = timedelta(milliseconds=1)
 LEFT_OPEN_SECONDS = 5.0
 SHORTEST_FORM = 8
 """Bytes: an encoded form that is shorter could stand anywhere by chance."""
+STILL_LIVE = frozenset({"Asked", "Approved", "DecisionRefused"})
+"""Kinds of events after which an approval may still be used."""
 TROUBLE = frozenset({"internal", "audit_unavailable"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Judged:
     """A world with its stores read and its witnesses heard."""
 
@@ -42,13 +45,31 @@ class Judged:
             for call_id in store.calls():
                 yield store, call_id
 
-    def started(self, target: str) -> list[Row]:
-        """Intents on a target, in order."""
-        return [row for store in self.stores for row in store.rows if _is_start_on(row, target)]
+    def started(self, target: str, calls: Iterable[str] | None = None) -> list[Row]:
+        """Intents on a target, in order; those of these calls, or all."""
+        found = self._started.get(target, {})
+        if calls is not None:
+            return [row for call_id in calls for row in found.get(call_id, ())]
+        return [row for rows in found.values() for row in rows]
 
+    def finished(self, start: Row) -> bool:
+        """Whether what an intent began came to its own end: a command is killed after more output than anybody reads."""
+        cut = any(b'"truncated":true' in store.results.get(start.call_id or "", b"") for store in self.stores)
+        return not cut and any(store.of(start.call_id, "Finished") for store in self.stores)
 
-def _is_start_on(row: Row, target: str) -> bool:
-    return row.kind == "Started" and row.body["target"] == target
+    @cached_property
+    def _started(self) -> dict[str, dict[str | None, list[Row]]]:
+        found: dict[str, dict[str | None, list[Row]]] = {}
+        for store in self.stores:
+            for row in store.rows:
+                if row.kind == "Started":
+                    found.setdefault(row.body["target"], {}).setdefault(row.call_id, []).append(row)
+        return found
+
+    @cached_property
+    def looked_at(self) -> frozenset[str]:
+        """Targets of which some look of the gateway's own is recorded."""
+        return frozenset(row.body["target"] for store in self.stores for row in store.rows if row.kind == "Inspected")
 
 
 def judge(world: World) -> list[str]:
@@ -67,24 +88,25 @@ def check_i1(judged: Judged) -> Iterator[str]:
     """No effect on a target without a durable intent before it, as its witnesses saw it."""
     for effect in judged.effects:
         if effect.own:
-            looked = (row for store in judged.stores for row in store.rows if row.kind == "Inspected")
-            if not any(row.body["target"] == effect.target for row in looked):
+            if effect.target not in judged.looked_at:
                 yield f"the gateway looked at {effect.target} and recorded no look: {effect.what[:200]!r}"
             continue
-        starts = judged.started(effect.target)
-        if effect.call_id is not None:
-            starts = [row for row in starts if row.call_id == effect.call_id]
+        starts = judged.started(effect.target, effect.intents if effect.call_id is None else {effect.call_id})
         if effect.intents is not None:
             starts = [row for row in starts if row.call_id in effect.intents]
-        if effect.at is not None:
+        if effect.at is not None and not judged.world.moved:
             starts = [row for row in starts if datetime.fromisoformat(row.at) <= effect.at + CLOCK_STEP]
         if not starts:
             yield f"{effect.target} saw {effect.what[:200]!r} of call {effect.call_id} without an intent before it"
-    unattributed = Counter(effect.target for effect in judged.effects if not effect.own and effect.call_id is None)
-    for target, count in unattributed.items():
+    unattributed = [effect for effect in judged.effects if not effect.own and effect.call_id is None]
+    for target, count in Counter(effect.target for effect in unattributed if not effect.kills).items():
         intents = len(judged.started(target))
         if count > intents:
             yield f"{target} saw {count} calls, and the store holds {intents} intents"
+    for target, count in Counter(effect.target for effect in unattributed if effect.kills).items():
+        killed = sum(not judged.finished(row) for row in judged.started(target))
+        if count > killed:
+            yield f"{target} saw {count} sessions beside a call's own, and {killed} calls on it did not finish"
 
 
 def check_i2(judged: Judged) -> Iterator[str]:
@@ -122,14 +144,14 @@ def check_i3(judged: Judged) -> Iterator[str]:
 def check_i4(judged: Judged) -> Iterator[str]:
     """An approval is consumed at most once, by a call with its digest, after a whole and legitimate yes."""
     for store in judged.stores:
-        claims = [row for row in store.rows if row.kind == "Claimed"]
-        for approval_id, count in Counter(row.body["approval_id"] for row in claims).items():
+        claims = {row.sequence: row for row in store.rows if row.kind == "Claimed"}
+        for approval_id, count in Counter(row.body["approval_id"] for row in claims.values()).items():
             if count > 1:
                 yield f"approval {approval_id} was consumed {count} times"
-        for claim in claims:
+        for claim in claims.values():
             yield from _claim_flaws(store, claim)
         for before, row in pairwise(store.rows):
-            if row.kind == "Started" and _was_asked(store, row) and before not in claims:
+            if row.kind == "Started" and _was_asked(store, row) and before.sequence not in claims:
                 yield f"call {row.call_id} had to be approved, and started without a claim"
     claimed = {row.call_id for store in judged.stores for row in store.rows if row.kind == "Claimed"}
     for call_id, effects in _by_call(judged.effects).items():
@@ -140,9 +162,7 @@ def check_i4(judged: Judged) -> Iterator[str]:
 def _claim_flaws(store: Store, claim: Row) -> Iterator[str]:
     approval_id = claim.body["approval_id"]
     name = f"approval {approval_id}, consumed by call {claim.call_id},"
-    history = [
-        row for row in store.rows if row.body.get("approval_id") == approval_id and row.sequence < claim.sequence
-    ]
+    history = [row for row in store.history(approval_id) if row.sequence < claim.sequence]
     asked = [row for row in history if row.kind == "Asked"]
     if not asked:
         yield f"{name} was never asked for"
@@ -153,7 +173,7 @@ def _claim_flaws(store: Store, claim: Row) -> Iterator[str]:
     yes = [row for row in history if row.kind == "Approved"]
     if not any(row.body["complete"] for row in yes):
         yield f"{name} was not approved"
-    if ended := [row.kind for row in history if row.kind not in {"Asked", "Approved"}]:
+    if ended := [row.kind for row in history if row.kind not in STILL_LIVE]:
         yield f"{name} had ended before: {ended}"
     people = {f"{row.body['issuer']}|{row.body['subject']}" for row in store.of(claim.call_id, "Identified")}
     for row in yes:
@@ -162,8 +182,9 @@ def _claim_flaws(store: Store, claim: Row) -> Iterator[str]:
 
 
 def _was_asked(store: Store, start: Row) -> bool:
-    decisions = [row.body["decision"] for row in store.of(start.call_id, "Decided") if row.sequence < start.sequence]
-    return "ask" in decisions
+    """Whether policy asked about it, where policy is enforced."""
+    decided = [row.body for row in store.of(start.call_id, "Decided") if row.sequence < start.sequence]
+    return any(body["decision"] == "ask" and body.get("enforced") is not False for body in decided)
 
 
 def _by_call(effects: Sequence[Effect]) -> dict[str, list[Effect]]:
@@ -196,7 +217,7 @@ def check_i5(judged: Judged) -> Iterator[str]:
                     yield f"{name} is {form} in {place}"
 
 
-def _places(judged: Judged) -> Iterator[tuple[str, bytes]]:
+def _places(judged: Judged) -> Iterator[tuple[str, bytes | bytearray]]:
     """All that left, every file, and what the stores hold compressed."""
     world = judged.world
     yield from world.left.items()
@@ -250,13 +271,14 @@ def check_i6(judged: Judged) -> Iterator[str]:
 
 
 def check_i7(judged: Judged) -> Iterator[str]:
-    """Internal trouble means no: nothing starts but by an allow without error, and nothing else is answered `ok`."""
+    """Internal trouble means no: nothing starts but by an allow without error (or observed), and nothing else is answered `ok`."""
     for store, call_id in judged.rows():
         for start in store.of(call_id, "Started"):
             decided = [row for row in store.of(call_id, "Decided") if row.sequence < start.sequence]
             last = decided[-1].body if decided else {}
             # An approved call was decided again with its approval, or asked and claimed.
-            allowed = last.get("decision") == "allow" and not last.get("error")
+            allowed = last.get("decision") == "allow" or last.get("enforced") is False
+            allowed = allowed and not last.get("error")
             if not allowed:
                 yield f"call {call_id} started, and was last decided {last.get('decision')!r}"
         refused = store.of(call_id, "Refused", "Denied")

@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import anyio
@@ -44,6 +45,7 @@ def left_over(before: Footprint | None) -> list[str]:
 @pytest.fixture
 async def tasks_return() -> AsyncIterator[None]:
     """No task of the test, of its fixtures or of a gateway runs on after them."""
+    await _begin_the_loop()
     before = asyncio.all_tasks()
     yield
     left: set[asyncio.Task[object]] = set()
@@ -51,6 +53,18 @@ async def tasks_return() -> AsyncIterator[None]:
         while left := {task for task in asyncio.all_tasks() - before if not _lasts(task)}:
             await anyio.sleep(0.01)
     assert not left, f"I8: tasks are left: {left}"
+
+
+async def _begin_the_loop() -> None:
+    """What comes with a loop's first use, and stays as long as the loop, is there from here on, as `own_footprint` knows it.
+
+    uvloop opens the null device with the first stream, and names its idle threads otherwise than asyncio does.
+    """
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
+    server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+    server.close()
+    await server.wait_closed()
 
 
 def _lasts(task: asyncio.Task[object]) -> bool:

@@ -102,11 +102,20 @@ def test_a_good_world_violates_nothing(name: str, events: Events) -> None:
         pytest.param(ALLOWED, (effect(at=NOW),), id="the intent came later"),
         pytest.param(ALLOWED, (effect(call_id=None, intents=frozenset()),), id="the intent was not durable yet"),
         pytest.param(ALLOWED, (effect(call_id=None), effect(call_id=None)), id="two effects, one intent"),
+        pytest.param(ALLOWED, (effect(kills=True, call_id=None),), id="a second session of a call that finished"),
         pytest.param(ALLOWED, (effect(own=True, call_id=None),), id="a look of its own that is not recorded"),
     ],
 )
 def test_i1_finds(events: Events, effects: tuple[Effect, ...]) -> None:
     assert list(checks.check_i1(judged(events, effects=effects)))
+
+
+@pytest.mark.requirement("I1")
+def test_i1_lets_a_call_that_did_not_finish_be_killed() -> None:
+    killed = (*without(ALLOWED, "Finished", "Answered"), ("Cancelled", {}), ("Answered", {"code": "cancelled"}))
+    effects = (effect(call_id=None), effect(call_id=None, kills=True))
+    assert not list(checks.check_i1(judged(killed, effects=effects)))
+    assert list(checks.check_i1(judged(killed, effects=(*effects, effects[1]))))
 
 
 @pytest.mark.requirement("I2")

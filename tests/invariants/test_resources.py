@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ import pytest
 
 from tests.invariants import resources
 from tests.invariants.resources import left_over, own_footprint
-from tests.invariants.world import HAS_PROC
+from tests.invariants.world import HAS_PROC, descendants, listed_descendants, until
 
 pytestmark = [pytest.mark.requirement("I8"), pytest.mark.skipif(not HAS_PROC, reason="this system has no /proc")]
 
@@ -32,6 +33,13 @@ def test_a_child_is_found() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
         assert f"child process {child.pid}" in left_over(before)
     assert left_over(before) == []
+
+
+def test_what_the_kernel_lists_is_what_all_of_proc_comes_to() -> None:
+    program = "import subprocess; subprocess.run(['cat'])"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) as child:
+        assert until(lambda: len(descendants(child.pid)) == 1, seconds=20)
+        assert set(listed_descendants(os.getpid())) == set(descendants(os.getpid())) > {child.pid}
 
 
 def test_a_thread_is_found() -> None:

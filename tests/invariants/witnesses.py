@@ -24,7 +24,10 @@ SSH_ACCEPTED = re.compile(r"Accepted publickey for \S+ from \S+ port (\d+)")
 SSH_ENDED = re.compile(r"(?:Disconnected from|Connection closed by) user \S+ \S+ port (\d+)")
 ESTABLISHED = "01"
 """A TCP state as `/proc/net/tcp` has it."""
-SSH_SESSION = re.compile(r"Starting session: (?P<what>.*) for ")
+SSH_SESSION = re.compile(r"Starting session: (?P<what>.*) for \S+ from \S+ port \d+ id (?P<number>\d+)")
+OWN_NUMBER = "0"
+"""The first session of a connection. Each call has a connection of its own, and its command is the first; one beside it
+may only be the gateway's, which kills a command that took too long or whose caller went away."""
 
 
 class _Log:
@@ -85,29 +88,37 @@ class PostgresWitness:
 class SSHWitness:
     """OpenSSH's server at `LogLevel VERBOSE`: one line for each session, without time, call or command."""
 
-    def __init__(self, *, target: str, log: Path) -> None:
+    def __init__(self, *, target: str, log: Path, port: int) -> None:
         self._target = target
         self._log = _Log(log)
+        self._port = port
 
     def effects(self) -> list[Effect]:
         """Sessions that were started."""
-        return [Effect(target=self._target, what=match["what"]) for match in SSH_SESSION.finditer(self._log.text())]
+        return [
+            Effect(target=self._target, what=match["what"], kills=match["number"] != OWN_NUMBER)
+            for match in SSH_SESSION.finditer(self._log.text())
+        ]
 
     def left_open(self) -> list[str]:
         """Connections that were opened and not closed: sshd does not write down each end, so the system is asked, too."""
         text = self._log.text()
         opened, ended = set(SSH_ACCEPTED.findall(text)), set(SSH_ENDED.findall(text))
-        left = {port for port in opened - ended if is_connected(int(port))}
+        left = {port for port in opened - ended if is_connected(int(port), self._port)}
         return [f"{len(left)} connections"] if left else []
 
 
-def is_connected(port: int) -> bool:
-    """Whether a connection to or from a TCP port of this machine stands; where the system does not say, it is taken to."""
+def is_connected(client: int, server: int) -> bool:
+    """Whether a connection between these TCP ports of this machine stands; where the system does not say, it is taken to.
+
+    The client's alone tells nothing: what came from there may be over, and the port another connection's by now.
+    """
     table = Path("/proc/net/tcp")
     if not table.exists():
         return True
     rows = [line.split() for line in table.read_text().splitlines()[1:]]
-    return any(row[3] == ESTABLISHED and f":{port:04X}" in (row[1][-5:], row[2][-5:]) for row in rows)
+    ends = {f":{client:04X}", f":{server:04X}"}
+    return any(row[3] == ESTABLISHED and {row[1][-5:], row[2][-5:]} == ends for row in rows)
 
 
 class APIWitness:

@@ -10,13 +10,15 @@ import json
 import os
 import re
 import sqlite3
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import orjson
 import zstandard
@@ -24,7 +26,14 @@ import zstandard
 from mcp_gateway.audit.files import DATABASE
 from mcp_gateway.events import EVENT_KINDS
 
+Key = TypeVar("Key")
+LOOK_SECONDS = 0.05
+LATELY = 500
+"""Events back."""
+"""Between looks at the processes where clients are answered faster than that."""
 HAS_PROC = Path("/proc/self/fd").exists()
+PROGRAMS = (b"/mcp-gateway", b"/faults/watched.py", b"/faults/starved.py", b"/faults/without_entropy.py")
+"""Paths that end so are a gateway's program."""
 CALL_ID = re.compile(rb'"call_id" ?: ?"([0-9a-f-]{36})"')
 
 
@@ -43,6 +52,8 @@ class Effect:
     """Calls whose intents an independent reader found open in the store at that moment, where it looked."""
     own: bool = False
     """The gateway's own look at a catalog, or a health check."""
+    kills: bool = False
+    """It may be there only to kill what a call has started."""
 
 
 class Witness(Protocol):
@@ -71,9 +82,9 @@ class Row:
         return self.kind in EVENT_KINDS and EVENT_KINDS[self.kind].ends_call
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Store:
-    """One audit store, read once."""
+    """One audit store, read once; what thousands of calls are judged by is found once."""
 
     data_dir: Path
     rows: tuple[Row, ...] = ()
@@ -83,11 +94,32 @@ class Store:
 
     def of(self, call_id: str | None, *kinds: str) -> list[Row]:
         """A call's events, of these kinds or of all."""
-        return [row for row in self.rows if row.call_id == call_id and (not kinds or row.kind in kinds)]
+        return [row for row in self._by_call.get(call_id, ()) if not kinds or row.kind in kinds]
 
     def calls(self) -> list[str]:
         """Every call that has an event."""
-        return list(dict.fromkeys(row.call_id for row in self.rows if row.call_id is not None))
+        return [call_id for call_id in self._by_call if call_id is not None]
+
+    def history(self, approval_id: str) -> list[Row]:
+        """An approval's events."""
+        return self._by_approval.get(approval_id, [])
+
+    @cached_property
+    def _by_call(self) -> dict[str | None, list[Row]]:
+        return _grouped(self.rows, key=lambda row: row.call_id)
+
+    @cached_property
+    def _by_approval(self) -> dict[str, list[Row]]:
+        return _grouped(
+            (row for row in self.rows if "approval_id" in row.body), key=lambda row: row.body["approval_id"]
+        )
+
+
+def _grouped(rows: Iterable[Row], *, key: Callable[[Row], Key]) -> dict[Key, list[Row]]:
+    found: dict[Key, list[Row]] = {}
+    for row in rows:
+        found.setdefault(key(row), []).append(row)
+    return found
 
 
 def read_store(data_dir: Path) -> Store:
@@ -113,6 +145,24 @@ def open_intents(data_dir: Path) -> frozenset[str]:
     try:
         with closing(_open(data_dir)) as connection:
             return frozenset(call_id for (call_id,) in connection.execute("SELECT call_id FROM intents"))
+    except sqlite3.Error:
+        return frozenset()
+
+
+def intents_before(data_dir: Path) -> frozenset[str]:
+    """Calls that have started, as durable at this moment, and may be why something arrives at a target just now.
+
+    They have not ended; or were broken off a short while ago, or closed for a gateway that was killed, which can be
+    recorded while their request still travels.
+    """
+    broken_off = f"""
+        SELECT call_id FROM events WHERE kind IN ('Cancelled', 'TimedOut', 'OutcomeUnknown')
+        AND sequence > (SELECT max(sequence) FROM events) - {LATELY}
+    """
+    try:
+        with closing(_open(data_dir)) as connection:
+            found = connection.execute(f"SELECT call_id FROM intents UNION {broken_off}")
+            return frozenset(call_id for (call_id,) in found)
     except sqlite3.Error:
         return frozenset()
 
@@ -149,7 +199,7 @@ class World:
     witnesses: list[Witness] = field(default_factory=list)
     canaries: dict[str, bytes] = field(default_factory=dict)
     """Name to value: credentials of targets, and values of theirs that have to be masked."""
-    left: dict[str, bytes] = field(default_factory=dict)
+    left: dict[str, bytearray] = field(default_factory=dict)
     """Name to bytes that left the gateway: what clients got, standard error, logs."""
     folders: list[Path] = field(default_factory=list)
     """Folders whose files are searched for canaries: data, temporary files, logs."""
@@ -158,18 +208,23 @@ class World:
     told: list[Told] = field(default_factory=list)
     processes: dict[int, str] = field(default_factory=dict)
     """Gateways and their children that were seen, to their start times: they have to be gone when the test is over."""
+    looked_at: float = float("-inf")
+    """When processes were last looked at."""
+    moved: str = ""
+    """Why the times of events and of witnesses cannot be compared, where they cannot."""
     expected_errors: frozenset[str] = frozenset()
     """Codes of internal trouble that this test provokes; else none may be answered."""
 
     def add_log(self, name: str, content: bytes) -> None:
         """Bytes that left the gateway."""
-        self.left[name] = self.left.get(name, b"") + content + b"\n"
+        self.left.setdefault(name, bytearray()).extend(content + b"\n")
 
     def hear(self, content: Any, *, is_error: bool, raw: bytes = b"") -> None:
         """A client has just got this answer: look at once at what is durable, and at the processes."""
         assert self.data_dirs, "say where the store is before a client is answered: world.data_dirs"
         self.add_log("answers to clients", raw or orjson.dumps(content))
-        self.look()
+        if time.monotonic() - self.looked_at > LOOK_SECONDS:
+            self.look()
         if not isinstance(content, dict):
             return
         error = content.get("error") if is_error else None
@@ -182,17 +237,18 @@ class World:
 
     def look(self) -> None:
         """Keep command lines and environments of everything that runs below this test, as they are now."""
+        self.looked_at = time.monotonic()
         if not HAS_PROC:
             return
-        for pid in descendants(os.getpid()):
+        for pid in listed_descendants(os.getpid()):
             command = _read(pid, "cmdline")
-            self.left[f"command line of process {pid}"] = command
+            self.left[f"command line of process {pid}"] = bytearray(command)
             if _is_gateway(command):
-                for one in (pid, *descendants(pid)):
+                for one in (pid, *listed_descendants(pid)):
                     self.processes.setdefault(one, start_time(one))
             else:
                 # A gateway's own environment may hold what its operator put there; a child's may not.
-                self.left[f"environment of process {pid}"] = _read(pid, "environ")
+                self.left[f"environment of process {pid}"] = bytearray(_read(pid, "environ"))
 
     def _durable(self, call_id: str) -> tuple[str | None, bytes | None]:
         for data_dir in self.data_dirs:
@@ -254,6 +310,30 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def listed_descendants(pid: int) -> list[int]:
+    """The same as the kernel lists them, which takes a thirtieth of the time and may miss what comes or goes meanwhile.
+
+    For looks that follow on each other.
+    """
+    if not Path(f"/proc/{pid}/task/{pid}/children").exists():
+        return descendants(pid)
+    found: list[int] = []
+    new = [pid]
+    while new:
+        new = [child for parent in new for child in _children(parent)]
+        found += new
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    with suppress(OSError):  # it is gone
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):
+                found += map(int, (thread / "children").read_text().split())
+    return found
+
+
 def start_time(pid: int) -> str:
     """What tells a process from a later one of the same id; empty when it is gone."""
     return "" if _stat(pid, 0) in {"", "Z"} else _stat(pid, 19)
@@ -261,8 +341,6 @@ def start_time(pid: int) -> str:
 
 def until(condition: Callable[[], bool], *, seconds: float) -> bool:
     """Whether something comes true in time."""
-    import time
-
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -273,7 +351,7 @@ def until(condition: Callable[[], bool], *, seconds: float) -> bool:
 
 def _is_gateway(command: bytes) -> bool:
     words = command.split(b"\0")
-    ours = any(word == b"mcp_gateway" or word.endswith(b"/mcp-gateway") for word in words)
+    ours = any(word == b"mcp_gateway" or word.endswith(PROGRAMS) for word in words)
     return ours and bool({b"stdio", b"serve", b"demo"} & set(words))
 
 

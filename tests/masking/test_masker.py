@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from mcp_gateway.calls import Secret
 from mcp_gateway.errors import MaskingError
 from mcp_gateway.masking.detectors import DEFAULT
+from mcp_gateway.masking.encoded import EncodedBytes
 from mcp_gateway.masking.masker import MAX_DEPTH, CallMasker, masker_for
 from mcp_gateway.tool import Masker
 from tests.masking.samples import CANARY, JWT, PEM, texts
@@ -256,6 +257,18 @@ def test_bytes_that_are_no_text_are_masked_as_they_are(data: bytes) -> None:
 
     assert one.raw(data) == data
     assert one.raw(data + b" bob@example.com") == data + b" [pii.email]"
+
+
+@pytest.mark.requirement("R27", "I5")
+def test_bytes_in_base64_are_masked_as_the_bytes_that_they_are() -> None:
+    one = masker()
+    plain, mail = EncodedBytes.of(b"\x00\xff nothing"), EncodedBytes.of(b"\xff to bob@example.com")
+    shown = base64.b64encode(b"\xff to [pii.email]").decode()
+
+    assert one.column([mail, None, plain], classes=frozenset()) == [shown, None, plain]
+    assert one.column([[mail, "x"], [plain]], classes=frozenset()) == [[shown, "x"], [plain]]
+    assert one.json({"a": mail, "b": plain}) == {"a": shown, "b": plain}
+    assert one.counts["pii.email"] == 3
 
 
 @pytest.mark.requirement("R27")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ import anyio
 import orjson
 from anyio.abc import SocketAttribute, SocketStream
 
-from tests.invariants.world import open_intents
+from tests.invariants.world import intents_before
 
 
 @dataclass(slots=True)
@@ -26,10 +26,14 @@ class API:
     """Sent again and again after an answer, until the other side has enough."""
     stall: bool = False
     """Take the request and never answer."""
+    stalling: int = 0
+    """Requests that are not answered, and whose client is still there."""
     log: Path | None = None
     """Where a witness reads later what arrived; credentials are left out, as an API's own log leaves them."""
     store: Path | None = None
     """The gateway's data folder: which intents are durable there is looked up when a request's first byte arrives."""
+    echo: bool = False
+    """Answer with what was asked for."""
     held: anyio.Event | None = None
     """Answer no request before this is set."""
 
@@ -39,10 +43,14 @@ class API:
         return f"http://127.0.0.1:{self.port}"
 
     async def serve(self, stream: SocketStream) -> None:
-        """One connection, one request."""
+        """One connection, one request; one that ends before it is whole is none."""
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            await self._serve(stream)
+
+    async def _serve(self, stream: SocketStream) -> None:
         async with stream:
             data = await stream.receive()
-            arrived = datetime.now(UTC), None if self.store is None else sorted(open_intents(self.store))
+            arrived = datetime.now(UTC), None if self.store is None else sorted(intents_before(self.store))
             while b"\r\n\r\n" not in data:
                 data += await stream.receive()
             head, _, rest = data.partition(b"\r\n\r\n")
@@ -54,15 +62,25 @@ class API:
             self.requests.append(head + b"\r\n\r\n" + rest)
             self._write_down(head.partition(b"\r\n")[0].decode("latin-1"), *arrived)
             if self.stall:
-                await anyio.sleep_forever()
+                self.stalling += 1
+                try:
+                    while True:
+                        await stream.receive()
+                finally:
+                    self.stalling -= 1
             if self.held is not None:
                 await self.held.wait()
             try:
-                await stream.send(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
+                await stream.send(self._answer(head))
                 while self.endless:
                     await stream.send(self.endless)
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                 return
+
+    def _answer(self, head: bytes) -> bytes:
+        if self.echo:
+            return answer(head.split(b" ", 2)[1])
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
     def _write_down(self, request: str, at: datetime, intents: list[str] | None) -> None:
         if self.log is not None:

@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from tests.peers.visits import say, visited
+
 LOOPBACK = "127.0.0.1"
 SSL_REQUEST, CANCEL_REQUEST = 80877103, 80877102
 TEXT_OID = 25
@@ -69,8 +71,7 @@ class Visit:
     """The text that was parsed last."""
 
     async def send(self, data: bytes) -> None:
-        self.writer.write(data)
-        await self.writer.drain()
+        await say(self.writer, data)
 
     async def hang(self) -> None:
         """Say nothing more until the other side leaves."""
@@ -204,20 +205,5 @@ class HostilePostgres:
 async def hostile_postgres() -> AsyncIterator[HostilePostgres]:
     """Run one on a free port of the loopback."""
     peer = HostilePostgres()
-    visits: set[asyncio.Task[None]] = set()
-
-    def visited(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(peer.serve(reader, writer))
-        visits.add(task)
-        task.add_done_callback(visits.discard)
-
-    server = await asyncio.start_server(visited, peer.host, 0)
-    peer.port = server.sockets[0].getsockname()[1]
-    try:
+    async with visited(peer.serve) as peer.port:
         yield peer
-    finally:
-        server.close()
-        for task in visits:
-            task.cancel()
-        await asyncio.gather(*visits, return_exceptions=True)
-        await server.wait_closed()

@@ -40,7 +40,11 @@ class SSHServer:
 
 @pytest.fixture(scope="session")
 def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SSHServer]:
-    """`sshd` in the foreground, one for each test process."""
+    """`sshd` in the foreground, one for each test process.
+
+    A shell that is not the first (SHLVL) reads no start-up files: commands here are the test's alone, and one that is
+    killed leaves no lock of the user's tools behind.
+    """
     if SSHD is None:
         missing("there is no sshd", hint="apt-get install openssh-server")
     folder = tmp_path_factory.mktemp("sshd")
@@ -66,6 +70,7 @@ def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SSHServer]:
         StrictModes no
         PermitRootLogin yes
         AcceptEnv *
+        SetEnv SHLVL=1
         LogLevel VERBOSE
         MaxStartups 100
         """

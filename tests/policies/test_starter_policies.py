@@ -46,7 +46,7 @@ def test_an_environment_that_they_do_not_name_is_asked_about(env: str) -> None:
 
 def test_decisions_on_them_can_be_remembered() -> None:
     policies = load_policies([starter_policies()], targets=TARGETS, classes=[], guarded=False)
-    assert all(key.cacheable for key in policies._keys.values())
+    assert all(view.cacheable for view in policies._enforced._views.values())
 
 
 def test_secrets_stay_masked_whatever_is_permitted_beside_them() -> None:

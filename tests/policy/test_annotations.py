@@ -23,7 +23,7 @@ def test_every_annotation_is_read() -> None:
 @pytest.mark.parametrize(
     ("effect", "given", "message"),
     [
-        ("forbid", {"aproval": "dba"}, "the annotation @aproval is unknown; there are @id, @reason, @approval, @approvers, @ttl, @max_rows and @timeout"),
+        ("forbid", {"aproval": "dba"}, "the annotation @aproval is unknown; there are @id, @reason, @approval, @approvers, @ttl, @max_rows, @timeout and @mode"),
         ("permit", {"approval": "dba"}, "@approval has no effect on a permit"),
         ("forbid", {"max_rows": "1"}, "@max_rows has no effect on a forbid"),
         ("forbid", {"timeout": "1s"}, "@timeout has no effect on a forbid"),

@@ -7,6 +7,7 @@ import pytest
 
 from mcp_gateway.decisions import Approved
 from mcp_gateway.errors import ConfigError
+from mcp_gateway.facts.requests import Interface
 from mcp_gateway.policy.case_files import Cases, read_cases
 from tests.policy.worlds import BILLING, ORDERS
 
@@ -22,7 +23,9 @@ groups = ["developers"]
 def read(tmp_path: Path, text: str) -> Cases:
     path = tmp_path / "cases.toml"
     path.write_text(text)
-    return read_cases(path, targets=[ORDERS, BILLING], base_urls={"billing": "https://billing.example.com/v1"})
+    return read_cases(
+        path, targets=[ORDERS, BILLING], interfaces={"billing": Interface(base_url="https://billing.example.com/v1")}
+    )
 
 
 def wrong(tmp_path: Path, text: str) -> list[str]:
@@ -67,7 +70,7 @@ def test_a_case_can_say_everything(tmp_path: Path) -> None:
     (case,) = cases.cases
     assert case.caller.key == "https://i|eve"
     assert (case.caller.actor, case.caller.email, case.caller.assurance) == ("bot", "e@x", "local")
-    assert case.base_url == "https://billing.example.com/v1"
+    assert case.interface.base_url == "https://billing.example.com/v1"
     assert case.time == datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
     assert case.approval == Approved(by=frozenset({"dba", "ops"}), approvers=3)
 

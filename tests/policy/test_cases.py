@@ -6,6 +6,7 @@ import pytest
 
 from mcp_gateway.calls import Facts, JSONObject
 from mcp_gateway.errors import ConfigError
+from mcp_gateway.facts.requests import Interface
 from mcp_gateway.policy.cases import Report, run_cases
 from tests.policy.worlds import READ, READ_ALL, TARGETS, WRITES_ASK
 
@@ -84,7 +85,7 @@ def test_an_error_of_the_policies_is_named(tmp_path: Path) -> None:
 def test_facts_come_from_the_examiners_that_are_given(tmp_path: Path) -> None:
     seen: list[JSONObject] = []
 
-    def examine(arguments: JSONObject, base_url: str) -> Facts:
+    def examine(arguments: JSONObject, interface: Interface) -> Facts:
         seen.append(arguments)
         return READ
 

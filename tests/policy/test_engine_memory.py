@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mcp_gateway.decisions import Allow, Approved, Ask, Deny
-from mcp_gateway.policy.engine import REMEMBERED_DECISIONS, PolicyEngine
+from mcp_gateway.policy.engine import PolicyEngine
+from mcp_gateway.policy.sets import REMEMBERED_DECISIONS
 from tests.policy.worlds import (
     BILLING,
     CALLER,
@@ -153,7 +154,7 @@ def test_policies_together_are_remembered_as_soundly(
 
 
 def count(policies: PolicyEngine) -> int:
-    return len(policies._decisions._entries)
+    return len(policies._enforced._decisions._entries)
 
 
 def test_what_no_policy_reads_does_not_tell_decisions_apart() -> None:
@@ -238,7 +239,7 @@ def test_the_memory_is_bounded_whatever_an_agent_asks() -> None:
         '@id("a") permit (principal, action == Action::"query_database", resource)'
         ' when { context.sql.reads.contains("orders") };'
     )
-    memory = policies._decisions
+    memory = policies._enforced._decisions
     for number in range(REMEMBERED_DECISIONS + 50):
         memory.put(str(number).encode(), Deny(policies=()))
     assert count(policies) == REMEMBERED_DECISIONS

@@ -3,18 +3,19 @@ from __future__ import annotations
 import pytest
 
 from mcp_gateway.calls import HTTPFacts, JSONObject, ShellFacts, SQLFacts
+from mcp_gateway.facts.requests import PLAIN, Interface
 from mcp_gateway.policy.examiners import EXAMINERS
 
 
 def test_each_tool_is_examined_by_the_facts_functions_of_the_road() -> None:
-    sql = EXAMINERS["query_database"]({"sql": "DELETE FROM orders"}, "")
+    sql = EXAMINERS["query_database"]({"sql": "DELETE FROM orders"}, PLAIN)
     assert isinstance(sql, SQLFacts)
     assert (sql.read_only, sql.unbounded) == (False, True)
-    shell = EXAMINERS["run_ssh_command"]({"argv": ["sudo", "ls"]}, "")
+    shell = EXAMINERS["run_ssh_command"]({"argv": ["sudo", "ls"]}, PLAIN)
     assert isinstance(shell, ShellFacts)
     assert shell.privileged
-    http = EXAMINERS["call_api"]({"path": "users", "method": "GET"}, "https://api.example.com/v1")
-    assert http == HTTPFacts(method="GET", host="api.example.com", path="/v1/users")
+    http = EXAMINERS["call_api"]({"path": "users", "method": "GET"}, Interface(base_url="https://api.example.com/v1"))
+    assert http == HTTPFacts(method="GET", host="api.example.com", path="/v1/users", keys_known=True)
 
 
 @pytest.mark.parametrize(
@@ -32,4 +33,4 @@ def test_each_tool_is_examined_by_the_facts_functions_of_the_road() -> None:
 )
 def test_what_the_road_refuses_before_policy_is_refused_here_too(tool: str, arguments: JSONObject) -> None:
     with pytest.raises(ValueError, match=r"."):
-        EXAMINERS[tool](arguments, "https://api.example.com")
+        EXAMINERS[tool](arguments, Interface(base_url="https://api.example.com"))

@@ -19,8 +19,10 @@ def test_a_better_set_comes_into_force_at_once(tmp_path: Path) -> None:
     before = policies.current
     assert isinstance(before.decide(question()), Deny)
     file.write_text(READ_ALL)
-    loaded = policies.reload()
-    assert loaded is policies.current
+    loaded = policies.read()
+    assert isinstance(loaded, PolicyEngine)
+    assert policies.current is before
+    policies.replace(loaded)
     assert isinstance(policies.current.decide(question()), Allow)
     assert policies.current.version != before.version
 
@@ -36,7 +38,7 @@ def test_a_broken_set_keeps_the_old_one_and_says_why(tmp_path: Path, broken: str
         file.unlink()
     else:
         file.write_text(broken)
-    assert isinstance(policies.reload(), ConfigError)
+    assert isinstance(policies.read(), ConfigError)
     assert policies.current is before
     assert isinstance(policies.current.decide(question()), Allow)
 

@@ -9,11 +9,18 @@ import pytest
 
 from mcp_gateway.decisions import NOT_APPROVED, Approved
 from mcp_gateway.policy.question import MAX_SET, QuestionError, approval_of, context_of, principal_of, rendered
-from tests.policy.worlds import CALLER, NOW, READ, REQUEST, WEB, question
+from mcp_gateway.policy.schema import classes_of
+from mcp_gateway.policy.scopes import Principal
+from mcp_gateway.usage import Usage
+from tests.policy.worlds import CALLER, NOW, READ, REQUEST, TARGETS, WEB, question
+
+CLASSES = classes_of(TARGETS, configured=[])
 
 
 def test_the_context_holds_the_call_the_approval_and_the_facts() -> None:
-    context = json.loads(rendered(context_of(question()), Approved(by=frozenset({"b", "a"}), approvers=2)))
+    context = json.loads(
+        rendered(context_of(question(), classes=CLASSES), Approved(by=frozenset({"b", "a"}), approvers=2))
+    )
     assert context == {
         "call": {
             "tool": "query_database",
@@ -24,18 +31,20 @@ def test_the_context_holds_the_call_the_approval_and_the_facts() -> None:
             "time": {"__extn": {"fn": "datetime", "arg": "2026-01-05T12:00:00.000Z"}},
         },
         "approval": {"by": ["a", "b"], "approvers": 2},
+        "usage": Usage().context(),
+        "agent_usage": Usage().context(),
         "sql": READ.context(),
     }
 
 
 def test_the_time_is_written_in_utc() -> None:
     local = NOW.astimezone(timezone(timedelta(hours=5, minutes=30)))
-    assert '"2026-01-05T12:00:00.000Z"' in rendered(context_of(question(time=local)), NOT_APPROVED)
+    assert '"2026-01-05T12:00:00.000Z"' in rendered(context_of(question(time=local), classes=CLASSES), NOT_APPROVED)
 
 
 def test_the_caller_is_an_entity_with_its_groups_but_never_the_reserved_one() -> None:
     caller = replace(CALLER, groups=frozenset({"b", "a", "caller"}), email=None)
-    assert principal_of(caller) == {
+    assert principal_of(Principal.of(caller)) == {
         "uid": {"type": "Caller", "id": "https://idp.example.com|dana"},
         "attrs": {"subject": "dana", "issuer": "https://idp.example.com", "actor": "agent"},
         "parents": [{"type": "Group", "id": "a"}, {"type": "Group", "id": "b"}],
@@ -47,7 +56,7 @@ def many(count: int) -> frozenset[str]:
 
 
 def test_a_set_may_have_as_many_members_as_the_limit() -> None:
-    context_of(question(facts=replace(READ, reads=many(MAX_SET))))
+    context_of(question(facts=replace(READ, reads=many(MAX_SET))), classes=CLASSES)
 
 
 @pytest.mark.requirement("I7", "R28")
@@ -67,6 +76,14 @@ def test_a_set_may_have_as_many_members_as_the_limit() -> None:
         ({"door": None}, "call.door is not a String"),
         ({"time": datetime(2026, 1, 5)}, "call.time is not a datetime"),  # noqa: DTZ001
         ({"time": "2026-01-05"}, "call.time is not a datetime"),
+        (
+            {"facts": replace(READ, returns=frozenset({"pii.odd"}))},
+            "sql.returns names what no policy can name: pii.odd",
+        ),
+        (
+            {"facts": replace(READ, inference={"guess": frozenset({"pii.email"})})},
+            "sql.inference names what no policy can name: guess",
+        ),
         ({"facts": REQUEST}, "the facts of query_database are HTTPFacts"),
         ({"facts": None}, "the facts of query_database are NoneType"),
         ({"tool": "reveal"}, "there is no action 'reveal' in the schema"),
@@ -76,16 +93,16 @@ def test_a_set_may_have_as_many_members_as_the_limit() -> None:
 )
 def test_what_cedar_could_not_decide_is_refused_before_it_is_asked(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(QuestionError) as caught:
-        context_of(question(**changes))
+        context_of(question(**changes), classes=CLASSES)
     assert str(caught.value) == message
 
 
 @pytest.mark.requirement("I7")
 def test_too_many_groups_and_unreadable_names_are_refused() -> None:
     with pytest.raises(QuestionError, match="the caller's groups has 501 members, more than 500"):
-        principal_of(replace(CALLER, groups=many(501)))
+        principal_of(Principal.of(replace(CALLER, groups=many(501))))
     with pytest.raises(QuestionError, match=r"principal\.subject is not a String"):
-        principal_of(replace(CALLER, subject="\udcff"))
+        principal_of(Principal.of(replace(CALLER, subject="\udcff")))
 
 
 @pytest.mark.requirement("I7")

@@ -9,7 +9,7 @@ import pytest
 
 from mcp_gateway.inference import KINDS
 from mcp_gateway.policy.annotations import KNOWN
-from mcp_gateway.policy.schema import ACTIONS, APPROVAL, CALL, KNOWN_ENVS, REVEAL
+from mcp_gateway.policy.schema import ACTIONS, APPROVAL, CALL, HISTORY, KNOWN_ENVS, REVEAL, USAGE
 from tests.policy.worlds import problems
 
 REFERENCE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "policy.md").read_text(encoding="utf-8")
@@ -18,6 +18,7 @@ ATTRIBUTES = [
     *(f"context.call.{name}" for name in CALL),
     *(f"context.approval.{name}" for name in APPROVAL),
     *(f"context.{action.record}.{name}" for action in ACTIONS.values() for name in action.shape),
+    *(f"context.{record}.{name}" for record in HISTORY for name in USAGE),
     *(f"principal.{name}" for name in ("subject", "issuer", "actor", "email")),
     *(f"resource.{name}" for name in ("name", "kind")),
     *(f"context.target.{name}" for name in ("name", "kind")),
@@ -30,7 +31,11 @@ def test_every_attribute_has_its_entry(name: str) -> None:
 
 
 def test_nothing_else_is_promised() -> None:
-    promised = set(re.findall(r"`((?:context|principal|resource)\.[a-z_.]+)`", REFERENCE)) - {"context.approval"}
+    promised = set(re.findall(r"`((?:context|principal|resource)\.[a-z_.0-9]+)`", REFERENCE)) - {
+        "context.approval",
+        "context.usage",
+        "context.agent_usage",
+    }
     assert promised == set(ATTRIBUTES)
 
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_gateway.policy.schema import ACTIONS, NO_LABEL, labels_of, quoted, schema_text
+from mcp_gateway.policy.schema import ACTIONS, NO_LABEL, classes_of, labels_of, quoted, schema_text
 from tests.policy.worlds import COMMAND, ORDERS, READ, REQUEST, TARGETS, compiled, problems
 
 
 def test_the_schema_is_the_documented_one() -> None:
-    text = schema_text(targets=[ORDERS], classes=["shop.price"])
+    text = schema_text(targets=[ORDERS], classes=classes_of([ORDERS], configured=["shop.price"]))
     assert 'entity Env enum ["dev", "prod", "staging", "test"];' in text
     assert 'entity Label enum ["team=payments"];' in text
     assert '"pii.email"' in text
@@ -24,18 +24,23 @@ def test_the_schema_is_the_documented_one() -> None:
         "entity Caller in [Group] { subject: String, issuer: String, actor: String, email?: String };",
         "type Call = { tool: String, door: String, assurance: String, scopes: Set<String>, token_age: Long, time: datetime };",
         "type Approval = { by: Set<String>, approvers: Long };",
-        "type Sql = { read_only: Bool, kinds: Set<String>, reads: Set<String>, writes: Set<String>, functions: Set<String>, "
-        "unbounded: Bool, statements: Long, infers: Set<DataClass>, inference: Set<Inference> };",
-        "type Shell = { programs: Set<String>, opaque: Bool, writes_files: Bool, privileged: Bool };",
-        "type Http = { method: String, host: String, path: String };",
+        "type Sql = { read_only: Bool, kinds: Set<String>, reads: Set<String>, writes: Set<String>, columns: Set<String>, "
+        "functions: Set<String>, function_traits: Set<String>, unbounded: Bool, statements: Long, row_limit: Long, "
+        "fingerprint: String, returns: Set<DataClass>, planned_rows: Long, planned_cost: Long, infers: Set<DataClass>, inference: Set<Inference> };",
+        "type Shell = { programs: Set<String>, subcommands: Set<String>, opaque: Bool, read_only: Bool, "
+        "writes_files: Bool, privileged: Bool, network: Bool, writes: Set<String>, removes: Set<String>, "
+        "paths_known: Bool };",
+        "type Http = { method: String, host: String, path: String, query_keys: Set<String>, body_keys: Set<String>, "
+        "keys_known: Bool, documented: Bool, operation: String, tags: Set<String>, matches: Bool, "
+        "graphql_operation: String, graphql_fields: Set<String>, graphql_opaque: Bool };",
         'action "query_database" appliesTo { principal: [Caller], resource: [Target], '
-        "context: { call: Call, approval: Approval, sql: Sql } };",
+        "context: { call: Call, approval: Approval, usage: Usage, agent_usage: Usage, sql: Sql } };",
         'action "run_ssh_command" appliesTo { principal: [Caller], resource: [Target], '
-        "context: { call: Call, approval: Approval, shell: Shell } };",
+        "context: { call: Call, approval: Approval, usage: Usage, agent_usage: Usage, shell: Shell } };",
         'action "call_api" appliesTo { principal: [Caller], resource: [Target], '
-        "context: { call: Call, approval: Approval, http: Http } };",
+        "context: { call: Call, approval: Approval, usage: Usage, agent_usage: Usage, http: Http } };",
         'action "reveal" appliesTo { principal: [Caller], resource: [DataClass], '
-        "context: { call: Call, approval: Approval, target: Target } };",
+        "context: { call: Call, approval: Approval, usage: Usage, agent_usage: Usage, target: Target } };",
     ):
         assert line in text.splitlines()
 
@@ -47,7 +52,7 @@ def test_the_shapes_are_those_of_the_facts() -> None:
 
 
 def test_without_labels_the_schema_still_parses_and_no_label_can_be_named() -> None:
-    text = schema_text(targets=[], classes=[])
+    text = schema_text(targets=[], classes=classes_of([], configured=[]))
     cedarpy.Schema.from_str(text)
     assert NO_LABEL in text
     assert "=" not in NO_LABEL
@@ -88,6 +93,6 @@ def test_an_environment_that_no_target_has_is_noted_once() -> None:
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))
 def test_any_name_can_be_written_in_the_schema_and_named_in_a_policy(name: str) -> None:
-    schema = cedarpy.Schema.from_str(schema_text(targets=TARGETS, classes=[name]))
+    schema = cedarpy.Schema.from_str(schema_text(targets=TARGETS, classes=classes_of(TARGETS, configured=[name])))
     text = f'permit (principal, action == Action::"reveal", resource == DataClass::{quoted(name)});'
     assert cedarpy.validate_policies(text, schema).errors == []

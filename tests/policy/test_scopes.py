@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcp_gateway.decisions import Allow
-from mcp_gateway.policy.scopes import Scope
+from mcp_gateway.policy.scopes import Principal, Scope, entities_of_target
 from tests.policy.worlds import CALLER, ORDERS, SANDBOX, engine, question
 
+DANA = Principal.of(CALLER)
 GROUPS = ["developers", "dba", "caller"]
 PRINCIPALS = st.sampled_from(
     [
@@ -55,8 +56,9 @@ def test_a_scope_matches_where_cedar_says_so(
         assert (("query_database", target.name) in policies.visible(caller)) == allowed
 
 
-def test_a_scope_that_is_not_understood_matches_nothing() -> None:
+def test_a_scope_that_is_not_understood_shows_nothing_and_is_asked_about() -> None:
     odd = Scope(principal={"op": "new"}, action={"op": "new"}, resource={"op": "is", "entity_type": "Target", "x": 1})
-    assert not odd.matches_caller(CALLER)
+    assert not odd.matches_principal(DANA)
     assert not odd.matches_target(ORDERS)
     assert not odd.names("query_database")
+    assert odd.could_match("query_database", principal=DANA.entities, resource=entities_of_target(ORDERS))

@@ -57,7 +57,18 @@ READ = SQLFacts(
     inference={},
 )
 WRITE = replace(READ, read_only=False, kinds=frozenset({"UPDATE"}), writes=frozenset({"orders"}))
-COMMAND = ShellFacts(programs=frozenset({"ls"}), opaque=False, writes_files=False, privileged=False)
+COMMAND = ShellFacts(
+    programs=frozenset({"ls"}),
+    subcommands=frozenset(),
+    opaque=False,
+    read_only=True,
+    writes_files=False,
+    privileged=False,
+    network=False,
+    writes=frozenset(),
+    removes=frozenset(),
+    paths_known=True,
+)
 REQUEST = HTTPFacts(method="GET", host="billing.example.com", path="/v1/invoices")
 
 READ_ALL = '@id("all") permit (principal, action == Action::"query_database", resource);\n'

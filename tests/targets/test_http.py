@@ -163,6 +163,7 @@ async def test_credentials_and_hop_by_hop_headers_stay_here() -> None:
     assert dict(response.headers) == {"x-fine": "yes"}
 
 
+@pytest.mark.requirement("R8")
 @pytest.mark.parametrize(("method", "error"), [("GET", TargetTimeout), ("POST", OutcomeLost)])
 async def test_an_answer_that_does_not_come_is_unknown_where_something_may_have_changed(
     method: str, error: type[Exception]

@@ -194,6 +194,11 @@ async def test_operators_casts_and_domains_are_those_that_users_made(connection:
         "public.small": True,
         "public.plain": False,
     }
+    assert {name: checks for name, checks in catalog.domain_checks.items() if name.startswith("public.")} == {
+        "public.positive": ("(VALUE > 0)",),
+        "public.small": ("(VALUE > 0)",),
+        "public.plain": (),
+    }
 
 
 async def test_a_snapshot_pickles_and_its_version_is_that_of_its_content(

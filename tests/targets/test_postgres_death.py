@@ -19,14 +19,15 @@ __all__ = ["connector"]
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("R9")]
 
 GATEWAY = """
-import asyncio, sys
-import orjson
+import sys
+import anyio, orjson
 from mcp_gateway.targets.postgres import PostgresConnector
 from tests.targets.postgres_settings import Settings, as_it_is, run, WRITE
 
 settings = orjson.loads(sys.stdin.readline())
 connector = PostgresConnector(Settings(**settings), name="orders", fetch=as_it_is)
-asyncio.run(run(connector, "INSERT INTO users SELECT 1 FROM pg_sleep(60)", **WRITE))
+statement = "INSERT INTO users SELECT 1 FROM pg_sleep(60)"
+anyio.run(lambda: run(connector, statement, **WRITE), backend_options={"use_uvloop": True})
 """
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcp_gateway.masking.encoded import EncodedBytes
 from mcp_gateway.targets.postgres import PostgresConnector
 from mcp_gateway.targets.postgres_types import (
     BOOL,
@@ -53,6 +54,11 @@ TYPES = Types(
         TypeInfo(oid=LOOP, name="public.loop", kind="b", element=LOOP),
     ]
 )
+
+
+def kind(value: object) -> type:
+    """Its type in JSON."""
+    return str if isinstance(value, EncodedBytes) else type(value)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +106,7 @@ TYPES = Types(
 def test_values_keep_their_meaning(oid: int, texts: list[str | None], values: list[Any]) -> None:
     found = TYPES.column(oid, texts)
     assert found == values
-    assert [type(value) for value in found] == [type(value) for value in values]
+    assert list(map(kind, found)) == list(map(kind, values))
 
 
 @pytest.mark.requirement("R27")
@@ -255,7 +261,7 @@ async def test_every_type_comes_back_as_json_that_keeps_its_meaning(
     for expression, type_name, value in cases:
         (column,) = (await run(connector, f"SELECT {expression} FROM customers c")).columns
         assert (column.type, column.values) == (type_name, [value]), expression
-        assert type(column.values[0]) is type(value), expression
+        assert kind(column.values[0]) is kind(value), expression
 
 
 @pytest.mark.anyio

@@ -33,9 +33,17 @@ def description(*columns: bytes) -> bytes:
     return message("T", struct.pack("!h", len(columns)) + b"".join(columns))
 
 
-def expecting(*, max_rows: int = 10, max_bytes: int = 10_000, drain: bool = False, verified: bool = False) -> Filter:
+def expecting(
+    *,
+    max_rows: int = 10,
+    max_bytes: int = 10_000,
+    drain: bool = False,
+    verified: bool = False,
+    begins: bool = False,
+    rolls_back: bool = False,
+) -> Filter:
     guard = Filter(verified=verified)
-    guard.expect(max_rows=max_rows, max_bytes=max_bytes, drain=drain)
+    guard.expect(max_rows=max_rows, max_bytes=max_bytes, drain=drain, begins=begins, rolls_back=rolls_back)
     return guard
 
 
@@ -220,3 +228,85 @@ def test_arbitrary_bytes_never_grow(data: bytes, cuts: list[int]) -> None:
     except WireError:
         return
     assert len(got) <= len(data) + len(PORTAL_SUSPENDED + READY_IN_TRANSACTION)
+
+
+READY, READY_FAILED, READY_IDLE = (message("Z", status) for status in (b"T", b"E", b"I"))
+BEGUN = (
+    message("C", b"BEGIN\0")
+    + message("S", b"application_name\0mcp-gateway/1\0")
+    + message("C", b"SET\0")
+    + description(column("one"))
+    + message("D", b"\0\1\0\0\0\x011")
+    + message("C", b"SELECT 1\0")
+    + READY
+)
+PARSED = message("1") + message("t", b"\0\0") + description(column("ssn", relation=16400, number=3)) + READY
+REFUSED = message("E", b"C25006\0Mno\0\0")
+ROWS = message("2") + message("D", b"\0\1" + b"x" * 40) + message("C", b"SELECT 1\0")
+ROLLED_BACK = message("C", b"ROLLBACK\0") + READY_IDLE
+
+
+@given(cuts=st.lists(st.integers(0, len(BEGUN + PARSED)), max_size=8))
+def test_the_answers_to_begin_are_not_the_drivers(cuts: list[int]) -> None:
+    guard = expecting(max_rows=0, max_bytes=0, begins=True)
+    assert fed(guard, BEGUN + PARSED, cuts=cuts) == PARSED
+    assert guard.begun
+    assert guard.origins == (Origin(relation=16400, number=3),)
+
+
+@given(cuts=st.lists(st.integers(0, len(BEGUN + PARSED)), max_size=8))
+def test_a_refused_begin_is_the_operations_error_and_nothing_behind_it_is_heard(cuts: list[int]) -> None:
+    guard = expecting(max_rows=0, max_bytes=0, begins=True)
+    answer = message("C", b"BEGIN\0") + REFUSED + READY_FAILED + REFUSED + READY_FAILED
+    assert fed(guard, answer, cuts=cuts) == REFUSED + READY_IN_TRANSACTION
+    assert guard.closed
+    assert not guard.begun
+
+
+def test_a_statement_that_is_refused_has_its_transaction_begun() -> None:
+    guard = expecting(max_rows=0, max_bytes=0, begins=True)
+    assert guard.feed(BEGUN + REFUSED + READY_FAILED) == REFUSED + READY_FAILED
+    assert guard.begun
+    assert not guard.closed
+
+
+def test_a_server_that_is_ready_without_a_transaction_has_not_begun_one() -> None:
+    for status in (READY_IDLE, READY_FAILED):
+        with pytest.raises(WireError, match="did not begin"):
+            expecting(begins=True).feed(message("C", b"BEGIN\0") + status)
+
+
+@given(cuts=st.lists(st.integers(0, len(ROWS + READY + ROLLED_BACK)), max_size=8))
+def test_a_statement_has_ended_when_its_rollback_has(cuts: list[int]) -> None:
+    assert fed(expecting(rolls_back=True), ROWS + READY + ROLLED_BACK, cuts=cuts) == ROWS + READY_IDLE
+    failed = message("2") + REFUSED + READY_FAILED + ROLLED_BACK
+    assert fed(expecting(rolls_back=True), failed, cuts=cuts) == message("2") + REFUSED + READY_IDLE
+    assert expecting(rolls_back=True).feed(ROWS + READY) == ROWS
+
+
+def test_a_server_that_goes_away_before_the_rollback_does_not_take_the_result_with_it() -> None:
+    guard = expecting(rolls_back=True)
+    assert guard.feed(ROWS + READY + message("E", b"SFATAL\0C57P01\0\0")) == ROWS + READY_IN_TRANSACTION
+    assert guard.closed
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (ROWS + READY_IDLE, "ended its transaction"),
+        (ROWS + READY + message("C", b"ROLLBACK\0") + READY, "did not roll"),
+        (ROWS + READY + message("D", b"\0\1" + b"y" * 40), "more than the"),
+    ],
+)
+def test_a_server_that_lies_about_the_transactions_end_is_refused(answer: bytes, said: str) -> None:
+    with pytest.raises(WireError, match=said):
+        expecting(rolls_back=True).feed(answer)
+
+
+def test_a_row_that_does_not_fit_ends_it_before_the_rollback() -> None:
+    guard = expecting(max_bytes=50, rolls_back=True)
+    row = message("D", b"\0\1" + b"x" * 40)
+    assert guard.feed(message("2") + row + row + READY + ROLLED_BACK) == (
+        message("2") + row + PORTAL_SUSPENDED + READY_IN_TRANSACTION
+    )
+    assert guard.closed

@@ -12,14 +12,23 @@ from mcp_gateway.errors import TargetTimeout, TargetUnavailable
 from mcp_gateway.facts.shell import quote
 from mcp_gateway.targets.capture import MARGIN_BYTES
 from mcp_gateway.targets.ssh import Ran, SSHConnector
+from tests.peers.relay import relay
 from tests.peers.sshd import SSHServer
 
 pytestmark = pytest.mark.anyio
 
+UNCONFIRMED = "is being killed, which the host has not confirmed"
+ENDED = f"(was killed|{UNCONFIRMED})"
+"""A host that has much to do may be told to kill a command and do it a little later."""
+
 
 async def run(server: SSHServer, command: str, *, stdin: bytes = b"", seconds: float = 20, limit: int = 65536) -> Ran:
     connector = SSHConnector(server, fetch=server.fetch)
-    return await connector.run(command, stdin=stdin, seconds=seconds, max_bytes=limit)
+    try:
+        return await connector.run(command, stdin=stdin, seconds=seconds, max_bytes=limit)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await connector.aclose()
 
 
 async def test_a_command_runs_and_tells_its_exit_status(ssh_server: SSHServer) -> None:
@@ -66,10 +75,35 @@ async def test_nothing_of_the_gateways_environment_goes_along(
 async def test_a_command_that_takes_too_long_is_killed_at_the_host(ssh_server: SSHServer, tmp_path: Path) -> None:
     pid = tmp_path / "pid"
 
-    with pytest.raises(TargetTimeout, match=r"did not end within 1 s and was killed$"):
+    with pytest.raises(TargetTimeout, match=rf"did not end within 1 s and {ENDED}$"):
         await run(ssh_server, f"echo $$ > {pid}; exec sleep 600", seconds=1)
 
     await gone(int(pid.read_text()))
+
+
+@pytest.mark.requirement("R8")
+async def test_a_host_that_falls_silent_is_left_in_the_background(ssh_server: SSHServer, tmp_path: Path) -> None:
+    async with relay(ssh_server.port) as way:
+        known = tmp_path / "known_hosts"
+        known.write_text(ssh_server.known_hosts.read_text().replace(str(ssh_server.port), str(way.port)))
+        connector = SSHConnector(replace(ssh_server, port=way.port, known_hosts=known), fetch=ssh_server.fetch)
+        before = ssh_server.log.read_text().count("Starting session")
+
+        async def fall_silent() -> None:
+            while ssh_server.log.read_text().count("Starting session") == before:
+                await anyio.sleep(0.01)
+            way.mode = "silence"
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(fall_silent)
+            with pytest.raises(TargetTimeout, match=f"did not end within 3 s and {UNCONFIRMED}$"):
+                await connector.run("sleep 5", stdin=b"", seconds=3, max_bytes=1000)
+            group.cancel_scope.cancel()
+        assert connector._leaving, "it is still being ended"
+        way.reset()
+        with anyio.fail_after(20):
+            await connector.aclose()
+        assert not connector._leaving
 
 
 @pytest.mark.requirement("R9")

@@ -10,6 +10,7 @@ import pytest
 from mcp_gateway_tools.call_api import CallAPI, Prepared
 
 from mcp_gateway.facts.http import resolve
+from mcp_gateway.facts.requests import examine_request
 from mcp_gateway.targets.http import Response
 from mcp_gateway.tool import Examination
 from tests.masking.maskers import masker_with
@@ -17,7 +18,9 @@ from tests.masking.samples import CANARY, VALUES
 
 TOOL = CallAPI()
 REQUEST = resolve("https://api.example.com", "x", method="GET", query=None, headers={}, allowed_headers=())
-EXAMINATION = Examination(facts=REQUEST.facts, environment="", private=Prepared(request=REQUEST, body=None))
+EXAMINATION = Examination(
+    facts=examine_request(REQUEST, None), environment="", private=Prepared(request=REQUEST, body=None)
+)
 
 
 def told(body: bytes, *, content_type: str = "text/plain", truncated: bool = False) -> Any:

@@ -10,6 +10,7 @@ import pytest
 from mcp_gateway_tools.query_database import Prepared, QueryDatabase, QueryDatabaseArguments
 
 from mcp_gateway.approval.holding import bound
+from mcp_gateway.calls import SQLFacts
 from mcp_gateway.errors import RequestError, TargetFailed
 from mcp_gateway.facts.worker import SQLWorker
 from mcp_gateway.masking.classes import BUILT_IN
@@ -321,3 +322,21 @@ async def test_a_relation_that_the_catalog_does_not_know_is_masked_whole(desk: D
     masked = await desk.run_with(given, examination=replace(examination, private=known))
 
     assert masked["columns"][0]["masked"] == sorted(CLASSIFY.values())
+
+
+@pytest.mark.parametrize(
+    ("sql", "returns"),
+    [
+        ("SELECT id, name FROM people", set()),
+        ("SELECT s FROM v WHERE s = 'x'", {"pii.national_id"}),
+        ("SELECT count(*) FROM people WHERE ssn = 'x'", set()),
+        ("SELECT p FROM people AS p", {"pii.national_id", "pii.email"}),
+        ("DELETE FROM people WHERE id = 9", set()),
+        ("DELETE FROM people WHERE id = 9 RETURNING email", {"pii.email"}),
+        ("SELECT * FROM nowhere", {"pii.national_id", "pii.email"}),
+    ],
+)
+async def test_what_a_result_may_carry_is_a_fact(desk: Desk, sql: str, returns: set[str]) -> None:
+    facts = (await desk.examine(sql)).facts
+    assert isinstance(facts, SQLFacts)
+    assert facts.returns == returns

@@ -10,6 +10,7 @@ from mcp_gateway_tools.run_ssh_command import Prepared, RunSSHCommand, RunSSHCom
 
 from mcp_gateway.approval.holding import bound
 from mcp_gateway.calls import Secret, Target
+from mcp_gateway.facts.program_files import read_programs
 from mcp_gateway.targets.ssh import SSHConnector
 from mcp_gateway.tool import Examination
 
@@ -72,3 +73,15 @@ async def test_an_approval_is_bound_to_all_that_is_shown_and_to_the_host_key(tmp
         assert bound(await examined(found, **call | change)) != before
     connector(tmp_path)  # The host's key is another one now.
     assert bound(await examined(found, **call)) != before
+
+
+async def test_a_command_is_judged_by_what_the_tool_is_given_to_know(tmp_path: Path) -> None:
+    found = connector(tmp_path)
+    given = RunSSHCommandArguments(target="web1", command="shopctl status")
+    tool = RunSSHCommand(knowledge=read_programs([("own.toml", '[shopctl]\nsubcommands.reads = "status"')]))
+
+    known = await tool.examine(given, target=TARGET, connector=found)
+    unknown = await RunSSHCommand().examine(given, target=TARGET, connector=found)
+
+    assert known.facts.to_json()["read_only"]
+    assert not unknown.facts.to_json()["read_only"]

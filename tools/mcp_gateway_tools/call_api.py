@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -14,7 +15,8 @@ from mcp_gateway.answers import Masked
 from mcp_gateway.calls import JSONObject, Target, TargetKind
 from mcp_gateway.errors import RequestError, TargetError
 from mcp_gateway.facts.http import RequestRefusedError, Resolved, resolve
-from mcp_gateway.facts.http_bodies import check_body
+from mcp_gateway.facts.http_bodies import check_body, encode_body
+from mcp_gateway.facts.requests import PLAIN, Interface, examine_request
 from mcp_gateway.targets.http import HTTPConnector, Response
 from mcp_gateway.tool import Arguments, Examination, Masker, Permit
 
@@ -70,19 +72,18 @@ class CallAPI:
         "required": ["status", "headers", "call_id"],
     }
 
+    def __init__(self, *, interfaces: Callable[[], Mapping[str, Interface]] = dict) -> None:
+        """`interfaces`: what is known now of each target's API, by the target's name."""
+        self._interfaces = interfaces
+
     async def examine(
         self, arguments: CallAPIArguments, *, target: Target, connector: HTTPConnector, fresh: bool = False
     ) -> Examination[Prepared]:
         """Bring the request into its one form. Nothing is resolved or sent."""
         del fresh  # Nothing is remembered of the target.
         settings = connector.settings
-        headers = dict(arguments.headers or {})
-        body = arguments.body.encode() if arguments.body is not None else None
-        if arguments.json_ is not None:
-            body = json.dumps(arguments.json_, ensure_ascii=False, separators=(",", ":")).encode()
-            if not any(name.lower() == "content-type" for name in headers):
-                headers["content-type"] = "application/json"
         try:
+            headers, body = encode_body(arguments.headers or {}, json_value=arguments.json_, text=arguments.body)
             request = resolve(
                 settings.base_url,
                 arguments.path,
@@ -92,16 +93,17 @@ class CallAPI:
                 allowed_headers=settings.headers,
             )
             if body is not None:
-                check_body(body, content_type=dict(request.headers).get("content-type", ""))
+                check_body(body, content_type=request.content_type)
         except RequestRefusedError as error:
             raise RequestError(str(error), next_step="mend the request") from None
         shown = {"request": f"{request.method} {request.url}"}
         shown |= {f"header {name}": value for name, value in request.headers}
         if body is not None:
             shown["body"] = body.decode()
+        interface = self._interfaces().get(target.name, PLAIN)
         return Examination(
-            facts=request.facts,
-            environment=hashlib.sha256(target.fingerprint.encode()).hexdigest(),
+            facts=examine_request(request, body, interface=interface),
+            environment=hashlib.sha256(f"{target.fingerprint}{interface.digest}".encode()).hexdigest(),
             shown=shown,
             private=Prepared(request=request, body=body),
         )

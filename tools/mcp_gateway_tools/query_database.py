@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ import structlog
 from pydantic import Field
 
 from mcp_gateway.answers import Masked
-from mcp_gateway.calls import JSONObject, Target, TargetKind
+from mcp_gateway.calls import MAX_EXACT, JSONObject, SQLFacts, Target, TargetKind
 from mcp_gateway.errors import RequestError, TargetError
 from mcp_gateway.facts.parser import SQLSyntaxError
 from mcp_gateway.facts.sql import SQLExamination
@@ -24,6 +25,8 @@ from mcp_gateway.targets.postgres_statement import Result, ResultColumn, Stateme
 from mcp_gateway.tool import Arguments, Examination, Looked, Masker, Permit
 
 log = structlog.get_logger(__name__)
+
+UNPLANNED = (-1, -1)
 
 
 class QueryDatabaseArguments(Arguments):
@@ -112,12 +115,13 @@ class QueryDatabase:
         except SQLSyntaxError as error:
             where = f" at character {error.position}" if error.position else ""
             raise RequestError(f"{error.message}{where}", next_step="mend the SQL") from None
-        proved = lineage is not None
-        lineage = lineage or Lineage(columns=None, opaque=True)
+        facts = examination.facts
+        if lineage is None:
+            lineage = Lineage(columns=None, opaque=True)
+            facts = replace(facts, returns=target.classes)
         refusal = examination.refusal or lineage.refusal
         if refusal is not None:
             raise RequestError(f"this statement cannot run in a call: {refusal}", next_step="change the statement")
-        facts = replace(examination.facts, inference=lineage.inference if proved else None)
         touched = snapshot.touched(
             relations=facts.reads | facts.writes | lineage.relations, functions=examination.called | lineage.functions
         )
@@ -145,16 +149,44 @@ class QueryDatabase:
         connector: PostgresConnector,
     ) -> str:
         """Planned rows by EXPLAIN, only where planning runs nothing but what is known to be harmless."""
+        rows, _ = await self._planned(arguments, examination=examination, connector=connector)
+        return "" if rows < 0 else f"PostgreSQL expects about {rows:,} row{'' if rows == 1 else 's'}"
+
+    async def plan(
+        self,
+        arguments: QueryDatabaseArguments,
+        *,
+        examination: Examination[Prepared],
+        connector: PostgresConnector,
+    ) -> Examination[Prepared]:
+        """With the rows and the cost that the planner expects, likewise."""
+        facts, outcome = examination.facts, "ok"
+        if not examination.private.examination.harmless or not isinstance(facts, SQLFacts):
+            return examination
+        try:
+            rows, cost = await self._planned(arguments, examination=examination, connector=connector)
+            facts = replace(facts, planned_rows=rows, planned_cost=cost)
+        except TargetError as error:
+            outcome = error.code
+        return replace(examination, facts=facts, looked=(*examination.looked, Looked(what="plan", outcome=outcome)))
+
+    async def _planned(
+        self,
+        arguments: QueryDatabaseArguments,
+        *,
+        examination: Examination[Prepared],
+        connector: PostgresConnector,
+    ) -> tuple[int, int]:
+        """Rows and cost; -1 for what is not known."""
         if not examination.private.examination.harmless:
-            return ""
+            return UNPLANNED
         plan = await connector.explain(arguments.sql, arguments.params or [])
         try:
             top = plan[0]["Plan"]
             inner = top.get("Plans", [{}])[0] if top["Node Type"] == "ModifyTable" else top
-            rows = int(inner["Plan Rows"])
-        except (KeyError, IndexError, TypeError, ValueError):
-            return ""
-        return f"PostgreSQL expects about {rows:,} row{'' if rows == 1 else 's'}"
+            return min(int(inner["Plan Rows"]), MAX_EXACT), min(math.ceil(top["Total Cost"]), MAX_EXACT)
+        except (KeyError, IndexError, TypeError, ValueError, OverflowError):
+            return UNPLANNED
 
     async def execute(
         self,
@@ -193,7 +225,7 @@ class QueryDatabase:
         names = masker.texts([column.name for column in raw.columns])
         proofs = _proved(raw.columns, examination.private)
         for name, column, proved in zip(names, raw.columns, proofs, strict=True):
-            hidden = sorted(masker.hides(proved.classes))
+            hidden = sorted(masker.hides(proved.classes)) if proved.classes else []
             columns.append({"name": name, "type": column.type, "masked": hidden})
             cells.append(masker.column(column.values, classes=proved.classes, computed=not proved.stored))
         rows = list(zip(*cells, strict=True)) if cells else []
@@ -232,7 +264,7 @@ def _proved(columns: tuple[ResultColumn, ...], known: Prepared) -> list[OutputCo
                 attribute=column.origin.number,
                 missed=sorted(stored - verdict.classes),
             )
-        found.append(replace(verdict, classes=verdict.classes | stored))
+        found.append(verdict if stored <= verdict.classes else replace(verdict, classes=verdict.classes | stored))
     return found
 
 

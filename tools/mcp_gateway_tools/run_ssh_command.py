@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
@@ -13,6 +12,7 @@ from pydantic import Field, model_validator
 from mcp_gateway.answers import Masked
 from mcp_gateway.calls import JSONObject, Target, TargetKind
 from mcp_gateway.errors import RequestError, TargetError
+from mcp_gateway.facts.programs import Knowledge
 from mcp_gateway.facts.shell import ShellError, examine_shell, quote
 from mcp_gateway.targets.capture import Captured
 from mcp_gateway.targets.ssh import Ran, SSHConnector
@@ -63,13 +63,17 @@ class RunSSHCommand:
         "required": ["exit_status", "stdout", "stderr", "call_id"],
     }
 
+    def __init__(self, *, knowledge: Knowledge | None = None) -> None:
+        """`knowledge`: of the programs on hosts; what is built in if none is given, read with the first command."""
+        self._knowledge = knowledge
+
     async def examine(
         self, arguments: RunSSHCommandArguments, *, target: Target, connector: SSHConnector, fresh: bool = False
     ) -> Examination[Prepared]:
         """Parse the command; read which host keys the target may show. Nothing is sent."""
         del fresh  # The keys are read anew each time.
         try:
-            facts = examine_shell(argv=arguments.argv, command=arguments.command)
+            facts = examine_shell(argv=arguments.argv, command=arguments.command, knowledge=self._knowledge)
             line = quote(arguments.argv) if arguments.argv is not None else arguments.command or ""
         except ShellError as error:
             raise RequestError(str(error), next_step="mend the command") from None
@@ -104,7 +108,7 @@ class RunSSHCommand:
         """Run it, killed at the host when it takes too long or is cancelled."""
         seconds = permit.timeout.total_seconds()
         if arguments.timeout_s is not None:
-            seconds = min(seconds, timedelta(seconds=arguments.timeout_s).total_seconds())
+            seconds = min(seconds, arguments.timeout_s)
         return await connector.run(
             examination.private.line,
             stdin=(arguments.stdin or "").encode(),

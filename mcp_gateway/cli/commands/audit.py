@@ -10,10 +10,9 @@ import typer
 
 from mcp_gateway.cli.groups import CommandGroup
 from mcp_gateway.cli.output import PROGRAM, AsJSON, print_fields, print_json, print_line, print_note, progress
+from mcp_gateway.cli.times import Time, time_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mcp_gateway.audit.chain import Flaw, Head
     from mcp_gateway.audit.search import Record
     from mcp_gateway.audit.summaries import CallSummary
@@ -24,8 +23,6 @@ app = typer.Typer(
 
 DECISIONS = ("allow", "ask", "deny")
 
-Time = Annotated[str | None, typer.Option(metavar="TIME", help="ISO 8601, or how long ago: 15m, 2h, 7d.")]
-
 
 @app.command()
 def search(
@@ -34,6 +31,9 @@ def search(
     tool: Annotated[str | None, typer.Option(help="The tool that was called.")] = None,
     target: Annotated[str | None, typer.Option(help="The target that was named.")] = None,
     decision: Annotated[str | None, typer.Option(help="allow, ask or deny.")] = None,
+    would: Annotated[
+        str | None, typer.Option(help="The same, where it was not enforced: in shadow mode, or on an observed target.")
+    ] = None,
     code: Annotated[str | None, typer.Option(help="What was answered: ok, or an error code.")] = None,
     since: Time = None,
     until: Time = None,
@@ -44,22 +44,25 @@ def search(
     """List calls, the newest first. Times are UTC."""
     from mcp_gateway.audit.search import Filters
     from mcp_gateway.audit.search import search as find
+    from mcp_gateway.cli.viewing import look_recorded
 
-    if decision not in {None, *DECISIONS}:
-        raise typer.BadParameter(f"expected {', '.join(DECISIONS)}, got {decision!r}", param_hint="--decision")
+    for option, given in (("--decision", decision), ("--would", would)):
+        if given not in {None, *DECISIONS}:
+            raise typer.BadParameter(f"expected {', '.join(DECISIONS)}, got {given!r}", param_hint=option)
     data_dir = context.obj.settings().gateway.data_dir
     filters = Filters(
         caller=caller,
         tool=tool,
         target=target,
         decision=decision,
+        would=would,
         code=code,
-        since=_time(since, "--since"),
-        until=_time(until, "--until"),
+        since=time_of(since, "--since"),
+        until=time_of(until, "--until"),
         text=text,
     )
     found = find(data_dir, filters=filters, limit=limit)
-    _record_view(data_dir, what=f"search: {len(found)} calls")
+    look_recorded(data_dir, what=f"search: {len(found)} calls")
     if as_json:
         print_json([summary.to_json() for summary in found])
         return
@@ -75,13 +78,14 @@ def show(
 ) -> None:
     """Show everything about one call: its events and its masked result."""
     from mcp_gateway.audit.search import show as find
+    from mcp_gateway.cli.viewing import look_recorded
 
     data_dir = context.obj.settings().gateway.data_dir
     record = find(data_dir, call_id=call_id)
     if record is None:
         print_note(f"{PROGRAM}: there is no call {call_id!r}; `mcp-gateway audit search` lists them")
         raise typer.Exit(1)
-    _record_view(data_dir, what=f"call {call_id}")
+    look_recorded(data_dir, what=f"call {call_id}")
     if as_json:
         print_json(_record_json(record))
     else:
@@ -120,39 +124,6 @@ def verify(
         raise typer.Exit(1)
 
 
-def _record_view(data_dir: Path, *, what: str) -> None:
-    """Record that somebody looks. Where the store takes no more records, it can still be read, and says so."""
-    import anyio
-
-    from mcp_gateway.cli.logs import log_to_stderr
-    from mcp_gateway.cli.output import print_warning
-    from mcp_gateway.cli.viewing import record_view
-    from mcp_gateway.errors import StoreError
-
-    log_to_stderr(quiet=True)
-    try:
-        anyio.run(lambda: record_view(data_dir, what=what))
-    except StoreError as error:
-        print_warning(f"this look could not be recorded: {error}")
-
-
-def _time(given: str | None, option: str) -> datetime | None:
-    from mcp_gateway.clock import utc_now
-    from mcp_gateway.quantities import parse_duration
-
-    if given is None:
-        return None
-    try:
-        if re.fullmatch(r"[0-9]+[a-z]+", given, re.ASCII):
-            return utc_now() - parse_duration(given)
-        found = datetime.fromisoformat(given)
-        return found.astimezone(UTC) if found.tzinfo is not None else found.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(
-            f"expected a time such as 2026-01-31T12:00:00Z, 2026-01-31 or 2h, got {given!r}", param_hint=option
-        ) from None
-
-
 def _head(given: str | None) -> Head | None:
     from mcp_gateway.audit.chain import Head
 
@@ -186,6 +157,7 @@ def _print_summary(summary: CallSummary) -> None:
     who = summary.email or summary.subject
     person = f"{who}, through {summary.actor}; " if who else "nobody that was proved; "
     decided = f": {' then '.join(summary.decisions)}" if summary.decisions else ""
+    decided += f", not enforced: {' then '.join(summary.would)}" if summary.would else ""
     print_line(f"    {person}{summary.tool}{where}{decided}")
 
 

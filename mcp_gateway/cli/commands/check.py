@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from mcp_gateway import surroundings
 from mcp_gateway.cli.output import (
     PROGRAM,
     AsJSON,
@@ -39,15 +40,21 @@ def check(context: typer.Context, as_json: AsJSON = False) -> None:
 
 
 def _check(settings: Any, *, config: str, as_json: bool) -> None:
-    from mcp_gateway.cli.findings import find_file_problems, find_warnings
-    from mcp_gateway.cli.loading import load_engine
+    from mcp_gateway.cli.findings import find_file_problems, find_warnings, odd_servers
+    from mcp_gateway.cli.loading import load_engine, load_interfaces, load_knowledge
     from mcp_gateway.errors import ConfigError
 
     engine = load_engine(settings)
+    knowledge = load_knowledge(settings)
+    interfaces = load_interfaces(settings)
     problems = find_file_problems(settings)
-    warnings = find_warnings(settings, environ=os.environ, policies=len(engine.policies))
+    warnings = find_warnings(
+        settings, environ=os.environ, policies=len(engine.policies), forgotten=surroundings.was_set
+    )
     # Policies are written for targets to come, too; without any target every name in them would be odd.
     notes = [str(note) for note in engine.notes] if settings.targets else []
+    notes += [f"{place} replaces what is built in" for place in knowledge.replaced]
+    notes += odd_servers(interfaces)
     found = _found(settings, config=config, engine=engine)
     if as_json:
         problem_texts = [str(problem) for problem in problems]

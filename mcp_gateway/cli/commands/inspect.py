@@ -6,12 +6,17 @@ with an `error` and stops nothing.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mcp_gateway.cli.groups import CommandGroup
 from mcp_gateway.cli.output import print_note
+
+if TYPE_CHECKING:
+    from mcp_gateway.facts.programs import Knowledge
+    from mcp_gateway.facts.requests import Interface
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -31,15 +36,28 @@ def sql(jsonl: Lines = False, as_json: AsJSON = False) -> None:  # noqa: ARG001 
 
 
 @app.command()
-def shell(jsonl: Lines = False, as_json: AsJSON = False) -> None:  # noqa: ARG001 - JSON is all there is
-    """A command: text, or {"id", "command"} or {"id", "argv"}."""
-    _inspect("shell", jsonl=jsonl)
+def shell(context: typer.Context, jsonl: Lines = False, as_json: AsJSON = False) -> None:  # noqa: ARG001 - JSON is all there is
+    """A command: text, or {"id", "command"} or {"id", "argv"}. By the configured programs, if there is a configuration."""
+    from mcp_gateway.cli.loading import load_knowledge
+
+    _inspect("shell", jsonl=jsonl, knowledge=load_knowledge(context.obj.settings_if_any()))
 
 
 @app.command()
-def url(jsonl: Lines = False, as_json: AsJSON = False) -> None:  # noqa: ARG001 - JSON is all there is
-    """A request: {"id", "base_url", "path", "method"?, "headers"?, "addresses"?}."""
-    _inspect("url", jsonl=jsonl)
+def url(
+    jsonl: Lines = False,
+    as_json: AsJSON = False,  # noqa: ARG001 - JSON is all there is
+    graphql: Annotated[str, typer.Option(metavar="PATH", help="Where the API's GraphQL is, below base_url.")] = "",
+    openapi: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="The API's OpenAPI document.")
+    ] = None,
+) -> None:
+    """A request: {"id", "base_url", "path", "method"?, "headers"?, "json"?, "body"?, "addresses"?}."""
+    from mcp_gateway.cli.loading import read_document
+    from mcp_gateway.facts.requests import Interface
+
+    document = read_document(openapi) if openapi is not None else None
+    _inspect("url", jsonl=jsonl, interface=Interface(graphql=graphql, document=document))
 
 
 @app.command()
@@ -54,18 +72,26 @@ def text(
     _inspect("text", jsonl=jsonl, detectors=detectors or ["default"])
 
 
-def _inspect(kind: Literal["sql", "shell", "url", "text"], *, jsonl: bool, detectors: list[str] | None = None) -> None:
+def _inspect(
+    kind: Literal["sql", "shell", "url", "text"],
+    *,
+    jsonl: bool,
+    detectors: list[str] | None = None,
+    knowledge: Knowledge | None = None,
+    interface: Interface | None = None,
+) -> None:
     import sys
 
     import anyio
 
     from mcp_gateway.cli.inspecting import inspect_stream, inspector_for
     from mcp_gateway.cli.logs import log_to_stderr
+    from mcp_gateway.facts.requests import Interface
 
     log_to_stderr(quiet=True)
     if sys.stdin is None:
         raise typer.BadParameter("expected something on standard input, which is closed", param_hint=kind)
     if sys.stdin.isatty():
         print_note("reading from the terminal; end with Ctrl-D")
-    inspector = inspector_for(kind, detectors=detectors or [])
+    inspector = inspector_for(kind, detectors=detectors or [], knowledge=knowledge, interface=interface or Interface())
     anyio.run(lambda: inspect_stream(inspector, sys.stdin.buffer, jsonl=jsonl))

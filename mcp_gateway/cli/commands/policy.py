@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mcp_gateway.cli.groups import CommandGroup
-from mcp_gateway.cli.output import PROGRAM, AsJSON, print_fields, print_json, print_line, print_note, print_warning
+from mcp_gateway.cli.output import (
+    PROGRAM,
+    AsJSON,
+    print_fields,
+    print_json,
+    print_line,
+    print_note,
+    print_warning,
+    progress,
+)
+from mcp_gateway.cli.times import parse_time
 
 if TYPE_CHECKING:
-    from mcp_gateway.config import Settings
+    from mcp_gateway.cli.replaying import Replay
+
+MOST_CALLERS = 5
 
 app = typer.Typer(
     cls=CommandGroup, add_completion=False, no_args_is_help=True, help="Check, test and explain policies."
@@ -35,6 +46,7 @@ def check(context: typer.Context, policies: Policies = None, as_json: AsJSON = F
             {
                 "id": policy.id,
                 "effect": policy.effect,
+                "mode": policy.annotations.mode,
                 "file": policy.place.file,
                 "line": policy.place.line,
                 "reason": policy.annotations.reason,
@@ -43,7 +55,9 @@ def check(context: typer.Context, policies: Policies = None, as_json: AsJSON = F
         ]
         print_json({"version": engine.version, "policies": found, "notes": [str(note) for note in engine.notes]})
         return
-    print_line(f"{len(engine.policies)} policies, version {engine.version[:12]}")
+    shadows = len(engine.policies) - len(engine.enforced)
+    in_shadow = f" ({shadows} in shadow mode)" if shadows else ""
+    print_line(f"{len(engine.policies)} policies{in_shadow}, version {engine.version[:12]}")
     for note in engine.notes:
         print_note(f"{PROGRAM}: note: {note}")
 
@@ -60,16 +74,16 @@ def run_tests(
     Works without a configuration: then cases can use only the targets that their own file describes.
     """
     from mcp_gateway.cli.examining import examiners
-    from mcp_gateway.cli.loading import base_urls_of, targets_of
+    from mcp_gateway.cli.loading import load_interfaces, targets_of
     from mcp_gateway.policy.cases import run_cases
 
-    settings = _settings_if_any(context)
-    with examiners() as examine:
+    settings = context.obj.settings_if_any()
+    with examiners(settings) as examine:
         report = run_cases(
             _paths(cases),
             policies=_paths(policies),
             targets=targets_of(settings) if settings is not None else (),
-            base_urls=base_urls_of(settings) if settings is not None else {},
+            interfaces=load_interfaces(settings) if settings is not None else {},
             classes=settings.classes if settings is not None else (),
             examiners=examine,
         )
@@ -103,6 +117,10 @@ def explain(
         list[str] | None,
         typer.Option(metavar="KIND=CLASS", help="What a query tells of masked data, or `none`; repeatable."),
     ] = None,
+    usage: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="What the caller did before, as rows_1h=20000; repeatable."),
+    ] = None,
     policies: Policies = None,
     as_json: AsJSON = False,
 ) -> None:
@@ -125,6 +143,7 @@ def explain(
         assurance=assurance,
         approved_by=tuple(approved_by or ()),
         inference=tuple(inference or ()),
+        usage=tuple(usage or ()),
     )
     explanation = explain_call(context.obj.settings(), asked, policies=_paths(policies))
     if as_json:
@@ -133,20 +152,38 @@ def explain(
         _print_explanation(explanation)
 
 
+@app.command()
+def replay(
+    context: typer.Context,
+    since: Annotated[str, typer.Option(metavar="TIME", help="ISO 8601, or how long ago: 15m, 2h, 7d.")] = "7d",
+    candidate: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="A file or folder of the policies to decide by; else the configured ones."),
+    ] = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Decide recorded calls again by other policies, and say what would be allowed, asked or denied that was not.
+
+    Exit status 0: all as they were decided. 1: some are not.
+    """
+    from mcp_gateway.cli.replaying import replay as run
+    from mcp_gateway.cli.viewing import look_recorded
+
+    settings, begin = context.obj.settings(), parse_time(since, "--since")
+    with progress("deciding again") as tell:
+        found = run(settings, since=begin, candidate=_paths(candidate), progress=tell)
+    look_recorded(settings.gateway.data_dir, what=f"replay: {found.calls} calls")
+    if as_json:
+        print_json(found.to_json())
+    else:
+        print_replay(found)
+    if found.changes:
+        raise typer.Exit(1)
+
+
 def _paths(given: list[str] | None) -> list[Path]:
     """Paths from the command line: relative to where the person is."""
     return [Path(path).absolute() for path in given or ()]
-
-
-def _settings_if_any(context: typer.Context) -> Settings | None:
-    """The configuration; None where nobody named one and there is none in the user's folder."""
-    from mcp_gateway.config import FILE_NAME, VARIABLE, config_folder
-
-    named = context.obj.config is not None or bool(os.environ.get(VARIABLE))
-    if not named and not (config_folder() / FILE_NAME).exists():
-        return None
-    settings: Settings = context.obj.settings()
-    return settings
 
 
 def _print_report(report: Any) -> None:
@@ -160,16 +197,49 @@ def _print_report(report: Any) -> None:
         print_warning(f"no case is determined by the policy {policy!r}")
 
 
+def print_replay(found: Replay) -> None:
+    """What became of recorded calls, for people."""
+    changed = sum(change.calls for change in found.changes.values())
+    print_line(f"{_calls(found.same)} decided as recorded, {_calls(changed)} not")
+    for change in found.ordered:
+        fields = [(change.name, f"{_calls(change.calls)} ({change.was} as recorded)")]
+        fields += [("error", change.error)] if change.error else []
+        for name in change.policies:
+            policy = found.engine.policies[name]
+            fields.append((f"by {policy.effect}", f"{name} ({policy.place})"))
+        if not change.policies and not change.error:
+            fields.append(("by", "no policy permits it"))
+        callers = change.callers.most_common(MOST_CALLERS)
+        fields += [("caller", f"{_calls(count)} of {caller}") for caller, count in callers]
+        others = len(change.callers) - len(callers)
+        fields += [("", f"and {others} more callers")] if others else []
+        fields.append(("such as", ", ".join(change.examples)))
+        print_line("")
+        print_fields(fields)
+    if found.anew:
+        print_note(f"{_calls(found.anew)} by facts found anew: their records lack some, and have the commands exactly")
+    for why, count in found.skipped.most_common():
+        print_warning(f"{_calls(count)} not decided again: {why}")
+
+
+def _calls(count: int) -> str:
+    return f"{count:,} call{'' if count == 1 else 's'}"
+
+
 def _print_explanation(found: dict[str, Any]) -> None:
     needs = found.get("approvers") or {}
-    fields = [("decision", found["decision"])]
+    fields = [("decision", found["decision"] + ("" if found["enforced"] else ", but policy is only observed here"))]
     fields += [("needs", ", ".join(f"{count} of {group}" for group, count in sorted(needs.items())))] if needs else []
     fields += [("why", why)] if (why := _why_denied(found)) else []
     fields += [("error", found["error"])] if found.get("error") else []
+    if (shadow := found["shadow"]) is not None:
+        fields.append(("in shadow", shadow["decision"]))
+        fields += [("error", shadow["error"])] if shadow.get("error") else []
     fields += [("fact", f"{name} = {_shown(value)}") for name, value in sorted(found["facts"].items())]
     fields += [("shown raw", ", ".join(found["revealed"]) or "no data class")]
     for policy in found["determining"]:
-        fields.append((policy["effect"], f"{policy['id']} ({policy['file']}:{policy['line']})"))
+        shadow_only = ", in shadow" if policy["mode"] == "shadow" else ""
+        fields.append((policy["effect"], f"{policy['id']}{shadow_only} ({policy['file']}:{policy['line']})"))
         if policy["reason"]:
             fields.append(("", policy["reason"]))
     print_fields(fields)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from mcp_gateway.cli import collector
 from mcp_gateway.cli.output import print_note
 
 app = typer.Typer(add_completion=False)
@@ -12,6 +13,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def stdio(context: typer.Context) -> None:
     """Serve one MCP client over standard input and output."""
+    collector.hold()
     from mcp_gateway.cli.commands.serve import setup_line
     from mcp_gateway.cli.logs import log_to_stderr
     from mcp_gateway.cli.serving import run_loop, run_stdio

@@ -81,6 +81,8 @@ class Expressions(SQLJSON):
         entries = self._qualified_entries(qualifier, scope)
         if not entries:
             return self._parameter(qualifier, name)
+        if len(entries) == 1 and (value := entries[0].column(name)) is not None:
+            return value
         found = []
         for entry in entries:
             value = entry.column(name)

@@ -130,10 +130,12 @@ class Scope:
 
     def entry(self, alias: str) -> list[Entry]:
         """The nearest entries of that name; several only where the server would call it ambiguous."""
-        for scope in self.outward():
+        scope: Scope | None = self
+        while scope is not None:
             matches = [entry for entry in scope.entries if entry.alias == alias]
             if matches:
                 return matches
+            scope = scope.parent
         return []
 
     def relation(self, qualified: str) -> list[Entry]:

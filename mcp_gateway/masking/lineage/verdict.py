@@ -41,3 +41,9 @@ class Lineage:
     """`schema.name` of the relations it resolved, for the check that the snapshot still holds."""
     functions: frozenset[str] = frozenset()
     """`schema.name` of the functions beside the built-in ones whose definition it relied on."""
+
+    def returned(self, *, otherwise: frozenset[str]) -> frozenset[str]:
+        """The classes that the result may carry; `otherwise` where that is not proved."""
+        if self.columns is None:
+            return otherwise
+        return frozenset[str]().union(*[column.classes for column in self.columns])

@@ -116,3 +116,36 @@ def test_scripts_get_the_problems_of_a_configuration_as_json(
     assert (ran.status, ran.err) == (2, "")
     (problem,) = ran.json["problems"]
     assert problem.startswith(f"{config}:5: identity.colour: unknown key")
+
+
+def test_check_reads_programs_and_names_those_that_replace_built_in_ones(
+    tmp_path: Path, policies: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    programs = tmp_path / "programs.toml"
+    programs.write_text('[shopctl]\noptions = "-v"\n[ls]\nreplaces = true\n')
+    programs.chmod(0o600)
+    config = write_config(tmp_path, f'{LOCAL}{policies}{TARGET}[commands]\nprograms = ["{programs}"]\n')
+
+    ran = run_here(capsys, "--config", str(config), "check")
+    assert f"{programs}:3: ls replaces what is built in" in ran.err
+
+    programs.write_text("[ls]")
+    ran = run_here(capsys, "--config", str(config), "check")
+    assert ran.status == 2
+    assert f"{programs}:1: ls: it is known already" in ran.err
+
+
+def test_check_reads_openapi_documents(tmp_path: Path, policies: str, capsys: pytest.CaptureFixture[str]) -> None:
+    document = tmp_path / "billing.yaml"
+    document.write_text("openapi: 3.1.0\npaths:\n  /a: {}\nservers: [{url: /v2}]\n")
+    document.chmod(0o600)
+    api = f'[targets.billing]\nkind = "http"\nbase_url = "https://a.example"\nlabels = {{ env = "dev" }}\nopenapi = "{document}"\n'
+    config = write_config(tmp_path, f"{LOCAL}{policies}{TARGET}{api}")
+
+    ran = run_here(capsys, "--config", str(config), "check")
+    assert "targets.billing: the document's servers have the path '/v2'" in ran.err
+
+    document.write_text("openapi: 3.1.0\npaths:\n  a: {}\n")
+    ran = run_here(capsys, "--config", str(config), "check")
+    assert ran.status == 2
+    assert f"{document}:3: paths.a: expected a path that begins with a slash" in ran.err

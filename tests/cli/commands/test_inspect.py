@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import run_here, run_script
+from tests.cli.running import run_here, run_script, write_config
 
 
 def test_lines_in_lines_out(tmp_path: Path) -> None:
@@ -53,3 +53,16 @@ def test_an_item_without_an_end_is_refused_and_fills_no_memory(tmp_path: Path, m
     assert ran.status == 0
     assert first == {"id": None, "found": [], "masked": None, "error": "expected at most 16,777,216 bytes, got more"}
     assert [item["id"] for item in rest] == ([2] if more else [])
+
+
+def test_commands_are_inspected_by_the_configured_programs(tmp_path: Path) -> None:
+    programs = tmp_path / "programs.toml"
+    programs.write_text('[shopctl]\nsubcommands.reads = "status"\n')
+    programs.chmod(0o600)
+    config = write_config(tmp_path, f'[identity]\nissuer = "local"\n[commands]\nprograms = ["{programs}"]\n')
+
+    known = run_script("--config", str(config), "inspect", "shell", given="shopctl status", home=tmp_path)
+    unknown = run_script("inspect", "shell", given="shopctl status", home=tmp_path)
+
+    assert (known.json["read_only"], known.json["subcommands"]) == (True, ["shopctl status"])
+    assert (unknown.json["read_only"], unknown.json["subcommands"]) == (False, [])

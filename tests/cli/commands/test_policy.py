@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import anyio
 import pytest
 
+from mcp_gateway.cli.commands.policy import print_replay
+from mcp_gateway.cli.replaying import Replay
 from mcp_gateway.inference import KINDS
-from tests.cli.running import run_here, write_config
+from mcp_gateway.policy.loader import load_policies
+from tests.cli.running import Ran, run_here, write_config
+from tests.private import write_private
+from tests.roads import POLICIES as ROAD_POLICIES
+from tests.roads import laid
 
 POLICIES = """\
 @id("read") @reason("reading is for everybody")
@@ -183,16 +191,22 @@ def test_a_call_is_explained(config: Path, capsys: pytest.CaptureFixture[str]) -
     )
 
     assert ran.status == 0
-    assert ran.out.splitlines() == [
+    lines = [line for line in ran.out.splitlines() if "fingerprint" not in line]
+    assert lines == [
         "decision   ask",
         "needs      1 of dba",
         "fact       columns = shop.orders.id",
+        "fact       function_traits = none",
         "fact       functions = none",
         "fact       inference = none",
         "fact       infers = none",
         "fact       kinds = DELETE",
+        "fact       planned_cost = -1",
+        "fact       planned_rows = -1",
         "fact       read_only = no",
         "fact       reads = shop.orders",
+        "fact       returns = none",
+        "fact       row_limit = -1",
         "fact       statements = 1",
         "fact       unbounded = no",
         "fact       writes = shop.orders",
@@ -286,7 +300,7 @@ def test_what_a_statement_tells_can_be_said(
         (("--target", "orders"), "'orders' takes --sql, and nothing else of its kind; see --help"),
         (
             ("--target", "billing", "--path", "/../x"),
-            "refused before any policy: a path holds no . or .. segment",
+            "refused before any policy: the path leads above the target's base URL",
         ),
         (
             ("--target", "orders", "--sql", "SELECT 1", "--inference", "where=pii.emial"),
@@ -324,3 +338,41 @@ def test_a_denial_says_that_no_approval_would_change_it(config: Path, capsys: py
     ]
     assert waits[0] == "decision   ask"
     assert not any(line.startswith("why") for line in waits)
+
+
+def test_replay_says_what_would_change_and_for_whom(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def record() -> None:
+        (tmp_path / "road").mkdir()
+        async with laid(tmp_path / "road", data=tmp_path / "data") as bench:
+            await bench.call()
+            await bench.call({"method": "DELETE"})
+
+    anyio.run(record)
+    candidate = write_private(tmp_path / "candidate.cedar", ROAD_POLICIES.replace('"DELETE"', '"GET"'))
+    current = write_private(tmp_path / "current.cedar", ROAD_POLICIES)
+    config = write_config(
+        tmp_path,
+        f'[identity]\nissuer = "local"\n[policy]\npaths = ["{current}"]\n'
+        '[targets.api]\nkind = "http"\nlabels = { env = "prod" }\nbase_url = "https://api.example.com"\n',
+    )
+
+    def run(*more: str) -> Ran:
+        return run_here(capsys, "--config", str(config), "policy", "replay", *more)
+
+    same, changed, told = run(), run("--candidate", str(candidate)), run("--json")
+    assert (same.status, same.out) == (0, "2 calls decided as recorded, 0 calls not\n")
+    assert (told.status, told.json["same"]) == (0, 2)
+    assert changed.status == 1
+    assert changed.out.startswith("0 calls decided as recorded, 2 calls not\n")
+    assert re.search(r"newly allowed +1 call \(deny as recorded\)", changed.out)
+    assert re.search(rf"by forbid +never-delete \({re.escape(str(candidate))}:\d+:\d+\)", changed.out)
+    assert "1 call of alice@example.com, through agent" in changed.out
+    assert run("--since", "yesterday").status == 2
+
+
+def test_replay_says_how_many_commands_were_examined_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    engine = load_policies([write_private(tmp_path / "a.cedar", ROAD_POLICIES)], targets=[], classes=[])
+    print_replay(Replay(engine=engine, targets={}, same=3, anew=2))
+    said = capsys.readouterr()
+    assert said.out == "3 calls decided as recorded, 0 calls not\n"
+    assert said.err.startswith("2 calls by facts found anew: ")

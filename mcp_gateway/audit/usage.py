@@ -1,0 +1,107 @@
+"""Counts of what persons and agents do, kept in the store: one truth for all processes, and for those that start later.
+
+What a call adds is written in the transaction that records it, so a count is never ahead of the record or behind it. It
+is kept by the second for the last minute and by the minute for a day; a window holds what began within it and the whole
+of the second or minute at its beginning. The counts are no part of the chain: they can be told from its events.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from mcp_gateway.audit.store import AuditStore
+from mcp_gateway.calls import Caller
+from mcp_gateway.usage import COUNTED, TOUCHED_WINDOWS, WINDOWS, History, Spent, Usage
+
+Execute: TypeAlias = Callable[[str, Sequence[Any]], object]
+
+SECOND, MINUTE = 1, 60
+KEPT = {SECOND: 2 * MINUTE, MINUTE: 25 * 60 * MINUTE}
+"""For how many seconds counts by each unit are kept."""
+UNITS = {"1m": SECOND, "1h": MINUTE, "24h": MINUTE}
+_COLUMNS = ", ".join(COUNTED)
+_ADDED = ", ".join(f"{name} = {name} + excluded.{name}" for name in COUNTED)
+ADD = (
+    f"INSERT INTO usage (who, unit, slot, {_COLUMNS}) VALUES {', '.join(['(?, ?, ?, ?, ?, ?, ?)'] * 4)}"  # noqa: S608 - constants
+    f" ON CONFLICT (who, unit, slot) DO UPDATE SET {_ADDED}"
+)
+TOUCH = (
+    "INSERT INTO touched (who, class, slot) VALUES (?, ?, ?)"
+    " ON CONFLICT (who, class) DO UPDATE SET slot = max(slot, excluded.slot)"
+)
+FORGET = "DELETE FROM usage WHERE who = ? AND unit = ? AND slot < ?"
+FORGET_ALL = "DELETE FROM usage WHERE unit = ? AND slot < ?"
+_SUMS = ", ".join(f"coalesce(sum({name}), 0)" for name in COUNTED)
+READ = f"SELECT {_SUMS} FROM usage WHERE who = ? AND unit = ? AND slot >= ?"  # noqa: S608 - constants
+READ_TOUCHED = "SELECT class, slot FROM touched WHERE who = ? AND slot >= ?"
+
+
+class UsageStore:
+    """Counts and asks. One for each store that is open."""
+
+    def __init__(self, store: AuditStore) -> None:
+        self._store = store
+
+    async def of(self, caller: Caller, *, now: datetime, classes: Collection[str]) -> History:
+        """What this caller has done until now; `classes` are those that policies know. Raises `StoreError`."""
+        return await self._store.read(lambda connection: read_history(connection, caller, now=now, classes=classes))
+
+
+def names_of(caller: Caller) -> tuple[str, str]:
+    """By what the person and the agent are counted."""
+    return f"person:{caller.key}", f"agent:{caller.issuer}|{caller.actor}"
+
+
+def add(execute: Execute, caller: Caller, spent: Spent, *, at: datetime) -> None:
+    """Count what a call adds, in the transaction that records it."""
+    seconds = int(at.timestamp())
+    counts = [getattr(spent, name) for name in COUNTED]
+    values: list[Any] = []
+    for who in names_of(caller):
+        for unit in (SECOND, MINUTE):
+            values += [who, unit, seconds // unit, *counts]
+    execute(ADD, values)
+    for who in names_of(caller):
+        for name in sorted(spent.touched):
+            execute(TOUCH, (who, name, seconds))
+    if spent.calls:
+        _forget(execute, caller, seconds=seconds)
+
+
+def _forget(execute: Execute, caller: Caller, *, seconds: int) -> None:
+    """Drop what no window reaches any more: of this caller each time, of everybody once in a while."""
+    for unit, kept in KEPT.items():
+        before = (seconds - kept) // unit
+        for who in names_of(caller):
+            execute(FORGET, (who, unit, before))
+        if seconds % MINUTE == 0:
+            execute(FORGET_ALL, (unit, before))
+
+
+def read_history(connection: sqlite3.Connection, caller: Caller, *, now: datetime, classes: Collection[str]) -> History:
+    """What a caller has done until now."""
+    person, agent = names_of(caller)
+    return History(
+        person=_usage(connection, person, now=now, classes=classes),
+        agent=_usage(connection, agent, now=now, classes=classes),
+    )
+
+
+def _usage(connection: sqlite3.Connection, who: str, *, now: datetime, classes: Collection[str]) -> Usage:
+    seconds = now.timestamp()
+    counts: dict[str, int] = {}
+    for window, length in WINDOWS.items():
+        unit = UNITS[window]
+        first = int((seconds - length.total_seconds()) // unit)
+        row = connection.execute(READ, (who, unit, first)).fetchone()
+        counts |= {f"{name}_{window}": int(value) for name, value in zip(COUNTED, row, strict=True)}
+    begin = {window: int(seconds - WINDOWS[window].total_seconds()) for window in TOUCHED_WINDOWS}
+    rows = connection.execute(READ_TOUCHED, (who, min(begin.values()))).fetchall()
+    touched = {
+        window: frozenset(name for name, slot in rows if slot >= since and name in classes)
+        for window, since in begin.items()
+    }
+    return Usage(counts=counts, touched=touched)

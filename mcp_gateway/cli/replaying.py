@@ -1,0 +1,296 @@
+"""Recorded calls decided again by another set of policies: what would now be allowed, asked or denied.
+
+The facts are those that were recorded: what the call would have done then, not what it would do now. So is the time,
+the caller, the age of the token and what had been counted; targets are those of the configuration. A call's first decision is compared, which
+no approval had a part in. A command whose record lacks what this version decides by is examined anew, where it is on
+record exactly, and counted.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timedelta
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, get_args
+
+from mcp_gateway.audit import usage
+from mcp_gateway.audit.decided import Counted, DecidedCall, Unreadable, count_since, decided_since
+from mcp_gateway.audit.schema import USAGE_TABLES
+from mcp_gateway.audit.search import opened
+from mcp_gateway.calls import Caller, Door, Facts, JSONObject, ShellFacts, SQLFacts, Target
+from mcp_gateway.cli.commands_anew import NotExactError, command_anew
+from mcp_gateway.cli.loading import load_engine, load_knowledge, targets_of
+from mcp_gateway.config import Settings
+from mcp_gateway.decisions import Deny
+from mcp_gateway.facts.program_files import built_in
+from mcp_gateway.facts.programs import Knowledge
+from mcp_gateway.inference import KINDS
+from mcp_gateway.masking.classes import BUILT_IN
+from mcp_gateway.policy.engine import PolicyEngine, Question
+from mcp_gateway.policy.schema import Action
+from mcp_gateway.usage import NO_HISTORY, WINDOWS, History
+
+EXAMPLES = 3
+"""Calls that are named of each change."""
+CHANGES = {"allow": "newly allowed", "ask": "newly asked", "deny": "newly denied"}
+
+
+UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
+"""What reading a body raises that is not what it should be."""
+
+
+class RecordError(ValueError):
+    """A recorded call that cannot be decided again."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Change:
+    """Calls that would be decided otherwise, in one way and by the same policies."""
+
+    was: str
+    now: str
+    policies: tuple[str, ...]
+    """Those that determine the new decision."""
+    error: str = ""
+    calls: int = 0
+    callers: Counter[str] = field(default_factory=Counter)
+    """By human and agent."""
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """What changed, in words."""
+        return CHANGES[self.now]
+
+    def to_json(self) -> JSONObject:
+        """One row for `--json`."""
+        return {
+            "id": f"{self.was} to {self.now}: {', '.join(self.policies) or 'no policy'}",
+            "change": self.name,
+            "was": self.was,
+            "now": self.now,
+            "policies": list(self.policies),
+            "error": self.error,
+            "calls": self.calls,
+            "callers": dict(self.callers.most_common()),
+            "examples": list(self.examples),
+        }
+
+
+@dataclass(slots=True, kw_only=True)
+class Replay:
+    """All calls so far."""
+
+    engine: PolicyEngine
+    targets: Mapping[str, Target]
+    classes: frozenset[str] = frozenset(BUILT_IN)
+    """Data classes that policies know."""
+    same: int = 0
+    """Decided as they were, whichever policies determined it."""
+    changes: dict[tuple[str, str, tuple[str, ...], str], Change] = field(default_factory=dict)
+    anew: int = 0
+    """Of those that were decided again: commands whose facts were found anew."""
+    knowledge: Callable[[], Knowledge] = built_in
+    """Of programs, for these."""
+    skipped: Counter[str] = field(default_factory=Counter)
+    """Calls that could not be decided again, by why."""
+    counts: sqlite3.Connection | None = None
+    """What had been counted by then, in memory; None where no policy looks at it."""
+
+    def __post_init__(self) -> None:
+        if self.engine.looks_at_history:
+            self.counts = sqlite3.connect(":memory:", isolation_level=None)
+            self.counts.executescript(USAGE_TABLES)
+
+    def add(self, found: DecidedCall | Counted | Unreadable) -> None:
+        """Take the next of what was recorded."""
+        match found:
+            case DecidedCall():
+                self._decide(found)
+            case Counted():
+                self._count(found)
+            case Unreadable():
+                self.skipped[found.why] += 1
+
+    def _count(self, counted: Counted) -> None:
+        if self.counts is not None:
+            with suppress(RecordError, *UNREADABLE):  # its call is counted among those that cannot be read
+                caller, at = _caller(counted.identified), datetime.fromisoformat(counted.at)
+                usage.add(self.counts.execute, caller, counted.spent, at=at)
+
+    def _history(self, caller: Caller, at: datetime, target: Target) -> History:
+        if self.counts is None:
+            return NO_HISTORY
+        return usage.read_history(self.counts, caller, now=at, classes={*self.classes, *target.classes})
+
+    def _decide(self, call: DecidedCall) -> None:
+        anew = list[Facts]()
+
+        def examine_command(caller: Caller) -> Facts:
+            anew.append(command_anew(call, caller=caller, knowledge=self.knowledge))
+            return anew[-1]
+
+        try:
+            question = question_of(call, targets=self.targets, actions=self.engine.actions, examine=examine_command)
+            question = replace(question, history=self._history(question.caller, question.time, question.target))
+            was = str(call.decided.get("decision", ""))
+            if was not in CHANGES:
+                raise RecordError("its decision cannot be read")
+        except RecordError as undecided:
+            self.skipped[str(undecided)] += 1
+            return
+        self.anew += len(anew)
+        decision = self.engine.decide(question)
+        now = type(decision).__name__.lower()
+        error = (decision.error or "") if isinstance(decision, Deny) else ""
+        if now == was and bool(error) == bool(call.decided.get("error")):
+            self.same += 1
+            return
+        key = (was, now, decision.policies, error)
+        change = self.changes.setdefault(key, Change(was=was, now=now, policies=decision.policies, error=error))
+        change.calls += 1
+        change.callers[f"{question.caller.email or question.caller.subject}, through {question.caller.actor}"] += 1
+        if len(change.examples) < EXAMPLES:
+            change.examples.append(call.call_id)
+
+    @property
+    def calls(self) -> int:
+        """How many there were."""
+        return self.same + sum(change.calls for change in self.changes.values()) + self.skipped.total()
+
+    @property
+    def ordered(self) -> list[Change]:
+        """What opens first, then the most calls."""
+        order = list(CHANGES)
+        return sorted(
+            self.changes.values(), key=lambda change: (order.index(change.now), -change.calls, change.policies)
+        )
+
+    def to_json(self) -> JSONObject:
+        """All of it, for `--json`."""
+        return {
+            "version": self.engine.version,
+            "same": self.same,
+            "changed": sum(change.calls for change in self.changes.values()),
+            "changes": [change.to_json() for change in self.ordered],
+            "anew": self.anew,
+            "skipped": dict(self.skipped.most_common()),
+        }
+
+
+def replay(
+    settings: Settings, *, since: datetime, candidate: Sequence[Path], progress: Callable[[int, int], None]
+) -> Replay:
+    """Decide every call that came in since then again, by the candidate policies or else the configured ones.
+
+    Raises:
+        ConfigError: the policies, or what is known of programs, cannot be used. StoreError: the record cannot be read.
+    """
+    found = Replay(
+        engine=load_engine(settings, paths=candidate),
+        targets={target.name: target for target in targets_of(settings)},
+        classes=settings.classes,
+        knowledge=cache(lambda: load_knowledge(settings)),
+    )
+    before = max(WINDOWS.values()) if found.engine.looks_at_history else timedelta(0)
+    with opened(settings.gateway.data_dir) as connection:
+        everything = count_since(connection, since)
+        for event in decided_since(connection, since, before=before):
+            found.add(event)
+            if found.calls % 100 == 0:
+                progress(found.calls, everything)
+    return found
+
+
+def question_of(
+    call: DecidedCall,
+    *,
+    targets: Mapping[str, Target],
+    actions: Mapping[str, Action],
+    examine: Callable[[Caller], Facts] | None = None,
+) -> Question:
+    """The question that a recorded call was; `examine` finds facts anew of a command whose record lacks some.
+
+    Raises:
+        RecordError: it cannot be told. And what `examine` raises beside `NotExactError`.
+    """
+    tool, name = str(call.received.get("tool")), str(call.received.get("target"))
+    action, target = actions.get(tool), targets.get(name)
+    if action is None:
+        raise RecordError(f"there is no tool {tool!r} any more")
+    if target is None or target.kind != action.kind:
+        raise RecordError(f"there is no target {name!r} for {tool} any more")
+    try:
+        at = datetime.fromisoformat(call.at)
+        caller = _caller(call.identified)
+        door: Door = call.received["door"]
+        if door not in get_args(Door):
+            raise RecordError(f"there is no door {door!r} any more")
+        return Question(
+            caller=caller,
+            target=target,
+            tool=tool,
+            facts=_facts(call, action.facts, None if examine is None else partial(examine, caller)),
+            door=door,
+            token_age=max(0, int((at - caller.issued_at).total_seconds())),
+            time=at,
+        )
+    except RecordError:
+        raise
+    except UNREADABLE as error:
+        raise RecordError(f"its record lacks what this version decides by ({type(error).__name__}: {error})") from None
+
+
+def _facts(call: DecidedCall, kind: type[Facts], examine: Callable[[], Facts] | None) -> Facts:
+    try:
+        return facts_of(kind, call.examined["facts"])
+    except UNREADABLE as error:
+        if kind is not ShellFacts or examine is None:
+            raise
+        try:
+            return examine()
+        except NotExactError as cause:
+            lacks = f"its record lacks what this version decides by ({type(error).__name__}: {error})"
+            raise RecordError(f"{lacks}, and {cause}") from None
+
+
+def facts_of(kind: type[Facts], recorded: Any) -> Facts:
+    """Facts from their recorded form, the reverse of `to_json`. Raises what reading a mapping raises."""
+    known = {one.name for one in fields(kind)} - {"inference", "hidden"}
+    found = {name: _value(value) for name, value in recorded.items() if name in known}
+    if kind is SQLFacts:
+        told = {name: frozenset(of) for name, of in recorded["inference"].items()}
+        # Recorded with all kinds and no class, it was not found out.
+        unknown = told.keys() == set(KINDS) and not any(told.values())
+        return SQLFacts(**found, inference=None if unknown else told)
+    return kind(**found)
+
+
+def _value(value: Any) -> Any:
+    return frozenset(value) if isinstance(value, list) else value
+
+
+def _caller(identified: JSONObject) -> Caller:
+    issued = identified.get("token_issued_at")
+    if issued is None:
+        raise RecordError("the age of its token was not recorded")
+    return Caller(
+        issuer=identified["issuer"],
+        subject=identified["subject"],
+        actor=identified["actor"],
+        client_id=None,
+        delegated=False,
+        email=identified["email"],
+        groups=frozenset(identified["groups"]),
+        scopes=frozenset(identified["scopes"]),
+        token_id=identified["token_id"],
+        issued_at=datetime.fromisoformat(issued),
+        expires_at=datetime.fromisoformat(identified["token_expires_at"]),
+        auth_time=None,
+        assurance=identified["assurance"],
+    )

@@ -1,0 +1,93 @@
+"""The body of a request: whole, of a bounded size, in UTF-8 and with one reading, before anything behind the guard sees it.
+
+MCP demands UTF-8 of every message. The SDK reads a body of the newer era with `json.loads`, which takes UTF-16 and
+UTF-32, a byte order mark and encoded surrogates as well, and nothing else here does: what one reader refuses and
+another one runs must not come in at all. Nor does JSON that names a member twice (`members`), or a body whose client
+went away in the middle of it, which would be an error further in.
+"""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass
+
+import orjson
+from starlette.types import Message, Receive, Scope
+
+from mcp_gateway.doors.members import flaw
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+PARSE_ERROR, INVALID_REQUEST = -32700, -32600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfit:
+    """Why a body is refused; with status 0 there is nobody left to tell."""
+
+    status: int
+    code: int = INVALID_REQUEST
+    """Of JSON-RPC."""
+    message: str = ""
+
+    def to_json(self) -> bytes:
+        """What the client is told."""
+        error = {"code": self.code, "message": self.message}
+        return orjson.dumps({"jsonrpc": "2.0", "id": None, "error": error})
+
+
+GONE = Unfit(status=0)
+TOO_LARGE = Unfit(status=413, message=f"Request body too large: at most {MAX_BODY_BYTES:,} bytes")
+NO_JSON = Unfit(status=400, code=PARSE_ERROR, message="Parse error: the body is no JSON")
+TWICE = Unfit(status=400, message="Invalid Request: an object in the body has a member twice")
+NO_TEXT = Unfit(status=400, code=PARSE_ERROR, message="Parse error: the body is no text in UTF-8")
+
+
+async def whole_body(scope: Scope, receive: Receive) -> bytes | Unfit:
+    """Read all of a body. One that says itself that it is too large is not read at all."""
+    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    if declared.isdigit() and (len(declared) > 12 or int(declared) > MAX_BODY_BYTES):
+        return TOO_LARGE
+    pieces: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            return GONE
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+        if size > MAX_BODY_BYTES:
+            return TOO_LARGE
+        more = message.get("more_body", False)
+    body = b"".join(pieces)
+    if not _is_text(body):
+        return NO_TEXT
+    if body:
+        match flaw(body):
+            case "a member twice":
+                return TWICE
+            case "no JSON":
+                return NO_JSON
+            case None:
+                pass
+    return body
+
+
+def _is_text(body: bytes) -> bool:
+    if body.startswith(codecs.BOM_UTF8) or b"\0" in body:
+        return False
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that tells a body that was read, and goes on from there."""
+    left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return left.pop() if left else await receive()
+
+    return again

@@ -1,0 +1,184 @@
+"""Plain calls are carried here, before the SDK, and are answered here where they end in a result.
+
+Half of what a small call costs would be the SDK's: models, streams and tasks for a request that needs none of them. So
+`FastPath` stands in front of it, behind the guard that has checked host, origin and token of every request:
+
+1. A request whose head is that of a plain call is read to its end, if it is small. Whatever is not plain goes to the
+   SDK as it came, with the body that was read and the disconnect that may have been heard meanwhile.
+2. The call goes down the one road in a task of its own: once, whoever answers it.
+3. The client is watched. If it goes away, the call is cancelled at its target, and recorded, before this request ends.
+4. A result that came soon leaves from here, in the bytes that were recorded.
+5. Everything else is the SDK's to answer: refusals, forms, and whatever takes so long that its client has to hear
+   something meanwhile. It reads the request itself, and its handler takes over (`under_way`) the call that runs or has
+   ended. Nothing is decided or recorded again. Should it understand the request otherwise, or not come to a call at
+   all, then the call is cancelled and there is no result.
+
+`plain_calls` says what is plain; `mcp` is the SDK's door.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+import orjson
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mcp_gateway.admission import Request
+from mcp_gateway.answers import Answer, Masked
+from mcp_gateway.approval.holding import Channels, InputRequired
+from mcp_gateway.calls import Caller, JSONObject
+from mcp_gateway.doors.mcp import text_of
+from mcp_gateway.doors.plain_calls import PlainCall, Reader
+from mcp_gateway.doors.under_way import KEY, CallUnderWay
+from mcp_gateway.pipeline import Road
+
+log = structlog.get_logger(__name__)
+
+PATH = "/mcp"
+TAKE_OVER_SECONDS = 1.0
+"""What has not ended by then the SDK waits for: it keeps a connection alive through everything between."""
+
+
+class FastPath:
+    """The layer in front of the SDK's door."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        road: Road,
+        reader: Reader,
+        identify_by: Callable[[Scope], Callable[[], Awaitable[Caller]]],
+        result_meta: JSONObject,
+        answer_within: timedelta,
+        clock: Callable[[], datetime],
+    ) -> None:
+        """`identify_by` gives what verifies the token of a request; `result_meta` is the `_meta` of each result."""
+        self._app = app
+        self._road = road
+        self._reader = reader
+        self._identify_by = identify_by
+        self._meta = orjson.dumps(result_meta)
+        self._answer_within = answer_within
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        # 1.
+        length = self._reader.length(scope["headers"]) if _is_post(scope) else None
+        if length is None:
+            await self._app(scope, receive, send)
+            return
+        heard = _Heard(receive)
+        body = await heard.body(length)
+        plain = self._reader.read(scope["headers"], body) if body is not None else None
+        if plain is None:
+            await self._app(scope, heard.again, send)
+            return
+        # 2.
+        call = CallUnderWay(self._call(plain, scope), tool=plain.tool, arguments=plain.arguments)
+        try:
+            found = await self._result(call, heard)
+            if found is not None:
+                await self._send(plain, found.structured, send)
+            elif not heard.gone:
+                scope[KEY] = call
+                await self._app(scope, heard.again, send)
+                if not call.taken and not heard.gone:
+                    log.critical("call_not_taken_over", tool=plain.tool)
+        finally:
+            await call.end()
+
+    def _call(self, plain: PlainCall, scope: Scope) -> Awaitable[Answer | InputRequired]:
+        return self._road.call(
+            Request(
+                door="http",
+                tool=plain.tool,
+                arguments=plain.arguments,
+                identify=self._identify_by(scope),
+                client=plain.client,
+                channels=Channels(can_require_input=plain.can_fill_in),
+                answer_by=self._clock() + self._answer_within,
+            )
+        )
+
+    async def _result(self, call: CallUnderWay, heard: _Heard) -> Masked | None:
+        """The result, if it comes soon. None for every other end, and where the client has gone away."""
+        # 3.
+        gone = asyncio.create_task(heard.until_gone())
+        try:
+            await asyncio.wait({call.task, gone}, timeout=TAKE_OVER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not gone.done():
+                gone.cancel()
+        found = call.result()
+        if found is None and not gone.done():
+            await asyncio.wait({gone})  # only one may listen at a time
+        return found
+
+    async def _send(self, plain: PlainCall, ready: bytes, send: Send) -> None:
+        # 4.
+        body = (
+            b'{"jsonrpc":"2.0","id":%b,"result":{"content":[{"type":"text","text":%b}],"structuredContent":%b,'
+            b'"isError":false,"resultType":"complete","_meta":%b}}'
+        ) % (orjson.dumps(plain.id), orjson.dumps(text_of(ready)), ready, self._meta)
+        headers = [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+class _Heard:
+    """What a client has sent: to be read here first, and to be told again to whoever reads it after."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._messages: list[Message] = []
+        self.gone = False
+        """Whether the client has gone away."""
+
+    async def body(self, length: int) -> bytes | None:
+        """The body, if it has this length."""
+        parts: list[bytes] = []
+        left = length
+        while left >= 0:
+            message = await self._next()
+            self._messages.append(message)
+            if message["type"] != "http.request":
+                return None
+            parts.append(message.get("body", b""))
+            left -= len(parts[-1])
+            if not message.get("more_body"):
+                return b"".join(parts) if left == 0 else None
+        return None
+
+    async def until_gone(self) -> None:
+        """Wait until the client has gone away."""
+        while not self.gone:
+            message = await self._next()
+            if message["type"] == "http.disconnect":
+                self._messages.append(message)
+
+    async def again(self) -> Message:
+        """An ASGI `receive` that tells everything from the beginning."""
+        return self._messages.pop(0) if self._messages else await self._next()
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self.gone = True
+        return message
+
+
+def _is_post(scope: Scope) -> bool:
+    return (
+        scope["type"] == "http"
+        and scope["method"] == "POST"
+        and scope["path"] == PATH
+        and scope.get("raw_path") == PATH.encode()
+        and scope["query_string"] == b""
+        and scope.get("root_path", "") == ""
+        and scope["http_version"] == "1.1"
+    )

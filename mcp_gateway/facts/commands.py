@@ -1,0 +1,280 @@
+"""What one simple command does, by what is known of its program; wrappers are seen through. Pure.
+
+`shell` gives it the commands of a text or an argument vector; `options` reads their words. Everything is taken as
+proved to do nothing until something says otherwise, and whatever is not understood says so: an unknown program,
+option or subcommand, a word that is only known when it runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mcp_gateway.facts.options import FILLED, Read, read_words
+from mcp_gateway.facts.programs import LOADER, Effect, Knowledge, Option, Program
+from mcp_gateway.facts.shell_seen import seen_commands
+from mcp_gateway.facts.shell_text import simple_commands
+
+MAX_DEPTH = 12
+"""Wrappers within wrappers; beyond it a command is opaque."""
+NOTHING = "/dev/null"
+
+EVALUATING = frozenset(("[", "printf", "test"))
+"""Builtins that some shell evaluates its arguments in: `test -v 'a[$(id)]'` runs `id` in bash, `printf %d` in ksh."""
+
+SHELL_BUILTINS = frozenset(
+    """
+    - : alias autoload bg bind break builtin caller cd command compgen complete compopt continue declare dirs disown enable eval
+    exec exit export fc fg getopts hash help history jobs let local logout mapfile popd pushd read readarray
+    readonly return set shift shopt source suspend times trap type typeset ulimit umask unalias unset wait .
+    emulate float functions integer nameref nocorrect noglob print rehash sched vared whence zcompile zmodload
+    """.split()
+)
+"""Builtins that change the shell which reads the rest, or run what they are given; a target without one looks for a
+program of that name. `echo`, `kill`, `printf`, `pwd`, `test`, `true` and `false` are taken as the programs that they also are."""
+
+DEVICE = re.compile(
+    r"(?:^|[=:,]|^-[A-Za-z])(?:/dev(?:/(?!(?:null|zero|full|u?random|std(?:in|out|err)|fd/[0-9]+)$)|/?$)"
+    r"|/proc/(?:kmsg|.*(?:/|^)(?:root|cwd|fd)(?:/|$))|/sys/kernel/(?:debug|tracing)(?:/|$))"
+    r"|(?:^|/|=)\.\./(?:dev|proc|sys)(?:/|$)"
+)
+"""Paths that reading may do something to: opening a watchdog arms it, reading a tape moves it, reading a log empties it."""
+
+
+@dataclass(slots=True)
+class Judge:
+    """Judges commands one by one and keeps what holds for all of them."""
+
+    knowledge: Knowledge
+    programs: set[str] = field(default_factory=set)
+    subcommands: set[str] = field(default_factory=set)
+    opaque: bool = False
+    privileged: bool = False
+    harmless: bool = True
+    """Whether nothing but reading and printing has been found."""
+    writing: bool = False
+    """Whether it is not proved that nothing is written or changed."""
+    network: bool = False
+    """Whether it is not proved that nothing beyond the host is reached."""
+    writes: set[str] = field(default_factory=set)
+    removes: set[str] = field(default_factory=set)
+    paths_known: bool = True
+    """Whether `writes` and `removes` are all that is written and removed."""
+
+    def judge_text(self, text: str, *, depth: int = 0) -> None:
+        """Judge all commands of a text."""
+        commands, proved = simple_commands(text)
+        if not proved:
+            self._hide()
+            commands = seen_commands(text) or commands
+        for words in commands:
+            self.judge(words, depth=depth)
+
+    def judge(self, words: Sequence[str], *, depth: int = 0, appended: bool = False) -> None:
+        """Judge one command; with `appended`, further words that nobody knows follow it."""
+        program, arguments = words[0], words[1:]
+        self.programs.add(program)
+        name = program.rpartition("/")[2]
+        entry = self.knowledge.find(program)
+        if depth > MAX_DEPTH or name in SHELL_BUILTINS or name == "" or LOADER.match(name) or FILLED in program:
+            self._hide()
+        if name == "printf" and any(word.startswith("-v") for word in arguments):
+            self._hide()
+        if name in EVALUATING and (appended or any(sign in word for word in arguments for sign in "[$`")):
+            self._hide()
+        if depth > MAX_DEPTH:
+            return
+        if entry is None:
+            like = self.knowledge.resembling(program)
+            self.privileged |= like is not None and "privileged" in like.does
+            self._doubt(hidden=like is not None and like.can_run)
+        else:
+            self._judge_entry(entry, arguments, called=name, depth=depth, appended=appended)
+
+    def _judge_entry(self, entry: Program, words: Sequence[str], *, called: str, depth: int, appended: bool) -> None:
+        if len(words) == 1 and words[0] in entry.alone and not appended:
+            return
+        if entry.subcommands:
+            head = read_words(words, entry, leading=True)
+            if head.operands:
+                self._judge_subcommand(entry, head, called=called, depth=depth, appended=appended)
+                return
+            if not entry.default or appended:
+                # It may ask for commands, as `openssl` does; and a policy that lists subcommands sees none to refuse.
+                self._apply(entry.does)
+                self._hide()
+                return
+        if " " in called:
+            self.subcommands.add(called)
+        read = read_words(words, entry)
+        self._judge_leaf(entry, read, depth=depth, appended=appended)
+
+    def _judge_subcommand(self, entry: Program, head: Read, *, called: str, depth: int, appended: bool) -> None:
+        word = head.operands[0]
+        inner = entry.subcommands.get(word)
+        self._apply(entry.does)
+        self._judge_options(entry, head)
+        if not head.known or inner is None:
+            self._hide()
+        if not head.known:
+            return
+        if inner is None:
+            self.subcommands.add(f"{called} {word}")
+        else:
+            called = f"{called} {inner.name}"
+            self._judge_entry(inner, head.operands[1:], called=called, depth=depth, appended=appended)
+
+    def _judge_leaf(self, entry: Program, read: Read, *, depth: int, appended: bool) -> None:
+        self._apply(entry.does - ({"network"} if entry.offline & {name for name, _, _ in read.options} else set()))
+        self._judge_options(entry, read)
+        if not read.known:
+            # Another version, an abbreviation, a mistake: whatever this option is, it may run something.
+            if entry.whatever:
+                self.harmless = False
+            else:
+                self._doubt(hidden=True)
+        for name, inner in read.commands:
+            self._judge_filled(inner, anywhere=name.endswith("dir"), depth=depth)
+        commanded = any(option.command for _, option, _ in read.options)
+        if entry.operands == "command":
+            self._judge_wrapped(entry, read, depth=depth, appended=appended)
+            return
+        if appended and not entry.whatever and not commanded:
+            self._doubt(hidden=entry.can_run)
+        for _, option, argument in read.options:
+            if option.command and argument is not None:
+                self.judge_text(argument, depth=depth + 1)
+        self._judge_operands(entry, read)
+
+    def _judge_options(self, entry: Program, read: Read) -> None:
+        if entry.needs and not any(name in entry.needs for name, _, _ in read.options):
+            self._hide()
+        if read.odd:
+            self._doubt(hidden=entry.can_run)
+        for _, option, argument in read.options:
+            self._apply_option(option, argument)
+            if option.script and not (entry.script and argument is not None and entry.script.fullmatch(argument)):
+                self._doubt(hidden=True)
+            if entry.opens and argument is not None and DEVICE.search(_plain(argument)):
+                self._doubt(hidden=False)
+
+    def _judge_operands(self, entry: Program, read: Read) -> None:
+        operands = list(read.operands)
+        if entry.script is not None and not any(option.script for _, option, _ in read.options):
+            script = operands.pop(0) if operands else None
+            if script is None or not entry.script.fullmatch(script):
+                self._doubt(hidden=True)
+        if entry.matches is not None and not all(entry.matches.fullmatch(word) for word in operands):
+            self._doubt(hidden=entry.can_run)
+        if entry.most is not None and len(operands) > entry.most:
+            self._doubt(hidden=entry.can_run)
+        # Some `getopt` would read it as the option that it looks like.
+        if entry.grammar == "first" and any(word.startswith("-") and word != "-" for word in operands[1:]):
+            self._doubt(hidden=entry.can_run)
+        if (entry.opens or read.commands) and any(DEVICE.search(_plain(word)) for word in operands):
+            self._doubt(hidden=False)
+        aimed = any("writes" in option.effects and argument is not None for _, option, argument in read.options)
+        match entry.operands:
+            case "none" if operands:
+                self._doubt(hidden=entry.can_run)
+            case "written" | "removed" | "last written" | "moved" if not operands:
+                self._doubt(hidden=False)
+            case "written":
+                self._write(operands)
+            case "removed":
+                self._remove(operands)
+            case "last written" if not aimed:
+                self._write(operands[-1:])
+            case "second written":
+                self._write(operands[1:])
+            case "moved":
+                self._remove(operands if aimed else operands[:-1])
+                self._write([] if aimed else operands[-1:])
+            case _:
+                pass
+
+    def _judge_wrapped(self, entry: Program, read: Read, *, depth: int, appended: bool) -> None:
+        """The command that is run after the operands that are the wrapper's own."""
+        words = read.operands[entry.skip :] or (["echo"] if entry.appends and entry.default else [])
+        while words and entry.matches is not None and entry.matches.fullmatch(words[0]):
+            words = words[1:]
+        filled = [argument or FILLED for _, option, argument in read.options if option.fills]
+        if not read.known:
+            self._hide()
+        if words and ("=" in words[0] or words[0].startswith("-")):
+            self._hide()
+        elif words and filled:
+            self._judge_filled(words, anywhere=True, depth=depth)
+            # Some `xargs` fills in the program's name, too.
+            if any(place in words[0] for place in filled):
+                self._hide()
+        elif words:
+            self.judge(words, depth=depth + 1, appended=appended or entry.appends)
+        elif appended or len(read.operands) < entry.skip:
+            self._hide()
+        elif entry.needs or not entry.default:
+            self._doubt(hidden=True)
+
+    def _judge_filled(self, words: Sequence[str], *, anywhere: bool, depth: int) -> None:
+        """A command with words that stand for what is only known when it runs; `anywhere`: they may be options."""
+        inner = self.knowledge.find(words[0])
+        self.judge(words, depth=depth + 1)
+        if FILLED in words[0] or any(FILLED in word and word != FILLED for word in words):
+            self._hide()
+        if anywhere and not (inner is not None and inner.whatever):
+            self._hide()
+
+    def _apply(self, effects: frozenset[Effect] | set[Effect]) -> None:
+        """Effects of which no path is known."""
+        if not effects:
+            return
+        self.harmless = False
+        if effects & {"writes", "removes", "changes"}:
+            self.writing = True
+            self.paths_known = False
+        self.network |= "network" in effects
+        self.privileged |= "privileged" in effects
+        if "runs" in effects:
+            self._hide()
+
+    def _apply_option(self, option: Option, argument: str | None) -> None:
+        if argument is not None and "writes" in option.effects:
+            self._write([argument])
+        elif argument is not None and "removes" in option.effects:
+            self._remove([argument])
+        else:
+            self._apply(option.effects)
+        self._apply(option.effects - {"writes", "removes"})
+
+    def _write(self, paths: Sequence[str]) -> None:
+        self._note(self.writes, [path for path in paths if path != NOTHING])
+
+    def _remove(self, paths: Sequence[str]) -> None:
+        self._note(self.removes, paths)
+
+    def _note(self, noted: set[str], paths: Sequence[str]) -> None:
+        if not paths:
+            return
+        noted.update(paths)
+        self.harmless = False
+        self.writing = True
+        # After a symbolic link `..` is not the folder above, and a name that is filled in is no name.
+        if any(".." in path.split("/") or FILLED in path for path in paths):
+            self.paths_known = False
+
+    def _doubt(self, *, hidden: bool) -> None:
+        """Not proved to leave anything alone; `hidden`: not even to run nothing else."""
+        self.harmless = False
+        self.writing = True
+        self.network = True
+        self.paths_known = False
+        self.opaque |= hidden
+
+    def _hide(self) -> None:
+        self._doubt(hidden=True)
+
+
+def _plain(path: str) -> str:
+    """Without what a path may hold and not mean: `//`, `/./`."""
+    return re.sub(r"/(?:\.?/)+", "/", path)

@@ -1,0 +1,163 @@
+"""Whether a value fits a schema of an OpenAPI document. Pure, by `jsonschema`, within bounds.
+
+The value is the agent's, so nothing that it makes expensive is done: expressions run in RE2, references and values
+are counted, and what `jsonschema` itself would do with Python's `re` or in quadratic time is not proved or done here.
+What is not proved does not fit. `format` is not looked at. Loaded where there is a document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+import re2
+from jsonschema import Draft4Validator, Draft202012Validator, ValidationError
+from jsonschema.exceptions import UndefinedTypeCheck, UnknownType
+from jsonschema.validators import extend
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012
+
+URI = "urn:openapi"
+MAX_VALUES = 2_000
+"""Of one body: members, items and what is in them."""
+MAX_REFERENCES = 1_000
+"""Followed for one value; recursive schemas that offer alternatives double with each level."""
+
+Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError]]
+_references_left: ContextVar[list[int]] = ContextVar("references_left")
+
+
+class NotProvedError(Exception):
+    """Whether a value fits cannot be told within the bounds."""
+
+
+class Schemas:
+    """The schemas of one document."""
+
+    def __init__(self, document: Any, *, version: str) -> None:
+        self._class: Any = OPENAPI_30 if version.startswith("3.0") else OPENAPI_31
+        self._validators: dict[str, Any] = {}
+        """By pointer; there are no more than the document has schemas."""
+        self._registry: Any = Registry().with_resource(URI, DRAFT202012.create_resource(document))
+
+    def fits(self, value: Any, pointer: str) -> bool:
+        """Whether a value fits the schema at a JSON pointer (RFC 6901); what is not proved does not."""
+        if count(value, most=MAX_VALUES) > MAX_VALUES:
+            return False
+        validator = self._validators.get(pointer)
+        if validator is None:
+            validator = self._class({"$ref": f"{URI}#{quote(pointer)}"}, registry=self._registry)
+            self._validators[pointer] = validator
+        token = _references_left.set([MAX_REFERENCES])
+        try:
+            return bool(validator.is_valid(value))
+        except (NotProvedError, RecursionError, ArithmeticError, Unresolvable, UnknownType, UndefinedTypeCheck):
+            return False
+        except (TypeError, ValueError, AttributeError, KeyError, IndexError):
+            return False  # a schema that is none
+        finally:
+            _references_left.reset(token)
+
+
+def count(value: Any, *, most: int) -> int:
+    """How many values there are in one, or more than `most`."""
+    waiting, found = [value], 0
+    while waiting and found <= most:
+        item = waiting.pop()
+        found += 1
+        waiting += item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+    return found
+
+
+def _reference(validator: Any, reference: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    left = _references_left.get()
+    left[0] -= 1
+    if left[0] < 0:
+        raise NotProvedError
+    yield from Draft202012Validator.VALIDATORS["$ref"](validator, reference, instance, schema) or ()
+
+
+def _pattern(validator: Any, pattern: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    del schema
+    if not validator.is_type(instance, "string"):
+        return
+    try:
+        found = re2.search(pattern, instance)
+    except re2.error:
+        raise NotProvedError from None
+    if not found:
+        yield ValidationError("it does not match")
+
+
+def _unique(validator: Any, unique: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    del schema
+    if unique and validator.is_type(instance, "array"):
+        items = {orjson.dumps(item, option=orjson.OPT_SORT_KEYS) for item in instance}
+        if len(items) != len(instance):
+            yield ValidationError("an item stands in it twice")
+
+
+def _additional(validator: Any, additional: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if "patternProperties" in schema:
+        raise NotProvedError
+    yield from Draft202012Validator.VALIDATORS["additionalProperties"](validator, additional, instance, schema) or ()
+
+
+def _required(validator: Any, names: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    """What is only read is required of answers alone."""
+    if not validator.is_type(instance, "object"):
+        return
+    properties = schema.get("properties", {})
+    for name in names:
+        described = properties.get(name)
+        if name not in instance and not (isinstance(described, dict) and described.get("readOnly") is True):
+            yield ValidationError("a member is missing")
+
+
+def _read_only(validator: Any, read_only: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    del validator, instance, schema
+    if read_only is True:
+        yield ValidationError("it is only read")
+
+
+def _not_proved(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    del validator, value, instance, schema
+    raise NotProvedError
+
+
+def _nullable_type(validator: Any, types: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    """`nullable` of OpenAPI 3.0."""
+    if instance is None and schema.get("nullable") is True:
+        return
+    yield from Draft202012Validator.VALIDATORS["type"](validator, types, instance, schema) or ()
+
+
+COMMON: dict[str, Keyword] = {
+    "$ref": _reference,
+    "pattern": _pattern,
+    "patternProperties": _not_proved,
+    "uniqueItems": _unique,
+    "additionalProperties": _additional,
+    "unevaluatedProperties": _not_proved,
+    "unevaluatedItems": _not_proved,
+    "$dynamicRef": _not_proved,
+    "required": _required,
+    "readOnly": _read_only,
+}
+OPENAPI_31 = extend(Draft202012Validator, COMMON)
+OPENAPI_30 = extend(
+    Draft202012Validator,
+    {
+        **COMMON,
+        "type": _nullable_type,
+        "minimum": Draft4Validator.VALIDATORS["minimum"],
+        "maximum": Draft4Validator.VALIDATORS["maximum"],
+        "exclusiveMinimum": lambda *_: iter(()),
+        "exclusiveMaximum": lambda *_: iter(()),
+    },
+)
+"""In 3.0 the exclusive bounds are truth values beside the bounds."""

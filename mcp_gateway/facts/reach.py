@@ -1,0 +1,228 @@
+"""Every function that a statement reaches, and so its traits: those it names, and those behind what it names. Pure.
+
+Behind a name may lie an operator's function, a cast's, the CHECK of a domain, an aggregate's own functions, the default
+of an argument or a column, a row's policy, and the body of a view or SQL function with all that is in it. What lies
+behind what the server brings is not looked at. What cannot be read is `unknown`.
+
+A user-defined cast is applied where types ask for it, and types are not known here. It is taken to be applied, written
+or not, unless values of its source type cannot occur: no relation, function or type that is reached has or gives any.
+
+`facts.sql_walk` says what a text names, `facts.judging` looks it up, `facts.traits` says what is known of a function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from mcp_gateway.facts.harmless import SERVER_FILE_RELATIONS
+from mcp_gateway.facts.traits import FILES, UNKNOWN
+
+if TYPE_CHECKING:
+    from mcp_gateway.facts.catalog import Catalog, Function, Relation
+    from mcp_gateway.facts.judging import Judge
+
+Parts: TypeAlias = tuple[str, ...]
+"""A name as the text has it, with or without schema."""
+MAX_STATEMENTS = 1024
+"""Whose traits are remembered: agents choose them."""
+
+
+@dataclass(slots=True)
+class Named:
+    """What a text names."""
+
+    functions: set[Parts] = field(default_factory=set)
+    operators: set[Parts] = field(default_factory=set)
+    types: set[Parts] = field(default_factory=set)
+    """That something is cast to, or becomes without a cast."""
+    relations: set[Parts] = field(default_factory=set)
+    written: set[Parts] = field(default_factory=set)
+    """Of the relations, those whose defaults, checks and the like are evaluated, too."""
+    computes: bool = False
+    """Whether there is anything to which a cast could be applied unseen."""
+
+
+class Reach:
+    """For one catalog and the path of one judge; keeps what it found out."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._known: dict[tuple[frozenset[Parts] | bool, ...], frozenset[str]] = {}
+
+    def traits(self, named: Named) -> frozenset[str]:
+        """Of all functions behind what a text names."""
+        key = (
+            frozenset(named.functions),
+            frozenset(named.operators),
+            frozenset(named.types),
+            frozenset(named.relations),
+            frozenset(named.written),
+            named.computes,
+        )
+        known = self._known.get(key)
+        if known is None:
+            known = _Search(self._judge).traits(named)
+            if len(self._known) >= MAX_STATEMENTS:
+                self._known.clear()
+            self._known[key] = known
+        return known
+
+
+class _Search:
+    """One search, from what a text names to the last thing behind it. Each thing is looked at once."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._root = judge
+        self._catalog = judge.catalog
+        self._found: set[str] = set()
+        self._seen: set[object] = set()
+        self._types: set[str] = set()
+        """`schema.type` of those that are not the server's, and of which there may be values."""
+        self._any_type = False
+        """There may be values of any type."""
+        self._casts: set[str] = set()
+        """Functions of casts that would be applied to values of their source type."""
+        self._waiting: list[tuple[Named, Judge]] = []
+
+    def traits(self, named: Named) -> frozenset[str]:
+        self._waiting.append((named, self._root))
+        while self._waiting:
+            self._look(*self._waiting.pop())
+            if not self._waiting and self._catalog is not None:
+                # Last, because everything that is found may bring values of further types.
+                for cast in sorted(self._casts):
+                    if self._may_apply(cast, self._catalog):
+                        self._qualified(cast)
+        return frozenset(self._found)
+
+    def _look(self, named: Named, judge: Judge) -> None:
+        for parts in named.functions:
+            self._found |= judge.traits(parts)
+            self._functions(judge.candidates(*_schema_and_name(parts)))
+        for parts in named.operators:
+            for qualified in judge.own_operators(parts):
+                self._qualified(qualified)
+        for parts in named.types:
+            for key in judge.type_keys(*_schema_and_name(parts)):
+                self._type(key, is_written=True)
+        for parts in named.relations | named.written:
+            self._relation(parts, judge, is_written=parts in named.written)
+        if named.computes and self._catalog is not None:
+            self._casts |= self._catalog.applied_unseen
+
+    def _text(self, text: str, judge: Judge) -> None:
+        """The body of a view or function, or an expression."""
+        if self._is_new(("text", text, judge is self._root)):
+            named = judge.named_in(text)
+            if named is None:
+                self._found.add(UNKNOWN)
+            else:
+                self._waiting.append((named, judge))
+
+    def _expressions(self, texts: Iterable[str]) -> None:
+        for text in texts:
+            self._text(f"SELECT {text}", self._root.definitions)
+
+    # Functions
+
+    def _qualified(self, name: str) -> None:
+        """A function given as `schema.function`; of no operator or cast that has none."""
+        if name and self._is_new(("name", name)):
+            schema, _, bare = name.rpartition(".")
+            self._found |= self._root.traits((schema, bare))
+            self._functions(self._root.candidates(schema, bare))
+
+    def _functions(self, functions: Sequence[Function]) -> None:
+        for function in functions:
+            if not self._root.is_system(function.oid) and self._is_new(("function", function.oid)):
+                self._function(function)
+
+    def _function(self, function: Function) -> None:
+        for name in (function.result_type, *(function.types or ())):
+            self._type(name)
+        for transition in function.transitions:
+            self._qualified(transition)
+        self._expressions([function.defaults] if function.defaults else ())
+        if function.language == "sql" and function.kind in {"f", "p", "w"}:
+            if function.body is None:
+                self._found.add(UNKNOWN)
+            else:
+                self._text(function.body, self._root.reads_body(function.body))
+
+    # Types
+
+    def _type(self, name: str, *, is_written: bool = False) -> None:
+        """A type that something is cast to or has: its CHECKs, its fields, and of which there are values now."""
+        key = name.removesuffix("[]")
+        if self._catalog is None or not self._is_new(("type", key, is_written)):
+            return
+        if is_written:
+            self._casts |= set(self._catalog.casts.get(key, ()))
+        row = self._catalog.relations.get(key)
+        for column in row.columns if row is not None and not self._root.is_system(row.oid) else ():
+            self._type(column.type, is_written=is_written)
+        if key.startswith(("pg_catalog.", "information_schema.")):
+            return
+        self._types.add(key)
+        if key in self._catalog.domains:
+            self._any_type = True  # what it is based on is not known
+            self._expressions(self._catalog.domain_checks.get(key, ()))
+        schema, _, bare = key.rpartition(".")
+        # A range type's constructor tells of which type its bounds are.
+        self._functions([one for one in self._root.candidates(schema, bare) if one.makes_its_type])
+
+    def _may_apply(self, cast: str, catalog: Catalog) -> bool:
+        sources = catalog.cast_sources.get(cast, ())
+        return (
+            self._any_type
+            or not sources
+            or any(name.removesuffix("[]") in self._types or name.startswith("pg_catalog.") for name in sources)
+        )
+
+    # Relations
+
+    def _relation(self, parts: Parts, judge: Judge, *, is_written: bool) -> None:
+        schema, name = _schema_and_name(parts)
+        if schema in {"", "pg_catalog"} and name in SERVER_FILE_RELATIONS:
+            self._found.add(FILES)
+        relation = judge.find(parts)
+        if relation is None:
+            self._any_type = self._any_type or self._catalog is not None
+        elif not self._root.is_system(relation.oid):
+            self._read(relation)
+            for reached in self._root.written_along(relation) if is_written else ():
+                self._write(reached)
+
+    def _read(self, relation: Relation) -> None:
+        if not self._is_new(("read", relation.qualified)):
+            return
+        self._type(relation.qualified)
+        self._expressions(relation.policies)
+        if relation.kind == "v":
+            self._query_of(relation)
+
+    def _query_of(self, view: Relation) -> None:
+        if view.definition is None:
+            self._found.add(UNKNOWN)
+        else:
+            self._text(view.definition, self._root.definitions)
+
+    def _write(self, relation: Relation) -> None:
+        if self._is_new(("write", relation.qualified)):
+            self._read(relation)
+            if relation.kind == "m":
+                self._query_of(relation)
+            generated = [column.generated for column in relation.columns if column.generated is not None]
+            self._expressions([*relation.defaults, *relation.checks, *generated])
+
+    def _is_new(self, thing: object) -> bool:
+        if thing in self._seen:
+            return False
+        self._seen.add(thing)
+        return True
+
+
+def _schema_and_name(parts: Parts) -> tuple[str, str]:
+    return (parts[-2] if len(parts) > 1 else "", parts[-1])

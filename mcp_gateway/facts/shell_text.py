@@ -1,0 +1,87 @@
+"""The strict subset of POSIX shell: a text to its simple commands. Pure.
+
+The subset is read the same by every POSIX shell, and by bash in particular: simple commands joined by `|`, `&&`,
+`||`, `;` and newlines, of words made of plain characters, single quotes and double quotes without backquote,
+backslash or `$`, but for one that ends them. Everything else, a variable, a glob, a backslash, a redirection to or from a name, an
+assignment, a keyword, leaves it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+TOKEN = re.compile(
+    r"""
+    (?P<blank>[ \t]+)
+  | (?P<quiet>2>&1|[12]?>[ \t]*/dev/null)(?=[ \t\n;|&]|$)
+  | (?P<join>\|\||&&|[|;\n])
+  | (?P<word>(?: [A-Za-z0-9_./:,+@%=\-]+ | '[^']*' | "[^"$`\\]*\$?" )+)
+    """,
+    re.VERBOSE | re.ASCII,
+)
+"""One token of the subset, always matched at the reading position; no match means that the text leaves it."""
+
+KEYWORDS = frozenset(
+    "! [[ ]] case coproc do done elif else end esac fi for foreach function if in repeat select then time until while { }".split()
+)
+ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
+
+
+def simple_commands(text: str) -> tuple[list[list[str]], bool]:
+    """The simple commands of the text as far as the subset reaches, and whether that is all of it."""
+    commands: list[list[str]] = [[]]
+    last = ";"
+    for item in _tokens(text):
+        match item:
+            case None:
+                return [words for words in commands if words], False
+            case "join", joint:
+                # An empty command is an error in every shell but before a newline; `;` may end the text.
+                if not commands[-1] and joint != "\n":
+                    return [words for words in commands if words], False
+                commands.append([])
+                last = joint
+            case _, word:
+                commands[-1].append(word)
+    found = [words for words in commands if words]
+    return found, bool(found) and (bool(commands[-1]) or last in {";", "\n"})
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str] | None]:
+    """Tokens in order; None where the text leaves the subset, and nothing after it."""
+    position, first_of_command = 0, True
+    while position < len(text):
+        match = TOKEN.match(text, position)
+        if match is None:
+            yield None
+            return
+        position = match.end()
+        kind, token = match.lastgroup, match.group()
+        if kind == "join":
+            first_of_command = True
+            yield "join", token
+        elif kind == "quiet":
+            # `a2>&1` is a word `a2`, so a redirection has to stand apart; and one that stands alone runs nothing.
+            if first_of_command or text[match.start() - 1] not in " \t":
+                yield None
+                return
+        elif kind == "word":
+            word = _unquoted(token)
+            if first_of_command and (_is_shell_word(word) or ASSIGNMENT.match(token)):
+                yield None
+                return
+            if position < len(text) and text[position] not in " \t\n;|&":
+                yield None
+                return
+            first_of_command = False
+            yield "word", word
+
+
+def _unquoted(token: str) -> str:
+    return re.sub(r"'([^']*)'|\"([^\"]*)\"", lambda match: match.group(1) or match.group(2) or "", token)
+
+
+def _is_shell_word(word: str) -> bool:
+    """Whether a shell reads this first word as something other than a program to look up."""
+    return word in KEYWORDS or word == ""

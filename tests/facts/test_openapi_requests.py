@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_gateway.facts.http import RequestRefusedError, resolve
+from mcp_gateway.facts.openapi import read_openapi
+from mcp_gateway.facts.openapi_requests import UNKNOWN, Matched, match_request
+from mcp_gateway.facts.openapi_schemas import Schemas
+
+BASE = "https://billing.example.com/v1"
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+DOCUMENT = read_openapi(
+    """\
+openapi: 3.0.3
+paths:
+  /invoices:
+    get:
+      operationId: listInvoices
+      tags: [invoices]
+      parameters:
+      - {name: year, in: query, required: true, schema: {type: integer, minimum: 2000}}
+      - {name: q, in: query, schema: {type: string, pattern: "^[a-z ]+$"}}
+      - {name: paid, in: query, schema: {type: boolean}}
+      - {name: tag, in: query, schema: {type: array, items: {type: string}}}
+      - {name: ids, in: query, explode: false, schema: {type: array, items: {type: integer}}}
+      - {name: filter, in: query, style: deepObject, schema: {type: object}}
+      - {name: raw, in: query, content: {application/json: {}}}
+      - {$ref: "#/components/parameters/page"}
+      - {name: X-Tenant, in: header, required: true, schema: {type: string}}
+    post:
+      operationId: addInvoice
+      requestBody: {$ref: "#/components/requestBodies/invoice"}
+  /invoices/{id}:
+    parameters: [{name: id, in: path, required: true, schema: {type: integer}}]
+    get: {operationId: getInvoice}
+    delete:
+      operationId: deleteInvoice
+      parameters: [{name: id, in: path, required: true, schema: {type: array, items: {type: integer}}}]
+    patch:
+      operationId: noteInvoice
+      requestBody:
+        content:
+          application/json: {schema: {type: object, properties: {note: {type: string, nullable: true}}, additionalProperties: false}}
+          application/x-www-form-urlencoded: {schema: {$ref: "#/components/schemas/Note"}}
+          "text/*": {schema: {type: string, maxLength: 3}}
+          multipart/form-data: {schema: {type: object}}
+          image/png: {}
+components:
+  parameters:
+    page: {name: page, in: query, schema: {$ref: "#/components/schemas/Page"}}
+  requestBodies:
+    invoice: {required: true, content: {application/json: {schema: {$ref: "#/components/schemas/Invoice"}}}}
+  schemas:
+    Page: {type: integer, minimum: 0, exclusiveMinimum: true}
+    Note: {type: object, required: [note], properties: {note: {type: string}, count: {type: integer}}}
+    Invoice:
+      type: object
+      required: [id, amount]
+      additionalProperties: false
+      properties:
+        id: {type: string, readOnly: true}
+        amount: {type: number}
+        lines: {type: array, uniqueItems: true, items: {$ref: "#/components/schemas/Invoice"}}
+""",
+    file="billing.yaml",
+)
+
+
+def seen(path: str, body: str | None = None, *, method: str = "GET", kind: str = "") -> Matched:
+    request = resolve(BASE, path, method=method, headers={"content-type": kind} if kind else None)
+    return match_request(request, None if body is None else body.encode(), DOCUMENT)
+
+
+@pytest.mark.parametrize(
+    ("query", "matches"),
+    [
+        ("year=2026", True),
+        ("year=2026&q=a%20b&paid=true&tag=a&tag=7&ids=1,2&page=1", True),
+        ("year=2026&q=a+b", False),  # a server that takes + for itself reads something else
+        ("year=2026&tag=a+b", True),
+        ("", False),
+        ("year=1999", False),
+        ("year=two", False),
+        ("year=2026&year=2027", False),
+        ("year=2026&Year=2026", False),
+        ("year=2026&admin=true", False),
+        ("year=2026&%61dmin=true", False),
+        ("year=2026;admin=true", False),
+        ("y%65ar=2026", True),
+        ("year=2026&q=A", False),
+        ("year=2026&q=" + "a" * 1000 + "A", False),
+        ("year=2026&paid=yes", False),
+        ("year=2026&ids=1,x", False),
+        ("year=2026&ids=1%2C2", False),
+        ("year=2026&tag=a%2Cb", True),
+        ("year=2026&ids=1&ids=2", False),
+        ("year=2026&page=0", False),
+        ("year=2026&page=%ff", False),
+        ("year=2026&filter=x", False),
+        ("year=2026&filter%5Ba%5D=x", False),
+        ("year=2026&raw=%7B%7D", False),
+        ("year=" + "2" * 5000, False),
+        ("year=2026" + "&tag=a" * 600, False),
+    ],
+)
+def test_a_query_is_as_described_or_not(query: str, matches: bool) -> None:
+    assert seen(f"/invoices?{query}") == Matched("listInvoices", frozenset({"invoices"}), matches)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "matches"),
+    [
+        ('{"amount": 1}', JSON, True),
+        ('{"amount": 1.5, "lines": [{"amount": 1}]}', "Application/JSON; charset=utf-8", True),
+        ('{"amount": "1"}', JSON, False),
+        ("{}", JSON, False),
+        ('{"amount": 1, "admin": true}', JSON, False),
+        ('{"amount": 1, "id": "x"}', JSON, False),
+        ('{"amount": 1, "amount": 2}', JSON, False),
+        ('{"amount": 1, "lines": [{"amount": 1}, {"amount": 1}]}', JSON, False),
+        ('{"amount": 1, "lines": [{"amount": 1, "lines": [{"x": 1}]}]}', JSON, False),
+        ('[{"amount": 1}]', JSON, False),
+        ('{"amount": 1}', "text/plain", False),
+        ('{"amount": 1}', "application/problem+json", False),
+        ('{"amount": 1}', "", False),
+        ("{", JSON, False),
+        ("", JSON, False),
+        (None, "", False),
+    ],
+)
+def test_a_json_body_is_as_described_or_not(body: str | None, kind: str, matches: bool) -> None:
+    assert seen("/invoices", body, method="POST", kind=kind) == Matched("addInvoice", frozenset(), matches)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "matches"),
+    [
+        (None, "", True),
+        ('{"note": null}', JSON, True),
+        ("null", JSON, False),
+        ("note=7&count=7", FORM, True),
+        ("note=7&count=x", FORM, False),
+        ("count=7", FORM, False),
+        ("note=7&note=8", FORM, False),
+        ("note=7;x=8", FORM, False),
+        ("abc", "text/csv", True),
+        ("abcd", "text/csv", False),
+        ("--x--", "multipart/form-data; boundary=x", False),
+        ("x", "image/png", True),
+        ("x", "image/jpeg", False),
+    ],
+)
+def test_other_bodies_are_as_described_or_not(body: str | None, kind: str, matches: bool) -> None:
+    assert seen("/invoices/7", body, method="PATCH", kind=kind) == Matched("noteInvoice", frozenset(), matches)
+
+
+def test_a_path_parameter_is_as_described_or_not() -> None:
+    assert seen("/invoices/7") == Matched("getInvoice", frozenset(), matches=True)
+    assert seen("/invoices/%37") == Matched("getInvoice", frozenset(), matches=True)
+    for path in ("/invoices/x", "/invoices/7?x=1", "/invoices/%20"):
+        assert seen(path) == Matched("getInvoice", frozenset(), matches=False)
+    assert seen("/invoices/7", method="DELETE") == Matched("deleteInvoice", frozenset(), matches=False)
+    assert seen("/invoices/7", "{}", kind=JSON) == Matched("getInvoice", frozenset(), matches=False)
+
+
+@pytest.mark.parametrize("path", ["", "/", "/invoices/", "/Invoices", "/invoices/7/", "/invoices/7/8", "/admin", "/v1/invoices", "/invoices.json"])  # fmt: skip
+def test_what_the_document_does_not_know_is_unknown(path: str) -> None:
+    assert seen(path) == UNKNOWN
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"])
+def test_a_method_that_the_document_does_not_know_is_unknown(method: str) -> None:
+    assert seen("/invoices?year=2026", method=method) == UNKNOWN
+
+
+@pytest.mark.parametrize("path", ["/invoices%2f7", "/invoices/..%2f7", "/invoices//7", "/invoices/7;x", "/x/%2e%2e/invoices"])  # fmt: skip
+def test_a_path_that_hides_another_never_comes_this_far(path: str) -> None:
+    with pytest.raises(RequestRefusedError):
+        seen(path)
+
+
+HOSTILE: dict[str, Any] = {
+    "Loop": {"$ref": "#/components/schemas/Loop"},
+    "Doubling": {
+        "anyOf": [
+            {"type": "array", "minItems": 2, "items": {"$ref": "#/components/schemas/Doubling"}},
+            {"type": "array", "minItems": 3, "items": {"$ref": "#/components/schemas/Doubling"}},
+        ]
+    },
+    "Slow": {"type": "string", "pattern": "^(a+)+$"},
+    "Ahead": {"type": "string", "pattern": "^(?=a)"},
+    "Names": {"type": "object", "patternProperties": {"^(a+)+$": False}, "additionalProperties": False},
+    "Unique": {"type": "array", "uniqueItems": True},
+    "None": {"type": 7},
+    "Broken": {"properties": []},
+    "Unevaluated": {"unevaluatedProperties": False},
+    "Dynamic": {"$dynamicRef": "#x"},
+}
+
+
+def nested(depth: int) -> Any:
+    value: Any = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Loop", 1),
+        ("Doubling", nested(60)),
+        ("Doubling", nested(3000)),
+        ("Slow", "a" * 5000 + "!"),
+        ("Ahead", "a"),
+        ("Names", {"a" * 5000 + "!": 1}),
+        ("Unique", [[n, {}] for n in range(20_000)]),
+        ("None", 1),
+        ("Broken", {"a": 1}),
+        ("Unevaluated", {}),
+        ("Dynamic", {}),
+        ("Missing", 1),
+    ],
+)
+def test_what_is_not_proved_in_bounds_does_not_fit(name: str, value: Any) -> None:
+    schemas = Schemas({"components": {"schemas": HOSTILE}}, version="3.1.0")
+    before = time.process_time()
+    assert schemas.fits(value, f"/components/schemas/{name}") is False
+    assert time.process_time() - before < 10  # a pattern or a schema that doubles would take years
+
+
+def test_what_follows_a_slow_value_is_judged_on_its_own() -> None:
+    schemas = Schemas({"components": {"schemas": HOSTILE}}, version="3.1.0")
+    assert not schemas.fits(nested(60), "/components/schemas/Doubling")
+    assert schemas.fits("aaa", "/components/schemas/Slow")
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5) | st.just("amount"), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@given(values, st.text(max_size=20))
+def test_no_request_breaks_it(value: Any, text: str) -> None:
+    seen("/invoices", json.dumps(value), method="POST", kind=JSON)
+    seen("/invoices/7", text, method="PATCH", kind=FORM)
+    seen("/invoices/7", text, method="PATCH", kind=JSON)

@@ -1,0 +1,77 @@
+"""Scripts of sed and awk that are called read-only, given to the real ones: they write no file and run no witness."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mcp_gateway.facts.shell import examine_shell
+from tests.peers.parts import missing
+
+PIECES = {
+    "sed": ["s", "/", "/", "/", "a", "b", "w x", "e", "id", "[", "]", "\\", "|", ";", ";", "p", "d", "1", ",", "$", "!", "{", "}", "y", "r f", "W x",
+            "\n", "g", "I", "M", "#", " ", "&", "s/a/b/", "/a/", "[/]", "[^/]", "\\/", "s|a|b|", "s#", "s,", "n", "\\n", "c\\", "q", "T", "0~3",
+            "s/[/a/;", "s/]/w x/", "[[:alpha:]]", "\\(", "[]/]"],
+    "awk": ["{", "}", "{", "}", "print", "$1", ">", '"f"', "|", "||", '"sh"', "system(", "getline", "<", ";", "/", '"', "x", "=", "(", ")", "&&", "#",
+            "\n", " ", " ", "BEGIN", "END", "printf", "?", ":", "/a/", '"a"', "> 1", "$1 > 1", "print > x", "print $1", '/"/', "/{/", '"}"', '"{"',
+            "if(", "while(", "x > y", "?x:y", "print(x)>y", "close(", "in"],
+}  # fmt: skip
+"""What scripts are made of; of `awk`, those with a `>` in them are the ones that could write."""
+LEAST = {"sed": 60, "awk": 100}
+MADE = {"sed": 6_000, "awk": 2_500}
+
+
+def left_behind(program: str, script: str, folder: Path) -> set[str]:
+    """The files in a folder of its own after a script has run there; that of a witness is `ran`."""
+    witnesses = folder.parent / "bin"
+    witnesses.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
+    for witness in ("id", "sh", "a", "b", "x", "f"):
+        (witnesses / witness).write_text(f"#!/bin/sh\n: > {folder}/ran\n")
+        (witnesses / witness).chmod(stat.S_IRWXU)
+    (folder / "input").write_text("a b 2\nc d 3\n")
+    with contextlib.suppress(subprocess.TimeoutExpired):  # an endless loop reads and prints, too
+        subprocess.run(
+            [program, script, "input"],
+            cwd=folder,
+            env={"PATH": str(witnesses)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=5,
+            check=False,
+        )
+    return {path.name for path in folder.iterdir()} - {"input"}
+
+
+def real(name: str) -> str:
+    program = shutil.which(name)
+    if program is None:
+        missing(f"the real {name} is the witness here", hint=f"apt-get install {name}")
+    return program
+
+
+@pytest.mark.parametrize("name", ["sed", "awk"])
+def test_a_script_that_is_called_read_only_writes_and_runs_nothing(name: str, tmp_path: Path) -> None:
+    made, proved = random.Random(7), 0
+    for _ in range(MADE[name]):
+        script = "".join(made.choice(PIECES[name]) for _ in range(made.randint(1, 10)))
+        if (name == "awk" and ">" not in script) or not examine_shell(argv=[name, script, "input"]).read_only:
+            continue
+        proved += 1
+        assert left_behind(real(name), script, tmp_path / "here") == set(), script
+    assert proved >= LEAST[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "script", "left"),
+    [("sed", "w x", {"x"}), ("awk", '{ print > "f" }', {"f"}), ("awk", 'BEGIN { system("id") }', {"ran"})],
+)
+def test_what_a_script_writes_or_runs_is_seen(name: str, script: str, left: set[str], tmp_path: Path) -> None:
+    assert left_behind(real(name), script, tmp_path / "here") == left
+    assert not examine_shell(argv=[name, script, "input"]).read_only
