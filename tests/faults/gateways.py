@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,25 +21,30 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import httpx2
 import orjson
-from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
 
 from mcp_gateway.clock import new_id, utc_now
+from mcp_gateway.doors.guard import AUDIT_UNAVAILABLE
 from mcp_gateway.identity.local import LocalIssuer, LocalPerson, open_local_issuer
+from tests.cli.running import Ran, run_script
+from tests.faults.wire import call_body, call_headers, said
 from tests.invariants.witnesses import PostgresWitness, SSHWitness
-from tests.invariants.world import World, descendants
+from tests.invariants.world import Store, World, descendants, read_store
 from tests.peers.api import API
 from tests.peers.postgres import PostgresDatabase
 from tests.peers.sshd import SSHServer
+from tests.plain_http import plain_client
 from tests.private import write_private
 
 AUDIENCE = "http://127.0.0.1:8765"
 APPROVER = "approver"
-REVISION = "2026-07-28"
 ANSWER_SECONDS = 60.0
 START_SECONDS = END_SECONDS = 60.0
 POLL_SECONDS = 0.01
+TOKEN_SECONDS = 120.0
+MANY = httpx2.Limits(max_connections=2000, max_keepalive_connections=2000)
 PEOPLE = {
     "alex": LocalPerson(groups=frozenset({"dev"})),
     "sam": LocalPerson(groups=frozenset({"dev"})),
@@ -55,8 +61,8 @@ forbid (principal, action == Action::"call_api", resource) when { context.http.m
 unless { context.approval.by.contains("dba") };
 """
 TABLES = """
-CREATE TABLE notes (id int PRIMARY KEY, text text);
-INSERT INTO notes SELECT n, 'note ' || n FROM generate_series(1, 100) AS n;
+CREATE TABLE IF NOT EXISTS notes (id int PRIMARY KEY, text text);
+INSERT INTO notes SELECT n, 'note ' || n FROM generate_series(1, 100) AS n ON CONFLICT DO NOTHING;
 """
 QUERY: tuple[str, dict[str, Any]] = ("query_database", {"target": "db", "sql": "SELECT id, text FROM notes LIMIT 3"})
 COMMAND: tuple[str, dict[str, Any]] = ("run_ssh_command", {"target": "host", "argv": ["echo", "hello"]})
@@ -87,7 +93,10 @@ class Gateway:
     world: World
     url: str = ""
     process: anyio.abc.Process | None = None
-    tokens: dict[str, str] = field(default_factory=dict)
+    tokens: dict[str, tuple[float, str]] = field(default_factory=dict)
+    """Somebody's token of the last minutes, and when it was made."""
+    program: Sequence[str] = ("-m", "mcp_gateway")
+    """What Python runs."""
 
     @property
     def config(self) -> Path:
@@ -125,7 +134,7 @@ class Gateway:
         self.url = ""
         with self.log.open("ab") as sink:
             self.process = await anyio.open_process(
-                [*under, sys.executable, "-I", "-m", "mcp_gateway", "--config", str(self.config), "serve"],
+                [*under, sys.executable, "-I", *self.program, "--config", str(self.config), "serve"],
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
@@ -177,46 +186,56 @@ class Gateway:
 
     def token(self, person: str = "alex", *, client: str = "agent") -> str:
         """A token of somebody's agent."""
-        key = f"{person} {client}"
-        if key not in self.tokens:
-            self.tokens[key] = self.issuer.mint(person, client_id=client, actor=client).reveal_text()
-        return self.tokens[key]
+        made, token = self.tokens.get(key := f"{person} {client}", (0.0, ""))
+        if time.monotonic() - made > TOKEN_SECONDS or not token:
+            token = self.issuer.mint(person, client_id=client, actor=client).reveal_text()
+            self.tokens[key] = time.monotonic(), token
+        return token
+
+    def approver(self, person: str = "dana") -> httpx2.AsyncClient:
+        """An HTTP client of somebody who has just signed in to decide."""
+        token = self.issuer.mint(person, client_id=APPROVER, auth_time=utc_now()).reveal_text()
+        return plain_client(
+            base_url=self.url,
+            headers={"authorization": f"Bearer {token}"},
+            timeout=ANSWER_SECONDS,
+            limits=MANY,
+        )
+
+    async def command(self, *arguments: str) -> Ran:
+        """Run a command of the command line beside it."""
+        return await anyio.to_thread.run_sync(
+            lambda: run_script("--config", str(self.config), *arguments, home=self.folder)
+        )
+
+    def store(self) -> Store:
+        """What is recorded now."""
+        return read_store(self.data)
 
     def client(self, person: str = "alex") -> httpx2.AsyncClient:
         """An HTTP client of somebody's agent."""
         headers = {"authorization": f"Bearer {self.token(person)}"}
-        return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=ANSWER_SECONDS, trust_env=False)
+        return plain_client(base_url=self.url, headers=headers, timeout=ANSWER_SECONDS, limits=MANY)
 
     async def call(
         self, tool: str, arguments: Mapping[str, Any], *, person: str = "alex", http: httpx2.AsyncClient | None = None
     ) -> dict[str, Any]:
-        """Call a tool: what it gave, or its error, which has a `code`; a connection that breaks raises."""
+        """Call a tool: what it gave, or its error, which has a `code`; a connection that breaks raises.
+
+        Whose token is refused never comes to the road, so that answer is told to no world.
+        """
         if http is None:
             async with self.client(person) as own:
                 return await self.call(tool, arguments, http=own)
-        headers = {
-            "accept": "application/json, text/event-stream",
-            "content-type": "application/json",
-            "mcp-protocol-version": REVISION,
-            "mcp-method": "tools/call",
-            "mcp-name": tool,
-        }
-        meta = {
-            PROTOCOL_VERSION_META_KEY: REVISION,
-            CLIENT_INFO_META_KEY: {"name": "faults", "version": "1"},
-            CLIENT_CAPABILITIES_META_KEY: {},
-        }
-        params = {"name": tool, "arguments": dict(arguments), "_meta": meta}
-        body = orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
         try:
-            answer = await http.post("/mcp", content=body, headers=headers)
+            answer = await http.post("/mcp", content=call_body(tool, arguments), headers=call_headers(tool))
         except httpx2.TransportError as error:
             raise BrokenOffError(repr(error)) from error
-        text = answer.text
-        if answer.headers.get("content-type", "").startswith("text/event-stream"):
-            text = next(
-                line.removeprefix("data: ") for line in reversed(text.splitlines()) if line.startswith("data: {")
-            )
+        if answer.status_code == 401:
+            return {"code": "identity_required"}
+        if answer.status_code == 503 and answer.json()["error"] == AUDIT_UNAVAILABLE:
+            return {"code": "audit_unavailable", "message": AUDIT_UNAVAILABLE}
+        text = said(answer.text, answer.headers.get("content-type", ""))
         message = orjson.loads(text)
         assert "result" in message, f"{answer.status_code} {text[:500]}"
         content: dict[str, Any] = message["result"]["structuredContent"]
@@ -230,19 +249,25 @@ class Gateway:
 
     async def move(self, move: str, approval: str, *, person: str = "dana") -> int:
         """Decide or withdraw over the approvals API; the HTTP status."""
-        token = self.issuer.mint(person, client_id=APPROVER, auth_time=utc_now()).reveal_text()
-        headers = {"authorization": f"Bearer {token}"}
-        async with httpx2.AsyncClient(headers=headers, timeout=ANSWER_SECONDS, trust_env=False) as http:
-            return (await http.post(f"{self.url}/api/approvals/{approval}/{move}")).status_code
+        async with self.approver(person) as http:
+            return (await http.post(f"/api/approvals/{approval}/{move}")).status_code
 
 
 @asynccontextmanager
 async def standing(
-    folder: Path, targets: Targets, *, world: World, more: str = "", server: str = "", wait: str = "0s"
+    folder: Path,
+    targets: Targets,
+    *,
+    world: World,
+    more: str = "",
+    server: str = "",
+    approvals: str = "",
+    wait: str = "0s",
+    people: Mapping[str, LocalPerson] = PEOPLE,
 ) -> AsyncIterator[Gateway]:
     """A gateway that is set up and not started; whatever runs of it at the end is killed.
 
-    `server` are further lines of that table, `more` further tables.
+    `server` and `approvals` are further lines of those tables, `more` further tables.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
@@ -250,14 +275,17 @@ async def standing(
     targets.database.execute(TABLES)
     write_private(folder / "policy.cedar", POLICY)
     write_private(folder / "password", targets.database.password)
-    write_private(folder / "gateway.toml", configuration(folder, targets, more=more, server=server, wait=wait))
-    issuer = open_local_issuer(folder / "data", audience=AUDIENCE, clock=utc_now, new_id=new_id, people=PEOPLE)
+    text = configuration(
+        folder, targets, more=more, server=server, approvals=f'wait = "{wait}"\n{approvals}', people=people
+    )
+    write_private(folder / "gateway.toml", text)
+    issuer = open_local_issuer(folder / "data", audience=AUDIENCE, clock=utc_now, new_id=new_id, people=people)
     world.data_dirs.append(folder / "data")
     world.sources.add(folder / "password")
     world.canaries["the password of db"] = targets.database.password.encode()
     world.witnesses += [
         PostgresWitness(targets.database, target="db"),
-        SSHWitness(target="host", log=targets.host.log),
+        SSHWitness(target="host", log=targets.host.log, port=targets.host.port),
     ]
     gateway = Gateway(folder=folder, issuer=issuer, world=world)
     try:
@@ -270,9 +298,11 @@ async def standing(
                 world.add_log("standard streams", gateway.log.read_bytes())
 
 
-def configuration(folder: Path, targets: Targets, *, more: str, server: str, wait: str) -> str:
+def configuration(
+    folder: Path, targets: Targets, *, more: str, server: str, approvals: str, people: Mapping[str, LocalPerson]
+) -> str:
     """The gateway.toml before these targets."""
-    people = "\n".join(f"{name} = {{ groups = {json.dumps(sorted(who.groups))} }}" for name, who in PEOPLE.items())
+    persons = "\n".join(map(_person, people.items()))
     database, host = targets.database, targets.host
     return f"""
 [gateway]
@@ -284,10 +314,10 @@ listen = "127.0.0.1:0"
 issuer = "local"
 audience = "{AUDIENCE}"
 [identity.local.people]
-{people}
+{persons}
 [approvals]
 clients = ["{APPROVER}"]
-wait = "{wait}"
+{approvals}
 [policy]
 paths = ["{folder / "policy.cedar"}"]
 [targets.db]
@@ -315,3 +345,9 @@ base_url = "{targets.api.url}"
 networks = ["127.0.0.0/8"]
 {more}
 """
+
+
+def _person(named: tuple[str, LocalPerson]) -> str:
+    name, who = named
+    values = {"groups": sorted(who.groups)} | ({} if who.email is None else {"email": who.email})
+    return f"{json.dumps(name)} = {{ {', '.join(f'{key} = {json.dumps(value)}' for key, value in values.items())} }}"
