@@ -44,6 +44,7 @@ def event(call_id: str) -> Identified:
         groups=frozenset({"dba", "payments"}),
         scopes=frozenset({"db"}),
         token_id="0123456789abcdef",
+        token_issued_at=datetime(2026, 11, 24, tzinfo=UTC),
         token_expires_at=datetime(2026, 11, 24, tzinfo=UTC),
         assurance="token",
     )

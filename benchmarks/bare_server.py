@@ -1,29 +1,29 @@
 """The floor: the official SDK's low-level server over an asyncpg pool, as anybody would write it, and nothing governed.
 
-    python -m benchmarks.bare_server DSN [--text-only]
+    python -m benchmarks.bare_server DSN [--text-only] [--stdio]
 
 It runs whatever SQL it is sent, by a pool of ten connections, and answers with the rows as a list of objects: as
 structured content, and as text beside it, which the specification asks for (2025-11-25, server/tools, "Structured
 content"); with `--text-only` as text alone. It speaks both eras, with the SDK's defaults, and no token.
 
-It prints its URL when it serves, and serves until SIGTERM.
+It prints its URL when it serves, and serves until SIGTERM; with `--stdio` it serves its parent over the SDK's own
+transport for standard streams.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import socket
 from typing import Any
 
-import anyio
 import asyncpg
 import mcp_types as types
-import uvicorn
 from mcp.server.lowlevel import Server
+from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
 from starlette.applications import Starlette
 from starlette.routing import Route
+
+from benchmarks.serving import run_server, serve_application
 
 TOOL = types.Tool(
     name="query_database",
@@ -55,27 +55,18 @@ def build_server(pool: asyncpg.Pool[Any], *, text_only: bool) -> Server[Any]:
     return Server("bare", version="1", on_list_tools=list_tools, on_call_tool=call_tool)
 
 
-async def serve(dsn: str, *, text_only: bool) -> None:
-    """Serve on a free loopback port."""
+async def serve(dsn: str, *, text_only: bool, stdio: bool) -> None:
+    """Serve on a free loopback port, or the parent."""
     async with asyncpg.create_pool(dsn, min_size=10, max_size=10) as pool:
-        manager = StreamableHTTPSessionManager(app=build_server(pool, text_only=text_only))
-        app = Starlette(routes=[Route("/mcp", StreamableHTTPASGIApp(manager))])
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            config = uvicorn.Config(
-                app, lifespan="off", log_config=None, access_log=False, ws="none", http="httptools", loop="uvloop"
-            )
-            print(f"serving http://127.0.0.1:{listener.getsockname()[1]}/mcp", flush=True)
-            async with manager.run():
-                await uvicorn.Server(config).serve(sockets=[listener])
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("dsn")
-    parser.add_argument("--text-only", action="store_true")
-    arguments = parser.parse_args()
-    anyio.run(lambda: serve(arguments.dsn, text_only=arguments.text_only), backend_options={"use_uvloop": True})
+        server = build_server(pool, text_only=text_only)
+        if stdio:
+            async with stdio_server() as (read, write):
+                await server.run(read, write, server.create_initialization_options())
+            return
+        manager = StreamableHTTPSessionManager(app=server)
+        async with manager.run():
+            await serve_application(Starlette(routes=[Route("/mcp", StreamableHTTPASGIApp(manager))]))
 
 
 if __name__ == "__main__":
-    main()
+    run_server(serve, __doc__, "--text-only", "--stdio")

@@ -11,11 +11,13 @@ import asyncio
 import itertools
 import re
 import time
-from collections.abc import Callable
-from typing import Literal, TypeAlias, cast
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol, TypeAlias, cast
 
 import orjson
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
+
+from benchmarks.shop import Server
 
 Era: TypeAlias = Literal["2026-07-28", "2025-11-25"]
 MODERN: Era = "2026-07-28"
@@ -31,6 +33,13 @@ _SESSION = re.compile(rb"(?i)\r\nmcp-session-id: *([^\r]+)")
 
 class CallError(Exception):
     """An answer that is none."""
+
+
+class Calls(Protocol):
+    """A caller that is ready to call."""
+
+    async def call(self, sql: str) -> int:
+        """Call the tool; the bytes of the response. Raises `CallError` where it is no result."""
 
 
 class _Connection(asyncio.Protocol):
@@ -82,10 +91,10 @@ class _Connection(asyncio.Protocol):
 class Caller:
     """One caller of one server."""
 
-    def __init__(self, url: str, *, era: Era, token: str) -> None:
-        self._host = url.removeprefix("http://").partition("/")[0]
+    def __init__(self, server: Server, *, era: Era) -> None:
+        self._server = server
+        self._host = server.url.removeprefix("http://").partition("/")[0]
         self._era = era
-        self._token = token
         self._session = b""
         self._ids = itertools.count(1)
         self._connection = _Connection()
@@ -97,15 +106,17 @@ class Caller:
         if self._era == LEGACY:
             hello = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": CLIENT}
             answer = await self._send({"method": "initialize", "id": 0, "params": hello})
+            if b'"result":{' not in answer:
+                raise CallError(f"no handshake: {answer[:300]!r}")
             found = _SESSION.search(answer)
-            if found is None:
-                raise CallError(f"no session: {answer[:300]!r}")
-            self._session = found.group(1)
+            if found is not None:  # a server without sessions gives none
+                self._session = found.group(1)
             await self._send({"method": "notifications/initialized"})
 
     async def call(self, sql: str) -> int:
         """Call the tool; the bytes of the response."""
-        params: dict[str, object] = {"name": "query_database", "arguments": {"target": "shop", "sql": sql}}
+        arguments = {"sql": sql} | ({"target": self._server.target} if self._server.target else {})
+        params: dict[str, object] = {"name": self._server.tool, "arguments": arguments}
         if self._era == MODERN:
             params["_meta"] = {
                 PROTOCOL_VERSION_META_KEY: MODERN,
@@ -130,21 +141,22 @@ class Caller:
             b"accept: application/json, text/event-stream",
             b"content-length: %d" % len(body),
         ]
-        if self._token:
-            lines.append(b"authorization: Bearer " + self._token.encode())
+        if self._server.token:
+            lines.append(b"authorization: Bearer " + self._server.token.encode())
         if self._session:
-            lines += [b"mcp-session-id: " + self._session, b"mcp-protocol-version: " + LEGACY.encode()]
+            lines.append(b"mcp-session-id: " + self._session)
+        lines.append(b"mcp-protocol-version: " + self._era.encode())
         if self._era == MODERN:
-            lines += [b"mcp-protocol-version: 2026-07-28", b"mcp-method: tools/call", b"mcp-name: query_database"]
+            lines += [b"mcp-method: tools/call", b"mcp-name: " + self._server.tool.encode()]
         return await self._connection.exchange(b"\r\n".join([*lines, b"", body]))
 
 
-async def calling(callers: list[Caller], *, sql: Callable[[int], str], seconds: float) -> list[float]:
+async def calling(callers: Sequence[Calls], *, sql: Callable[[int], str], seconds: float) -> list[float]:
     """Let every caller call as often as it can for a time; the seconds that each call took."""
     until = time.perf_counter() + seconds
     taken: list[float] = []
 
-    async def one(caller: Caller) -> None:
+    async def one(caller: Calls) -> None:
         while (begin := time.perf_counter()) < until:
             await caller.call(sql(next(NUMBERS)))
             taken.append(time.perf_counter() - begin)

@@ -19,13 +19,13 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
 
-from benchmarks.callers import LEGACY, MODERN, Caller, Era, calling
+from benchmarks.callers import LEGACY, MODERN, Caller, Calls, Era, calling
 from benchmarks.shop import (
     CUSTOMERS,
     ORDERS,
@@ -109,20 +109,34 @@ def statement(rows: int, *, repeat: bool) -> Callable[[int], str]:
 async def measure(
     server: Server, database: Database, work: Work, *, sql: Callable[[int], str], seconds: float
 ) -> Measured:
-    """One server at one kind of work, once."""
-    callers = [Caller(server.url, era=work.era, token=server.token) for _ in range(work.callers)]
-    for caller in callers:
-        await caller.open()
-        assert await caller.call(sql(0)) >= SMALLEST[work.rows]
+    """One server at one kind of work, once, over HTTP."""
+    callers = [Caller(server, era=work.era) for _ in range(work.callers)]
     try:
-        before = cpu_seconds(server.pid), children_seconds(server.pid), children_seconds(database.pid)
-        begin = time.perf_counter()
-        taken = await calling(callers, sql=sql, seconds=seconds)
-        elapsed = time.perf_counter() - begin
-        after = cpu_seconds(server.pid), children_seconds(server.pid), children_seconds(database.pid)
+        for caller in callers:
+            await caller.open()
+        return await measure_callers(callers, server, database, work, sql=sql, seconds=seconds)
     finally:
         for caller in callers:
             caller.close()
+
+
+async def measure_callers(
+    callers: Sequence[Calls],
+    server: Server,
+    database: Database,
+    work: Work,
+    *,
+    sql: Callable[[int], str],
+    seconds: float,
+) -> Measured:
+    """One server at one kind of work, once, by callers that are ready."""
+    for caller in callers:
+        assert await caller.call(sql(0)) >= SMALLEST[work.rows]
+    before = cpu_seconds(server.pid), children_seconds(server.pid), children_seconds(database.pid)
+    begin = time.perf_counter()
+    taken = await calling(callers, sql=sql, seconds=seconds)
+    elapsed = time.perf_counter() - begin
+    after = cpu_seconds(server.pid), children_seconds(server.pid), children_seconds(database.pid)
     own, children, postgres = (late - early for early, late in zip(before, after, strict=True))
     return Measured(calls=len(taken), seconds=elapsed, own=own, children=children, database=postgres, taken=taken)
 

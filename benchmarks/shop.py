@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +89,9 @@ class Server:
     url: str
     pid: int
     token: str = ""
+    tool: str = "query_database"
+    target: str = ""
+    """The argument that names the database, where the tool has one."""
 
 
 @contextmanager
@@ -105,8 +109,14 @@ def running_database() -> Iterator[Database]:
 @contextmanager
 def running_floor(database: Database, *options: str) -> Iterator[Server]:
     """The bare server."""
-    command = [sys.executable, "-m", "benchmarks.bare_server", database.dsn, *options]
-    with _serving("floor", command) as server:
+    with running_module("bare_server", database, *options, name="floor") as server:
+        yield server
+
+
+@contextmanager
+def running_module(module: str, database: Database, *options: str, name: str) -> Iterator[Server]:
+    """One of the servers of this package."""
+    with serving(name, [sys.executable, "-m", f"benchmarks.{module}", database.dsn, *options]) as server:
         yield server
 
 
@@ -115,7 +125,7 @@ def running_gateway(database: Database, folder: Path) -> Iterator[Server]:
     """The gateway, and a token of the local issuer that was signed just now."""
     config = write_configuration(database, folder)
     command = [sys.executable, "-I", "-m", "mcp_gateway", "--config", str(config), "serve"]
-    with _serving("gateway", command) as server:
+    with serving("gateway", command) as server:
         issuer = open_local_issuer(
             folder / "data",
             audience=AUDIENCE,
@@ -124,7 +134,7 @@ def running_gateway(database: Database, folder: Path) -> Iterator[Server]:
             people={"alex": LocalPerson(groups=frozenset({"developers"}), email="alex@example.com")},
         )
         token = issuer.mint("alex", client_id="agent", actor="agent").reveal_text()
-        yield Server(name=server.name, url=server.url, pid=server.pid, token=token)
+        yield Server(name=server.name, url=server.url, pid=server.pid, token=token, target="shop")
 
 
 def write_configuration(database: Database, folder: Path) -> Path:
@@ -169,20 +179,38 @@ max_rows = 2000
 
 
 @contextmanager
-def _serving(name: str, command: list[str]) -> Iterator[Server]:
-    """Start a server that says its URL, and end it. What it says goes to a file: a pipe that is full would stop it."""
+def serving(name: str, command: list[str], *, url: str = "") -> Iterator[Server]:
+    """Start a server and end it: one that says its URL, or one that is known to listen at this.
+
+    What it says goes to a file: a pipe that is full would stop it.
+    """
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         try:
             until = time.monotonic() + START_SECONDS
-            while (found := URL.search(said := os.pread(log.fileno(), LOG_BYTES, 0).decode())) is None:
+            while not (found := accepting(url) or said_url(said := os.pread(log.fileno(), LOG_BYTES, 0).decode())):
                 if process.poll() is not None or time.monotonic() > until:
                     sys.exit(f"the {name} does not serve: {said}")
                 time.sleep(0.02)
-            yield Server(name=name, url=found.group(1), pid=process.pid)
+            yield Server(name=name, url=found, pid=process.pid)
         finally:
             process.terminate()
             process.wait(START_SECONDS)
+
+
+def said_url(said: str) -> str:
+    """The URL in what a server said, or nothing yet."""
+    found = URL.search(said)
+    return found.group(1) if found else ""
+
+
+def accepting(url: str) -> str:
+    """The URL when somebody listens there, or nothing yet."""
+    if url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        with suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+            return url
+    return ""
 
 
 def cpu_seconds(pid: int) -> float:
@@ -212,6 +240,10 @@ def children_of(pid: int) -> list[int]:
 
 def children_seconds(pid: int) -> float:
     """User and system time of a process's children, those included that have ended."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    running = sum(cpu_seconds(child) for child in children_of(pid))
-    return running + (int(fields[13]) + int(fields[14])) * TICK_SECONDS
+    while True:
+        try:
+            running = sum(cpu_seconds(child) for child in children_of(pid))
+        except FileNotFoundError:  # one ended meanwhile: look again, it is among those that have
+            continue
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return running + (int(fields[13]) + int(fields[14])) * TICK_SECONDS

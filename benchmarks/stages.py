@@ -45,7 +45,7 @@ IN_CALL: ContextVar[bool] = ContextVar("in_call", default=False)
 LISTEN = "127.0.0.1:8765"
 STAGES = (
     "identity", "facts", "decision", "audit: intent", "target", "masking", "encoding", "audit: outcome",
-    "the rest of the road", "protocol: SDK, door, guard",
+    "the rest of the road", "protocol: guard and door",
 )  # fmt: skip
 
 
@@ -116,8 +116,8 @@ class Bench:
         parts: Any = self.gateway
         parts.identity.verifier._remembered.clear()
         engine = parts.policies.current
-        engine._decisions._entries.clear()
-        engine._revealed._entries.clear()
+        engine._enforced._decisions._entries.clear()
+        engine._enforced._revealed._entries.clear()
 
     def _which_commit(self) -> str:
         self._commits += 1
@@ -163,17 +163,16 @@ async def call(app: Any, watch: Stopwatch, *, token: str, sql: str) -> int:
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()], "state": {},
     }  # fmt: skip
     coming = [{"type": "http.request", "body": body, "more_body": False}]
-    never = asyncio.get_running_loop().create_future()
     answer = bytearray()
 
     async def receive() -> dict[str, Any]:
-        return coming.pop() if coming else await never
+        return coming.pop() if coming else await asyncio.get_running_loop().create_future()
 
     async def send(message: dict[str, Any]) -> None:
         answer.extend(message.get("body", b""))
 
     inside = IN_CALL.set(True)
-    with watch.timed("protocol: SDK, door, guard"):
+    with watch.timed("protocol: guard and door"):
         await app(scope, receive, send)
     IN_CALL.reset(inside)
     assert b'"isError":false' in answer, bytes(answer[:1000])

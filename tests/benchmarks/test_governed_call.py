@@ -17,8 +17,9 @@ ROW = re.compile(r"\| (2026-07-28|2025-11-25) \| +(\d+) \| +(\d+) \|(?: +\d+\.\d
 pytestmark = [pytest.mark.usefixtures("postgres_programs"), pytest.mark.timeout(180)]
 
 
-def test_it_prints_a_line_for_each_kind_of_work() -> None:
-    command = [sys.executable, "-m", "benchmarks.governed_call", "--rounds", "2", "--seconds", "0.1", "--callers", "1"]
+@pytest.mark.parametrize("program", ["governed_call", "stdio_call"])
+def test_it_prints_a_line_for_each_kind_of_work(program: str) -> None:
+    command = [sys.executable, "-m", f"benchmarks.{program}", "--rounds", "2", "--seconds", "0.1", "--callers", "1"]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
 
     assert found.returncode == 0, found.stderr
@@ -41,6 +42,25 @@ def test_stages_are_timed_apart_and_add_up() -> None:
         assert abs(sum(stage[column] for stage in stages) - total[column]) <= len(stages)
 
 
+def test_public_servers_are_measured_beside_the_gateway() -> None:
+    peers = ["gateway", "raw", "fastmcp"]
+    command = [sys.executable, "-m", "benchmarks.public_peers", "--peers", ",".join(peers), "--callers", "1"]
+    few = ["--rounds", "1", "--seconds", "0.1"]
+    found = subprocess.run([*command, *few], cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
+
+    assert found.returncode == 0, found.stderr
+    lines = re.findall(r"\| +(\d+) \| +1 \| ([\w ]+) \| +\d", found.stdout)
+    assert lines == [(rows, name) for rows in ("1", "1000") for name in ("floor", *peers)]
+
+
+def test_a_peer_that_is_not_known_is_named() -> None:
+    command = [sys.executable, "-m", "benchmarks.public_peers", "--peers", "gateway,toolbx"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
+
+    assert found.returncode == 2
+    assert "--peers: 'toolbx' is none of gateway, raw, fastmcp, toolbox, dbhub" in found.stderr
+
+
 @pytest.mark.anyio
 async def test_both_servers_run_the_same_work_and_an_error_ends_it(tmp_path: Path) -> None:
     eras: tuple[Era, ...] = (MODERN, LEGACY)
@@ -51,7 +71,7 @@ async def test_both_servers_run_the_same_work_and_an_error_ends_it(tmp_path: Pat
     ):
         for server in (floor, gateway):
             for era in eras:
-                caller = Caller(server.url, era=era, token=server.token)
+                caller = Caller(server, era=era)
                 await caller.open()
                 assert len(await calling([caller], sql=statement(1, repeat=False), seconds=0.1)) > 0
                 with pytest.raises(ExceptionGroup) as raised:
