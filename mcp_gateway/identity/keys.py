@@ -163,8 +163,8 @@ class IssuerKeys:
             self._failed(f"no answer within {self._fetch_timeout_s:g} s")
         except FetchError as error:
             self._failed(str(error))
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
-            # The text of a library's error may quote what a hostile server sent; its type says enough.
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, RuntimeError, MemoryError) as error:
+            # A RuntimeError is for want of a thread. The text of a library's error may quote what a hostile server sent; its type says enough.
             self._failed(f"the connection failed ({type(error).__name__})")
         else:
             self._keys, self._fetched_at, self._problem = keys, self._clock(), None

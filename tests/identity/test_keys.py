@@ -371,6 +371,21 @@ async def test_an_issuer_that_is_no_http_server_gives_no_keys(clock: Clock) -> N
 
 
 @pytest.mark.requirement("R18")
+async def test_a_fetch_that_fails_for_want_of_a_thread_is_named_and_tried_again(
+    issuer: FakeIssuer, keys: IssuerKeys, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_thread(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio, "to_thread", no_thread)
+        assert await refused(keys) == "the connection failed (RuntimeError)"
+    assert keys.status().problem == "the connection failed (RuntimeError)"
+    clock.pass_by(seconds=11)
+    assert (await keys.current()).keys
+    assert keys.status().problem is None
+
+
 async def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path, clock: Clock) -> None:
     server, trusting = server_certificate(tmp_path)
     with FakeIssuer(tls=server) as issuer:
