@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
-from functools import cached_property
-from typing import Any, TypeVar
+from functools import cached_property, lru_cache
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.bodies import body_statements, is_stored_parsed
@@ -34,16 +33,15 @@ from mcp_gateway.facts.harmless import (
     TYPES,
 )
 from mcp_gateway.facts.parser import SQLSyntaxError
-from mcp_gateway.facts.reach import Named, Reach
+from mcp_gateway.facts.reach import Named, Parts, Reach
+from mcp_gateway.facts.scopes import Table, table_of
 from mcp_gateway.facts.traits import traits_of
-
-T = TypeVar("T")
 
 FIRST_USER_OID = 16384
 """Objects below it are the server's own (`FirstNormalObjectId`)."""
 SYSTEM_SCHEMAS = ("pg_catalog", "information_schema")
 MAX_NAMES = 4096
-"""How many names a judge remembers: agents choose them."""
+"""How many names of one kind a judge remembers: agents choose them."""
 
 
 class Trust(IntEnum):
@@ -81,46 +79,36 @@ class Judge:
         self._views: dict[str, Trust] = {}
         self._written: dict[str, Trust] = {}
         self._policies: dict[str, Trust] = {}
-        self._names: dict[tuple[str, Sequence[str]], Any] = {}
         self._named: dict[str, Named | None] = {}
         self.reach = Reach(self)
+        # What is asked by a name: in its parts, as the text has it, with or without schema.
+        self.function = lru_cache(MAX_NAMES)(self._function)
+        self.knows_function = lru_cache(MAX_NAMES)(self._knows_function)
+        self.traits = lru_cache(MAX_NAMES)(self._traits)
+        self.attribute = lru_cache(MAX_NAMES)(self._attribute)
+        self.operator = lru_cache(MAX_NAMES)(self._operator)
+        self.type = lru_cache(MAX_NAMES)(self._type)
+        self.literal = lru_cache(MAX_NAMES)(self._literal)
+        self.table = lru_cache(MAX_NAMES)(self._table)
 
     # Functions
 
-    def _remembered(self, what: str, parts: Sequence[str], judge: Callable[[Sequence[str]], T]) -> T:
-        known: T | None = self._names.get((what, parts))
-        if known is None:
-            known = judge(parts)
-            if len(self._names) >= MAX_NAMES:
-                self._names.clear()
-            self._names[what, parts] = known
-        return known
-
-    def function(self, parts: tuple[str, ...]) -> Trust:
-        """A call of the function of this name, given as the text has it: with or without schema."""
-        return self._remembered("function", parts, self._function)
-
-    def _function(self, parts: Sequence[str]) -> Trust:
+    def _function(self, parts: Parts) -> Trust:
+        """A call of the function of this name."""
         if not 1 <= len(parts) <= 2:
             return Trust.UNPROVED
         schema, name = ("", parts[0]) if len(parts) == 1 else (parts[0], parts[1])
         found = self.candidates(schema, name)
         return self._built_in_function(schema, name) if not found else max(map(self._candidate, found))
 
-    def knows_function(self, parts: tuple[str, ...]) -> bool:
+    def _knows_function(self, parts: Parts) -> bool:
         """Whether the catalog has a function of this name; without one nothing is unknown."""
-        return self._remembered("known function", parts, self._knows_function)
-
-    def _knows_function(self, parts: Sequence[str]) -> bool:
         if self.catalog is None or len(parts) not in {1, 2}:
             return True
         return bool(self.candidates(parts[0] if len(parts) == 2 else "", parts[-1]))
 
-    def traits(self, parts: tuple[str, ...]) -> frozenset[str]:
-        """What is known of the functions that a name may mean, given as the text has it, without what is behind them."""
-        return self._remembered("traits", parts, self._traits)
-
-    def _traits(self, parts: Sequence[str]) -> frozenset[str]:
+    def _traits(self, parts: Parts) -> frozenset[str]:
+        """What is known of the functions that a name may mean, without what is behind them."""
         found = self.candidates(parts[-2] if len(parts) > 1 else "", parts[-1])
         has_catalog = self.catalog is not None
         return frozenset(traits_of(parts[-1], found, has_catalog=has_catalog, first_own_oid=FIRST_USER_OID))
@@ -130,12 +118,8 @@ class Judge:
         """Whether an object is one that the server brings."""
         return oid < FIRST_USER_OID
 
-    def attribute(self, name: str) -> Trust:
+    def _attribute(self, name: str) -> Trust:
         """`(x).name` where `name` is not proved to be a field: a function or a type of that name is applied to x."""
-        return self._remembered("attribute", (name,), self._attribute)
-
-    def _attribute(self, parts: Sequence[str]) -> Trust:
-        (name,) = parts
         if name in SINGLE_ARGUMENT_RISKS:
             return Trust.UNPROVED
         if name in SESSION_FUNCTIONS:
@@ -243,11 +227,8 @@ class Judge:
 
     # Operators, casts, types
 
-    def operator(self, parts: tuple[str, ...]) -> Trust:
-        """Use of an operator of this name, as the text has it."""
-        return self._remembered("operator", parts, self._operator)
-
-    def _operator(self, parts: Sequence[str]) -> Trust:
+    def _operator(self, parts: Parts) -> Trust:
+        """Use of an operator of this name."""
         built_in = parts[-1] in OPERATORS and parts[:-1] in {(), ("pg_catalog",)}
         own = self.own_operators(parts)
         if not built_in and not own:
@@ -267,15 +248,15 @@ class Judge:
         worst = max(map(self._qualified, self.catalog.applied_unseen), default=Trust.KNOWN)
         return Trust.UNPROVED if worst == Trust.UNPROVED else Trust.KNOWN
 
-    def type(self, parts: tuple[str, ...]) -> Trust:
+    def _type(self, parts: Parts) -> Trust:
         """A cast to the type of this name: a domain runs its CHECK, a user-defined cast its function."""
-        return self._remembered("type", parts, lambda parts: self._type(parts, self._cast_to))
+        return self._of_type(parts, self._cast_to)
 
-    def literal(self, parts: tuple[str, ...]) -> Trust:
+    def _literal(self, parts: Parts) -> Trust:
         """A constant in quotes, read as the type of this name: no cast is applied to it."""
-        return self._remembered("literal", parts, lambda parts: self._type(parts, self._checked))
+        return self._of_type(parts, self._checked)
 
-    def _type(self, parts: Sequence[str], judge: Callable[[str], Trust]) -> Trust:
+    def _of_type(self, parts: Parts, judge: Callable[[str], Trust]) -> Trust:
         if not 1 <= len(parts) <= 2:
             return Trust.UNPROVED
         schema, name = ("", parts[0]) if len(parts) == 1 else (parts[0], parts[1])
@@ -332,18 +313,23 @@ class Judge:
 
     # Relations
 
-    def find(self, parts: Sequence[str]) -> Relation | None:
-        """The relation of this name, as the text has it, if there is a catalog and it knows one."""
+    def _table(self, parts: Parts) -> Table | None:
+        """The relation of this name, if there is a catalog and it knows one."""
         if self.catalog is None:
             return None
         schemas = self.path if len(parts) == 1 else (parts[-2],)
         for schema in schemas:
             found = self.catalog.relations.get(f"{schema}.{parts[-1]}")
             if found is not None and found.schema == schema:
-                return found
+                return table_of(found)
         return None
 
-    def reading(self, parts: Sequence[str]) -> Trust:
+    def find(self, parts: Parts) -> Relation | None:
+        """The same without what facts call it."""
+        table = self.table(parts)
+        return None if table is None else table.relation
+
+    def reading(self, parts: Parts) -> Trust:
         """Reading the relation of this name: a view runs what it is made of, a foreign table reaches elsewhere."""
         schema = parts[-2] if len(parts) > 1 else ""
         if schema in {"", "pg_catalog"} and parts[-1] in SERVER_FILE_RELATIONS:
@@ -362,7 +348,7 @@ class Judge:
             return Trust.UNPROVED
         return self._row_security(found)
 
-    def writing(self, parts: Sequence[str], *, running: bool) -> Trust:
+    def writing(self, parts: Parts, *, running: bool) -> Trust:
         """Writing to the relation of this name: what it sets off in it and in all that is written along with it.
 
         Triggers and rules, row-level security, defaults, checks, expressions of indexes and generated columns, CHECKs

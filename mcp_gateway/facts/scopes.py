@@ -6,14 +6,24 @@ finding. Masking has its own, stricter, resolution (`masking.lineage`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.catalog import Relation
 from mcp_gateway.facts.tree import opened, strings, written
 
 SYSTEM_COLUMNS = frozenset({"ctid", "cmax", "cmin", "tableoid", "xmax", "xmin"})
+
+
+class Table(NamedTuple):
+    """A relation of the catalog, with its names in facts."""
+
+    relation: Relation
+    name: str
+    columns: Mapping[str, str | None]
+    """Its columns' names to what facts call them, `relation.column`."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,8 +36,8 @@ class Entry:
     """What may stand before the qualifier: only a stored relation without an alias has it."""
     base: str | None = None
     """The stored relation as facts name it; None for anything else."""
-    columns: dict[str, str | None] = field(default_factory=dict)
-    """Names it is known to have, to the stored column's own name where there is one."""
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+    """Names it is known to have, to the stored column as facts name it where there is one."""
     complete: bool = False
     """Whether `columns` is all of them."""
 
@@ -63,10 +73,13 @@ class Scope:
 
     def qualified(self, parts: Sequence[str]) -> Entry | None:
         """The entry that `parts`, such as `("public", "users")` or `("u",)`, stands for."""
-        for level in self.levels():
-            for entry in (*level.entries, *level.only_qualified):
+        level: Scope | None = self
+        while level is not None:
+            entries = [*level.entries, *level.only_qualified] if level.only_qualified else level.entries
+            for entry in entries:
                 if entry.qualifier == parts[-1] and (len(parts) == 1 or entry.schema == parts[-2]):
                     return entry
+            level = level.parent
         return None
 
     def unqualified(self, name: str) -> Iterable[str]:
@@ -93,8 +106,8 @@ def stored(entry: Entry, name: str) -> Iterable[str]:
         return ()
     if name == entry.qualifier and name not in entry.columns:
         return all_stored(entry)
-    column = entry.columns.get(name, None if entry.complete else name)
-    return () if column is None else (f"{entry.base}.{written((column,))}",)
+    column = entry.columns.get(name, None if entry.complete else _qualified(entry.base, name))
+    return () if column is None else (column,)
 
 
 def all_stored(entry: Entry) -> Iterable[str]:
@@ -103,41 +116,53 @@ def all_stored(entry: Entry) -> Iterable[str]:
         return ()
     if not entry.complete:
         return (f"{entry.base}.*",)
-    return [f"{entry.base}.{written((column,))}" for column in entry.columns.values() if column is not None]
+    return [column for column in entry.columns.values() if column is not None]
 
 
-def relation_entry(base: str, *, relation: Relation | None, body: JSONObject) -> Entry:
+def table_of(relation: Relation) -> Table:
+    """What facts call a relation and its columns."""
+    name = written((relation.schema, relation.name))
+    return Table(relation, name, {column.name: _qualified(name, column.name) for column in relation.columns})
+
+
+def _qualified(relation: str, column: str) -> str:
+    return f"{relation}.{written((column,))}"
+
+
+def relation_entry(base: str, *, table: Table | None, body: JSONObject) -> Entry:
     """The entry of a stored relation, from its RangeVar."""
     alias = body.get("alias", {})
-    names = strings(alias.get("colnames", ()))
+    names = strings(alias["colnames"]) if "colnames" in alias else ()
     qualifier = alias.get("aliasname") or body.get("relname", "")
-    schema = "" if alias else body.get("schemaname", "") or (relation.schema if relation else "")
-    if relation is None:
+    schema = "" if alias else body.get("schemaname", "") or (table.relation.schema if table else "")
+    if table is None:
         # Which columns an alias list renames is not known, so nothing is certain of such an entry.
         return Entry(qualifier=qualifier, schema=schema, base=None if names else base, columns=dict.fromkeys(names))
-    own = [column.name for column in relation.columns]
-    shown = [*names, *own[len(names) :]]
-    columns: dict[str, str | None] = dict(zip(shown, own, strict=False))
+    columns = table.columns
+    if names:
+        shown = [*names, *[*columns][len(names) :]]
+        columns = dict(zip(shown, columns.values(), strict=False))
     return Entry(qualifier=qualifier, schema=schema, base=base, columns=columns, complete=True)
 
 
-def derived_entry(alias: JSONObject, *, names: Sequence[str] | None) -> Entry:
-    """The entry of a subquery, CTE or function, whose columns are not stored."""
+def derived_entry(alias: JSONObject, *, names: Sequence[str] | None = None, also: Iterable[str] = ()) -> Entry:
+    """The entry of a subquery, CTE or function, whose columns are not stored: all `names`, or `also` and what else."""
     given = strings(alias.get("colnames", ()))
-    shown = given if names is None else [*given, *names[len(given) :]]
+    shown = [*given, *also] if names is None else [*given, *names[len(given) :]]
     return Entry(qualifier=alias.get("aliasname"), columns=dict.fromkeys(shown), complete=names is not None)
 
 
 def joined_entry(alias: JSONObject, members: Iterable[Entry]) -> Entry:
     """The entry of a join with an alias, which hides its members' own names, and may rename columns."""
     given = strings(alias.get("colnames", ()))
-    merged = Entry(qualifier=alias.get("aliasname"), columns=dict.fromkeys(given), complete=not given)
+    columns: dict[str, str | None] = dict.fromkeys(given)
+    complete = not given
     for member in members:
         if not given:
-            merged.columns |= dict.fromkeys(member.columns)
-            merged.complete &= member.complete
+            columns |= dict.fromkeys(member.columns)
+            complete &= member.complete
         member.qualifier = None
-    return merged
+    return Entry(qualifier=alias.get("aliasname"), columns=columns, complete=complete)
 
 
 def output_names(query: JSONObject) -> Sequence[str] | None:

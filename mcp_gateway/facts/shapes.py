@@ -17,13 +17,18 @@ _VALUE = re.compile(
     rb'\{"A_Const":\{(?:"[a-z]+val":\{(?:"[a-z]+val":(?:"(?:[^"\\]|\\.)*"|[^"{}]*))?\}|"isnull":true)?(?:,?"location":-?[0-9]+)?\}\}'
     rb'|\{"ParamRef":\{(?:"number":[0-9]+)?(?:,?"location":-?[0-9]+)?\}\}'
 )
-_PLACES = tuple(
-    re.compile(pattern) for pattern in (rb'location":-?[0-9]+', rb'stmt_len":[0-9]+', rb'list_(?:start|end)":-?[0-9]+')
-)
-"""Where in the text something stands. Each begins with what all matches have, which is what makes it quick."""
-_VALUES = re.compile(rb"\0(?:,\0)+")
 _ROW = b'{"List":{"items":[\0]}}'
-_ROWS = re.compile(re.escape(_ROW) + b"(?:," + re.escape(_ROW) + b")+")
+_STEPS = (
+    (b"", _VALUE, b"\0"),
+    # Where in the text something stands. Each begins with what all matches have, which is what makes it quick.
+    (b"location", re.compile(rb'location":-?[0-9]+'), b""),
+    (b"stmt_len", re.compile(rb'stmt_len":[0-9]+'), b""),
+    (b"list_", re.compile(rb'list_(?:start|end)":-?[0-9]+'), b""),
+    # Lists of nothing but values.
+    (b"\0,\0", re.compile(rb"\0(?:,\0)+"), b"\0"),
+    (_ROW, re.compile(re.escape(_ROW) + b"(?:," + re.escape(_ROW) + b")+"), _ROW),
+)
+"""What all matches have in them, what is taken away, and what is left in its place."""
 
 
 def fingerprint_of(tree: bytes) -> str:
@@ -32,10 +37,10 @@ def fingerprint_of(tree: bytes) -> str:
     There a quotation mark inside of a text has a backslash before it, and no text holds a NUL: so nothing that a statement
     says can look like a member of the tree, or like what stands for a value.
     """
-    shape = _VALUE.sub(b"\0", tree)
-    for place in _PLACES:
-        shape = place.sub(b"", shape)
-    shape = _ROWS.sub(_ROW, _VALUES.sub(b"\0", shape))
+    shape = tree
+    for mark, pattern, rest in _STEPS:
+        if mark in shape:
+            shape = pattern.sub(rest, shape)
     return hashlib.sha256(shape).hexdigest()[:32]
 
 

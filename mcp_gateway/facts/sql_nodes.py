@@ -52,10 +52,10 @@ BARE = {
 """The type of a node that stands bare in a field of this name, inside an expression."""
 
 IMPLIED_OPERATORS = {
-    "AEXPR_BETWEEN": ("<=", ">="),
-    "AEXPR_BETWEEN_SYM": ("<=", ">="),
-    "AEXPR_NOT_BETWEEN": ("<", ">"),
-    "AEXPR_NOT_BETWEEN_SYM": ("<", ">"),
+    "AEXPR_BETWEEN": (("<=",), (">=",)),
+    "AEXPR_BETWEEN_SYM": (("<=",), (">=",)),
+    "AEXPR_NOT_BETWEEN": (("<",), (">",)),
+    "AEXPR_NOT_BETWEEN_SYM": (("<",), (">",)),
 }
 """What kinds of A_Expr use whose name is a keyword."""
 

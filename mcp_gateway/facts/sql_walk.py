@@ -107,7 +107,7 @@ class Walk:
                 self._keyword(keyword)
             if kind not in PLAIN:
                 self.unknown(kind, body)
-            self.computes = self.computes or kind != "ResTarget"
+            self.computes = True
             self.fields(body, scope)
 
     def _keyword(self, name: str) -> None:
@@ -134,13 +134,14 @@ class Walk:
 
     def _call(self, body: JSONObject, scope: Scope) -> None:
         parts = strings(body["funcname"])
+        name = written(parts)
         self.computes = True
-        self.functions.add(written(parts).lower())
+        self.functions.add(name.lower())
         self.called.add(parts[-1])
         self.named.functions.add(parts)
         self.doubt(self.judge.function(parts))
         if not self.judge.knows_function(parts):
-            self.unheard.add(written(parts))
+            self.unheard.add(name)
         if parts in SESSION_FUNCTIONS:
             self.session_function = True
         self.fields(body, scope, without=("funcname",))
@@ -149,14 +150,14 @@ class Walk:
         """An operator. Chains lean to the left and may be long, so they are not walked by recursion."""
         self.computes = True
         while True:
-            for name in IMPLIED_OPERATORS.get(body["kind"]) or (strings(body["name"]),):
-                self._operator((name,) if isinstance(name, str) else name)
+            for parts in IMPLIED_OPERATORS.get(body["kind"]) or (strings(body["name"]),):
+                self._operator(parts)
             self.node(body.get("rexpr"), scope)
-            kind, left = opened(body.get("lexpr", {}))
-            if kind != "A_Expr":
+            left = body.get("lexpr")
+            if not left or "A_Expr" not in left:
                 break
-            body = left
-        self.node(body.get("lexpr"), scope)
+            body = left["A_Expr"]
+        self.node(left, scope)
 
     def _operator(self, parts: tuple[str, ...]) -> None:
         self.named.operators.add(parts)
@@ -296,8 +297,10 @@ class Walk:
 
     def with_clause(self, body: JSONObject, scope: Scope) -> Scope:
         """A scope with the CTEs of a statement. One sees those before it, and itself only WITH RECURSIVE."""
+        clause = body.get("withClause")
+        if clause is None:
+            return scope
         level = Scope(parent=scope)
-        clause = body.get("withClause", {})
         ctes = [node["CommonTableExpr"] for node in clause.get("ctes", ())]
         if clause.get("recursive"):
             level.ctes = {cte["ctename"]: cte_names(cte) for cte in ctes}
@@ -339,10 +342,8 @@ class Walk:
                 if kind == "JsonTable":
                     self._keyword("json_table")
                 self.fields(body, scope, without=("alias",))
-                entry = derived_entry(alias, names=None)
                 columns = [opened(column)[1] for column in body.get("columns", ())]
-                entry.columns |= {column.get("colname") or column.get("name", ""): None for column in columns}
-                return [entry]
+                return [derived_entry(alias, also=[one.get("colname") or one.get("name", "") for one in columns])]
             case _:
                 self.doubt(Trust.UNPROVED)
                 self.fields(body, scope)
@@ -355,19 +356,21 @@ class Walk:
             is_cte, names = scope.find_cte(parts[0])
             if is_cte:
                 return derived_entry({"aliasname": parts[0]} | body.get("alias", {}), names=names)
-        found, name = self.judge.find(parts), self.name_of(parts)
-        if found is None and self.judge.catalog is not None:
+        table = self.judge.table(parts)
+        name = written(parts) if table is None else table.name
+        if table is not None:
+            self.computes = self.computes or table.relation.kind == "v" or bool(table.relation.policies)
+        elif self.judge.catalog is not None:
             self.unheard.add(name)
         self.reads.add(name)
         self.named.relations.add(parts)
-        self.computes = self.computes or (found is not None and (found.kind == "v" or bool(found.policies)))
         self.doubt(self.judge.reading(parts))
-        return relation_entry(name, relation=found, body=body)
+        return relation_entry(name, table=table, body=body)
 
-    def name_of(self, parts: Sequence[str]) -> str:
+    def name_of(self, parts: tuple[str, ...]) -> str:
         """A relation as facts name it: `schema.name` where a catalog knows it, else as the text has it."""
-        found = self.judge.find(parts)
-        return written(parts if found is None else (found.schema, found.name))
+        table = self.judge.table(parts)
+        return written(parts) if table is None else table.name
 
     def _range_function(self, body: JSONObject, scope: Scope) -> Entry:
         alias = body.get("alias", {})
@@ -377,9 +380,7 @@ class Walk:
             self.node(call, scope)
             definitions += defined.get("List", {}).get("items", ())
         self.each(definitions, scope)
-        entry = derived_entry(alias, names=None)
-        entry.columns |= {node["ColumnDef"]["colname"]: None for node in definitions}
-        return entry
+        return derived_entry(alias, also=[node["ColumnDef"]["colname"] for node in definitions])
 
     def _join(self, body: JSONObject, scope: Scope, outer: Scope) -> list[Entry]:
         left = self.from_item(body["larg"], scope, outer)
@@ -404,6 +405,7 @@ class Walk:
         "CaseExpr": _case,
         "ColumnRef": _column,
         "FuncCall": _call,
+        "ResTarget": fields,
         "SelectStmt": query,
         "SortBy": _sort,
         "SubLink": _sublink,
