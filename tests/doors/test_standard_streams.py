@@ -21,6 +21,7 @@ import pytest
 from mcp.shared.message import SessionMessage
 
 from mcp_gateway.doors.standard_streams import PARSE_ERROR, Outgoing, _writing
+from tests.pipes import write_all
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -123,7 +124,7 @@ def test_standard_error_in_the_same_pipe_stays_blocking() -> None:
         assert process.stdin is not None
         assert process.stdout.readline() == b"a stray line\n"
         assert os.get_blocking(process.stdout.fileno())
-        process.stdin.write(message(1))
+        write_all(process.stdin, message(1))
         assert ids(process.stdout.readline()) == [1]
 
 
@@ -146,7 +147,7 @@ def test_a_client_that_does_not_read_makes_answers_wait_and_gets_them_all() -> N
         assert process.stdin is not None
         assert process.stdout is not None
         for number in range(20):
-            process.stdin.write(message(number, text))
+            write_all(process.stdin, message(number, text))
         process.stdin.close()
         said = process.stdout.read()
         assert process.wait(END_SECONDS) == 0
@@ -159,7 +160,7 @@ def test_a_client_that_reads_nothing_is_read_no_more_until_it_does() -> None:
 
     def write(stdin: IO[bytes]) -> None:
         for number in range(600):
-            stdin.write(message(number, "x" * 100_000))
+            write_all(stdin, message(number, "x" * 100_000))
             sent.append(number)
         stdin.close()
 
@@ -217,7 +218,7 @@ def test_a_client_that_does_not_read_does_not_hold_the_end_up() -> None:
     with running(stdin=PIPE, stdout=PIPE, stderr=PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(message(1, "x" * 300_000))
+        write_all(process.stdin, message(1, "x" * 300_000))
         assert process.stdout.read(1) == b"{"
         process.send_signal(signal.SIGINT)
         assert process.wait(END_SECONDS) != 0
@@ -227,10 +228,10 @@ def test_it_ends_when_nobody_reads_any_more() -> None:
     with running(stdin=PIPE, stdout=PIPE, stderr=PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(message(1))
+        write_all(process.stdin, message(1))
         assert ids(process.stdout.readline()) == [1]
         process.stdout.close()
-        process.stdin.write(message(2))
+        write_all(process.stdin, message(2))
         assert process.wait(END_SECONDS) == 5
 
 

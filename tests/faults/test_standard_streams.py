@@ -25,6 +25,7 @@ from tests.faults.sizes import FULL, in_full, times
 from tests.invariants.world import HAS_PROC, World, descendants, read_store, start_time
 from tests.memory import MIB
 from tests.peers.api import answer
+from tests.pipes import write_all
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("R33"), pytest.mark.timeout(times(commit=300, full=3600))]
 
@@ -145,7 +146,7 @@ async def test_a_client_that_does_not_read_is_read_no_more_and_every_outcome_is_
             await anyio.to_thread.run_sync(process.stdout.readline)
             before = memory(process.pid)
             calls = b"".join(orjson.dumps(call(number)) + b"\n" for number in range(1, MANY + 1))
-            await anyio.to_thread.run_sync(process.stdin.write, calls)
+            await anyio.to_thread.run_sync(write_all, process.stdin, calls)
 
             found = await stands_still(tmp_path / "data")
             grown = memory(process.pid) - before
