@@ -6,9 +6,10 @@ before any decision and before any cache, so that what could not be decided cann
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -96,29 +97,19 @@ def context_of(question: Question, *, classes: frozenset[str], actions: Mapping[
         "time": question.time,
     }
     facts = question.facts.context()
-    _check_record("call", call, CALL)
-    _check_record(action.record, facts, action.shape)
-    for attribute, of in action.shape.items():
-        known = classes if of == "Set<DataClass>" else KINDS_OF_INFERENCE if of == "Set<Inference>" else None
-        if known is not None and not known.issuperset(facts[attribute]):
-            odd = ", ".join(sorted(set(facts[attribute]) - known))
-            raise QuestionError(f"{action.record}.{attribute} names what no policy can name: {odd}")
+    nameable = {"Set<DataClass>": classes, "Set<Inference>": KINDS_OF_INFERENCE}
     return {
-        "call": call,
+        "call": _record("call", call, CALL),
         **_history_of(question.history),
-        action.record: {name: _typed(value, action.shape[name]) for name, value in facts.items()},
+        action.record: _record(action.record, facts, action.shape, nameable=nameable),
     }
 
 
 def _history_of(history: History) -> JSONObject:
     if history is NO_HISTORY:
         return _NO_HISTORY
-    found: JSONObject = {}
-    for record, usage in zip(HISTORY, (history.person, history.agent), strict=True):
-        context = usage.context()
-        _check_record(record, context, USAGE)
-        found[record] = {name: _typed(value, USAGE[name]) for name, value in context.items()}
-    return found
+    usages = zip(HISTORY, (history.person, history.agent), strict=True)
+    return {record: _record(record, usage.context(), USAGE) for record, usage in usages}
 
 
 def rendered(context: JSONObject, approval: Approved) -> str:
@@ -132,9 +123,7 @@ def rendered(context: JSONObject, approval: Approved) -> str:
 
 def approval_of(approval: Approved) -> JSONObject:
     """The `approval` record of the context."""
-    record = {"by": sorted(approval.by), "approvers": approval.approvers}
-    _check_record("approval", record, APPROVAL)
-    return record
+    return _record("approval", {"by": sorted(approval.by), "approvers": approval.approvers}, APPROVAL)
 
 
 def principal_of(principal: Principal) -> JSONObject:
@@ -164,57 +153,83 @@ def named(entity: Entity) -> JSONObject:
     return {"type": entity[0], "id": entity[1]}
 
 
-def _typed(value: Any, of: AttributeType) -> Any:
-    """A checked value in the form that its type has in Cedar's JSON."""
-    entity = ENTITY_SETS.get(of)
-    return value if entity is None else [{"__entity": named((entity, name))} for name in value]
-
-
-def _check_record(name: str, record: JSONObject, shape: Shape) -> None:
-    if record.keys() != shape.keys():
-        odd = ", ".join(sorted(record.keys() ^ shape.keys()))
+def _record(
+    name: str, values: JSONObject, shape: Shape, *, nameable: Mapping[str, frozenset[str]] = MappingProxyType({})
+) -> JSONObject:
+    """Values checked by their types, in the form that these have in Cedar's JSON; `nameable` are the entities of a type."""
+    if values.keys() != shape.keys():
+        odd = ", ".join(sorted(values.keys() ^ shape.keys()))
         raise QuestionError(f"{name} and the schema differ in {odd}")
+    found: JSONObject = {}
     for attribute, of in shape.items():
-        most = MAX_LARGE_SET if attribute in LARGE_SETS else MAX_SET
-        if not _is(record[attribute], of, most=most):
-            raise _refusal(f"{name}.{attribute}", record[attribute], of, most=most)
+        value = values[attribute]
+        if not _IS[of](value) or (type(value) is list and len(value) > MAX_SET and attribute not in LARGE_SETS):
+            raise _refusal(f"{name}.{attribute}", value, of)
+        entity = ENTITY_SETS.get(of)
+        if entity is not None:
+            known = nameable.get(of)
+            if known is not None and not known.issuperset(value):
+                odd = ", ".join(sorted(set(value) - known))
+                raise QuestionError(f"{name}.{attribute} names what no policy can name: {odd}")
+            value = [{"__entity": named((entity, member))} for member in value]
+        found[attribute] = value
+    return found
 
 
 def _check(name: str, value: Any, of: AttributeType) -> None:
-    if not _is(value, of):
+    if not _IS[of](value) or (type(value) is list and len(value) > MAX_SET):
         raise _refusal(name, value, of)
 
 
-def _is(value: Any, of: AttributeType, *, most: int = MAX_SET) -> bool:
-    """Exact types: to Python `1 == True`, and a cache must not think so too."""
-    match of:
-        case "Bool":
-            return type(value) is bool
-        case "Long":
-            return type(value) is int and MIN_LONG <= value <= MAX_LONG
-        case "String":
-            return type(value) is str and _is_text(value)
-        case "datetime":
-            return isinstance(value, datetime) and value.tzinfo is not None
-        case "Set<String>" | "Set<DataClass>" | "Set<Inference>":
-            return (
-                type(value) is list
-                and len(value) <= most
-                and {str}.issuperset(map(type, value))
-                and _is_text("".join(value))
-            )
-
-
-def _refusal(name: str, value: Any, of: AttributeType, *, most: int = MAX_SET) -> QuestionError:
-    if of.startswith("Set<") and isinstance(value, list) and len(value) > most:
+def _refusal(name: str, value: Any, of: AttributeType) -> QuestionError:
+    if of.startswith("Set<") and isinstance(value, list) and len(value) > MAX_SET:
+        most = MAX_LARGE_SET if name.rpartition(".")[2] in LARGE_SETS else MAX_SET
         return QuestionError(f"{name} has {len(value)} members, more than {most}")
     return QuestionError(f"{name} is not a {of}")
 
 
+# Exact types: to Python `1 == True`, and a cache must not think so too.
+
+
+def _is_bool(value: Any) -> bool:
+    return type(value) is bool
+
+
+def _is_long(value: Any) -> bool:
+    return type(value) is int and MIN_LONG <= value <= MAX_LONG
+
+
+def _is_string(value: Any) -> bool:
+    return type(value) is str and (value.isascii() or _is_text(value))
+
+
+def _is_datetime(value: Any) -> bool:
+    return isinstance(value, datetime) and value.tzinfo is not None
+
+
+def _is_set(value: Any) -> bool:
+    return (
+        type(value) is list
+        and len(value) <= MAX_LARGE_SET
+        and _ALL_TEXT.issuperset(map(type, value))
+        and _is_string("".join(value))
+    )
+
+
+_ALL_TEXT = frozenset({str})
+_IS: Mapping[AttributeType, Callable[[Any], bool]] = {
+    "Bool": _is_bool,
+    "Long": _is_long,
+    "String": _is_string,
+    "datetime": _is_datetime,
+    "Set<String>": _is_set,
+    "Set<DataClass>": _is_set,
+    "Set<Inference>": _is_set,
+}
+
+
 def _is_text(value: str) -> bool:
     """Whether it can be written as UTF-8 at all: a lone surrogate cannot."""
-    if value.isascii():
-        return True
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -205,13 +205,13 @@ class PostgresConnector:
         return self._origins[1]
 
     async def versions(self, touched: Touched) -> Versions:
-        """What the objects that a statement touches are now; `Snapshot.expected` says what they should be."""
+        """What the objects that a statement touches are now; `Touched.expected` says what they should be."""
 
         async def ask(session: Session) -> Versions:
             known = session.known.get(VERSIONS)
             if known is None:
                 known = session.known[VERSIONS] = await session.prepare(VERSIONS, name="versions")
-            fetched = await session.fetch(known, touched.parameters(), max_rows=1, max_bytes=CATALOG_BYTES, drain=False)
+            fetched = await session.fetch(known, touched.parameters, max_rows=1, max_bytes=CATALOG_BYTES, drain=False)
             return read_versions(fetched.rows[0][0] or "[]")
 
         return await self._look(ask)

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
@@ -35,6 +37,8 @@ from mcp_gateway.targets.postgres_queries import (
 NEXT_NUMBER = re.compile(r"nextval\('(?:[^']|'')+'::regclass\)")
 """The default of a serial column: it leaves nothing behind but a gap."""
 
+REMEMBERED_TOUCHED = 256
+
 AnyConnection: TypeAlias = "asyncpg.Connection[Any]"
 
 K = TypeVar("K")
@@ -44,7 +48,7 @@ Versions: TypeAlias = Mapping[tuple[Kind, int], str]
 """Kind and oid of an object to what changes when it is redefined."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Touched:
     """What a statement can reach: names as it writes them, without schema, and what lies behind them."""
 
@@ -52,7 +56,10 @@ class Touched:
     relation_oids: frozenset[int]
     function_names: frozenset[str]
     function_oids: frozenset[int]
+    expected: Versions
+    """What `object_versions` gives for it as long as its snapshot holds."""
 
+    @cached_property
     def parameters(self) -> tuple[str, str, str, str]:
         """The four arrays that the query for versions takes."""
         return (
@@ -61,6 +68,11 @@ class Touched:
             _text_array(self.function_names),
             _text_array(self.function_oids),
         )
+
+    @cached_property
+    def objects(self) -> list[tuple[Kind, int, str]]:
+        """What is expected of each object, in order."""
+        return sorted((*key, version) for key, version in self.expected.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,15 +87,27 @@ class Snapshot:
     """Of every object that is not the server's own."""
     named: Mapping[tuple[Kind, str], Sequence[tuple[Kind, int]]] = field(default_factory=dict)
     """The same objects by kind and bare name."""
+    _touched: OrderedDict[tuple[frozenset[str], frozenset[str]], Touched] = field(
+        default_factory=OrderedDict, init=False, repr=False, compare=False
+    )
 
-    def touched(self, *, relations: Collection[str], functions: Collection[str]) -> Touched:
-        """What may lie behind these names, `name` or `schema.name`.
+    def touched(self, *, relations: Iterable[str], functions: Iterable[str]) -> Touched:
+        """What may lie behind these names, `name` or `schema.name`. Agents name the same ones again and again.
 
         Every object of the name in any schema, because a search_path may come to mean another one, and what those
         that are views or functions refer to.
         """
-        relation_names = frozenset(relations) | {name.rpartition(".")[2] for name in relations}
-        function_names = frozenset(functions) | {name.rpartition(".")[2] for name in functions}
+        named = frozenset(relations), frozenset(functions)
+        known = self._touched.get(named)
+        if known is None:
+            known = self._touched[named] = self._reached(*named)
+            if len(self._touched) > REMEMBERED_TOUCHED:
+                self._touched.popitem(last=False)
+        return known
+
+    def _reached(self, relations: frozenset[str], functions: frozenset[str]) -> Touched:
+        relation_names = relations | {name.rpartition(".")[2] for name in relations}
+        function_names = functions | {name.rpartition(".")[2] for name in functions}
         meant = (*(("r", name) for name in relation_names), *(("f", name) for name in function_names))
         todo = [key for name in meant for key in self.named.get(name, ())]
         seen: set[tuple[Kind, int]] = set()
@@ -97,12 +121,8 @@ class Snapshot:
             relation_oids=frozenset(oid for kind, oid in seen if kind == "r"),
             function_names=function_names,
             function_oids=frozenset(oid for kind, oid in seen if kind == "f"),
+            expected={key: self.versions[key] for key in seen if key in self.versions},
         )
-
-    def expected(self, touched: Touched) -> Versions:
-        """What `object_versions` gives for `touched` as long as this snapshot holds."""
-        keys = {("r", oid) for oid in touched.relation_oids} | {("f", oid) for oid in touched.function_oids}
-        return {key: self.versions[key] for key in keys if key in self.versions}
 
 
 async def load_catalog(connection: AnyConnection, *, search_path: Sequence[str]) -> Catalog:
@@ -131,7 +151,7 @@ async def catalog_stamp(connection: AnyConnection) -> str:
 
 async def object_versions(connection: AnyConnection, touched: Touched) -> Versions:
     """Versions of every object that the names or oids in `touched` mean now, whatever they meant before."""
-    return read_versions(str(await connection.fetchval(VERSIONS, *touched.parameters())))
+    return read_versions(str(await connection.fetchval(VERSIONS, *touched.parameters)))
 
 
 def read_versions(text: str) -> Versions:

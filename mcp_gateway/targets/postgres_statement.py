@@ -18,7 +18,7 @@ import asyncpg
 
 from mcp_gateway.errors import OutcomeLost, TargetError, TargetFailed, TargetTimeout, TargetUnavailable
 from mcp_gateway.targets import postgres_errors
-from mcp_gateway.targets.postgres_catalog import Snapshot, Touched, Versions
+from mcp_gateway.targets.postgres_catalog import Touched, Versions
 from mcp_gateway.targets.postgres_errors import SnapshotStale
 from mcp_gateway.targets.postgres_session import ConnectionLost, Fetched, Prepared, Session
 from mcp_gateway.targets.postgres_wire import Origin
@@ -46,8 +46,6 @@ class Statement:
     """Whether everything it uses is known to leave nothing behind in a session."""
     quiet: bool
     """Whether what the server says while it runs may hold data that has to stay."""
-    snapshot: Snapshot
-    """The catalog that it was examined with."""
     touched: Touched | None
     """What of it has to hold still when the statement is parsed; None = nothing of it matters any more."""
     timeout: timedelta
@@ -198,7 +196,7 @@ class Execution:
         statement = self._statement
         if statement.touched is None:
             return
-        if await self._lender.versions(statement.touched) != statement.snapshot.expected(statement.touched):
+        if await self._lender.versions(statement.touched) != statement.touched.expected:
             raise SnapshotStale("what the statement names changed while the call was examined; nothing has run")
 
     async def _fetch(self, session: Session, prepared: Prepared, values: Sequence[str | None]) -> Fetched:

@@ -79,7 +79,6 @@ async def statement(
         read_only=True,
         harmless=True,
         quiet=False,
-        snapshot=snapshot,
         touched=snapshot.touched(relations=relations, functions=functions),
         timeout=timedelta(seconds=20),
         max_rows=1000,

@@ -10,7 +10,13 @@ from typing import Any
 import asyncpg
 import pytest
 
-from mcp_gateway.targets.postgres_catalog import catalog_stamp, load_catalog, load_snapshot, object_versions
+from mcp_gateway.targets.postgres_catalog import (
+    REMEMBERED_TOUCHED,
+    catalog_stamp,
+    load_catalog,
+    load_snapshot,
+    object_versions,
+)
 from mcp_gateway.targets.postgres_queries import VERSIONS
 from tests.peers.postgres import PostgresDatabase
 
@@ -152,7 +158,7 @@ async def test_what_a_tables_own_code_rests_on_is_touched_too(
     )
     snapshot = await load_snapshot(connection, search_path=("public",))
     touched = snapshot.touched(relations=["kept"], functions=[])
-    assert await object_versions(connection, touched) == snapshot.expected(touched)
+    assert await object_versions(connection, touched) == touched.expected
     for change in (
         "CREATE OR REPLACE FUNCTION f(int) RETURNS int LANGUAGE sql AS 'SELECT 2'",
         "CREATE OR REPLACE FUNCTION g(int) RETURNS bool LANGUAGE sql AS 'SELECT false'",
@@ -160,7 +166,7 @@ async def test_what_a_tables_own_code_rests_on_is_touched_too(
         "CREATE TRIGGER noted BEFORE DELETE ON heirs FOR EACH ROW EXECUTE FUNCTION note()",
     ):
         async with undone(superuser, change):
-            assert await object_versions(superuser, touched) != snapshot.expected(touched), change
+            assert await object_versions(superuser, touched) != touched.expected, change
 
 
 async def test_functions_say_what_they_are(connection: asyncpg.Connection[Any]) -> None:
@@ -287,10 +293,10 @@ async def test_a_redefinition_of_what_a_statement_touches_changes_its_versions(
     touched = snapshot.touched(
         relations=["public.customers", "people", "events"], functions=["first_ssn", "pg_catalog.lower"]
     )
-    assert await object_versions(connection, touched) == snapshot.expected(touched)
+    assert await object_versions(connection, touched) == touched.expected
     for change in CHANGES:
         async with undone(superuser, change):
-            assert await object_versions(superuser, touched) != snapshot.expected(touched), change
+            assert await object_versions(superuser, touched) != touched.expected, change
 
 
 async def test_what_a_view_rests_on_is_touched_too(
@@ -299,7 +305,7 @@ async def test_what_a_view_rests_on_is_touched_too(
     snapshot = await load_snapshot(connection, search_path=("public",))
     touched = snapshot.touched(relations=["counted"], functions=[])
     postgres_database.execute("ALTER TABLE customers ADD COLUMN more text")
-    assert await object_versions(connection, touched) != snapshot.expected(touched)
+    assert await object_versions(connection, touched) != touched.expected
 
 
 async def test_a_change_of_data_alone_changes_no_version(
@@ -317,7 +323,7 @@ async def test_a_change_of_data_alone_changes_no_version(
         "VACUUM FREEZE public.customers",
     ):
         await superuser.execute(change)
-        assert await object_versions(connection, touched) == snapshot.expected(touched), change
+        assert await object_versions(connection, touched) == touched.expected, change
         assert await catalog_stamp(connection) == snapshot.stamp, change
 
 
@@ -338,3 +344,15 @@ async def test_a_look_at_versions_does_not_read_the_whole_catalog(connection: as
     assert "Index Scan using pg_class_relname_nsp_index" in plan
     assert "Seq Scan on pg_class" not in plan
     assert "Seq Scan on pg_proc" not in plan
+
+
+async def test_what_was_reached_once_is_known_but_not_without_end(connection: asyncpg.Connection[Any]) -> None:
+    snapshot = await load_snapshot(connection, search_path=("public",))
+    first = snapshot.touched(relations=["people"], functions=["lower"])
+    assert snapshot.touched(relations={"people"}, functions=("lower",)) is first
+    assert snapshot.touched(relations=["lower"], functions=["people"]) != first, "a relation is no function"
+    for number in range(REMEMBERED_TOUCHED):
+        snapshot.touched(relations=[f"r{number}"], functions=[])
+    again = snapshot.touched(relations=["people"], functions=["lower"])
+    assert again == first
+    assert again is not first

@@ -14,16 +14,13 @@ import anyio
 import pytest
 
 from mcp_gateway.errors import OutcomeLost, TargetError, TargetFailed, TargetTimeout, TargetUnavailable
-from mcp_gateway.facts.catalog import Catalog
 from mcp_gateway.targets.postgres import MAX_SESSIONS, PostgresConnector
-from mcp_gateway.targets.postgres_catalog import Snapshot
 from mcp_gateway.targets.postgres_statement import Result, Statement
 from tests.peers.hostile_postgres import Fault, HostilePostgres, Visit, described, error, hostile_postgres, message, row
 from tests.targets.postgres_settings import CALL_ID, Settings, as_it_is
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("R36")]
 
-SNAPSHOT = Snapshot(catalog=Catalog(server_version=150018, search_path=("public",)), stamp="")
 SHORT = timedelta(seconds=0.5)
 MEGABYTE = 1024 * 1024
 
@@ -64,7 +61,6 @@ async def run(
             read_only=not writes,
             harmless=harmless,
             quiet=False,
-            snapshot=SNAPSHOT,
             touched=None,
             timeout=timeout,
             max_rows=100,

@@ -315,6 +315,7 @@ async def test_a_relation_that_the_catalog_does_not_know_is_masked_whole(desk: D
             relation_oids=frozenset(),
             function_names=frozenset(),
             function_oids=frozenset(),
+            expected={},
         ),
     )
     desk.peer.execute(f"DROP TABLE notes; CREATE TABLE notes (note text); INSERT INTO notes VALUES ('{SSN}')")

@@ -43,7 +43,6 @@ class Prepared:
 
     examination: SQLExamination
     lineage: Lineage
-    snapshot: Snapshot
     touched: Touched
     origins: Origins
     """What the server's own word on where a column comes from says of its classes."""
@@ -92,7 +91,7 @@ class QueryDatabase:
         )
         if fresh:
             touched = examination.private.touched
-            if await connector.versions(touched) != snapshot.expected(touched):
+            if await connector.versions(touched) != touched.expected:
                 snapshot, looked = await connector.snapshot(beside=snapshot)
                 examination = await self._examine(
                     arguments, target=target, connector=connector, snapshot=snapshot, looked=looked
@@ -133,7 +132,6 @@ class QueryDatabase:
             private=Prepared(
                 examination=examination,
                 lineage=lineage,
-                snapshot=snapshot,
                 touched=touched,
                 origins=connector.origins(snapshot),
                 target=target.name,
@@ -206,7 +204,6 @@ class QueryDatabase:
                 read_only=known.examination.facts.read_only,
                 harmless=known.examination.harmless,
                 quiet=known.quiet,
-                snapshot=known.snapshot,
                 touched=known.touched,
                 timeout=permit.timeout,
                 max_rows=min(permit.max_rows, arguments.max_rows or permit.max_rows),
@@ -282,9 +279,8 @@ def _resolved(columns: tuple[ResultColumn, ...], known: Prepared) -> list[Output
 
 def _environment(target: Target, snapshot: Snapshot, touched: Touched) -> str:
     """What an approval rests on: the target's configuration and every object that the statement can reach."""
-    versions = sorted((*key, str(version)) for key, version in snapshot.expected(touched).items())
     path = list(snapshot.catalog.search_path)
-    return hashlib.sha256(orjson.dumps([target.fingerprint, path, versions])).hexdigest()
+    return hashlib.sha256(orjson.dumps([target.fingerprint, path, touched.objects])).hexdigest()
 
 
 def _shown(arguments: QueryDatabaseArguments) -> dict[str, str]:
