@@ -90,6 +90,7 @@ class Judge:
         self.type = lru_cache(MAX_NAMES)(self._type)
         self.literal = lru_cache(MAX_NAMES)(self._literal)
         self.table = lru_cache(MAX_NAMES)(self._table)
+        self.reading = lru_cache(MAX_NAMES)(self._reading)
 
     # Functions
 
@@ -329,7 +330,7 @@ class Judge:
         table = self.table(parts)
         return None if table is None else table.relation
 
-    def reading(self, parts: Parts) -> Trust:
+    def _reading(self, parts: Parts) -> Trust:
         """Reading the relation of this name: a view runs what it is made of, a foreign table reaches elsewhere."""
         schema = parts[-2] if len(parts) > 1 else ""
         if schema in {"", "pg_catalog"} and parts[-1] in SERVER_FILE_RELATIONS:

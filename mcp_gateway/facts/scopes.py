@@ -37,13 +37,9 @@ class Entry:
     base: str | None = None
     """The stored relation as facts name it; None for anything else."""
     columns: Mapping[str, str | None] = field(default_factory=dict)
-    """Names it is known to have, to the stored column as facts name it where there is one."""
+    """Names that are certainly columns here, and so no functions; to the stored column as facts name it, if any."""
     complete: bool = False
     """Whether `columns` is all of them."""
-
-    def proves(self, name: str) -> bool:
-        """Whether `name` is certainly a column here, and so no function."""
-        return name in self.columns
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,9 +62,11 @@ class Scope:
 
     def find_cte(self, name: str) -> tuple[bool, Sequence[str] | None]:
         """Whether an unqualified relation name means a CTE here, and the columns of that."""
-        for level in self.levels():
+        level: Scope | None = self
+        while level is not None:
             if name in level.ctes:
                 return True, level.ctes[name]
+            level = level.parent
         return False, None
 
     def qualified(self, parts: Sequence[str]) -> Entry | None:

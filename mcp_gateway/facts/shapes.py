@@ -13,22 +13,17 @@ from collections.abc import Sequence
 
 from mcp_gateway.calls import JSONObject
 
-_VALUE = re.compile(
-    rb'\{"A_Const":\{(?:"[a-z]+val":\{(?:"[a-z]+val":(?:"(?:[^"\\]|\\.)*"|[^"{}]*))?\}|"isnull":true)?(?:,?"location":-?[0-9]+)?\}\}'
-    rb'|\{"ParamRef":\{(?:"number":[0-9]+)?(?:,?"location":-?[0-9]+)?\}\}'
+_VALUE = (
+    rb'\{"(?:A_Const":\{(?:"[a-z]+val":\{(?:"[a-z]+val":(?:"[^"\\]*(?:\\.[^"\\]*)*"|[^"{}]*))?\}|"isnull":true)?'
+    rb'|ParamRef":\{(?:"number":[0-9]+)?)(?:,?"location":-?[0-9]+)?\}\}'
 )
+_VALUES = re.compile(_VALUE + rb"(?:," + _VALUE + rb")*+")  # none is given back: a list may have thousands
+_PLACES = tuple(
+    re.compile(pattern) for pattern in (rb'location":-?[0-9]+', rb'stmt_len":[0-9]+', rb'list_(?:start|end)":-?[0-9]+')
+)
+"""Where in the text something stands. Each begins with what all matches have, which is what makes it quick."""
 _ROW = b'{"List":{"items":[\0]}}'
-_STEPS = (
-    (b"", _VALUE, b"\0"),
-    # Where in the text something stands. Each begins with what all matches have, which is what makes it quick.
-    (b"location", re.compile(rb'location":-?[0-9]+'), b""),
-    (b"stmt_len", re.compile(rb'stmt_len":[0-9]+'), b""),
-    (b"list_", re.compile(rb'list_(?:start|end)":-?[0-9]+'), b""),
-    # Lists of nothing but values.
-    (b"\0,\0", re.compile(rb"\0(?:,\0)+"), b"\0"),
-    (_ROW, re.compile(re.escape(_ROW) + b"(?:," + re.escape(_ROW) + b")+"), _ROW),
-)
-"""What all matches have in them, what is taken away, and what is left in its place."""
+_ROWS = re.compile(re.escape(_ROW) + b"(?:," + re.escape(_ROW) + b")+")
 
 
 def fingerprint_of(tree: bytes) -> str:
@@ -37,11 +32,10 @@ def fingerprint_of(tree: bytes) -> str:
     There a quotation mark inside of a text has a backslash before it, and no text holds a NUL: so nothing that a statement
     says can look like a member of the tree, or like what stands for a value.
     """
-    shape = tree
-    for mark, pattern, rest in _STEPS:
-        if mark in shape:
-            shape = pattern.sub(rest, shape)
-    return hashlib.sha256(shape).hexdigest()[:32]
+    shape = _VALUES.sub(b"\0", tree)
+    for place in _PLACES:
+        shape = place.sub(b"", shape)
+    return hashlib.sha256(_ROWS.sub(_ROW, shape)).hexdigest()[:32]
 
 
 def row_limit_of(statements: Sequence[JSONObject]) -> int:
@@ -51,10 +45,5 @@ def row_limit_of(statements: Sequence[JSONObject]) -> int:
     body = statements[0].get("SelectStmt")
     if body is None or body.get("limitOption") != "LIMIT_OPTION_COUNT":
         return -1
-    match body.get("limitCount"):
-        case {"A_Const": {"ival": {"ival": int(count)}}} if count >= 0:
-            return count
-        case {"A_Const": {"ival": {}}}:  # protobuf leaves a zero out
-            return 0
-        case _:
-            return -1
+    number = body.get("limitCount", {}).get("A_Const", {}).get("ival")
+    return -1 if number is None else max(number.get("ival", 0), 0)  # protobuf leaves a zero out

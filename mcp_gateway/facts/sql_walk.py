@@ -207,7 +207,7 @@ class Walk:
             if kind == "String":
                 name = inner.get("sval", "")
                 row = None if number else _row(body["arg"], scope)
-                self._attribute(name, applied=row is not None and not row.proves(name))
+                self._attribute(name, applied=row is not None and name not in row.columns)
             else:
                 self.node(step, scope)
 
@@ -226,18 +226,16 @@ class Walk:
 
     def _column(self, body: JSONObject, scope: Scope) -> None:
         nodes = body["fields"]
-        star = "A_Star" in nodes[-1]
-        parts = strings(nodes[:-1] if star else nodes)
-        if star:
-            entry = scope.qualified(parts) if parts else None
-            entries = scope.entries if not parts else [entry] if entry else []
+        *qualifier, name = strings(nodes)
+        if "A_Star" in nodes[-1]:
+            entry = scope.qualified(qualifier) if qualifier else None
+            entries = scope.entries if not qualifier else [entry] if entry else []
             self.columns.update(column for one in entries for column in all_stored(one))
-        elif len(parts) == 1:
-            self.columns.update(scope.unqualified(parts[0]))
+        elif not qualifier:
+            self.columns.update(scope.unqualified(name))
         else:
-            *qualifier, name = parts
             entry = scope.qualified(qualifier)
-            if entry is None or not entry.proves(name):
+            if entry is None or name not in entry.columns:
                 self._attribute(name, applied=entry is not None and entry.complete)
             if entry is not None:
                 self.columns.update(stored(entry, name))
@@ -255,7 +253,6 @@ class Walk:
         inner = Scope(parent=level)
         for item in body.get("fromClause", ()):
             inner.entries += self.from_item(item, inner, level)
-        names = {target.get("ResTarget", {}).get("name") for target in body.get("targetList", ())}
         for key in (
             "targetList",
             "valuesLists",
@@ -268,9 +265,11 @@ class Walk:
             if key in body:
                 self.node(body[key], inner)
         self.each(body.get("distinctClause", ()), inner)
-        for key in ("groupClause", "sortClause"):
-            if key in body:
-                self.each([item for item in body[key] if _bare_name(item) not in names], inner)
+        if "groupClause" in body or "sortClause" in body:
+            names = {target.get("ResTarget", {}).get("name") for target in body.get("targetList", ())}
+            for item in (*body.get("groupClause", ()), *body.get("sortClause", ())):
+                if _bare_name(item) not in names:
+                    self.node(item, inner)
         if "intoClause" in body:
             self.into(body["intoClause"], inner)
             self.kinds.add("SELECT_INTO")
@@ -384,7 +383,8 @@ class Walk:
 
     def _join(self, body: JSONObject, scope: Scope, outer: Scope) -> list[Entry]:
         left = self.from_item(body["larg"], scope, outer)
-        right = self.from_item(body["rarg"], Scope(parent=scope.parent, entries=[*scope.entries, *left]), outer)
+        inner = Scope(parent=scope.parent, entries=[*scope.entries, *left])
+        right = self.from_item(body["rarg"], inner, outer)
         entries = left + right
         if "quals" in body:
             self.node(body["quals"], Scope(parent=scope.parent, entries=entries))

@@ -7,9 +7,13 @@ grammar knows only one, such as `"withClause": {...}`; a node that is not there 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from mcp_gateway.calls import JSONObject
+
+MAX_NAMES = 4096
+"""How many written names are remembered: agents choose them."""
 
 
 def opened(node: JSONObject) -> tuple[str, JSONObject]:
@@ -29,7 +33,8 @@ def strings(nodes: Iterable[Any]) -> tuple[str, ...]:
     return tuple([node["String"].get("sval", "") if "String" in node else "" for node in nodes])
 
 
-def written(parts: Iterable[str]) -> str:
+@lru_cache(MAX_NAMES)
+def written(parts: tuple[str, ...]) -> str:
     """A name as text: parts joined by dots, those in quotes that a dot or quote would make ambiguous."""
     return ".".join([_quoted(part) if "." in part or '"' in part else part for part in parts if part])
 
@@ -42,4 +47,4 @@ def _quoted(part: str) -> str:
 def relation_parts(body: JSONObject) -> tuple[str, ...]:
     """Database, schema and name of a RangeVar, as far as the text has them."""
     parts = (body.get("catalogname", ""), body.get("schemaname", ""), body.get("relname", ""))
-    return tuple(part for part in parts if part)
+    return tuple(filter(None, parts))

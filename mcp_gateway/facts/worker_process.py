@@ -44,6 +44,8 @@ class Desk:
     def answer(self, request: tuple[Any, ...]) -> Any:
         """`("load", number, catalog, classify)`, `("drop", number)` or `("examine", number or None, sql)`."""
         match request:
+            case ("examine", number, str(sql)):
+                return self._examine(sql, snapshot=None if number is None else self._snapshots[number])
             case ("load", int(number), Catalog() as catalog, dict(classify)):
                 self._snapshots[number] = (judge_of(catalog), classify, prepare(catalog, classify))
                 _leave_to_itself()
@@ -51,8 +53,6 @@ class Desk:
             case ("drop", int(number)):
                 self._snapshots.pop(number, None)
                 return {"done": True}
-            case ("examine", number, str(sql)):
-                return self._examine(sql, snapshot=None if number is None else self._snapshots[number])
             case _:
                 return Answer(failed="unknown request")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.catalog import Function
 from mcp_gateway.masking.lineage.builtins import (
     SINKS,
@@ -22,8 +23,9 @@ from mcp_gateway.masking.lineage.builtins import (
     UNBOUNDED_RESULTS,
 )
 from mcp_gateway.masking.lineage.classified import ClassifiedCatalog, Expansion, Judged, Shape
+from mcp_gateway.masking.lineage.nodes import is_constant
 from mcp_gateway.masking.lineage.purity import is_builtin, is_pure
-from mcp_gateway.masking.lineage.values import NONE, Classes, Column, Columns, Unsure, Value, tainted
+from mcp_gateway.masking.lineage.values import NONE, Classes, Column, Columns, Unsure, Value, tainted, union
 from mcp_gateway.masking.lineage.walker import Walker
 
 HANDED_OVER = "classified data may not be handed to {name}: what happens to it there cannot be seen"
@@ -32,6 +34,7 @@ _ARRAYS = frozenset({"pg_catalog.anyarray", "pg_catalog.anycompatiblearray"})
 _ELEMENTS = frozenset(
     {"pg_catalog.anyelement", "pg_catalog.anycompatible", "pg_catalog.anynonarray", "pg_catalog.anycompatiblenonarray"}
 )
+_POLYMORPHIC = _ARRAYS | _ELEMENTS
 
 
 class Calls(Walker):
@@ -82,19 +85,20 @@ class Calls(Walker):
         name: str,
         arguments: Sequence[Value],
         *,
-        constants: Sequence[bool] = (),
+        nodes: Sequence[JSONObject] = (),
         extra: Classes = NONE,
     ) -> Value:
         """The value of a call: its arguments' classes, what its body adds, everything if it is opaque.
 
-        `constants` says which of the arguments are literals; `extra` are classes that decide over the result
-        beside the arguments.
+        `nodes` are what the arguments were made of; `extra` are classes that decide over the result beside the
+        arguments.
         """
-        given = NONE.union(*(argument.classes for argument in arguments), extra)
+        together = union(arguments)
+        given = together.classes | extra
         if (judged.opaque or judged.sink) and given:
             self.found.refuse(HANDED_OVER.format(name=name))
         self.found.effects = self.found.effects or judged.sink
-        plain = self._is_total(judged, name, arguments, constants=constants)
+        plain = together.plain and self._is_total(judged, name, arguments, nodes=nodes)
         if given and not plain:
             self.found.fact("may_fail", given)
         self.found.functions |= judged.names
@@ -105,8 +109,9 @@ class Calls(Walker):
             if judged.returns_set:
                 self.found.fact("rows", self.top)
             return value._replace(type=self._result_type(judged, arguments), row=self._row(judged, value, arguments))
-        classes = given.union(*(e.columns.classes | e.found.flow() for e in judged.expansions))
+        classes = given
         if judged.expansions:
+            classes = given.union(*(e.columns.classes | e.found.flow() for e in judged.expansions))
             self.found.spoken |= classes
         if judged.returns_set:
             self.found.fact("rows", given)
@@ -183,7 +188,7 @@ class Calls(Walker):
 
     def _result_type(self, judged: Judged, arguments: Sequence[Value]) -> str | None:
         result = judged.result_type
-        if result not in _ARRAYS | _ELEMENTS:
+        if result not in _POLYMORPHIC:
             return result
         types = [argument.type for argument in arguments]
         if not types or not all(self.prepared.is_simple(name) for name in types):
@@ -193,22 +198,23 @@ class Calls(Walker):
             return f"{first.removesuffix('[]')}[]"
         return None if any(name is not None and name.endswith("[]") for name in types) else first
 
-    def _is_total(self, judged: Judged, name: str, arguments: Sequence[Value], *, constants: Sequence[bool]) -> bool:
-        if not judged.total or not all(argument.plain for argument in arguments):
+    def _is_total(self, judged: Judged, name: str, arguments: Sequence[Value], *, nodes: Sequence[JSONObject]) -> bool:
+        """Whether a call cannot fail on arguments that are plain."""
+        if not judged.total:
             return False
-        if name in TOTAL_ON_STEADY and not all(is_steady(argument) for argument in arguments):
+        if name in TOTAL_ON_STEADY and not all(map(is_steady, arguments)):
             return False
         if name in TOTAL_ON_SINGLE and not all(of.base or self.is_single(of.type) for of in arguments):
             return False
         if name in TOTAL_BY_TYPE and not all(argument.type in TOTAL_BY_TYPE[name] for argument in arguments):
             return False
-        return _is_total_with(name, constants)
+        return _is_total_with(name, nodes)
 
     def is_row(self, value: Value) -> bool:
         """Whether it is a row: comparing one may fail, by columns that are unlike or cannot be compared."""
-        return (
-            value.row is not None or value.type == "pg_catalog.record" or self.prepared.row_type(value.type) is not None
-        )
+        if value.type is None or value.row is not None:
+            return value.row is not None
+        return value.type == "pg_catalog.record" or self.prepared.row_type(value.type) is not None
 
     def is_single(self, name: str | None) -> bool:
         """Whether a value of this type is certainly no array, and of no unknown type that could be one."""
@@ -235,10 +241,10 @@ def is_steady(value: Value) -> bool:
     return value.base or value.type in STEADY_TYPES
 
 
-def _is_total_with(name: str, constants: Sequence[bool]) -> bool:
+def _is_total_with(name: str, nodes: Sequence[JSONObject]) -> bool:
     if name in TOTAL_FUNCTIONS:
         return True
     subject = TOTAL_IN_ARGUMENT.get(name, 0)
     if name in TOTAL_WITH_LITERALS_IN:
-        return all(constants[:: TOTAL_WITH_LITERALS_IN[name]])
-    return all(constant for position, constant in enumerate(constants) if position != subject)
+        return all(map(is_constant, nodes[:: TOTAL_WITH_LITERALS_IN[name]]))
+    return all(is_constant(node) for position, node in enumerate(nodes) if position != subject)

@@ -7,7 +7,7 @@ as statements are resolved; everything in them is a function of the catalog and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from mcp_gateway.facts.catalog import Catalog, Function, Relation
@@ -18,6 +18,8 @@ from mcp_gateway.masking.lineage.values import NONE, Classes, Columns, Found
 
 Path = tuple[str, ...]
 MAX_TYPE_DEPTH = 8
+MAX_NAMES = 4096
+"""How many names of one kind are remembered: agents choose them."""
 
 BUILTIN_PATH: Path = ("pg_catalog",)
 """How names resolve in what is stored: read with an empty search_path, it names all but built-ins in full."""
@@ -91,24 +93,23 @@ class ClassifiedCatalog:
         self.judged: dict[tuple[str | None, str, Path], Judged | None] = {}
         self.running: set[str] = set()
         """Views and functions that are being expanded: one that meets itself is not followed."""
-        self._lookups: dict[tuple[str | None, str, Path], Relation | None] = {}
         self._casts = _by_bare_type(catalog.casts)
-        self._opaque_operators: dict[str, bool] = {}
-        self._opaque_casts: dict[str, bool] = {}
+        self.relation = lru_cache(MAX_NAMES)(self._relation)
+        self.type_named = lru_cache(MAX_NAMES)(self._type_named)
+        self.has_opaque_operator = lru_cache(MAX_NAMES)(self._has_opaque_operator)
+        self.has_opaque_cast = lru_cache(MAX_NAMES)(self._has_opaque_cast)
+        self.is_checked = lru_cache(MAX_NAMES)(self._is_checked)
 
     def forget(self) -> None:
         """Empty the caches, after `stored` has changed."""
         self.known.clear()
         self.judged.clear()
 
-    def relation(self, schema: str | None, name: str, *, path: Path) -> Relation | None:
+    def _relation(self, schema: str | None, name: str, *, path: Path) -> Relation | None:
         """The relation that a name means, pg_catalog first unless the path says otherwise."""
-        key = (schema, name, path)
-        if key not in self._lookups:
-            schemas = path if schema is None else (schema,)
-            found = (self.catalog.relations.get(f"{candidate}.{name}") for candidate in schemas)
-            self._lookups[key] = next((relation for relation in found if relation is not None), None)
-        return self._lookups[key]
+        schemas = path if schema is None else (schema,)
+        found = (self.catalog.relations.get(f"{candidate}.{name}") for candidate in schemas)
+        return next((relation for relation in found if relation is not None), None)
 
     def functions(self, schema: str | None, name: str, *, path: Path) -> tuple[Function, ...]:
         """Every function that a call of `name` may mean, those that stand behind `name` as a cast included."""
@@ -128,7 +129,7 @@ class ClassifiedCatalog:
                     return found
         return ()
 
-    def type_named(self, schema: str | None, name: str, *, path: Path) -> str | None:
+    def _type_named(self, schema: str | None, name: str, *, path: Path) -> str | None:
         """`schema.type` of a type name, or None where only the server could tell."""
         first = path[0] if schema is None else schema
         if first == "pg_catalog" and name in SIMPLE_TYPES:
@@ -139,25 +140,20 @@ class ClassifiedCatalog:
                 return qualified
         return None
 
-    def has_opaque_operator(self, name: str) -> bool:
+    def _has_opaque_operator(self, name: str) -> bool:
         """Whether some operator of that name runs code that cannot be seen through."""
-        if name not in self._opaque_operators:
-            functions = self.catalog.operators.get(name, ())
-            self._opaque_operators[name] = not all(self.is_pure(function) for function in functions)
-        return self._opaque_operators[name]
+        return not all(self.is_pure(function) for function in self.catalog.operators.get(name, ()))
 
-    def has_opaque_cast(self, type_name: str) -> bool:
+    def _has_opaque_cast(self, type_name: str) -> bool:
         """Whether some cast to a type of that bare name does."""
-        if type_name not in self._opaque_casts:
-            self._opaque_casts[type_name] = not all(self.is_pure(of) for of in self._casts.get(type_name, ()))
-        return self._opaque_casts[type_name]
+        return not all(self.is_pure(function) for function in self._casts.get(type_name, ()))
 
     def is_pure(self, qualified: str) -> bool:
         """Whether all functions of a `schema.name` are pure by themselves; a body is not looked into."""
         functions = self.functions_named(qualified)
         return bool(functions) and all(is_pure(function, self.functions_named) for function in functions)
 
-    def is_checked(self, type_name: str | None, *, depth: int = 0) -> bool:
+    def _is_checked(self, type_name: str | None, *, depth: int = 0) -> bool:
         """Whether making a value of the type runs the CHECK of a domain."""
         if type_name is None or depth > MAX_TYPE_DEPTH:
             return depth > MAX_TYPE_DEPTH
@@ -165,7 +161,7 @@ class ClassifiedCatalog:
         if bare in self.catalog.domains:
             return self.catalog.domains[bare]
         relation = self.catalog.relations.get(bare)
-        return relation is not None and any(self.is_checked(c.type, depth=depth + 1) for c in relation.columns)
+        return relation is not None and any(self._is_checked(c.type, depth=depth + 1) for c in relation.columns)
 
     def row_type(self, name: str | None) -> Relation | None:
         """The relation whose rows a composite type holds."""

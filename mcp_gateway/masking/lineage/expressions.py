@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from mcp_gateway.calls import JSONObject
-from mcp_gateway.masking.lineage.nodes import is_constant, opened, strings
+from mcp_gateway.masking.lineage.nodes import opened, strings
 from mcp_gateway.masking.lineage.operators import Operators
-from mcp_gateway.masking.lineage.scopes import Entry, Scope
+from mcp_gateway.masking.lineage.scopes import Scope
 from mcp_gateway.masking.lineage.sql_json import SQLJSON
 from mcp_gateway.masking.lineage.values import (
     CLEAR,
@@ -29,13 +29,14 @@ from mcp_gateway.masking.lineage.values import (
     union,
 )
 
-_CONSTANT_TYPES = {
-    "ival": "pg_catalog.int4",
-    "fval": "pg_catalog.numeric",
-    "boolval": "pg_catalog.bool",
-    "sval": "pg_catalog.text",
-    "bsval": "pg_catalog.bit",
+_CONSTANTS = {
+    "ival": Value(type="pg_catalog.int4"),
+    "fval": Value(type="pg_catalog.numeric"),
+    "boolval": Value(type="pg_catalog.bool"),
+    "sval": Value(type="pg_catalog.text"),
+    "bsval": Value(type="pg_catalog.bit"),
 }
+"""By the field that a literal stands in; NULL stands in none of them."""
 _BOOL = "pg_catalog.bool"
 
 
@@ -57,16 +58,14 @@ class Expressions(SQLJSON):
         fields = body["fields"]
         if "A_Star" in fields[-1]:
             return self._starred_row(strings(fields[:-1]), scope)
-        names = strings(fields)
-        if len(names) == 1:
-            return self._bare_name(names[0], scope)
-        return self._qualified_name(names, scope)
+        *qualifier, name = strings(fields)
+        return self._qualified_name(qualifier, name, scope) if qualifier else self._bare_name(name, scope)
 
     def _bare_name(self, name: str, scope: Scope) -> Value:
         value, loose = scope.column(name)
         if value is not None:
             return value if loose is None else tainted(value, loose)
-        rows = [entry.columns.row() for entry in scope.entry(name)]
+        rows = [entry.columns.row() for entry in scope.qualified([name])]
         if rows:
             row = _either(rows)
             return row if loose is None else tainted(row, loose)
@@ -76,9 +75,8 @@ class Expressions(SQLJSON):
             return Value(plain=False)
         raise Unsure("a name that nothing has")
 
-    def _qualified_name(self, names: list[str], scope: Scope) -> Value:
-        *qualifier, name = names
-        entries = self._qualified_entries(qualifier, scope)
+    def _qualified_name(self, qualifier: list[str], name: str, scope: Scope) -> Value:
+        entries = scope.qualified(qualifier)
         if not entries:
             return self._parameter(qualifier, name)
         if len(entries) == 1 and (value := entries[0].column(name)) is not None:
@@ -91,15 +89,10 @@ class Expressions(SQLJSON):
 
     def _starred_row(self, qualifier: list[str], scope: Scope) -> Value:
         """`f(t.*)`: where one value belongs, the star is the whole row."""
-        entries = self._qualified_entries(qualifier, scope) if qualifier else []
+        entries = scope.qualified(qualifier) if qualifier else []
         if not entries:
             raise Unsure("* where one value belongs")
         return _either([entry.columns.row() for entry in entries])
-
-    def _qualified_entries(self, qualifier: list[str], scope: Scope) -> list[Entry]:
-        if len(qualifier) == 1:
-            return scope.entry(qualifier[0])
-        return scope.relation(f"{qualifier[-2]}.{qualifier[-1]}")
 
     def _parameter(self, qualifier: list[str], name: str) -> Value:
         if len(qualifier) == 1 and qualifier[0] == self.own_name and name in self.parameters:
@@ -112,7 +105,10 @@ class Expressions(SQLJSON):
         return Value(plain=not self.own_name)
 
     def _constant(self, body: JSONObject, _scope: Scope) -> Value:
-        return Value(type=next((of for key, of in _CONSTANT_TYPES.items() if key in body), None))
+        for key in body:
+            if key in _CONSTANTS:
+                return _CONSTANTS[key]
+        return CLEAR
 
     def _clear(self, _body: JSONObject, _scope: Scope) -> Value:
         return CLEAR
@@ -140,9 +136,8 @@ class Expressions(SQLJSON):
         return union(self._all_of(body.get("items", ()), scope))
 
     def _boolean(self, body: JSONObject, scope: Scope) -> Value:
-        values = self._all_of(body["args"], scope)
-        self.choice(values)
-        return union(values)._replace(type=_BOOL)
+        chosen = self.choice(self._all_of(body["args"], scope))
+        return Value(chosen.classes, plain=chosen.plain, type=_BOOL)
 
     def _coalesce(self, body: JSONObject, scope: Scope) -> Value:
         values = self._all_of(body["args"], scope)
@@ -200,10 +195,15 @@ class Expressions(SQLJSON):
         self.tested |= chosen_by
         return tainted(_alternatives(results), chosen_by)
 
-    def choice(self, values: Sequence[Value]) -> None:
-        """Classified data chooses what is evaluated, and one of the choices fails or takes its time."""
-        if len(values) > 1 and not all(value.plain for value in values):
-            self.found.fact("condition", NONE.union(*(value.classes for value in values)))
+    def choice(self, values: Sequence[Value]) -> Value:
+        """All of several values together, of which some choose whether others are evaluated.
+
+        That tells of them where one fails or takes its time.
+        """
+        whole = union(values)
+        if len(values) > 1 and not whole.plain:
+            self.found.fact("condition", whole.classes)
+        return whole
 
     def _xml(self, body: JSONObject, scope: Scope) -> Value:
         named = [target["ResTarget"]["val"] for target in body.get("named_args", ())]
@@ -251,8 +251,8 @@ class Expressions(SQLJSON):
     def call(self, body: JSONObject, scope: Scope) -> tuple[Value, list[Value]]:
         """A function call: its value and its arguments'."""
         names = strings(body["funcname"])
-        nodes = body.get("args", [])
-        arguments = self._all_of(nodes, scope)
+        nodes = body.get("args", ())
+        arguments = [self.value(node, scope) for node in nodes]
         judged = self.judge(names)
         extra = NONE
         if "agg_filter" in body:
@@ -260,26 +260,26 @@ class Expressions(SQLJSON):
             self.choice([chosen, *arguments])
             self.tested |= chosen.classes
             extra |= chosen.classes
-        extra |= self.sort_classes(body.get("agg_order", ()), scope)
+        if "agg_order" in body:
+            extra |= self.sort_classes(body["agg_order"], scope)
         if "over" in body:
             extra |= self.window_classes(body["over"], scope)
         if judged is None:
             return self._functional_cast(names, arguments), arguments
-        constants = [is_constant(node) for node in nodes]
         if judged.builtin and names[-1] == "count" and judged.kinds <= {"a"}:
             return self._count(body, arguments, extra), arguments
-        value = self.applied(judged, names[-1], arguments, constants=constants, extra=extra)
+        value = self.applied(judged, names[-1], arguments, nodes=nodes, extra=extra)
         if value.type == _BOOL:
             self.tested |= value.classes
         return value, arguments
 
     def _count(self, body: JSONObject, arguments: Sequence[Value], extra: Classes) -> Value:
         of = "pg_catalog.int8"
-        if not arguments or all(argument.base for argument in arguments):
-            kind = "count_distinct" if body.get("agg_distinct") else "null_test"
-            self.found.fact(kind, NONE.union(*(argument.classes for argument in arguments)))
+        given = union(arguments).classes
+        if all(argument.base for argument in arguments):
+            self.found.fact("count_distinct" if body.get("agg_distinct") else "null_test", given)
             return Value(extra, type=of)
-        return Value(extra.union(*(argument.classes for argument in arguments)), type=of)
+        return Value(extra | given, type=of)
 
     def _functional_cast(self, names: list[str], arguments: Sequence[Value]) -> Value:
         """`type(value)`: what a call means when there is no such function."""
@@ -309,7 +309,7 @@ class Expressions(SQLJSON):
     def _star(self, qualifier: list[str], scope: Scope) -> tuple[Column, ...]:
         if not qualifier:
             return tuple(column for columns in scope.flats for column in columns.expanded())
-        entries = self._qualified_entries(qualifier, scope)
+        entries = scope.qualified(qualifier)
         if len(entries) != 1:
             raise Unsure("a star over no entry or several")
         return entries[0].columns.expanded()

@@ -88,7 +88,8 @@ class FromItems(Expressions):
 
     def _join(self, body: JSONObject, lateral: Scope) -> Item:
         left = self.from_item(body["larg"], lateral)
-        right = self.from_item(body["rarg"], lateral.with_item(left))
+        seen = lateral if "RangeVar" in body["rarg"] else lateral.with_item(left)  # a relation's name sees no items
+        right = self.from_item(body["rarg"], seen)
         both = Item([*left.entries, *right.entries], [*left.flats, *right.flats], stored=left.stored or right.stored)
         names = strings(body.get("usingClause"))
         if body.get("isNatural"):
@@ -219,7 +220,7 @@ def _single(
     alias: str, columns: Columns, names: JSONObject, *, qualified: str | None = None, stored: bool = False
 ) -> Item:
     """An item of one entry, its columns renamed by the alias's column list."""
-    seen = columns.renamed(strings(names.get("colnames")))
+    seen = columns.renamed(strings(names["colnames"])) if "colnames" in names else columns
     return Item([Entry(alias, seen, qualified=qualified, stored=stored)], [seen], stored=stored)
 
 

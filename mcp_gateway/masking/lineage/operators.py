@@ -19,6 +19,9 @@ from mcp_gateway.masking.lineage.nodes import constant, strings, type_name
 from mcp_gateway.masking.lineage.scopes import Scope
 from mcp_gateway.masking.lineage.values import NONE, Classes, Unsure, Value
 
+BETWEEN_KINDS = frozenset({"AEXPR_BETWEEN", "AEXPR_BETWEEN_SYM", "AEXPR_NOT_BETWEEN", "AEXPR_NOT_BETWEEN_SYM"})
+_BETWEEN = (">=", "<=", ">", "<")
+"""What these kinds use, whose names are keywords."""
 _JSON = frozenset({"pg_catalog.json", "pg_catalog.jsonb"})
 
 
@@ -42,21 +45,22 @@ class Operators(Calls):
 
     def _operated(self, body: JSONObject, left: Value | None, scope: Scope) -> Value:
         right = self.value(body["rexpr"], scope)
-        values = [right] if left is None else [left, right]
-        name = strings(body.get("name"))[-1]
+        classes = right.classes if left is None else left.classes | right.classes
+        name = body["name"][-1]["String"]["sval"]
         kind = body["kind"]
-        if kind.startswith(("AEXPR_BETWEEN", "AEXPR_NOT_BETWEEN")):
-            opaque = any(self.is_opaque_operator(of) for of in (">=", "<=", ">", "<"))
-        else:
-            opaque = self.is_opaque_operator(name)
-        classes = NONE.union(*(value.classes for value in values))
+        opaque = any(map(self.is_opaque_operator, _BETWEEN)) if kind in BETWEEN_KINDS else self.is_opaque_operator(name)
         if opaque:
             return self.given_away(classes, f"the operator {name!r}")
         if kind not in ("AEXPR_OP", "AEXPR_NULLIF") or name not in COMPUTING:
             self.tested |= classes
-        plain = all(value.plain for value in values) and _is_total_operation(kind, name, body, left)
-        if plain and (any(self.is_row(value) for value in values) or (name == "||" and not self._can_join(values))):
-            plain = False
+        plain = (
+            right.plain
+            and (left is None or left.plain)
+            and _is_total_operation(kind, name, body, left)
+            and not self.is_row(right)
+            and (left is None or not self.is_row(left))
+            and (name != "||" or self._can_join(left, right))
+        )
         if classes and not plain:
             self.found.fact("may_fail", classes)
         if kind == "AEXPR_NULLIF" and left is not None:
@@ -64,9 +68,9 @@ class Operators(Calls):
         of = left.type if name in ("->", "#>") and left is not None and left.type in _JSON else None
         return Value(classes, plain=plain, type=of)
 
-    def _can_join(self, values: Sequence[Value]) -> bool:
+    def _can_join(self, *values: Value | None) -> bool:
         """Whether `||` cannot fail: arrays have to agree in their shapes, and so do pieces of JSON in older servers."""
-        return all(self.is_single(value.type) and value.type not in _JSON for value in values)
+        return all(of is None or (self.is_single(of.type) and of.type not in _JSON) for of in values)
 
     def is_opaque_operator(self, name: str) -> bool:
         """Whether some operator of that name runs code that cannot be seen through."""
@@ -106,7 +110,7 @@ class Operators(Calls):
 
     def check_sort_operator(self, sort: JSONObject, classes: Classes) -> None:
         """ORDER BY ... USING may name an operator that runs user code."""
-        if any(self.is_opaque_operator(name) for name in strings(sort["SortBy"].get("useOp"))[-1:]):
+        if "useOp" in sort["SortBy"] and self.is_opaque_operator(strings(sort["SortBy"]["useOp"])[-1]):
             self.given_away(classes, "an operator")
 
     def window_classes(self, window: JSONObject, scope: Scope) -> Classes:

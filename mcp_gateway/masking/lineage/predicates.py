@@ -12,17 +12,18 @@ from mcp_gateway.calls import JSONObject
 from mcp_gateway.masking.lineage.builtins import EQUALITIES, ORDERINGS, PATTERN_OPERATORS
 from mcp_gateway.masking.lineage.from_items import FromItems
 from mcp_gateway.masking.lineage.nodes import is_constant, opened, strings
+from mcp_gateway.masking.lineage.operators import BETWEEN_KINDS
 from mcp_gateway.masking.lineage.scopes import Scope
-from mcp_gateway.masking.lineage.values import Value, union
+from mcp_gateway.masking.lineage.values import Value
 
-_FORMS = {"AEXPR_LIKE": "where_pattern", "AEXPR_ILIKE": "where_pattern", "AEXPR_SIMILAR": "where_pattern"} | {
-    "AEXPR_BETWEEN": "where_range",
-    "AEXPR_NOT_BETWEEN": "where_range",
-    "AEXPR_BETWEEN_SYM": "where_range",
-    "AEXPR_NOT_BETWEEN_SYM": "where_range",
+_FORMS = {
+    "AEXPR_LIKE": "where_pattern",
+    "AEXPR_ILIKE": "where_pattern",
+    "AEXPR_SIMILAR": "where_pattern",
     "AEXPR_DISTINCT": "where_equality",
     "AEXPR_NOT_DISTINCT": "where_equality",
     "AEXPR_IN": "where_equality",
+    **dict.fromkeys(BETWEEN_KINDS, "where_range"),
 }
 _BY_NAME = frozenset({"AEXPR_OP", "AEXPR_OP_ANY", "AEXPR_OP_ALL"})
 
@@ -39,9 +40,7 @@ class Predicates(FromItems):
         tag, body = opened(node)
         if tag == "BoolExpr":
             self.visit()
-            values = [self._condition(part, scope) for part in body["args"]]
-            self.choice(values)
-            return union(values)
+            return self.choice([self._condition(part, scope) for part in body["args"]])
         value = self.value(node, scope)
         if value.classes and body.get("subLinkType") != "EXISTS_SUBLINK":  # that has raised facts of its own
             self.found.fact(self._form(body, scope) if tag == "A_Expr" else "where", value.classes)

@@ -222,9 +222,9 @@ class Resolver(Changes):
             found.opaque = True
             columns = tuple(_unless_stored(column, self.top) for column in columns)
         return Lineage(
-            columns=tuple(OutputColumn(name=name, classes=value.classes, stored=value.base) for name, value in columns),
+            columns=tuple([OutputColumn(name=name, classes=of.classes, stored=of.base) for name, of in columns]),
             touch=found.touch.union(
-                classes_of(columns), *(of for kind, of in found.facts.items() if kind != "null_test")
+                classes_of(columns), *[of for kind, of in found.facts.items() if kind != "null_test"]
             ),
             opaque=found.opaque,
             inference=dict(found.facts),

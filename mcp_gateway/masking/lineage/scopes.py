@@ -6,7 +6,7 @@ has it, all scopes outward, and only then a whole row; a qualifier is the neares
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.masking.lineage.values import CLEAR, NONE, Classes, Columns, Found, Value, merged, tainted
@@ -95,18 +95,13 @@ class Scope:
         scope.add(item)
         return scope
 
-    def outward(self) -> Iterator[Scope]:
-        """The scope itself and those around it."""
-        scope: Scope | None = self
-        while scope is not None:
-            yield scope
-            scope = scope.parent
-
     def cte(self, name: str) -> CTE | None:
         """The WITH entry that an unqualified relation name means, if any."""
-        for scope in self.outward():
+        scope: Scope | None = self
+        while scope is not None:
             if name in scope.ctes:
                 return scope.ctes[name]
+            scope = scope.parent
         return None
 
     def column(self, name: str) -> tuple[Value | None, Classes | None]:
@@ -128,20 +123,19 @@ class Scope:
             scope = scope.parent
         return None, loose
 
-    def entry(self, alias: str) -> list[Entry]:
-        """The nearest entries of that name; several only where the server would call it ambiguous."""
+    def qualified(self, qualifier: Sequence[str]) -> list[Entry]:
+        """The nearest entries that `t` or `schema.t` stands for; several only where the server would call it ambiguous.
+
+        With a schema it means a stored relation without an alias.
+        """
+        is_alias, name = len(qualifier) == 1, ".".join(qualifier[-2:])
         scope: Scope | None = self
         while scope is not None:
-            matches = [entry for entry in scope.entries if entry.alias == alias]
+            if is_alias:
+                matches = [entry for entry in scope.entries if entry.alias == name]
+            else:
+                matches = [entry for entry in scope.entries if entry.qualified == name]
             if matches:
                 return matches
             scope = scope.parent
-        return []
-
-    def relation(self, qualified: str) -> list[Entry]:
-        """The nearest entries of a stored relation without an alias, for `schema.table.column`."""
-        for scope in self.outward():
-            matches = [entry for entry in scope.entries if entry.qualified == qualified]
-            if matches:
-                return matches
         return []

@@ -46,7 +46,11 @@ CLEAR = Value()
 
 def union(values: Sequence[Value]) -> Value:
     """All of several values together, as an operator has them."""
-    return Value(NONE.union(*(value.classes for value in values)), plain=all(value.plain for value in values))
+    classes, plain = NONE, True
+    for value in values:
+        classes |= value.classes
+        plain = plain and value.plain
+    return Value(classes, plain=plain)
 
 
 def merged(first: Value, second: Value) -> Value:
@@ -77,7 +81,7 @@ def tainted(value: Value, classes: Classes) -> Value:
 
 def classes_of(columns: Iterable[Column]) -> Classes:
     """The union over columns."""
-    return NONE.union(*(column.value.classes for column in columns))
+    return NONE.union(*[column.value.classes for column in columns])
 
 
 class Columns:

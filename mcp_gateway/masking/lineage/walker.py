@@ -75,4 +75,7 @@ class Walker(ABC):
 
     def classes(self, nodes: Iterable[JSONObject], scope: Scope) -> Classes:
         """The union of the classes of expressions."""
-        return NONE.union(*(self.value(node, scope).classes for node in nodes))
+        classes = NONE
+        for node in nodes:
+            classes |= self.value(node, scope).classes
+        return classes
