@@ -7,6 +7,9 @@ never seen before, `seen` the same text again; what is remembered is bound to th
 to the set of policies. A real PostgreSQL's catalog is in the parser's process, three of its columns are classified; the look
 at whether it still holds is part of it where one is due.
 
+A decision may be remembered of another statement that policies see no difference in, as they do with constants that a set or
+a number is compared with. `told apart` are new texts under a policy that compares two numbers of each, so that Cedar is asked.
+
 Who is woken through a pipe may be put on the processor of who wrote into it, and then each finds its caches full of the
 other's. `--apart` keeps the event loop on one processor and the parser's process on another, as a scheduler does that
 knows which of them share a cache.
@@ -42,7 +45,9 @@ TYPICAL = (
 LONG_BYTES = 10_000
 LIMITS = {
     ("typical", "new", 20): 0.8,
+    ("typical", "told apart", 20): 0.8,
     ("typical", "new", 500): 2.0,
+    ("typical", "told apart", 500): 2.0,
     ("typical", "seen", 20): 0.25,
     ("10 KB", "new", 20): 5.0,
 }
@@ -84,7 +89,9 @@ async def run(config: Path, *, rounds: int, times: int, apart: bool) -> None:
     """All of it, the kinds of work in turns."""
     works: list[tuple[str, str, int, Callable[[int], str]]] = [
         ("typical", "new", 20, lambda number: TYPICAL.format(number + 2)),
+        ("typical", "told apart", 20, lambda number: TYPICAL.format(number + 2)),
         ("typical", "new", 500, lambda number: TYPICAL.format(number + 2)),
+        ("typical", "told apart", 500, lambda number: TYPICAL.format(number + 2)),
         ("typical", "seen", 20, lambda _: TYPICAL.format(1)),
         ("10 KB", "new", 20, long_statement),
     ]
@@ -92,18 +99,27 @@ async def run(config: Path, *, rounds: int, times: int, apart: bool) -> None:
     async with running(load_settings(config), doors=["http"]) as gateway:
         target = gateway.registry.targets["shop"].target
         engines = {
-            count: PolicyEngine(
+            (count, how): PolicyEngine(
                 compile_policies(
-                    [Source(file="p.cedar", text=policies(count - 1) + LOOKS)], targets=[target], classes=[]
+                    [Source(file="p.cedar", text=policies(count - len(looks)) + "".join(looks))],
+                    targets=[target],
+                    classes=[],
                 ),
                 targets=[target],
             )
             for count in (20, 500)
+            for how, looks in (("new", [LOOKS]), ("told apart", [LOOKS, TELLS_APART]))
         }
         start = 0
         for number in range(rounds + 1):
             for what, how, count, text in works:
-                found = await measure(gateway, engines[count], text=text, start=start, times=times)
+                found = await measure(
+                    gateway,
+                    engines[count, "told apart" if how == "told apart" else "new"],
+                    text=text,
+                    start=start,
+                    times=times,
+                )
                 start += times
                 if number:  # the first warms everything up
                     taken[what, how, count] += found
@@ -119,6 +135,10 @@ async def run(config: Path, *, rounds: int, times: int, apart: bool) -> None:
 LOOKS = """
 @id("looks") forbid (principal, action == Action::"query_database", resource)
 when { context.sql.row_limit == 0 || context.sql.columns.contains("none") };
+"""
+TELLS_APART = """
+@id("tells-apart") forbid (principal, action == Action::"query_database", resource)
+when { context.sql.row_limit == context.sql.statements };
 """
 """A policy that tells statements apart, so that no decision is remembered from another."""
 

@@ -72,10 +72,10 @@ class PolicyEngine:
         self._looks_at_plan = any(
             path[-1] in ESTIMATES or path == ("sql",)
             for policy in self.policies.values()
-            for path in policy.reads.paths
+            for path in policy.reads.attributes
         )
         self._looks_at_history = any(
-            path[0] in HISTORY for policy in self.policies.values() for path in policy.reads.paths
+            path[0] in HISTORY for policy in self.policies.values() for path in policy.reads.attributes
         )
         self._observed = frozenset(
             (action.name, target.name)

@@ -2,12 +2,12 @@
 
 Two questions are answered, both by walking every node and refusing what is not understood: whether
 `context.approval` is used only in the way an approval can lift, and which other attributes of the context can
-change the outcome, so that decisions may be cached by just those.
+change the outcome, and what of them, so that Cedar may be shown just that and decisions may be cached by it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,6 +17,7 @@ Path: TypeAlias = tuple[str, ...]
 """`("sql", "reads")` for `context.sql.reads`; `("sql",)` when the record is used as a whole."""
 
 COMPARISONS = frozenset({"<", "<=", ">", ">=", "==", "!="})
+CONTAINS = frozenset({"contains", "containsAny", "containsAll"})
 LEAVES = frozenset({"Value", "Var"})
 NOT_EXPRESSIONS = frozenset({"attr", "entity_type", "pattern"})
 TOKEN_AGE: Path = ("call", "token_age")
@@ -33,11 +34,34 @@ class ExpressionError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reads:
-    """Which parts of the context a policy looks at."""
+    """Which parts of the context a policy looks at, and how closely."""
 
-    paths: frozenset[Path]
-    token_ages: frozenset[int]
-    """Constants that `call.token_age` is compared with; it is in `paths` only when used in another way."""
+    paths: frozenset[Path] = frozenset()
+    """Of which everything counts."""
+    sides: frozenset[tuple[Path, int]] = frozenset()
+    """Numbers, and a constant that each is compared with: there it counts which of both is greater."""
+    members: frozenset[tuple[Path, str]] = frozenset()
+    """Sets, and a member that each is asked for: there it counts whether the set has it."""
+
+    @classmethod
+    def of_all(cls, reads: Iterable[Reads]) -> Reads:
+        """What several policies look at together: where everything counts to one of them, it does."""
+        known = tuple(reads)
+        paths = frozenset[Path]().union(*(one.paths for one in known))
+        return cls(
+            paths=paths,
+            sides=frozenset(side for one in known for side in one.sides if not _is_within(side[0], paths)),
+            members=frozenset(member for one in known for member in one.members if not _is_within(member[0], paths)),
+        )
+
+    @property
+    def attributes(self) -> frozenset[Path]:
+        """All that is looked at, however closely."""
+        return self.paths.union((path for path, _ in self.sides), (path for path, _ in self.members))
+
+
+def _is_within(path: Path, paths: frozenset[Path]) -> bool:
+    return path in paths or path[:1] in paths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +76,7 @@ class ApprovalUse:
 
 def reads_of(conditions: Sequence[JSONObject]) -> Reads:
     """Find every attribute of the context that the conditions look at."""
-    paths: set[Path] = set()
-    ages: set[int] = set()
-    for condition in conditions:
-        _collect(condition["body"], paths, ages)
-    return Reads(paths=frozenset(paths), token_ages=frozenset(ages))
+    return Reads.of_all(reads for condition in conditions for reads in _looks(condition["body"]))
 
 
 def approval_use(conditions: Sequence[JSONObject]) -> ApprovalUse:
@@ -103,37 +123,53 @@ def _people(node: JSONObject) -> int | None:
 
 
 def _mentions_approval(node: JSONObject) -> bool:
-    paths: set[Path] = set()
-    _collect(node, paths, set())
-    return any(path[0] == "approval" for path in paths)
+    return any(path[0] == "approval" for path in reads_of([{"body": node}]).attributes)
 
 
-def _collect(node: JSONObject, paths: set[Path], ages: set[int]) -> None:
+def _looks(node: JSONObject) -> Iterator[Reads]:
     operator, inside = _only(node)
     if node == {"Var": "context"}:
         raise ExpressionError("context is used as a whole; name the attribute that is meant")
     if (path := _path(node)) is not None:
-        paths.add(path[:2])
+        yield Reads(paths=frozenset({path[:2]}))
     elif operator == "has" and (path := _path(inside["left"])) is not None:
-        paths.add((*path, inside["attr"])[:2])
+        yield Reads(paths=frozenset({(*path, inside["attr"])[:2]}))
     elif operator == "has" and inside["left"] == {"Var": "context"}:
-        paths.add((inside["attr"],))
-    elif operator in COMPARISONS and (age := _token_age(inside)) is not None:
-        ages.add(age)
+        yield Reads(paths=frozenset({(inside["attr"],)}))
+    elif operator in COMPARISONS and (side := _side(inside)) is not None:
+        yield Reads(sides=frozenset({side}))
+    elif operator in CONTAINS and (members := _members(inside)):
+        yield Reads(members=members)
     else:
         for child in _children(operator, inside):
-            _collect(child, paths, ages)
+            yield from _looks(child)
 
 
-def _token_age(inside: JSONObject) -> int | None:
-    """The constant, when `context.call.token_age` is compared with one."""
+def _side(inside: JSONObject) -> tuple[Path, int] | None:
+    """The number and the constant, when an attribute is compared with one."""
     for one, other in (("left", "right"), ("right", "left")):
-        match inside[other]:
-            case {"Value": int(constant)} if _path(inside[one]) == TOKEN_AGE:
-                return constant
-            case _:
-                continue
+        path, constant = _path(inside[one]), inside[other].get("Value")
+        if path is not None and len(path) == 2 and type(constant) is int:
+            return path, constant
     return None
+
+
+def _members(inside: JSONObject) -> frozenset[tuple[Path, str]]:
+    """The set and the members that it is asked for, when an attribute is asked for constants; else nothing."""
+    path, asked = _path(inside["left"]), inside["right"]
+    names = [_name(one) for one in asked.get("Set", [asked])]
+    if path is None or len(path) != 2:
+        return frozenset()
+    return frozenset() if None in names else frozenset((path, name) for name in names if name is not None)
+
+
+def _name(node: JSONObject) -> str | None:
+    """A constant that can be a member of a set: a text, or the id of an entity, whose type is that of the set's others."""
+    match node:
+        case {"Value": str(name)} | {"Value": {"__entity": {"id": str(name)}}}:
+            return name
+        case _:
+            return None
 
 
 def _path(node: JSONObject) -> Path | None:

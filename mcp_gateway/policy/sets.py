@@ -13,6 +13,7 @@ comes from one. Above is `engine`, which has one set that decides and, where som
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,7 +25,7 @@ import orjson
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.decisions import NOT_APPROVED, Approved, Decision, Deny
 from mcp_gateway.policy.decide import Verdict, decide, short_of_people
-from mcp_gateway.policy.expressions import TOKEN_AGE, Path
+from mcp_gateway.policy.expressions import TOKEN_AGE, Path, Reads
 from mcp_gateway.policy.question import Question, named, rendered
 from mcp_gateway.policy.schema import REVEAL
 from mcp_gateway.policy.scopes import Entity, Principal
@@ -35,6 +36,9 @@ REMEMBERED_MATCHES = 1024
 """Which policies could match a caller, for one action on one resource."""
 REMEMBERED_SLICES = 256
 """Cedar's handles; callers whom the same policies could match share one."""
+
+CLOCK: frozenset[Path] = frozenset({("call",), ("call", "time"), TOKEN_AGE})
+"""What passes by itself: a decision that looks at all of it is for its moment alone."""
 
 V = TypeVar("V")
 
@@ -154,8 +158,11 @@ class _View:
 
     action: str
     paths: tuple[Path, ...]
-    token_ages: tuple[int, ...]
-    """Constants; only the side of each that a token's age is on counts."""
+    """Of which everything counts."""
+    sides: tuple[tuple[Path, tuple[int, ...]], ...]
+    """Numbers of which it counts where among these constants they are."""
+    members: tuple[tuple[Path, frozenset[str]], ...]
+    """Sets of which it counts which of these they have."""
     cacheable: bool
     whole: frozenset[str]
     """Records that are shown with all that is in them."""
@@ -164,17 +171,21 @@ class _View:
 
     @classmethod
     def of(cls, action: str, policies: Collection[Policy]) -> _View:
-        reads = [policy.reads for policy in policies if policy.scope.names(action)]
-        paths = {path for read in reads for path in read.paths if path[0] != "approval"}
-        token_ages = tuple(sorted({age for read in reads for age in read.token_ages}))
-        clock = {("call",), ("call", "time"), TOKEN_AGE}
-        shown = {*paths, TOKEN_AGE} if token_ages else paths
+        reads = Reads.of_all(policy.reads for policy in policies if policy.scope.names(action))
+        shown = {path for path in reads.attributes if path[0] != "approval"}
         whole = frozenset(path[0] for path in shown if len(path) == 1) | {"target"}
+        sides: dict[Path, set[int]] = {}
+        for path, constant in reads.sides:
+            sides.setdefault(path, set()).add(constant)
+        members: dict[Path, set[str]] = {}
+        for path, name in reads.members:
+            members.setdefault(path, set()).add(name)
         return cls(
             action=action,
-            paths=tuple(sorted(paths)),
-            token_ages=token_ages,
-            cacheable=not paths & clock,
+            paths=tuple(sorted(reads.paths & shown)),
+            sides=tuple((path, tuple(sorted(sides[path]))) for path in sorted(sides.keys() & shown)),
+            members=tuple((path, frozenset(members[path])) for path in sorted(members.keys() & shown)),
+            cacheable=not reads.paths & CLOCK,
             whole=whole,
             parts={
                 record: tuple(sorted(path[1] for path in shown if path[0] == record))
@@ -195,11 +206,15 @@ class _View:
         """A key of fixed size over all that can change the decision; None when it must not be remembered."""
         if not self.cacheable or question.approval != NOT_APPROVED:
             return None
-        age = question.token_age
+        context = prepared.context
         seen = [
             [self.action, question.target.name, prepared.resource, prepared.principal],
-            [_at(prepared.context, path) for path in self.paths],
-            [(age > constant) - (age < constant) for constant in self.token_ages],
+            [_at(context, path) for path in self.paths],
+            [_place_of(_at(context, path), constants) for path, constants in self.sides],
+            [
+                [name for name in map(_name_of, _at(context, path) or ()) if name in asked]
+                for path, asked in self.members
+            ],
         ]
         return hashlib.sha256(orjson.dumps(seen)).digest()
 
@@ -210,6 +225,16 @@ def _at(context: JSONObject, path: Path) -> Any:
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
     return value
+
+
+def _place_of(value: int | None, constants: Sequence[int]) -> tuple[int, int] | None:
+    """How many of these are less than a number, and how many are not greater."""
+    return None if value is None else (bisect_left(constants, value), bisect_right(constants, value))
+
+
+def _name_of(member: Any) -> str:
+    """A member of a set as policies name it: a text, or an entity."""
+    return str(member if isinstance(member, str) else member["__entity"]["id"])
 
 
 class _Memory(Generic[V]):

@@ -39,13 +39,14 @@ def conditions(text: str) -> list[JSONObject]:
 def test_every_attribute_that_a_condition_looks_at_is_found(condition: str, paths: set[tuple[str, ...]]) -> None:
     reads = reads_of(conditions(f"when {{ {condition} }}"))
     assert reads.paths == paths
-    assert reads.token_ages == frozenset()
+    assert not reads.sides
+    assert not reads.members
 
 
 def test_all_conditions_of_a_policy_count() -> None:
     reads = reads_of(conditions("when { context.sql.read_only } unless { context.call.token_age < 5 } when { true }"))
     assert reads.paths == {("sql", "read_only")}
-    assert reads.token_ages == {5}
+    assert reads.sides == {(("call", "token_age"), 5)}
 
 
 @pytest.mark.parametrize("operator", ["<", "<=", ">", ">=", "==", "!="])
@@ -53,7 +54,7 @@ def test_a_token_age_against_a_constant_is_known_by_the_constant(operator: str) 
     for text in (f"context.call.token_age {operator} 300", f"300 {operator} context.call.token_age"):
         reads = reads_of(conditions(f"when {{ {text} }}"))
         assert reads.paths == set()
-        assert reads.token_ages == {300}
+        assert reads.sides == {(("call", "token_age"), 300)}
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,44 @@ def test_a_token_age_against_a_constant_is_known_by_the_constant(operator: str) 
 )
 def test_any_other_use_of_a_token_age_is_a_read(condition: str) -> None:
     assert ("call", "token_age") in reads_of(conditions(f"when {{ {condition} }}")).paths
+
+
+READS = ("sql", "reads")
+
+
+@pytest.mark.parametrize(
+    ("condition", "members"),
+    [
+        ('context.sql.reads.contains("a")', {(READS, "a")}),
+        ('context.sql.reads.containsAny(["a", "b"])', {(READS, "a"), (READS, "b")}),
+        ('!context.sql.reads.containsAll(["a"])', {(READS, "a")}),
+        ('context.usage.touched_24h.contains(DataClass::"pii.email")', {(("usage", "touched_24h"), "pii.email")}),
+    ],
+)
+def test_a_set_that_is_asked_for_constants_is_known_by_them(
+    condition: str, members: set[tuple[tuple[str, ...], str]]
+) -> None:
+    reads = reads_of(conditions(f"when {{ {condition} }}"))
+    assert reads.members == members
+    assert not reads.paths
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "context.sql.reads.containsAny([])",
+        'context.sql.reads.containsAny(["a", principal.actor])',
+        '["a"].containsAll(context.sql.reads)',
+        "context.sql.reads.containsAll(context.sql.writes)",
+        'context.sql.reads.contains("a") && context.sql.reads.isEmpty()',
+        'context.sql.reads.contains("a") && context.sql == context.sql',
+    ],
+)
+def test_any_other_use_of_a_set_is_a_read(condition: str) -> None:
+    reads = reads_of(conditions(f"when {{ {condition} }}"))
+    assert reads.paths & {READS, ("sql",)}
+    assert not reads.members
+    assert READS in reads.attributes or ("sql",) in reads.attributes
 
 
 def test_a_context_as_a_whole_is_refused() -> None:
