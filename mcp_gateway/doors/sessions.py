@@ -3,6 +3,9 @@
 The SDK bounds all of them together, and keeps one whose client has gone for half an hour: an agent that opens one for each
 call and ends none would fill the table for everybody. Here a person's session beyond their own bound takes the place of
 the one of theirs that has been there longest with nothing under way.
+
+No events are kept for a client that comes back, so what it says it has heard last is not looked at: the SDK, asked for
+events that it does not keep, gives no answer at all.
 """
 
 from __future__ import annotations
@@ -10,11 +13,13 @@ from __future__ import annotations
 from typing import Any
 
 from mcp.server.auth.middleware.bearer_auth import AuthorizationContext
-from mcp.server.streamable_http import StreamableHTTPServerTransport
+from mcp.server.streamable_http import LAST_EVENT_ID_HEADER, StreamableHTTPServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from starlette.types import Receive, Scope, Send
 
 MAX_SESSIONS = 4096
 MAX_SESSIONS_OF_A_PERSON = 64
+LAST_EVENT = LAST_EVENT_ID_HEADER.encode()
 
 
 class Sessions(StreamableHTTPSessionManager):
@@ -22,6 +27,11 @@ class Sessions(StreamableHTTPSessionManager):
 
     def __init__(self, app: Any) -> None:
         super().__init__(app=app, json_response=False, max_sessions=MAX_SESSIONS)
+
+    async def _handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request as if it named no event."""
+        headers = [(name, value) for name, value in scope["headers"] if name.lower() != LAST_EVENT]
+        await super()._handle_request({**scope, "headers": headers}, receive, send)
 
     def _admit_session(self, requestor: AuthorizationContext | None) -> StreamableHTTPServerTransport | None:
         """Open a session; None, which is answered with 503, where there is no room and none can be made."""

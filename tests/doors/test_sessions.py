@@ -88,6 +88,24 @@ async def test_a_stolen_session_id_is_useless(server: Served, person: str, agent
     assert (await post(server, tool_call(2), token=server.token("alex"), session=session)).status_code == 200
 
 
+@pytest.mark.requirement("R21")
+@pytest.mark.parametrize("event", ["1", "*/*"])
+async def test_a_client_that_comes_back_for_events_gets_a_stream(server: Served, event: str) -> None:
+    token = server.token("alex")
+    session = await opened(server, token)
+    headers = HEADERS | {
+        "authorization": f"Bearer {token}",
+        "mcp-session-id": session,
+        "mcp-protocol-version": VERSION,
+        "last-event-id": event,
+    }
+    async with plain_client(timeout=30) as http, http.stream("GET", f"{server.url}/mcp", headers=headers) as stream:
+        assert stream.status_code == 200
+        assert stream.headers["content-type"] == "text/event-stream"
+        answer = await post(server, tool_call(2), token=token, session=session)
+    assert answer.status_code == 200
+
+
 @pytest.mark.requirement("R32", "R42")
 async def test_each_message_of_a_session_counts_by_its_own_token(server: Served) -> None:
     first, second, third = (server.token("alex") for _ in range(3))
