@@ -67,8 +67,10 @@ def explain_call(settings: Settings, asked: Imagined, *, policies: Sequence[Path
     try:
         with examiners(settings) as examine:
             facts = examine[tool](_arguments(asked, tool), load_interfaces(settings).get(target.name, PLAIN))
-        if isinstance(facts, SQLFacts) and asked.inference:
-            facts = replace(facts, inference=_inference(asked.inference, classes=settings.classes | target.classes))
+        if isinstance(facts, SQLFacts):
+            facts = replace(facts, returns=target.classes)  # the worst: no catalog says which of them
+            if asked.inference:
+                facts = replace(facts, inference=_inference(asked.inference, classes=settings.classes | target.classes))
         caller = imagined_caller(
             CallerCase.model_validate(
                 {

@@ -110,7 +110,8 @@ def question_of(case: Case, *, examiners: Mapping[str, Examiner] = EXAMINERS) ->
     """The question that a case asks; raises `ValueError` where the call would be refused before any policy."""
     facts = examiners[case.tool](dict(case.arguments), case.interface)
     if isinstance(facts, SQLFacts):
-        facts = replace(facts, inference=case.inference)
+        # The worst: no catalog says which classes the result carries.
+        facts = replace(facts, inference=case.inference, returns=case.target.classes)
     return Question(
         caller=case.caller,
         target=case.target,

@@ -96,6 +96,18 @@ def test_facts_come_from_the_examiners_that_are_given(tmp_path: Path) -> None:
     assert seen[0]["sql"] == "DROP TABLE x"
 
 
+def test_a_result_may_carry_every_class_of_the_target_since_no_catalog_says_less(tmp_path: Path) -> None:
+    policies = write(
+        tmp_path,
+        "p.cedar",
+        READ_ALL + '@id("mail") forbid (principal, action == Action::"query_database", resource)'
+        ' when { context.sql.returns.contains(DataClass::"pii.email") };',
+    )
+    cases = write(tmp_path, "c.toml", case("mail", "SELECT email FROM c", 'decision = "deny", policies = ["mail"]'))
+    (result,) = run_cases([cases], policies=[policies], targets=TARGETS).results
+    assert result.differences == ()
+
+
 def test_a_folder_gives_its_files_and_each_may_name_its_policies(tmp_path: Path) -> None:
     write(tmp_path, "p.cedar", READ_ALL)
     for name in ("b.toml", "a.toml"):

@@ -54,8 +54,14 @@ def url(
 ) -> None:
     """A request: {"id", "base_url", "path", "method"?, "headers"?, "json"?, "body"?, "addresses"?}."""
     from mcp_gateway.cli.loading import read_document
+    from mcp_gateway.config_values import parse_path_below
     from mcp_gateway.facts.requests import Interface
 
+    if graphql:
+        try:
+            parse_path_below(graphql)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--graphql") from None
     document = read_document(openapi) if openapi is not None else None
     _inspect("url", jsonl=jsonl, interface=Interface(graphql=graphql, document=document))
 

@@ -38,6 +38,17 @@ def test_a_detector_that_there_is_not_is_misuse(tmp_path: Path) -> None:
     assert ran.err.startswith("mcp-gateway: masking.detectors: unknown detector 'nonsense'")
 
 
+def test_a_place_of_graphql_that_could_match_nothing_is_misuse(tmp_path: Path) -> None:
+    given = '{"base_url": "https://host/v1", "path": "graphql", "method": "POST", "json": {"query": "mutation { a }"}}'
+
+    wrong = run_script("inspect", "url", "--graphql", "graphql", given=given, home=tmp_path)
+    right = run_script("inspect", "url", "--graphql", "/graphql", given=given, home=tmp_path)
+
+    assert (wrong.status, wrong.out) == (2, "")
+    assert "expected a path such as '/graphql'" in wrong.err
+    assert right.json["graphql_operation"] == "mutation"
+
+
 def test_each_kind_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     for kind in ("sql", "shell", "url", "text"):
         assert "--jsonl" in run_here(capsys, "inspect", kind, "--help").out
