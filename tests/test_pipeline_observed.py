@@ -86,6 +86,16 @@ async def test_what_cannot_be_decided_is_refused_on_an_observed_target_too(
     assert observed.api.requests == []
 
 
+async def test_every_decision_names_the_policies_by_the_hash_of_their_content(tmp_path: Path) -> None:
+    async with laid(tmp_path) as bench:
+        first = await decided(bench, (await bench.call()).call_id)
+        bench.load(SHADOWS)
+        second = await decided(bench, (await bench.call()).call_id)
+
+        assert [first["policy_version"], second["policy_version"]] == [engine.version for engine in bench.engines]
+    assert first["policy_version"] != second["policy_version"]
+
+
 async def test_policies_in_shadow_mode_are_recorded_where_they_differ(tmp_path: Path) -> None:
     async with laid(tmp_path, policies=SHADOWS) as bench:
         read, deleted, written = [await bench.call(arguments) for arguments in ({}, {"method": "DELETE"}, POST)]
