@@ -21,6 +21,10 @@ class Families:
         """All that inherits from a relation or is a partition of it, at any depth; itself only in a circle."""
         return _reached(self._children_of(qualified), self._children_of)
 
+    def ancestors(self, qualified: str) -> tuple[str, ...]:
+        """All that a relation inherits from or is a partition of, at any depth; itself only in a circle."""
+        return _reached(self._parents_of(qualified), self._parents_of)
+
     def written_along(self, qualified: str) -> tuple[str, ...]:
         """A relation, its descendants, and what foreign keys change along with any of them."""
         return _reached([qualified], lambda name: (*self._cascades_of(name), *self._children_of(name)))

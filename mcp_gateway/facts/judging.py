@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.bodies import body_statements, is_stored_parsed
@@ -55,6 +56,17 @@ class Trust(IntEnum):
     """It may do anything."""
 
 
+class Meant(NamedTuple):
+    """What a relation's name means beside itself, as facts call it."""
+
+    relations: frozenset[str]
+    columns: Mapping[str, frozenset[str]]
+    """What each of its columns means beside itself."""
+
+
+NOTHING_ELSE = Meant(frozenset(), {})
+
+
 class Judge:
     """Answers for one catalog, or for none; keeps what it found out.
 
@@ -91,6 +103,7 @@ class Judge:
         self.literal = lru_cache(MAX_NAMES)(self._literal)
         self.table = lru_cache(MAX_NAMES)(self._table)
         self.reading = lru_cache(MAX_NAMES)(self._reading)
+        self.meant = lru_cache(MAX_NAMES)(self._meant)
 
     # Functions
 
@@ -329,6 +342,53 @@ class Judge:
         """The same without what facts call it."""
         table = self.table(parts)
         return None if table is None else table.relation
+
+    def _meant(self, parts: Parts) -> Meant:
+        """All that a name means beside the relation of that name, and what each of its columns means beside itself.
+
+        What a view is made of, at any depth, and what a table is a part of: a policy on these is about its rows, too. A
+        column of a view means every column that its query uses. A view that cannot be read is not proved harmless either.
+        Within a definition a name is only that name: whoever names the view looks through it.
+        """
+        table = self.table(parts)
+        if table is None or self is not self._root or self.is_system(table.relation.oid):
+            return NOTHING_ELSE
+        names: set[str] = set()
+        inherited: dict[str, frozenset[str]] = {}
+        used: set[str] = set()
+        seen: set[str] = set()
+        waiting = [table]
+        while waiting:
+            one = waiting.pop()
+            if one.name in seen or self.is_system(one.relation.oid):
+                continue
+            seen.add(one.name)
+            above = self._above(one.relation)
+            names |= {one.name, *(other.name for other in above)}
+            for name, column in one.columns.items():
+                inherited[str(column)] = frozenset(str(other.columns[name]) for other in above if name in other.columns)
+            if (named := self._query_of(one.relation)) is not None:
+                used |= named.columns
+                inner = map(self.definitions.table, sorted(named.relations | named.written))
+                waiting += [other for other in inner if other is not None]
+        if names == {table.name}:
+            return NOTHING_ELSE
+        columns = {str(column): inherited[str(column)] for column in table.columns.values()}
+        if table.relation.kind == "v":
+            further = frozenset(used).union(*(inherited.get(column, ()) for column in used))
+            columns = dict.fromkeys(columns, further)
+        return Meant(frozenset(names) - {table.name}, columns)
+
+    def _above(self, relation: Relation) -> list[Table]:
+        """What a table is a part of."""
+        relations = {} if self.catalog is None else self.catalog.relations
+        names = self._families.ancestors(relation.qualified)
+        return [table_of(relations[name]) for name in names if name in relations]
+
+    def _query_of(self, relation: Relation) -> Named | None:
+        """What the query of a view names; None where there is none that can be read."""
+        is_read = relation.kind == "v" and relation.definition is not None
+        return self.definitions.named_in(str(relation.definition)) if is_read else None
 
     def _reading(self, parts: Parts) -> Trust:
         """Reading the relation of this name: a view runs what it is made of, a foreign table reaches elsewhere."""

@@ -40,6 +40,8 @@ class Named:
     relations: set[Parts] = field(default_factory=set)
     written: set[Parts] = field(default_factory=set)
     """Of the relations, those whose defaults, checks and the like are evaluated, too."""
+    columns: set[str] = field(default_factory=set)
+    """Stored columns, as facts call them."""
     computes: bool = False
     """Whether there is anything to which a cast could be applied unseen."""
 

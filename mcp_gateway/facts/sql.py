@@ -135,6 +135,7 @@ class Examiner(Walk):
     def names(self) -> Named:
         """What the whole text names."""
         self.named.computes = self.computes
+        self.named.columns = self.columns
         return self.named
 
     def examination(
@@ -157,7 +158,7 @@ class Examiner(Walk):
                 kinds=frozenset(self.kinds),
                 reads=frozenset(self.reads),
                 writes=frozenset(self.writes),
-                columns=frozenset(self.columns),
+                columns=frozenset(self.columns).union(*(self.columns_meant.get(one, ()) for one in self.columns)),
                 functions=frozenset(self.functions),
                 function_traits=self.judge.reach.traits(self.names),
                 unbounded=self.unbounded,
@@ -274,7 +275,9 @@ class Examiner(Walk):
     def _write(self, relation: JSONObject) -> None:
         """Record a relation as written, unless nothing runs."""
         if self.running:
-            self.writes.add(self.name_of(relation_parts(relation)))
+            parts = relation_parts(relation)
+            self.writes.add(self.name_of(parts))
+            self.writes |= self.judge.meant(parts).relations
 
     # INSERT, UPDATE, DELETE, MERGE
 

@@ -55,6 +55,8 @@ class Walk:
         self.kinds: set[str] = set()
         self.reads: set[str] = set()
         self.columns: set[str] = set()
+        self.columns_meant: dict[str, frozenset[str]] = {}
+        """What columns of the relations that are named mean beside themselves."""
         self.functions: set[str] = set()
         self.named = Named()
         self.called: set[str] = set()
@@ -362,6 +364,9 @@ class Walk:
         elif self.judge.catalog is not None:
             self.unheard.add(name)
         self.reads.add(name)
+        meant = self.judge.meant(parts)
+        self.reads |= meant.relations
+        self.columns_meant.update(meant.columns)
         self.named.relations.add(parts)
         self.doubt(self.judge.reading(parts))
         return relation_entry(name, table=table, body=body)
