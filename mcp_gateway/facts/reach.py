@@ -42,6 +42,8 @@ class Named:
     """Of the relations, those whose defaults, checks and the like are evaluated, too."""
     columns: set[str] = field(default_factory=set)
     """Stored columns, as facts call them."""
+    traits: set[str] = field(default_factory=set)
+    """Of what it does itself, by no function."""
     computes: bool = False
     """Whether there is anything to which a cast could be applied unseen."""
 
@@ -51,7 +53,7 @@ class Reach:
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
-        self._known: dict[tuple[frozenset[Parts] | bool, ...], frozenset[str]] = {}
+        self._known: dict[tuple[frozenset[Parts] | frozenset[str] | bool, ...], frozenset[str]] = {}
 
     def traits(self, named: Named) -> frozenset[str]:
         """Of all functions behind what a text names."""
@@ -61,6 +63,7 @@ class Reach:
             frozenset(named.types),
             frozenset(named.relations),
             frozenset(named.written),
+            frozenset(named.traits),
             named.computes,
         )
         known = self._known.get(key)
@@ -100,6 +103,7 @@ class _Search:
         return frozenset(self._found)
 
     def _look(self, named: Named, judge: Judge) -> None:
+        self._found |= named.traits
         for parts in named.functions:
             self._found |= judge.traits(parts)
             self._functions(judge.candidates(*_schema_and_name(parts)))

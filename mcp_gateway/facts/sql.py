@@ -33,6 +33,7 @@ from mcp_gateway.facts.sql_statements import (
     refusal_of,
 )
 from mcp_gateway.facts.sql_walk import Handler, Walk
+from mcp_gateway.facts.traits import FILES, LOCKS, PROGRAMS, UNKNOWN
 from mcp_gateway.facts.tree import opened, relation_parts
 
 DATA_CHANGES = frozenset({"DeleteStmt", "InsertStmt", "MergeStmt", "UpdateStmt"})
@@ -237,6 +238,10 @@ class Examiner(Walk):
         incoming = body.get("is_from", False)
         if incoming or body.get("is_program") or "filename" in body:
             self.effect()
+        if body.get("is_program"):
+            self.named.traits.add(PROGRAMS)
+        elif "filename" in body:
+            self.named.traits.add(FILES)
         if "query" in body:
             self._inner(body["query"], scope)
         elif incoming:
@@ -252,8 +257,15 @@ class Examiner(Walk):
         self.doubt(Trust.UNPROVED)
         if self.running:
             self.writes.update(self.name_of(parts) for parts in changed_tables(kind, body))
-        if kind == "RefreshMatViewStmt":
-            self.named.written.add(relation_parts(body["relation"]))
+        match kind:
+            case "RefreshMatViewStmt":
+                self.named.written.add(relation_parts(body["relation"]))
+            case "DoStmt":
+                self.named.traits.add(UNKNOWN)
+            case "LockStmt":
+                self.named.traits.add(LOCKS)
+            case _:
+                pass
         self.fields(body, scope)
 
     def unknown(self, kind: str, body: JSONObject) -> None:

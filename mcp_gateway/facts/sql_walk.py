@@ -33,6 +33,7 @@ from mcp_gateway.facts.sql_nodes import (
     SAMPLING_METHODS,
     SESSION_FUNCTIONS,
 )
+from mcp_gateway.facts.traits import LOCKS
 from mcp_gateway.facts.tree import is_wrapped, opened, relation_parts, strings, written
 
 Handler: TypeAlias = Callable[[Any, JSONObject, Scope], None]
@@ -247,6 +248,7 @@ class Walk:
     def query(self, body: JSONObject, scope: Scope) -> None:
         """A SELECT, VALUES or TABLE, or a set operation of them."""
         if "lockingClause" in body:
+            self.named.traits.add(LOCKS)
             self.effect()
         level = self.with_clause(body, scope)
         if "larg" in body:

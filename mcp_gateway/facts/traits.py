@@ -17,6 +17,8 @@ from mcp_gateway.facts.harmless import HARMLESS_FUNCTIONS
 COMPILED = frozenset({"internal", "c"})
 UNKNOWN = "unknown"
 FILES = "files"
+PROGRAMS = "programs"
+LOCKS = "locks"
 
 _REACH: Mapping[str, str] = {
     "files": r"pg_(read|write|stat)_(binary_)?file|pg_ls_.*|pg_file_.*|pg_logdir_ls|lo_(import|export)|pg_current_logfile"

@@ -205,3 +205,21 @@ def test_what_a_known_function_reaches_is_told_with_and_without_a_catalog(sql: s
 def test_ordinary_functions_have_no_traits() -> None:
     sql = "SELECT count(*), upper(a), now(), percentile_cont(0.5) WITHIN GROUP (ORDER BY b), jsonb_agg(c) FROM t"
     assert examine_sql(sql, catalog=None).facts.function_traits == set()
+
+
+@pytest.mark.parametrize(
+    ("sql", "traits"),
+    [
+        ("COPY (SELECT 1) TO '/tmp/x'", {"files"}),
+        ("COPY t FROM '/tmp/x'", {"files"}),
+        ("COPY (SELECT 1) TO PROGRAM 'sh'", {"programs"}),
+        ("COPY (SELECT 1) TO STDOUT", set()),
+        ("SELECT a FROM t FOR UPDATE", {"locks"}),
+        ("SELECT a FROM (SELECT a FROM t FOR SHARE) AS s", {"locks"}),
+        ("LOCK TABLE t", {"locks"}),
+        ("DO 'BEGIN END'", {"unknown"}),
+        ("SELECT a FROM t", set()),
+    ],
+)
+def test_what_a_statement_does_itself_is_a_trait(sql: str, traits: set[str]) -> None:
+    assert examine_sql(sql, catalog=None).facts.function_traits == traits
