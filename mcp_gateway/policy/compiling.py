@@ -170,7 +170,7 @@ class _Compiler:
     def _check_schema(self, statement: Statement, name: str) -> None:
         result = cedarpy.validate_policies(statement.text, self.schema)
         for message in sorted({POSITIONAL.sub("", error.error) for error in result.errors}):
-            self._report(statement.place, message, name)
+            self._report(statement.find_named(message), message, name)
         if not result.validation_passed and not result.errors:
             self._report(statement.place, "the policy does not fit the schema", name)
 

@@ -61,6 +61,9 @@ class Token:
         return self.start + len(self.text)
 
 
+BACKQUOTED = re.compile(r"`([^`]+)`")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where something stands, counted from 1."""
@@ -116,6 +119,19 @@ class Statement:
         for index, token in enumerate(self.tokens):
             if tuple(item.text for item in self.tokens[index : index + len(texts)]) == texts:
                 return self.at(token)
+        return self.place
+
+    def find_named(self, message: str) -> Place:
+        """Where the first thing stands that a message of Cedar's has in backquotes; the beginning when it does not."""
+        for named in BACKQUOTED.findall(message):
+            for index, token in enumerate(self.tokens):
+                run = ""
+                for further in self.tokens[index:]:
+                    run += further.text
+                    if run == named:
+                        return self.at(token)
+                    if not named.startswith(run):
+                        break
         return self.place
 
 

@@ -70,18 +70,18 @@ def test_all_problems_of_all_files_are_reported_together_in_order() -> None:
         (
             '@id("a") forbid (principal, action, resource)\nwhen { context.sql.read_only };',
             [
-                'p.cedar:1:1: a: attribute `sql` in context for Action::"call_api" not found',
-                'p.cedar:1:1: a: attribute `sql` in context for Action::"reveal" not found',
-                'p.cedar:1:1: a: attribute `sql` in context for Action::"run_ssh_command" not found',
+                'p.cedar:2:16: a: attribute `sql` in context for Action::"call_api" not found',
+                'p.cedar:2:16: a: attribute `sql` in context for Action::"reveal" not found',
+                'p.cedar:2:16: a: attribute `sql` in context for Action::"run_ssh_command" not found',
             ],
         ),
         (
             '@id("a") forbid (principal, action, resource) when { principal.email == "" };',
-            ["p.cedar:1:1: a: unable to guarantee safety of access to optional attribute `email` on entity type `Caller`"],
+            ["p.cedar:1:64: a: unable to guarantee safety of access to optional attribute `email` on entity type `Caller`"],
         ),
         (
             '@id("a") permit (principal, action == Action::"revael", resource);',
-            ['p.cedar:1:1: a: unable to find an applicable action given the policy scope constraints', 'p.cedar:1:1: a: unrecognized action `Action::"revael"`'],
+            ['p.cedar:1:1: a: unable to find an applicable action given the policy scope constraints', 'p.cedar:1:39: a: unrecognized action `Action::"revael"`'],
         ),
         (
             '@id("a") forbid (principal, action, resource) when { foo(1) };',
