@@ -1,7 +1,8 @@
-"""Policies that can never decide anything: what `policy check` notes beside errors. Pure.
+"""Policies that can never decide anything, or not what they seem to: what `policy check` notes beside errors. Pure.
 
 Only what is certain is noted, for these targets: a condition that never holds, a principal or a target that there is not,
-a target of a kind that the action is not for, and a permit that an unconditional forbid stands against as a whole.
+a target of a kind that the action is not for, a permit that an unconditional forbid stands against as a whole, and a table
+that is asked for without its schema.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from typing import Any
 from mcp_gateway.calls import JSONObject, Target
 from mcp_gateway.decisions import CALLER_GROUP
 from mcp_gateway.errors import Problem
+from mcp_gateway.policy.expressions import Path
 from mcp_gateway.policy.schema import REVEAL, Action
 from mcp_gateway.policy.scopes import Scope
 from mcp_gateway.policy.statement import Policy
+
+TABLES: frozenset[Path] = frozenset({("sql", "reads"), ("sql", "writes")})
 
 
 def notes_on(
@@ -24,7 +28,7 @@ def notes_on(
     targets: Sequence[Target],
     actions: Mapping[str, Action],
 ) -> list[Problem]:
-    """One note for each policy that can never decide anything. `forms` are Cedar's JSON forms of the same policies."""
+    """Notes on policies, of which there may be none. `forms` are Cedar's JSON forms of the same policies."""
     walls = [
         policy
         for name, policy in policies.items()
@@ -44,6 +48,15 @@ def notes_on(
             )
         if why is not None:
             notes.append(policy.place.problem(f"it never decides anything: {why}", policy=name))
+        notes += [
+            policy.place.problem(
+                f"context.{'.'.join(path)} is asked for {member!r}, which names no schema: tables that the target's catalog"
+                " knows are schema.table there",
+                policy=name,
+            )
+            for path, member in sorted(policy.reads.members)
+            if path in TABLES and "." not in member
+        ]
     return notes
 
 

@@ -69,6 +69,23 @@ def test_what_can_decide_is_not_noted(policy: str) -> None:
     assert notes(policy) == []
 
 
+@pytest.mark.parametrize(
+    ("condition", "noted"),
+    [
+        ('context.sql.reads.contains("orders")', ["context.sql.reads is asked for 'orders'"]),
+        (
+            'context.sql.writes.containsAny(["public.orders", "orders", "items"])',
+            ["context.sql.writes is asked for 'items'", "context.sql.writes is asked for 'orders'"],
+        ),
+        ('context.sql.reads.contains("public.orders")', []),
+        ('context.sql.kinds.contains("DELETE")', []),
+    ],
+)
+def test_a_table_without_its_schema_is_noted(condition: str, noted: list[str]) -> None:
+    found = notes(f'@id("a") forbid (principal, {QUERY}, resource) when {{ {condition} }};')
+    assert [note.removeprefix("a: ").partition(", which names no schema")[0] for note in found] == noted
+
+
 def test_nothing_is_noted_of_the_starter_policies() -> None:
     found = load_policies([starter_policies()], targets=TARGETS, classes=[], guarded=False).notes
     assert [note for note in found if "never decides" in str(note)] == []
