@@ -14,6 +14,8 @@ from tests.policy.worlds import problems
 
 REFERENCE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "policy.md").read_text(encoding="utf-8")
 
+SHOWN: list[str] = re.findall(r"```cedar\n(.*?)```", REFERENCE, re.DOTALL)
+
 ATTRIBUTES = [
     *(f"context.call.{name}" for name in CALL),
     *(f"context.approval.{name}" for name in APPROVAL),
@@ -28,6 +30,11 @@ ATTRIBUTES = [
 @pytest.mark.parametrize("name", ATTRIBUTES)
 def test_every_attribute_has_its_entry(name: str) -> None:
     assert f"`{name}`" in REFERENCE
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_every_attribute_has_an_example_that_loads(name: str) -> None:
+    assert re.search(rf"\b{re.escape(name)}\b", "".join(SHOWN))
 
 
 def test_nothing_else_is_promised() -> None:
@@ -51,5 +58,5 @@ def test_every_annotation_action_and_environment_has_its_entry() -> None:
 
 
 def test_the_policy_that_is_shown_loads() -> None:
-    for text in re.findall(r"```cedar\n(.*?)```", REFERENCE, re.DOTALL):
+    for text in SHOWN:
         assert problems(text) == []
