@@ -8,7 +8,7 @@ audit store below `tmp_path`, every file there (searched for canaries), and the 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -34,7 +34,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     for name in TARGETS:
         if name in request.fixturenames:
             request.getfixturevalue(name)
-    if inspect.iscoroutinefunction(request.function):
+    if _is_coroutine(request.function):
         request.getfixturevalue("tasks_return")
     # From here on, so that the event loop that is open already is open at the end, too.
     before = own_footprint()
@@ -53,3 +53,9 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     left = [] if world.shared else left_over(before)
     violations = judge(world) + [f"I8: {one}" for one in left]
     assert not violations, "violated:\n" + "\n".join(violations)
+
+
+def _is_coroutine(test: Callable[..., object]) -> bool:
+    """Whether it runs in an event loop; `@given` puts a plain function around it."""
+    given = getattr(test, "hypothesis", None)
+    return inspect.iscoroutinefunction(test if given is None else given.inner_test)
