@@ -205,6 +205,8 @@ class SQLFacts:
     unbounded: bool
     """An UPDATE or DELETE that no condition binds."""
     statements: int
+    merge_actions: frozenset[str] = frozenset()
+    """`INSERT`, `UPDATE`, `DELETE`: what every MERGE in it may do, nested ones too. `DO NOTHING` is none."""
     function_traits: frozenset[str] = frozenset()
     """What is known of its functions, and of those behind its operators: `volatile`, `extension:dblink`, `files`, ..."""
     row_limit: int = -1
@@ -236,6 +238,7 @@ class SQLFacts:
         return {
             "read_only": self.read_only,
             "kinds": sorted(self.kinds),
+            "merge_actions": sorted(self.merge_actions),
             "reads": sorted(self.reads),
             "writes": sorted(self.writes),
             "columns": sorted(self.columns),

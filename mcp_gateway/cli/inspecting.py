@@ -55,6 +55,7 @@ class SQLInspector(Inspector):
     worst: ClassVar[JSONObject] = {
         "read_only": False,
         "kinds": [],
+        "merge_actions": [],
         "reads": [],
         "writes": [],
         "columns": [],

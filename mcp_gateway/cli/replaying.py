@@ -29,6 +29,7 @@ from mcp_gateway.config import Settings
 from mcp_gateway.decisions import Deny
 from mcp_gateway.facts.program_files import built_in
 from mcp_gateway.facts.programs import Knowledge
+from mcp_gateway.facts.sql_statements import ANY_MERGE_ACTION
 from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.policy.engine import PolicyEngine, Question
@@ -264,6 +265,8 @@ def facts_of(kind: type[Facts], recorded: Any) -> Facts:
     known = {one.name for one in fields(kind)} - {"inference", "hidden"}
     found = {name: _value(value) for name, value in recorded.items() if name in known}
     if kind is SQLFacts:
+        if "merge_actions" not in found and "MERGE" in found["kinds"]:
+            found["merge_actions"] = ANY_MERGE_ACTION  # recorded before there was this fact
         told = {name: frozenset(of) for name, of in recorded["inference"].items()}
         # Recorded with all kinds and no class, it was not found out.
         unknown = told.keys() == set(KINDS) and not any(told.values())

@@ -23,7 +23,9 @@ from mcp_gateway.facts.reach import Named
 from mcp_gateway.facts.scopes import Entry, Scope, stored
 from mcp_gateway.facts.shapes import fingerprint_of, row_limit_of
 from mcp_gateway.facts.sql_statements import (
+    ANY_MERGE_ACTION,
     EMPTY,
+    MERGE_ACTIONS,
     SESSION_FUNCTION,
     SEVERAL,
     analyzes,
@@ -125,6 +127,7 @@ class Examiner(Walk):
     def __init__(self, judge: Judge) -> None:
         super().__init__(judge)
         self.writes: set[str] = set()
+        self.merge_actions: set[str] = set()
         self.unbounded = False
 
     @property
@@ -157,6 +160,7 @@ class Examiner(Walk):
             facts=SQLFacts(
                 read_only=single and not self.effects and self.worst != Trust.UNPROVED,
                 kinds=frozenset(self.kinds),
+                merge_actions=frozenset(self.merge_actions),
                 reads=frozenset(self.reads),
                 writes=frozenset(self.writes),
                 columns=frozenset(self.columns).union(*(self.columns_meant.get(one, ()) for one in self.columns)),
@@ -349,6 +353,7 @@ class Examiner(Walk):
         self.node(body["joinCondition"], inner)
         for node in body.get("mergeWhenClauses", ()):
             clause = node["MergeWhenClause"]
+            self.merge_actions |= MERGE_ACTIONS.get(clause["commandType"], ANY_MERGE_ACTION)
             if clause["commandType"] in {"CMD_INSERT", "CMD_UPDATE"}:
                 self._targets(clause.get("targetList", ()), target)
             self.each([clause.get("condition"), *clause.get("targetList", ()), *clause.get("values", ())], inner)

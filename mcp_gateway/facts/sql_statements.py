@@ -43,6 +43,15 @@ TRANSACTION_KINDS = {
     "TRANS_STMT_COMMIT_PREPARED": "COMMIT_PREPARED",
     "TRANS_STMT_ROLLBACK_PREPARED": "ROLLBACK_PREPARED",
 }
+MERGE_ACTIONS = {
+    "CMD_INSERT": frozenset({"INSERT"}),
+    "CMD_UPDATE": frozenset({"UPDATE"}),
+    "CMD_DELETE": frozenset({"DELETE"}),
+    "CMD_NOTHING": frozenset[str](),
+}
+"""What a WHEN clause of MERGE does, by its `commandType`."""
+ANY_MERGE_ACTION = frozenset({"INSERT", "UPDATE", "DELETE"})
+"""What one may do whose `commandType` is none of these, as a later grammar might have."""
 
 EMPTY = "there is no statement"
 SEVERAL = "a call runs one statement, this text has {count}"

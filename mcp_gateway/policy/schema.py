@@ -83,6 +83,7 @@ ACTIONS: Mapping[str, Action] = MappingProxyType(
                     {
                         "read_only": "Bool",
                         "kinds": "Set<String>",
+                        "merge_actions": "Set<String>",
                         "reads": "Set<String>",
                         "writes": "Set<String>",
                         "columns": "Set<String>",

@@ -15,7 +15,8 @@ from mcp_gateway.errors import ConfigError
 from mcp_gateway.inference import KINDS
 
 SQL_KEYS = {
-    "id", "read_only", "kinds", "reads", "writes", "columns", "functions", "function_traits", "unbounded", "statements",
+    "id", "read_only", "kinds", "merge_actions", "reads", "writes", "columns", "functions", "function_traits", "unbounded",
+    "statements",
     "row_limit", "fingerprint", "returns", "planned_rows", "planned_cost", "infers", "inference", "refusal", "error",
 }  # fmt: skip
 
@@ -43,6 +44,7 @@ def test_a_statement_as_text(inspected: Any) -> None:
         "id": None,
         "read_only": False,
         "kinds": ["DELETE"],
+        "merge_actions": [],
         "reads": [],
         "writes": ["shop.orders"],
         "columns": [],

@@ -15,7 +15,7 @@ from mcp_gateway_tools.run_ssh_command import RunSSHCommand
 
 from mcp_gateway.audit.decided import DecidedCall, Unreadable, count_since, decided_since
 from mcp_gateway.audit.search import opened
-from mcp_gateway.calls import Facts, JSONObject, Secret
+from mcp_gateway.calls import Facts, JSONObject, Secret, SQLFacts
 from mcp_gateway.cli.replaying import Replay, facts_of, question_of
 from mcp_gateway.config_targets import SSHTarget, to_target
 from mcp_gateway.inference import KINDS
@@ -138,6 +138,7 @@ async def test_what_cannot_be_decided_again_is_counted_and_stops_nothing(bench: 
     [
         READ,
         WRITE,
+        replace(WRITE, kinds=frozenset({"MERGE"}), merge_actions=frozenset({"DELETE"})),
         replace(READ, inference=None),
         replace(READ, inference={KINDS[0]: frozenset({"pii.email", "shop.margin"})}),
         COMMAND,
@@ -160,6 +161,14 @@ async def test_what_cannot_be_decided_again_is_counted_and_stops_nothing(bench: 
 def test_facts_come_back_as_they_were_recorded(facts: Facts) -> None:
     recorded: JSONObject = orjson.loads(orjson.dumps(facts.to_json()))
     assert facts_of(type(facts), recorded) == facts
+
+
+def test_a_merge_of_an_earlier_version_comes_back_with_every_action() -> None:
+    recorded: JSONObject = replace(WRITE, kinds=frozenset({"MERGE", "SELECT"})).to_json()
+    del recorded["merge_actions"]
+    assert facts_of(SQLFacts, recorded).to_json()["merge_actions"] == ["DELETE", "INSERT", "UPDATE"]
+    recorded["kinds"] = ["SELECT"]
+    assert facts_of(SQLFacts, recorded).to_json()["merge_actions"] == []
 
 
 def test_a_request_of_an_earlier_version_comes_back_with_the_least_that_can_be_said() -> None:

@@ -13,6 +13,7 @@ def test_the_object_has_the_facts_as_json() -> None:
     assert found == {
         "read_only": False,
         "kinds": ["DELETE", "SELECT"],
+        "merge_actions": [],
         "reads": ["app.orders"],
         "writes": ["app.orders"],
         "columns": ["app.orders.id"],

@@ -201,6 +201,7 @@ def test_a_call_is_explained(config: Path, capsys: pytest.CaptureFixture[str]) -
         "fact       inference = none",
         "fact       infers = none",
         "fact       kinds = DELETE",
+        "fact       merge_actions = none",
         "fact       planned_cost = -1",
         "fact       planned_rows = -1",
         "fact       read_only = no",
