@@ -25,36 +25,43 @@ TOKEN = re.compile(
 KEYWORDS = frozenset(
     "! [[ ]] case coproc do done elif else end esac fi for foreach function if in repeat select then time until while { }".split()
 )
+QUOTES = ("'", '"')
 ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
 
 
 def simple_commands(text: str) -> tuple[list[list[str]], bool]:
-    """The simple commands of the text as far as the subset reaches, and whether that is all of it."""
+    """The simple commands of the text as far as the subset reaches, and whether that is all of it.
+
+    Where a quote opens that nothing closes, no shell runs any of the line that it stands in, which is then left out.
+    """
     commands: list[list[str]] = [[]]
     last = ";"
+    whole = 0
     for item in _tokens(text):
         match item:
-            case None:
-                return [words for words in commands if words], False
+            case "left", rest:
+                found = commands[:whole] if rest[:1] in QUOTES and rest[0] not in rest[1:] else commands
+                return [words for words in found if words], False
             case "join", joint:
                 # An empty command is an error in every shell but before a newline; `;` may end the text.
                 if not commands[-1] and joint != "\n":
                     return [words for words in commands if words], False
                 commands.append([])
                 last = joint
+                whole = len(commands) - 1 if joint == "\n" else whole
             case _, word:
                 commands[-1].append(word)
     found = [words for words in commands if words]
     return found, bool(found) and (bool(commands[-1]) or last in {";", "\n"})
 
 
-def _tokens(text: str) -> Iterator[tuple[str, str] | None]:
-    """Tokens in order; None where the text leaves the subset, and nothing after it."""
+def _tokens(text: str) -> Iterator[tuple[str, str]]:
+    """Tokens in order; `left` with the rest where the text leaves the subset, and nothing after it."""
     position, first_of_command = 0, True
     while position < len(text):
         match = TOKEN.match(text, position)
         if match is None:
-            yield None
+            yield "left", text[position:]
             return
         position = match.end()
         kind, token = match.lastgroup, match.group()
@@ -64,15 +71,15 @@ def _tokens(text: str) -> Iterator[tuple[str, str] | None]:
         elif kind == "quiet":
             # `a2>&1` is a word `a2`, so a redirection has to stand apart; and one that stands alone runs nothing.
             if first_of_command or text[match.start() - 1] not in " \t":
-                yield None
+                yield "left", text[position:]
                 return
         elif kind == "word":
             word = _unquoted(token)
             if first_of_command and (_is_shell_word(word) or ASSIGNMENT.match(token)):
-                yield None
+                yield "left", text[position:]
                 return
             if position < len(text) and text[position] not in " \t\n;|&":
-                yield None
+                yield "left", text[position:]
                 return
             first_of_command = False
             yield "word", word

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import random
 import shutil
-import stat
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mcp_gateway.facts.shell import examine_shell
+from tests.facts.bash_witnesses import LEAVES, WRAPPERS, make_programs, ran
 
-LEAVES = ("ls", "cat", "id", "rm", "grep", "wc", "sudo", "echo", "tar", "git", "systemctl")
-WRAPPERS = ("env", "nice", "timeout", "xargs", "nohup", "setsid", "stdbuf", "ionice", "taskset", "find", "sh", "bash")
 COMMANDS = 1000
 
 pytestmark = pytest.mark.skipif(
@@ -31,14 +28,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole of PATH."""
-    folder = tmp_path_factory.mktemp("bin")
-    for name in LEAVES:
-        program = folder / name
-        program.write_text('#!/bin/sh\necho "${0##*/}" >> ran\necho "rm -l id -c x"\n')
-        program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    for name in WRAPPERS:
-        (folder / name).symlink_to(str(shutil.which(name)))
-    return folder
+    return make_programs(tmp_path_factory.mktemp("bin"))
 
 
 class Maker:
@@ -129,21 +119,6 @@ class Maker:
 
     def _pick(self, among: list[str] | tuple[str, ...]) -> str:
         return self._random.choice(among)
-
-
-def ran(text: str, *, programs: Path, folder: Path) -> set[str]:
-    """The witnesses that bash, or what it ran, has run."""
-    subprocess.run(
-        [str(shutil.which("bash")), "--norc", "-c", text],
-        env={"PATH": str(programs)},
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    log = folder / "ran"
-    return set(log.read_text().split()) if log.exists() else set()
 
 
 def test_bash_and_wrappers_run_nothing_that_is_neither_named_nor_opaque(

@@ -31,10 +31,32 @@ from tests.corpora import cases
         ("cat <<'X'\n$(id) text\nX\nwho", {"cat", "who"}),
         ("i\\d; w\\\nho; 'l's; wh``oami; who$@ami", {"id", "who", "ls", "whoami"}),
         ("ls # id\nwho", {"ls", "who"}),
-        ("$x ls; $(id) ls; l* x", {"id"}),
+        ("$v ls; $(id) who; $V w; l* x", {"ls", "id"}),
         ("coproc id; ls", {"id", "ls"}),
         ("bash -c 'ls $x; id'", {"bash", "ls", "id"}),
-        ("sudo sh -c \"cat $x\"", {"sudo", "sh"}),
+        ("sudo sh -c \"cat $x\"", {"sudo", "sh", "cat"}),
+        ("sudo sh -c \"cat $X\"", {"sudo", "sh"}),
+        ("cat$IFS$9x;id", {"cat", "id"}),
+        ("IFS=a; catax$IFS", set()),
+        ("X=$'uname\\x20-a'&&$X", {"uname"}),
+        ("read x; $x id; for y in ls; do $y; done", {"read"}),
+        ("x=rm; x=$(who); $x y", {"who"}),
+        ("set -- rm; $1 x", {"set"}),
+        ("who`echo am`i; $(echo $(echo id)); $(echo w >x)", {"whoami", "echo"}),
+        ("case x in x) ls;; *) rm;; esac; id", {"ls", "id"}),
+        ("case x in x) ls;& *) rm;; esac; id", {"ls", "rm", "id"}),
+        ("case x in x) ls;;& *) rm;; esac; id", {"ls", "rm", "id"}),
+        ("case x in [x]) ls;; *) rm;; esac; id", {"ls", "rm", "id"}),
+        ("case x in !(x)) :;; *) rm;; esac", {":", "rm"}),
+        ("case $x in x) ls;; *) rm;; esac", {"ls", "rm"}),
+        ("x=x; case $x in x) ls;; *) rm;; esac", {"ls", "rm"}),
+        ("case x in x) :;; # c\nesac; rm y; (ls)", {":", "rm", "ls"}),
+        ("case x in x) :;; es\\\nac; rm y; case x in x) w;; esac", {":", "rm", "w"}),
+        ("case x in x) :;; esac-) id;; esac; rm y", {":", "rm"}),
+        ("ls\nid 'x", {"ls"}),
+        ("ls; id 'x", set()),
+        ("ls\nid; who \"x", {"ls"}),
+        ("bash -c 'ls \"x'", {"bash"}),
         ("echo '$(id)' \"\\$(who)\"", {"echo"}),
     ],
 )  # fmt: skip
@@ -101,20 +123,28 @@ def test_long_texts_are_read_to_their_end(piece: str) -> None:
     seen_commands(piece * (60_000 // len(piece)))
 
 
-ALSO_NAMED = {
-    "sh-0130": {"rm"}, "sh-0165": {"sh"}, "sh-0170": {"cat"}, "sh-0172": {"ls"}, "sh-0173": {"ls"}, "sh-0324": {"echo"}, "sh-0380": {"cat"},
-    "sh-0542": {"/bin/sh"}, "sh-0565": {"/bin/sh"}, "sh-0226": {"ls", "break"}, "sh-0293": {"sleep"},
-}  # fmt: skip
-"""What the corpus' witnesses of wrappers did not run, and what stands in a branch that was not taken."""
+NOT_AS_LABELLED = {
+    **dict.fromkeys(
+        ("sh-0130", "sh-0165", "sh-0170", "sh-0172", "sh-0173", "sh-0380", "sh-0542", "sh-0565"),
+        "what a wrapper runs (`ls | xargs rm`) is named, for policies that forbid it; the corpus' witnesses of wrappers ran nothing",
+    ),
+    "sh-0226": "whether the body of a `select` is run is up to the standard input",
+    "sh-0293": "whether the branch is run is up to what `whoami` prints",
+    "sh-0207": "the label has the bytes of the name in octal",
+    "sh-0693": "`command for ((` is an error in bash, and a pattern in zsh, which then runs `command`",
+}
+"""Cases whose label the facts do not meet, and why not; they stay mistakes in the count."""
 
 
 def test_the_programs_of_the_whole_corpus_are_exact_in_95_percent() -> None:
-    right = known = 0
+    """By the corpus' own labels."""
+    known, wrong = 0, set()
     for case in cases("shell.jsonl"):
         expected, command = case["expected"], case["input"]["command"]
         if expected.get("ambiguous") or "\0" in command:
             continue
         known += 1
-        ran = {*expected["programs"], *expected["builtins"]} | ALSO_NAMED.get(case["id"], set())
-        right += examine_shell(command=command).programs == ran
-    assert right >= 0.95 * known
+        if examine_shell(command=command).programs != {*expected["programs"], *expected["builtins"]}:
+            wrong.add(case["id"])
+    assert len(wrong) <= 0.05 * known
+    assert wrong == NOT_AS_LABELLED.keys()
