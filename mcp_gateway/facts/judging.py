@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
 from functools import cached_property, lru_cache
-from typing import NamedTuple
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.bodies import body_statements, is_stored_parsed
@@ -33,6 +32,7 @@ from mcp_gateway.facts.harmless import (
     TRUSTED_EXTENSIONS,
     TYPES,
 )
+from mcp_gateway.facts.meant import Meanings
 from mcp_gateway.facts.parser import SQLSyntaxError
 from mcp_gateway.facts.reach import Named, Parts, Reach
 from mcp_gateway.facts.scopes import Table, table_of
@@ -54,17 +54,6 @@ class Trust(IntEnum):
     """Somebody's own code that has been read, or any extension's that only computes: harmless."""
     UNPROVED = 2
     """It may do anything."""
-
-
-class Meant(NamedTuple):
-    """What a relation's name means beside itself, as facts call it."""
-
-    relations: frozenset[str]
-    columns: Mapping[str, frozenset[str]]
-    """What each of its columns means beside itself."""
-
-
-NOTHING_ELSE = Meant(frozenset(), {})
 
 
 class Judge:
@@ -92,6 +81,7 @@ class Judge:
         self._written: dict[str, Trust] = {}
         self._policies: dict[str, Trust] = {}
         self._named: dict[str, Named | None] = {}
+        self.meanings: Meanings = root.meanings if root else Meanings(self, self._families)
         self.reach = Reach(self)
         # What is asked by a name: in its parts, as the text has it, with or without schema.
         self.function = lru_cache(MAX_NAMES)(self._function)
@@ -103,7 +93,6 @@ class Judge:
         self.literal = lru_cache(MAX_NAMES)(self._literal)
         self.table = lru_cache(MAX_NAMES)(self._table)
         self.reading = lru_cache(MAX_NAMES)(self._reading)
-        self.meant = lru_cache(MAX_NAMES)(self._meant)
 
     # Functions
 
@@ -189,6 +178,13 @@ class Judge:
         if function.extension and function.language in {"c", "internal"}:
             return max(best, self._extension_function(function, extension=function.extension))
         return max(best, self._sql_function(function)) if function.language == "sql" else Trust.UNPROVED
+
+    def reaches_no_table(self, function: Function) -> bool:
+        """Whether a function that is not in SQL is known to read and write no table that it does not name."""
+        if function.kind == "a" or function.makes_its_type:  # an aggregate is as good as its own functions
+            return True
+        extension = function.extension if function.language in {"c", "internal"} else None
+        return extension is not None and self._extension_function(function, extension=extension) != Trust.UNPROVED
 
     def _sql_function(self, function: Function) -> Trust:
         """Its body, the defaults of its arguments, and the CHECKs of domains among its types."""
@@ -342,53 +338,6 @@ class Judge:
         """The same without what facts call it."""
         table = self.table(parts)
         return None if table is None else table.relation
-
-    def _meant(self, parts: Parts) -> Meant:
-        """All that a name means beside the relation of that name, and what each of its columns means beside itself.
-
-        What a view is made of, at any depth, and what a table is a part of: a policy on these is about its rows, too. A
-        column of a view means every column that its query uses. A view that cannot be read is not proved harmless either.
-        Within a definition a name is only that name: whoever names the view looks through it.
-        """
-        table = self.table(parts)
-        if table is None or self is not self._root or self.is_system(table.relation.oid):
-            return NOTHING_ELSE
-        names: set[str] = set()
-        inherited: dict[str, frozenset[str]] = {}
-        used: set[str] = set()
-        seen: set[str] = set()
-        waiting = [table]
-        while waiting:
-            one = waiting.pop()
-            if one.name in seen or self.is_system(one.relation.oid):
-                continue
-            seen.add(one.name)
-            above = self._above(one.relation)
-            names |= {one.name, *(other.name for other in above)}
-            for name, column in one.columns.items():
-                inherited[str(column)] = frozenset(str(other.columns[name]) for other in above if name in other.columns)
-            if (named := self._query_of(one.relation)) is not None:
-                used |= named.columns
-                inner = map(self.definitions.table, sorted(named.relations | named.written))
-                waiting += [other for other in inner if other is not None]
-        if names == {table.name}:
-            return NOTHING_ELSE
-        columns = {str(column): inherited[str(column)] for column in table.columns.values()}
-        if table.relation.kind == "v":
-            further = frozenset(used).union(*(inherited.get(column, ()) for column in used))
-            columns = dict.fromkeys(columns, further)
-        return Meant(frozenset(names) - {table.name}, columns)
-
-    def _above(self, relation: Relation) -> list[Table]:
-        """What a table is a part of."""
-        relations = {} if self.catalog is None else self.catalog.relations
-        names = self._families.ancestors(relation.qualified)
-        return [table_of(relations[name]) for name in names if name in relations]
-
-    def _query_of(self, relation: Relation) -> Named | None:
-        """What the query of a view names; None where there is none that can be read."""
-        is_read = relation.kind == "v" and relation.definition is not None
-        return self.definitions.named_in(str(relation.definition)) if is_read else None
 
     def _reading(self, parts: Parts) -> Trust:
         """Reading the relation of this name: a view runs what it is made of, a foreign table reaches elsewhere."""

@@ -1,23 +1,27 @@
-"""Every function that a statement reaches, and so its traits: those it names, and those behind what it names. Pure.
+"""What a statement reaches: functions, and so their traits, and tables and columns. Those it names, and those behind. Pure.
 
 Behind a name may lie an operator's function, a cast's, the CHECK of a domain, an aggregate's own functions, the default
 of an argument or a column, a row's policy, and the body of a view or SQL function with all that is in it. What lies
-behind what the server brings is not looked at. What cannot be read is `unknown`.
+behind what the server brings is not looked at. What cannot be read is `unknown`; what cannot be read or takes a query or
+a table's name as a text may reach tables that nothing here names, and has the trait `unnamed_tables`.
 
 A user-defined cast is applied where types ask for it, and types are not known here. It is taken to be applied, written
 or not, unless values of its source type cannot occur: no relation, function or type that is reached has or gives any.
 
-`facts.sql_walk` says what a text names, `facts.judging` looks it up, `facts.traits` says what is known of a function.
+`facts.sql_walk` says what a text names, `facts.judging` looks it up, `facts.meant` says what a relation's name means
+beside that relation, `facts.traits` what is known of a function.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from mcp_gateway.facts.harmless import SERVER_FILE_RELATIONS
-from mcp_gateway.facts.traits import FILES, UNKNOWN
+from mcp_gateway.facts.meant import NOTHING_ELSE
+from mcp_gateway.facts.traits import FILES, UNKNOWN, UNNAMED_TABLES
+from mcp_gateway.facts.tree import written
 
 if TYPE_CHECKING:
     from mcp_gateway.facts.catalog import Catalog, Function, Relation
@@ -40,6 +44,10 @@ class Named:
     relations: set[Parts] = field(default_factory=set)
     written: set[Parts] = field(default_factory=set)
     """Of the relations, those whose defaults, checks and the like are evaluated, too."""
+    reads: set[Parts] = field(default_factory=set)
+    """Of the relations, those whose rows are looked at."""
+    changed: set[Parts] = field(default_factory=set)
+    """Relations whose rows or definition it changes."""
     columns: set[str] = field(default_factory=set)
     """Stored columns, as facts call them."""
     traits: set[str] = field(default_factory=set)
@@ -48,27 +56,44 @@ class Named:
     """Whether there is anything to which a cast could be applied unseen."""
 
 
+class Reached(NamedTuple):
+    """What a text reaches, as facts call it."""
+
+    traits: frozenset[str]
+    """Of all functions."""
+    reads: frozenset[str]
+    writes: frozenset[str]
+    columns: frozenset[str]
+    """What the code behind it uses of stored columns."""
+    meant: Mapping[str, frozenset[str]]
+    """What columns of the relations that it names mean beside themselves."""
+    functions: frozenset[str]
+    """Bare names of the functions behind it: what is reached rests on these, too."""
+
+
 class Reach:
     """For one catalog and the path of one judge; keeps what it found out."""
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
-        self._known: dict[tuple[frozenset[Parts] | frozenset[str] | bool, ...], frozenset[str]] = {}
+        self._known: dict[tuple[frozenset[Parts] | frozenset[str] | bool, ...], Reached] = {}
 
-    def traits(self, named: Named) -> frozenset[str]:
-        """Of all functions behind what a text names."""
+    def of(self, named: Named) -> Reached:
+        """All that is behind what a text names."""
         key = (
             frozenset(named.functions),
             frozenset(named.operators),
             frozenset(named.types),
             frozenset(named.relations),
             frozenset(named.written),
+            frozenset(named.reads),
+            frozenset(named.changed),
             frozenset(named.traits),
             named.computes,
         )
         known = self._known.get(key)
         if known is None:
-            known = _Search(self._judge).traits(named)
+            known = _Search(self._judge).reached(named)
             if len(self._known) >= MAX_STATEMENTS:
                 self._known.clear()
             self._known[key] = known
@@ -82,6 +107,10 @@ class _Search:
         self._root = judge
         self._catalog = judge.catalog
         self._found: set[str] = set()
+        self._reads: set[str] = set()
+        self._writes: set[str] = set()
+        self._columns: set[str] = set()
+        self._called: set[str] = set()
         self._seen: set[object] = set()
         self._types: set[str] = set()
         """`schema.type` of those that are not the server's, and of which there may be values."""
@@ -91,7 +120,8 @@ class _Search:
         """Functions of casts that would be applied to values of their source type."""
         self._waiting: list[tuple[Named, Judge]] = []
 
-    def traits(self, named: Named) -> frozenset[str]:
+    def reached(self, named: Named) -> Reached:
+        meant = self._take(named, self._root)
         self._waiting.append((named, self._root))
         while self._waiting:
             self._look(*self._waiting.pop())
@@ -100,7 +130,28 @@ class _Search:
                 for cast in sorted(self._casts):
                     if self._may_apply(cast, self._catalog):
                         self._qualified(cast)
-        return frozenset(self._found)
+        return Reached(
+            traits=frozenset(self._found),
+            reads=frozenset(self._reads),
+            writes=frozenset(self._writes),
+            columns=frozenset(self._columns),
+            meant=meant,
+            functions=frozenset(self._called),
+        )
+
+    def _take(self, named: Named, judge: Judge) -> Mapping[str, frozenset[str]]:
+        """Take in what a text reads and writes. Gives what columns of its relations mean beside themselves."""
+        columns: dict[str, frozenset[str]] = {}
+        for parts in named.relations | named.changed:
+            table = judge.table(parts)
+            meant = NOTHING_ELSE if table is None else judge.meanings.of(table.relation.qualified)
+            names = (written(parts) if table is None else table.name, *meant.relations)
+            if parts in named.reads:
+                self._reads.update(names)
+            if parts in named.changed:
+                self._writes.update(names)
+            columns.update(meant.columns)
+        return columns
 
     def _look(self, named: Named, judge: Judge) -> None:
         self._found |= named.traits
@@ -118,14 +169,23 @@ class _Search:
         if named.computes and self._catalog is not None:
             self._casts |= self._catalog.applied_unseen
 
-    def _text(self, text: str, judge: Judge) -> None:
-        """The body of a view or function, or an expression."""
-        if self._is_new(("text", text, judge is self._root)):
+    def _unseen(self) -> None:
+        """There is something that cannot be read."""
+        self._found |= {UNKNOWN, UNNAMED_TABLES}
+
+    def _text(self, text: str, judge: Judge, *, runs: bool = True) -> None:
+        """The body of a function, an expression, or the query of a view, which whoever names the view looks through."""
+        if self._is_new(("text", text, judge is self._root, runs)):
             named = judge.named_in(text)
             if named is None:
-                self._found.add(UNKNOWN)
-            else:
-                self._waiting.append((named, judge))
+                self._unseen()
+                return
+            if runs:
+                meant = self._take(named, judge)
+                self._columns.update(named.columns, *(meant.get(column, ()) for column in named.columns))
+            if judge is self._root:  # what its names mean may change without it
+                self._called.update(parts[-1] for parts in named.functions)
+            self._waiting.append((named, judge))
 
     def _expressions(self, texts: Iterable[str]) -> None:
         for text in texts:
@@ -146,6 +206,7 @@ class _Search:
                 self._function(function)
 
     def _function(self, function: Function) -> None:
+        self._called.add(function.name)
         for name in (function.result_type, *(function.types or ())):
             self._type(name)
         for transition in function.transitions:
@@ -153,9 +214,11 @@ class _Search:
         self._expressions([function.defaults] if function.defaults else ())
         if function.language == "sql" and function.kind in {"f", "p", "w"}:
             if function.body is None:
-                self._found.add(UNKNOWN)
+                self._unseen()
             else:
                 self._text(function.body, self._root.reads_body(function.body))
+        elif not self._root.reaches_no_table(function):
+            self._found.add(UNNAMED_TABLES)
 
     # Types
 
@@ -207,19 +270,19 @@ class _Search:
         self._type(relation.qualified)
         self._expressions(relation.policies)
         if relation.kind == "v":
-            self._query_of(relation)
+            self._query_of(relation, runs=False)
 
-    def _query_of(self, view: Relation) -> None:
+    def _query_of(self, view: Relation, *, runs: bool) -> None:
         if view.definition is None:
-            self._found.add(UNKNOWN)
+            self._unseen()
         else:
-            self._text(view.definition, self._root.definitions)
+            self._text(view.definition, self._root.definitions, runs=runs)
 
     def _write(self, relation: Relation) -> None:
         if self._is_new(("write", relation.qualified)):
             self._read(relation)
             if relation.kind == "m":
-                self._query_of(relation)
+                self._query_of(relation, runs=True)
             generated = [column.generated for column in relation.columns if column.generated is not None]
             self._expressions([*relation.defaults, *relation.checks, *generated])
 

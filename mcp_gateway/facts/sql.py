@@ -35,7 +35,7 @@ from mcp_gateway.facts.sql_statements import (
     refusal_of,
 )
 from mcp_gateway.facts.sql_walk import Handler, Walk
-from mcp_gateway.facts.traits import FILES, LOCKS, PROGRAMS, UNKNOWN
+from mcp_gateway.facts.traits import FILES, LOCKS, PROGRAMS, UNKNOWN, UNNAMED_TABLES
 from mcp_gateway.facts.tree import opened, relation_parts
 
 DATA_CHANGES = frozenset({"DeleteStmt", "InsertStmt", "MergeStmt", "UpdateStmt"})
@@ -126,7 +126,6 @@ class Examiner(Walk):
 
     def __init__(self, judge: Judge) -> None:
         super().__init__(judge)
-        self.writes: set[str] = set()
         self.merge_actions: set[str] = set()
         self.unbounded = False
 
@@ -156,16 +155,17 @@ class Examiner(Walk):
         if len(statements) != 1:
             refusal = SEVERAL.format(count=len(statements)) if statements else EMPTY
         single = len(statements) == 1
+        reached = self.judge.reach.of(self.names)
         return SQLExamination(
             facts=SQLFacts(
                 read_only=single and not self.effects and self.worst != Trust.UNPROVED,
                 kinds=frozenset(self.kinds),
                 merge_actions=frozenset(self.merge_actions),
-                reads=frozenset(self.reads),
-                writes=frozenset(self.writes),
-                columns=frozenset(self.columns).union(*(self.columns_meant.get(one, ()) for one in self.columns)),
+                reads=reached.reads,
+                writes=reached.writes,
+                columns=reached.columns.union(self.columns, *(reached.meant.get(one, ()) for one in self.columns)),
                 functions=frozenset(self.functions),
-                function_traits=self.judge.reach.traits(self.names),
+                function_traits=reached.traits,
                 unbounded=self.unbounded,
                 statements=len(statements),
                 row_limit=row_limit_of(statements),
@@ -174,7 +174,7 @@ class Examiner(Walk):
                 inference=inference,
             ),
             refusal=refusal,
-            called=frozenset(self.called),
+            called=reached.functions.union(self.called),
             unknown=frozenset(self.unheard),
             harmless=single and opened(statements[0])[0] in PLANNED and self.worst == Trust.KNOWN,
         )
@@ -260,12 +260,12 @@ class Examiner(Walk):
         self.effect()
         self.doubt(Trust.UNPROVED)
         if self.running:
-            self.writes.update(self.name_of(parts) for parts in changed_tables(kind, body))
+            self.named.changed.update(changed_tables(kind, body))
         match kind:
             case "RefreshMatViewStmt":
                 self.named.written.add(relation_parts(body["relation"]))
             case "DoStmt":
-                self.named.traits.add(UNKNOWN)
+                self.named.traits |= {UNKNOWN, UNNAMED_TABLES}
             case "LockStmt":
                 self.named.traits.add(LOCKS)
             case _:
@@ -279,7 +279,7 @@ class Examiner(Walk):
             self.effect()
             self.kinds.add(kind_of(kind, body))
             if self.running:
-                self.writes.update(self.name_of(parts) for parts in changed_tables(kind, body))
+                self.named.changed.update(changed_tables(kind, body))
 
     def into(self, body: JSONObject, scope: Scope) -> None:
         """SELECT INTO or CREATE TABLE AS: makes a table."""
@@ -291,9 +291,7 @@ class Examiner(Walk):
     def _write(self, relation: JSONObject) -> None:
         """Record a relation as written, unless nothing runs."""
         if self.running:
-            parts = relation_parts(relation)
-            self.writes.add(self.name_of(parts))
-            self.writes |= self.judge.meant(parts).relations
+            self.named.changed.add(relation_parts(relation))
 
     # INSERT, UPDATE, DELETE, MERGE
 
@@ -308,13 +306,10 @@ class Examiner(Walk):
         self.computes = True  # what is assigned is cast to the column's type
         self._write(body["relation"])
         level = self.with_clause(body, scope)
-        before, reads = set(self.columns), set(self.reads)
-        target = self.relation(body["relation"], level, only_stored=True)
+        is_read = self.running and self._reads_target(kind, body)
+        target = self.relation(body["relation"], level, only_stored=True, is_read=is_read)
         self.named.written.add(relation_parts(body["relation"]))
         self.doubt(self.judge.writing(relation_parts(body["relation"]), running=self.running))
-        if not self.running or not self._reads_target(kind, body):
-            self.reads = reads
-        self.columns = before
         match kind:
             case "InsertStmt":
                 self._insert(body, level, target)

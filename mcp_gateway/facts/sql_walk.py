@@ -54,10 +54,7 @@ class Walk:
         """There is an expression, here or in what is reached from here, to which a cast could be applied unseen."""
         self.session_function = False
         self.kinds: set[str] = set()
-        self.reads: set[str] = set()
         self.columns: set[str] = set()
-        self.columns_meant: dict[str, frozenset[str]] = {}
-        """What columns of the relations that are named mean beside themselves."""
         self.functions: set[str] = set()
         self.named = Named()
         self.called: set[str] = set()
@@ -352,8 +349,8 @@ class Walk:
                 self.fields(body, scope)
                 return [Entry(qualifier=None)]
 
-    def relation(self, body: JSONObject, scope: Scope, *, only_stored: bool = False) -> Entry:
-        """A relation that is read. A name without schema may mean a CTE, but never as the target of a change."""
+    def relation(self, body: JSONObject, scope: Scope, *, only_stored: bool = False, is_read: bool = True) -> Entry:
+        """A relation that is named. A name without schema may mean a CTE, but never as the target of a change."""
         parts = relation_parts(body)
         if len(parts) == 1 and not only_stored:
             is_cte, names = scope.find_cte(parts[0])
@@ -365,18 +362,11 @@ class Walk:
             self.computes = self.computes or table.relation.kind == "v" or bool(table.relation.policies)
         elif self.judge.catalog is not None:
             self.unheard.add(name)
-        self.reads.add(name)
-        meant = self.judge.meant(parts)
-        self.reads |= meant.relations
-        self.columns_meant.update(meant.columns)
         self.named.relations.add(parts)
+        if is_read:
+            self.named.reads.add(parts)
         self.doubt(self.judge.reading(parts))
         return relation_entry(name, table=table, body=body)
-
-    def name_of(self, parts: tuple[str, ...]) -> str:
-        """A relation as facts name it: `schema.name` where a catalog knows it, else as the text has it."""
-        table = self.judge.table(parts)
-        return written(parts) if table is None else table.name
 
     def _range_function(self, body: JSONObject, scope: Scope) -> Entry:
         alias = body.get("alias", {})

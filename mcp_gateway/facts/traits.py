@@ -3,7 +3,7 @@
 `volatile`, `security_definer`, `own` (beside what the server brings), `language:...`, `extension:...` come from the
 catalog; what a function of the server's or of a well-known extension's reaches beside its arguments is listed here:
 `files`, `programs`, `network`, `sessions` (other ones), `large_objects`, `sequences`, `settings`, `locks`, `notifications`, `replication`.
-A name that no catalog knows is `unknown`.
+A name that no catalog knows is `unknown`. `unnamed_tables` has what may read or write tables that no fact names.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from mcp_gateway.facts.harmless import HARMLESS_FUNCTIONS
 
 COMPILED = frozenset({"internal", "c"})
 UNKNOWN = "unknown"
+UNNAMED_TABLES = "unnamed_tables"
 FILES = "files"
 PROGRAMS = "programs"
 LOCKS = "locks"
@@ -36,6 +37,9 @@ _REACH: Mapping[str, str] = {
     "replication": r"pg_(create|drop|copy)_(physical_|logical_)?replication_slot|pg_(create|drop|copy)_.*replication_slot.*"
     r"|pg_logical_.*|pg_replication_.*|pg_promote|pg_switch_wal|pg_create_restore_point|pg_(start|stop)_backup|pg_backup_.*"
     r"|pg_wal_replay_.*",
+    # A query or the name of a table is given to these as a text.
+    UNNAMED_TABLES: r"(query|cursor|table|schema|database)_to_xml(schema|_and_xmlschema)?|ts_stat|ts_rewrite"
+    r"|pg_logical_slot_(get|peek)_(binary_)?changes",
 }
 _MATCH = {reach: re.compile(pattern).fullmatch for reach, pattern in _REACH.items()}
 REACHES = frozenset(_REACH)
@@ -49,7 +53,7 @@ def traits_of(name: str, found: Sequence[Function], *, has_catalog: bool, first_
     reached = [reach for reach, match in _MATCH.items() if match(name)]
     yield from reached
     if not found and (has_catalog or not (reached or name in HARMLESS_FUNCTIONS)):
-        yield UNKNOWN
+        yield from (UNKNOWN, UNNAMED_TABLES)
     for function in found:
         if function.volatility == "v":
             yield "volatile"

@@ -1,0 +1,208 @@
+"""What code behind a statement reads and writes counts as what the statement reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from mcp_gateway.calls import SQLFacts
+from mcp_gateway.facts.catalog import Catalog, Column, Function, Relation
+from mcp_gateway.facts.sql import examine_sql
+from tests.facts.databases import catalog_of, empty_database
+from tests.peers.postgres import PostgresServer
+
+OBJECTS = """
+CREATE TABLE customers (id int PRIMARY KEY, ssn text);
+CREATE TABLE orders (id int PRIMARY KEY, total numeric);
+CREATE TABLE log (id int, said text);
+CREATE TABLE acl (who text, id int);
+CREATE VIEW shown AS SELECT id, ssn FROM customers;
+CREATE FUNCTION everybody() RETURNS SETOF text LANGUAGE sql STABLE AS 'SELECT ssn FROM customers';
+CREATE FUNCTION atomic() RETURNS bigint LANGUAGE sql STABLE BEGIN ATOMIC SELECT count(*) FROM customers; END;
+CREATE FUNCTION returning_it() RETURNS text LANGUAGE sql STABLE RETURN (SELECT ssn FROM customers LIMIT 1);
+CREATE FUNCTION through_a_view() RETURNS SETOF int LANGUAGE sql STABLE AS 'SELECT id FROM shown';
+CREATE FUNCTION through_an_atomic_view() RETURNS int LANGUAGE sql STABLE BEGIN ATOMIC SELECT id FROM shown; END;
+CREATE FUNCTION twice_removed() RETURNS SETOF text LANGUAGE sql STABLE AS 'SELECT everybody() FROM orders';
+CREATE FUNCTION noting(int) RETURNS void LANGUAGE sql AS $$ INSERT INTO log (id, said) VALUES ($1, 'x'); DELETE FROM orders WHERE id = $1 $$;
+CREATE FUNCTION emptying() RETURNS void LANGUAGE sql AS 'TRUNCATE log';
+CREATE FUNCTION planning() RETURNS text LANGUAGE sql AS 'EXPLAIN DELETE FROM log';
+CREATE PROCEDURE noted(int) LANGUAGE sql AS 'SELECT noting($1)';
+CREATE FUNCTION a() RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE FUNCTION b() RETURNS int LANGUAGE sql AS 'SELECT a() + (SELECT count(*)::int FROM customers)';
+CREATE OR REPLACE FUNCTION a() RETURNS int LANGUAGE sql AS 'SELECT b() + (SELECT count(*)::int FROM orders)';
+CREATE FUNCTION same(int, int) RETURNS bool LANGUAGE sql STABLE AS 'SELECT EXISTS (SELECT FROM customers WHERE id = $1)';
+CREATE OPERATOR === (leftarg = int, rightarg = int, function = same);
+CREATE TYPE tag AS ENUM ('a');
+CREATE FUNCTION tag_text(tag) RETURNS text LANGUAGE sql STABLE AS 'SELECT ssn FROM customers LIMIT 1';
+CREATE CAST (tag AS text) WITH FUNCTION tag_text(tag);
+CREATE FUNCTION defaulting(text DEFAULT returning_it()) RETURNS int LANGUAGE sql STABLE AS 'SELECT 1';
+CREATE FUNCTION field(customers) RETURNS numeric LANGUAGE sql STABLE AS 'SELECT total FROM orders';
+CREATE FUNCTION step(int, int) RETURNS int LANGUAGE sql STABLE AS 'SELECT count(*)::int FROM customers';
+CREATE AGGREGATE counting (int) (sfunc = step, stype = int);
+CREATE DOMAIN checked AS text CHECK (returning_it() IS NOT NULL);
+CREATE VIEW calling AS SELECT id, everybody() AS ssn FROM orders;
+CREATE VIEW above_calling AS SELECT id FROM calling;
+CREATE TABLE filled (id int, first text DEFAULT returning_it(), CHECK (atomic() > id));
+CREATE TABLE guarded (id int);
+ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON guarded USING (id IN (SELECT id FROM acl WHERE who = current_user));
+CREATE MATERIALIZED VIEW kept AS SELECT ssn FROM customers;
+CREATE FUNCTION opaque() RETURNS int LANGUAGE plpgsql STABLE AS 'BEGIN RETURN (SELECT count(*) FROM customers); END';
+CREATE FUNCTION calling_opaque() RETURNS int LANGUAGE sql STABLE AS 'SELECT opaque()';
+CREATE FUNCTION own_path() RETURNS text LANGUAGE sql SET search_path = public AS 'SELECT ssn FROM customers LIMIT 1';
+CREATE FUNCTION lower(int) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT count(*) FROM customers';
+"""
+
+
+@pytest.fixture(scope="module")
+def catalog(postgres_server: PostgresServer) -> Iterator[Catalog]:
+    with empty_database(postgres_server) as name:
+        with postgres_server.connect(name) as connection:
+            connection.execute(("SET check_function_bodies = off;" + OBJECTS).encode())
+        yield catalog_of(postgres_server, database=name)
+
+
+def facts_of(sql: str, catalog: Catalog) -> SQLFacts:
+    return examine_sql(sql, catalog=catalog).facts
+
+
+def named(*names: str) -> set[str]:
+    return {f"public.{name}" for name in names}
+
+
+@pytest.mark.parametrize(
+    ("sql", "reads", "columns"),
+    [
+        ("SELECT everybody()", ["customers"], ["customers.ssn"]),
+        ("SELECT * FROM everybody() AS e", ["customers"], ["customers.ssn"]),
+        ("SELECT 1 FROM orders WHERE EXISTS (SELECT public.everybody())", ["customers", "orders"], ["customers.ssn"]),
+        ("SELECT atomic()", ["customers"], []),
+        ("SELECT returning_it()", ["customers"], ["customers.ssn"]),
+        ("SELECT through_a_view()", ["shown", "customers"], ["shown.id", "customers.id", "customers.ssn"]),
+        ("SELECT through_an_atomic_view()", ["shown", "customers"], ["shown.id", "customers.id", "customers.ssn"]),
+        ("SELECT twice_removed()", ["customers", "orders"], ["customers.ssn"]),
+        ("SELECT a()", ["customers", "orders"], []),
+        ("SELECT 1 === 2", ["customers"], ["customers.id"]),
+        ("SELECT 1 OPERATOR(public.===) ANY (SELECT 2)", ["customers"], ["customers.id"]),
+        ("SELECT CAST(now()::text::tag AS text)", ["customers"], ["customers.ssn"]),
+        ("SELECT defaulting()", ["customers"], ["customers.ssn"]),
+        ("SELECT c.field FROM customers c", ["customers", "orders"], ["orders.total"]),
+        ("SELECT counting(id) FROM orders", ["customers", "orders"], ["orders.id"]),
+        ("SELECT now()::text::checked", ["customers"], ["customers.ssn"]),
+        ("SELECT id FROM calling", ["calling", "orders", "customers"], ["calling.id", "orders.id", "customers.ssn"]),
+        ("SELECT 1 FROM above_calling", ["above_calling", "calling", "orders", "customers"], ["customers.ssn"]),
+        ("SELECT id FROM guarded", ["guarded", "acl"], ["guarded.id", "acl.id", "acl.who"]),
+        ("SELECT lower(said) FROM log", ["log", "customers"], ["log.said"]),  # may mean lower(int)
+        ("EXPLAIN SELECT everybody()", ["customers"], ["customers.ssn"]),
+        ("COPY (SELECT everybody()) TO STDOUT", ["customers"], ["customers.ssn"]),
+        ("CALL noted(1)", ["orders"], ["orders.id", "log.id", "log.said"]),
+        ("SELECT upper(said) FROM log", ["log"], ["log.said"]),
+        ("SELECT id FROM filled", ["filled"], ["filled.id"]),
+    ],
+)
+def test_code_reads_for_whoever_reaches_it(catalog: Catalog, sql: str, reads: list[str], columns: list[str]) -> None:
+    facts = facts_of(sql, catalog)
+    assert facts.reads == named(*reads)
+    assert facts.columns == named(*columns)
+    assert "unnamed_tables" not in facts.function_traits
+
+
+@pytest.mark.parametrize(
+    ("sql", "writes"),
+    [
+        ("SELECT noting(1)", ["log", "orders"]),
+        ("CALL noted(1)", ["log", "orders"]),
+        ("SELECT emptying()", ["log"]),
+        ("SELECT planning()", []),
+        ("SELECT everybody()", []),
+    ],
+)
+def test_code_writes_for_whoever_reaches_it(catalog: Catalog, sql: str, writes: list[str]) -> None:
+    facts = facts_of(sql, catalog)
+    assert facts.writes == named(*writes)
+    assert not (writes and facts.read_only)
+
+
+def test_a_write_reads_what_its_defaults_and_checks_read(catalog: Catalog) -> None:
+    facts = facts_of("INSERT INTO filled (id) VALUES (1)", catalog)
+    assert facts.reads == named("customers")
+    assert facts.writes == named("filled")
+    assert facts.columns == named("filled.id", "customers.ssn")
+
+
+def test_a_refresh_reads_what_its_query_reads(catalog: Catalog) -> None:
+    facts = facts_of("REFRESH MATERIALIZED VIEW kept", catalog)
+    assert facts.reads == named("customers")
+    assert facts.writes == named("kept")
+    assert facts.columns == named("customers.ssn")
+    assert facts_of("SELECT ssn FROM kept", catalog).reads == named("kept")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT opaque()",
+        "SELECT calling_opaque()",
+        "SELECT own_path()",
+        "SELECT misspelt()",
+        "DO 'BEGIN PERFORM 1; END'",
+        "SELECT query_to_xml('SELECT * FROM customers', true, false, '')",
+        "SELECT table_to_xml('customers', true, false, '')",
+        "SELECT schema_to_xml_and_xmlschema('public', true, false, '')",
+        "SELECT database_to_xmlschema(true, false, '')",
+        "SELECT * FROM ts_stat('SELECT ssn::tsvector FROM customers')",
+        "SELECT ts_rewrite('a'::tsquery, 'SELECT 1')",
+        "SELECT * FROM pg_logical_slot_peek_changes('s', NULL, NULL)",
+    ],
+)
+def test_what_cannot_be_looked_into_is_told(catalog: Catalog, sql: str) -> None:
+    assert "unnamed_tables" in facts_of(sql, catalog).function_traits
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT misspelt()", "SELECT query_to_xml('', true, false, '')", "DO ''", "SELECT x.misspelt()"]
+)
+def test_it_is_told_without_a_catalog_too(sql: str) -> None:
+    assert "unnamed_tables" in examine_sql(sql, catalog=None).facts.function_traits
+
+
+def test_what_is_reached_rests_on_every_function_behind_it(catalog: Catalog) -> None:
+    called = examine_sql("SELECT twice_removed(), 1 === 2", catalog=catalog).called
+    assert called == {"twice_removed", "everybody", "same"}
+    assert "count" in examine_sql("SELECT b()", catalog=catalog).called, "its body is looked up again at each call"
+
+
+def sql_function(name: str, body: str, oid: int) -> Function:
+    return Function(
+        oid=oid, schema="public", name=name, kind="f", language="sql", volatility="s", types=(), defaults="", body=body
+    )
+
+
+def test_a_long_chain_of_functions_is_looked_through_or_told() -> None:
+    bodies = {f"f{number}": f"SELECT f{number + 1}()" for number in range(2000)} | {
+        "f2000": "SELECT ssn FROM customers"
+    }
+    catalog = Catalog(
+        server_version=150018,
+        search_path=("public",),
+        relations={
+            "public.customers": Relation(
+                oid=20_000, schema="public", name="customers", kind="r", columns=(Column(name="ssn", type="pg_catalog.text"),)
+            )
+        },
+        functions={
+            name: (sql_function(name, body, 30_000 + number),) for number, (name, body) in enumerate(bodies.items())
+        },
+    )  # fmt: skip
+    facts = facts_of("SELECT f0()", catalog)
+    assert "public.customers" in facts.reads or "unnamed_tables" in facts.function_traits
+    assert facts.read_only is False
+
+
+def test_a_body_that_is_no_sql_is_told() -> None:
+    function = sql_function("broken", "this is no SQL", 30_000)
+    catalog = Catalog(server_version=150018, search_path=("public",), functions={"broken": (function,)})
+    facts = facts_of("SELECT broken()", catalog)
+    assert {"unknown", "unnamed_tables"} <= facts.function_traits
+    assert not facts.read_only
