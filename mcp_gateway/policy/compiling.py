@@ -15,7 +15,6 @@ Then Cedar has to find as many policies in each whole file as were found one by 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
@@ -25,17 +24,18 @@ import orjson
 from mcp_gateway.calls import JSONObject, Target, TargetKind
 from mcp_gateway.errors import ConfigError, Problem
 from mcp_gateway.policy.annotations import Annotations, Effect, parse_annotations
+from mcp_gateway.policy.cedar_text import Refused, parse
 from mcp_gateway.policy.expressions import ApprovalUse, ExpressionError, approval_use, reads_of
+from mcp_gateway.policy.mistakes import Validator
+from mcp_gateway.policy.parsing import read_expressions
 from mcp_gateway.policy.reach import notes_on
-from mcp_gateway.policy.schema import REVEAL, actions_of, classes_of, schema_text
+from mcp_gateway.policy.schema import REVEAL, actions_of, classes_of, names_of, schema_text
 from mcp_gateway.policy.scopes import Scope
 from mcp_gateway.policy.split import Place, Source, Statement, split
-from mcp_gateway.policy.statement import Compiled, Policy, handle_of
+from mcp_gateway.policy.statement import Compiled, Policy
+from mcp_gateway.policy.wording import Wording
 
-POSITIONAL = re.compile(r"^for policy `policy0`[,:] ")
-ENDED_EARLY = "unexpected end of input"
 NO_TOOLS: Mapping[str, TargetKind] = MappingProxyType({})
-TOO_DEEP = "the conditions nest or chain too deeply; use a set, or several policies"
 
 
 def compile_policies(
@@ -49,7 +49,8 @@ def compile_policies(
     actions = actions_of(tools)
     known = classes_of(targets, configured=classes)
     text = schema_text(targets=targets, classes=known, actions=actions)
-    compiler = _Compiler(text)
+    names = names_of(targets, classes=known)
+    compiler = _Compiler(Validator(cedarpy.Schema.from_str(text), Wording(actions=actions, entities=names)))
     for source in sources:
         compiler.add(source)
     if compiler.problems:
@@ -71,8 +72,8 @@ def compile_policies(
 class _Compiler:
     """Collects policies and problems over all files."""
 
-    def __init__(self, schema: str) -> None:
-        self.schema = cedarpy.Schema.from_str(schema)
+    def __init__(self, validator: Validator) -> None:
+        self.validator = validator
         self.problems: list[Problem] = []
         self.policies: dict[str, Policy] = {}
         self.forms: dict[str, JSONObject] = {}
@@ -89,8 +90,8 @@ class _Compiler:
         """Take one policy; False when Cedar cannot even parse it."""
         # 1. and 2.
         try:
-            form = _parse(statement)
-        except _Refused as refused:
+            form = parse(statement)
+        except Refused as refused:
             self.problems.append(refused.problem)
             return False
         effect: Effect = form["effect"]
@@ -110,11 +111,11 @@ class _Compiler:
         try:
             reads, use = reads_of(form["conditions"]), approval_use(form["conditions"])
         except ExpressionError as error:
-            self._report(statement.find("context", ".", "approval"), str(error), name)
+            self._report(_odd_place(statement, form, error), str(error), name)
             return True
         self._check_approval(statement, name, effect, annotations, use)
         # 6.
-        self._check_schema(statement, name)
+        self._check_schema(statement, form, name)
         self.statements.append((name, statement))
         self.forms.setdefault(name, form)
         self.policies.setdefault(
@@ -167,12 +168,9 @@ class _Compiler:
                     name,
                 )
 
-    def _check_schema(self, statement: Statement, name: str) -> None:
-        result = cedarpy.validate_policies(statement.text, self.schema)
-        for message in sorted({POSITIONAL.sub("", error.error) for error in result.errors}):
-            self._report(statement.find_named(message), message, name)
-        if not result.validation_passed and not result.errors:
-            self._report(statement.place, "the policy does not fit the schema", name)
+    def _check_schema(self, statement: Statement, form: JSONObject, name: str) -> None:
+        for mistake in self.validator.mistakes(statement, form):
+            self._report(mistake.place, mistake.message, name)
 
     def _check_nothing_is_lost(self, source: Source, expected: int) -> None:
         try:
@@ -188,58 +186,15 @@ class _Compiler:
         self.problems.append(place.problem(message, policy=name))
 
 
-class _Refused(Exception):
-    """A statement that gives no policy."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem)
-        self.problem = problem
-
-
-def _parse(statement: Statement) -> JSONObject:
-    """Cedar's JSON form of the one policy that a statement is."""
-    try:
-        whole = orjson.loads(cedarpy.policies_to_json_str(statement.text))
-    except orjson.JSONDecodeError:
-        raise _Refused(statement.place.problem(TOO_DEEP, policy=statement.id)) from None
-    except ValueError as error:
-        message = f"the policy cannot be parsed: {error}"
-        raise _Refused(_broken_at(statement).problem(message, policy=statement.id)) from None
-    if whole["templates"]:
-        message = "the policy is a template (?principal, ?resource); nothing links it"
-        raise _Refused(statement.place.problem(message, policy=statement.id))
-    if len(whole["staticPolicies"]) != 1:
-        raise _Refused(statement.place.problem("one policy was expected up to the next ';'"))
-    form: JSONObject = whole["staticPolicies"]["policy0"]
-    try:
-        handle_of({"policy0": form})
-    except (ValueError, TypeError):  # Cedar's limit, and orjson's
-        raise _Refused(statement.place.problem(TOO_DEEP, policy=statement.id)) from None
-    return form
-
-
-def _broken_at(statement: Statement) -> Place:
-    """Where the text stops being the beginning of a policy: the shortest text that is refused for another reason
-    than ending too early ends there. Cedar itself does not say.
-    """
-    low, high = 0, len(statement.tokens) - 1
-    while low < high:
-        middle = (low + high) // 2
-        if _parse_error(statement.upto(statement.tokens[middle])) == ENDED_EARLY:
-            low = middle + 1
-        else:
-            high = middle
-    found = statement.tokens[low]
-    at_token = _parse_error(statement.upto(found)).startswith("unexpected token")
-    return statement.at(found) if at_token else statement.place
-
-
-def _parse_error(text: str) -> str:
-    try:
-        cedarpy.policies_to_json_str(text)
-    except ValueError as error:
-        return str(error)
-    return ""
+def _odd_place(statement: Statement, form: JSONObject, error: ExpressionError) -> Place:
+    """Where the expression stands that a condition may not have."""
+    if error.node is not None and (expressions := read_expressions(statement, form)) is not None:
+        try:
+            reads_of([{"body": condition.body} for condition in expressions.conditions])
+        except ExpressionError as again:
+            if again.node is not None:
+                return expressions.place(again.node)
+    return statement.find("context", ".", "approval")
 
 
 def _unused_names(statements: Sequence[tuple[str, Statement]], targets: Sequence[Target]) -> list[Problem]:

@@ -31,6 +31,11 @@ ALLOWED_FORMS = (
 class ExpressionError(ValueError):
     """A condition that the gateway does not take. The message is a sentence for the operator."""
 
+    def __init__(self, message: str, *, node: JSONObject | None = None) -> None:
+        super().__init__(message)
+        self.node = node
+        """The expression that is meant, where that is a certain one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reads:
@@ -129,7 +134,7 @@ def _mentions_approval(node: JSONObject) -> bool:
 def _looks(node: JSONObject) -> Iterator[Reads]:
     operator, inside = _only(node)
     if node == {"Var": "context"}:
-        raise ExpressionError("context is used as a whole; name the attribute that is meant")
+        raise ExpressionError("context is used as a whole; name the attribute that is meant", node=node)
     if (path := _path(node)) is not None:
         yield Reads(paths=frozenset({path[:2]}))
     elif operator == "has" and (path := _path(inside["left"])) is not None:
@@ -179,6 +184,11 @@ def _path(node: JSONObject) -> Path | None:
         names.append(inside["attr"])
         node = inside["left"]
     return tuple(reversed(names)) if names and node == {"Var": "context"} else None
+
+
+def children_of(node: JSONObject) -> Iterator[JSONObject]:
+    """The expressions inside an expression."""
+    return _children(*_only(node))
 
 
 def _children(operator: str, inside: Any) -> Iterator[JSONObject]:

@@ -168,16 +168,26 @@ def classes_of(targets: Sequence[Target], *, configured: Collection[str]) -> fro
     return frozenset([*BUILT_IN, *configured, *(name for target in targets for name in target.classes)])
 
 
+def names_of(targets: Sequence[Target], *, classes: Collection[str]) -> Mapping[str, Sequence[str]]:
+    """The types of entities that have no names but these, sorted."""
+    envs = {*KNOWN_ENVS, *(target.labels["env"] for target in targets if "env" in target.labels)}
+    labels = {label for target in targets for label in labels_of(target)}
+    return {
+        "Env": sorted(envs),
+        "Label": sorted(labels),
+        "DataClass": sorted(classes),
+        "Inference": sorted(KINDS),
+    }
+
+
 def schema_text(*, targets: Sequence[Target], classes: Collection[str], actions: Mapping[str, Action] = ACTIONS) -> str:
     """The schema in Cedar's own syntax. `classes` are all that `classes_of` finds."""
-    envs = {*KNOWN_ENVS, *(target.labels["env"] for target in targets if "env" in target.labels)}
-    labels = {label for target in targets for label in labels_of(target)} or {NO_LABEL}
     lines = [
         "entity Group;",
-        f"entity Env enum {_enumerated(envs)};",
-        f"entity Label enum {_enumerated(labels)};",
-        f"entity DataClass enum {_enumerated(classes)};",
-        f"entity Inference enum {_enumerated(KINDS)};",
+        *(
+            f"entity {of} enum {_enumerated(names or [NO_LABEL])};"
+            for of, names in names_of(targets, classes=classes).items()
+        ),
         "entity Target in [Env, Label] { name: String, kind: String };",
         "entity Caller in [Group] { subject: String, issuer: String, actor: String, email?: String };",
         _record("Call", CALL),

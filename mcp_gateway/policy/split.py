@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mcp_gateway.errors import Problem
 
@@ -59,6 +60,13 @@ class Token:
     def end(self) -> int:
         """Offset behind it."""
         return self.start + len(self.text)
+
+
+class Span(NamedTuple):
+    """The first and the last token of something, by their indices in the statement."""
+
+    first: int
+    last: int
 
 
 BACKQUOTED = re.compile(r"`([^`]+)`")
@@ -110,6 +118,10 @@ class Statement:
         """The text from the beginning to the end of `token`."""
         return self.source.text[self.tokens[0].start : token.end]
 
+    def text_of(self, span: Span) -> str:
+        """The text from one token to another."""
+        return self.source.text[self.tokens[span.first].start : self.tokens[span.last].end]
+
     def at(self, token: Token) -> Place:
         """Where `token` stands."""
         return place_of(self.source, token.start)
@@ -121,18 +133,21 @@ class Statement:
                 return self.at(token)
         return self.place
 
-    def find_named(self, message: str) -> Place:
-        """Where the first thing stands that a message of Cedar's has in backquotes; the beginning when it does not."""
+    def find_named(self, message: str, *, within: range | None = None) -> Place | None:
+        """Where the first thing stands that a message of Cedar's has in backquotes; None when it does not.
+
+        `within` are the indices of the tokens that it may begin with.
+        """
         for named in BACKQUOTED.findall(message):
-            for index, token in enumerate(self.tokens):
+            for index in within or range(len(self.tokens)):
                 run = ""
                 for further in self.tokens[index:]:
                     run += further.text
                     if run == named:
-                        return self.at(token)
+                        return self.at(self.tokens[index])
                     if not named.startswith(run):
                         break
-        return self.place
+        return None
 
 
 def split(source: Source) -> tuple[list[Statement], list[Problem]]:

@@ -67,8 +67,7 @@ def test_the_environments_of_targets_can_be_named_and_others_cannot() -> None:
     live = replace(ORDERS, labels={"env": "live"})
     assert compiled(permit % "live", targets=[live]).policies
     assert problems(permit % "live") == [
-        'p.cedar:1:71: a: entity `Env::"live"` is of an enumerated entity type, '
-        'but `"live"` is not declared as a valid eid'
+        'p.cedar:1:71: a: there is no Env::"live"; there are dev, prod, staging and test'
     ]
 
 
