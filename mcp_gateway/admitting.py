@@ -217,7 +217,12 @@ class Admitting:
         facts = await self._masked_facts.of(examination.facts.to_json(), key=call.caller.key)
         journal.note(
             Examined(
-                at=journal.now(), call_id=call.id, digest=call.digest, facts=facts, environment=examination.environment
+                at=journal.now(),
+                call_id=call.id,
+                digest=call.digest,
+                facts=facts,
+                environment=examination.environment,
+                sources=dict(examination.sources) or None,
             )
         )
 

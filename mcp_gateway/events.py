@@ -122,6 +122,8 @@ class Examined(Event):
     facts: JSONObject
     environment: str
     """SHA-256 over what the facts depend on outside the call: target configuration, catalog objects, host key."""
+    sources: dict[str, str] | None = None
+    """What of an operator's files was in force then: `programs` and `document`, each by its hash, where they count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -360,6 +362,17 @@ class DocumentsLoaded(Event):
 
     documents: dict[str, str]
     """Target to the SHA-256 of its document."""
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramsLoaded(Event):
+    """Tables of programs came into force, or a reload was refused and the old ones stay (`problems`)."""
+
+    version: str
+    """SHA-256 over the built-in table and all files; what is examined names it."""
+    files: dict[str, str]
+    """Each file and the SHA-256 of its text."""
     problems: tuple[str, ...] = ()
 
 

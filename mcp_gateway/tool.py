@@ -61,6 +61,8 @@ class Examination(Generic[E]):
     shown: Mapping[str, str] = field(default_factory=dict)
     """What an approver reads, label to complete text: the statement, the command, the request."""
     looked: Sequence[Looked] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """What of an operator's files the facts rest on, name to hash; a part of the `environment`, too."""
     private: E
 
 

@@ -25,7 +25,15 @@ from mcp_gateway.cli.issuing import Identity, build_identity
 from mcp_gateway.cli.keys import open_key
 from mcp_gateway.cli.loading import documents_of, load_engine, load_interfaces, load_knowledge
 from mcp_gateway.cli.records import Records, opened_records
-from mcp_gateway.cli.reloading import DOCUMENTS, POLICIES, Reloading, documents_loaded, policy_loaded
+from mcp_gateway.cli.reloading import (
+    DOCUMENTS,
+    POLICIES,
+    PROGRAMS,
+    Reloading,
+    documents_loaded,
+    policy_loaded,
+    programs_loaded,
+)
 from mcp_gateway.clock import SteadyClock, new_id, steady_now, utc_now
 from mcp_gateway.config import Settings
 from mcp_gateway.config_targets import HTTPTarget, PostgresTarget, SSHTarget, to_target
@@ -33,6 +41,8 @@ from mcp_gateway.credentials.sources import fetch
 from mcp_gateway.errors import StoreError
 from mcp_gateway.events import ConfigurationLoaded, GatewayStarted, GatewayStopped
 from mcp_gateway.facts import graphql
+from mcp_gateway.facts.program_files import built_in
+from mcp_gateway.facts.programs import Knowledge
 from mcp_gateway.facts.requests import Interface, digests
 from mcp_gateway.facts.worker import SQLWorker
 from mcp_gateway.held import Held
@@ -72,10 +82,24 @@ class Gateway:
     road: Road
     instance: str
     reload: Callable[[], None]
-    """Read policies and OpenAPI documents anew now; they are read anew by themselves when their files change."""
+    """Read policies, OpenAPI documents and tables of programs anew now; they are read anew by themselves when their files change."""
 
 
-def build_registry(settings: Settings, worker: SQLWorker, interfaces: Interfaces | None = None) -> Registry:
+def hold_knowledge(settings: Settings) -> Held[Knowledge] | None:
+    """What is known of programs, read at the start where commands will be judged by it or where it may be wrong.
+
+    None where neither is: a gateway without hosts starts sooner. Raises `ConfigError`.
+    """
+    hosts = any(isinstance(target, SSHTarget) for target in settings.targets.values())
+    return Held(lambda: load_knowledge(settings)) if hosts or settings.commands.programs else None
+
+
+def build_registry(
+    settings: Settings,
+    worker: SQLWorker,
+    interfaces: Interfaces | None = None,
+    knowledge: Held[Knowledge] | None = None,
+) -> Registry:
     """Every configured target with its connector, and every tool. Nothing is connected yet."""
     from mcp_gateway_tools.call_api import CallAPI
     from mcp_gateway_tools.query_database import QueryDatabase
@@ -110,14 +134,12 @@ def build_registry(settings: Settings, worker: SQLWorker, interfaces: Interfaces
     if any(interface.graphql for interface in interfaces.current.values()):
         graphql.load()
     further = load_further_tools(settings.gateway.tools)
-    # Read at the start where commands will be judged by it or where it may be wrong; a gateway without hosts starts sooner.
-    hosts = any(isinstance(target, SSHTarget) for target in settings.targets.values())
-    knowledge = load_knowledge(settings) if hosts or settings.commands.programs else None
+    programs = knowledge or hold_knowledge(settings)
     return Registry(
         targets=registered,
         tools=[
             QueryDatabase(worker=worker),
-            RunSSHCommand(knowledge=knowledge),
+            RunSSHCommand(knowledge=(lambda: programs.current) if programs else built_in),
             CallAPI(interfaces=lambda: interfaces.current),
             *further,
         ],
@@ -145,6 +167,9 @@ async def running(settings: Settings, *, doors: Sequence[str]) -> AsyncIterator[
     documents = documents_of(settings)
     documents_seen = stamp_of(documents, suffix=DOCUMENTS.suffix)
     interfaces = Held(lambda: load_interfaces(settings))
+    program_files = settings.commands.programs
+    programs_seen = stamp_of(program_files, suffix=PROGRAMS.suffix)
+    knowledge = hold_knowledge(settings)
     sys.setswitchinterval(SWITCH_SECONDS)
     async with AsyncExitStack() as stack:
         records = await stack.enter_async_context(opened_records(settings))
@@ -156,10 +181,16 @@ async def running(settings: Settings, *, doors: Sequence[str]) -> AsyncIterator[
             stack.push_async_callback(identity.keys.close)
         worker = SQLWorker()
         stack.push_async_callback(worker.aclose)
-        registry = build_registry(settings, worker, interfaces)
+        registry = build_registry(settings, worker, interfaces, knowledge)
         stack.push_async_callback(registry.aclose)
         await _record_start(
-            settings, records.store, policies.current, interfaces.current, instance=instance, doors=doors
+            settings,
+            records.store,
+            policies.current,
+            interfaces.current,
+            knowledge.current if knowledge else None,
+            instance=instance,
+            doors=doors,
         )
         stack.push_async_callback(_record_stop, records.store, instance)
         group = await stack.enter_async_context(anyio.create_task_group())
@@ -173,6 +204,12 @@ async def running(settings: Settings, *, doors: Sequence[str]) -> AsyncIterator[
             reloading.append(
                 Reloading(
                     interfaces, kind=DOCUMENTS, paths=documents, seen=documents_seen, record=record, clock=utc_now
+                )
+            )
+        if knowledge and program_files:
+            reloading.append(
+                Reloading(
+                    knowledge, kind=PROGRAMS, paths=program_files, seen=programs_seen, record=record, clock=utc_now
                 )
             )
         for one in reloading:
@@ -273,6 +310,7 @@ async def _record_start(
     store: AuditStore,
     engine: PolicyEngine,
     interfaces: Mapping[str, Interface],
+    knowledge: Knowledge | None,
     *,
     instance: str,
     doors: Sequence[str],
@@ -283,6 +321,7 @@ async def _record_start(
         ConfigurationLoaded(at=now, fingerprint=settings.fingerprint, targets=tuple(sorted(settings.targets))),
         policy_loaded(now, engine),
         *([documents_loaded(now, interfaces)] if digests(interfaces) else []),
+        *([programs_loaded(now, knowledge)] if knowledge and knowledge.files else []),
     )
 
 

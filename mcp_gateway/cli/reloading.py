@@ -1,4 +1,4 @@
-"""New policies and OpenAPI documents without a restart: when their files have changed and hold still, or at once when asked (SIGHUP).
+"""New policies, OpenAPI documents and tables of programs without a restart: when their files have changed and hold still, or at once when asked (SIGHUP).
 
 1. The files are looked at each second. A change counts when the next look finds the same: an editor that writes a file
    in two steps must not put the half of it into force, whose forbids are not there yet.
@@ -7,7 +7,7 @@
 4. Anything else is recorded, and only then decides: every decision names a version that the store knows.
 
 Calls that are under way are decided by whatever is in force when they come to their decision, and examined with the
-documents that are known when they are examined.
+documents and tables that are known when they are examined.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import anyio
 import structlog
 
 from mcp_gateway.errors import ConfigError, Problem
-from mcp_gateway.events import DocumentsLoaded, Event, PolicyLoaded
+from mcp_gateway.events import DocumentsLoaded, Event, PolicyLoaded, ProgramsLoaded
+from mcp_gateway.facts.programs import Knowledge
 from mcp_gateway.facts.requests import Interface, digests
 from mcp_gateway.held import Held
 from mcp_gateway.policy.engine import PolicyEngine
@@ -68,10 +69,18 @@ def documents_loaded(
     return DocumentsLoaded(at=at, documents=digests(interfaces), problems=problems)
 
 
+def programs_loaded(at: datetime, knowledge: Knowledge, problems: tuple[str, ...] = ()) -> ProgramsLoaded:
+    """The record of the tables of programs in force."""
+    return ProgramsLoaded(at=at, version=knowledge.version, files=dict(knowledge.files), problems=problems)
+
+
 POLICIES: Kind[PolicyEngine] = Kind(
     name="policies", suffix=SUFFIX, version=lambda engine: engine.version, event=policy_loaded
 )
 DOCUMENTS: Kind[Mapping[str, Interface]] = Kind(name="documents", suffix="", version=digests, event=documents_loaded)
+PROGRAMS: Kind[Knowledge] = Kind(
+    name="programs", suffix="", version=lambda knowledge: knowledge.version, event=programs_loaded
+)
 
 
 class Reloading(Generic[T]):

@@ -10,6 +10,7 @@ An operator's file adds programs and subcommands. One that is built in is replac
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
@@ -91,7 +92,17 @@ def read_programs(files: Sequence[tuple[str, str]]) -> Knowledge:
     problems += [replace(places[name], message=message) for name, message in builder.problems]
     if problems:
         raise ConfigError(problems)
-    return Knowledge(programs=programs, replaced=tuple(replaced))
+    digests = [_digest(content) for content in (text, *(content for _, content in files))]
+    return Knowledge(
+        programs=programs,
+        replaced=tuple(replaced),
+        files={file: digest for (file, _), digest in zip(files, digests[1:], strict=True)},
+        version=_digest("\n".join(digests)),
+    )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _names(name: str, table: dict[str, Any]) -> list[str]:

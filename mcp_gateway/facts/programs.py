@@ -121,6 +121,10 @@ class Knowledge:
     programs: Mapping[str, Program]
     replaced: tuple[str, ...] = ()
     """Where an operator's file replaces what is built in, and what of it: `/etc/p.toml:3: systemctl`."""
+    files: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """An operator's files, each with the SHA-256 of its text."""
+    version: str = ""
+    """SHA-256 over all texts that this was read from, the built-in one too: the same for what judges alike."""
 
     def find(self, program: str) -> Program | None:
         """The entry of a program as a command names it, if it is a known one in a folder of the system's."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,19 @@ def test_files_add_to_it_one_after_the_other(tmp_path: Path) -> None:
     one = written(tmp_path / "one.toml", '[shopctl]\nsubcommands.reads = "status"')
     two = written(tmp_path / "two.toml", '["shopctl list"]\noptions = "-a"')
 
-    assert load_knowledge(settings(one, two)).programs["shopctl"].subcommands.keys() == {"status", "list"}
+    known = load_knowledge(settings(one, two))
+    assert known.programs["shopctl"].subcommands.keys() == {"status", "list"}
+    assert known.files == {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in (one, two)}
+
+
+def test_its_version_is_that_of_all_texts(tmp_path: Path) -> None:
+    one = written(tmp_path / "one.toml", '[shopctl]\nsubcommands.reads = "status"')
+    two = written(tmp_path / "two.toml", "")
+    versions = [load_knowledge(settings(*paths)).version for paths in ((), (one,), (one, two), (two,), (one,))]
+    written(one, '[shopctl]\nsubcommands.reads = "status list"')
+
+    assert versions[1] == versions[4]
+    assert len({*versions, load_knowledge(settings(one)).version}) == 5
 
 
 def test_a_file_that_others_can_write_is_not_used_and_all_problems_come_together(tmp_path: Path) -> None:

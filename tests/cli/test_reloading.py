@@ -13,14 +13,17 @@ from typing import Any
 import anyio
 import pytest
 from mcp_gateway_tools.call_api import CallAPI
+from mcp_gateway_tools.run_ssh_command import RunSSHCommand, RunSSHCommandArguments
 from structlog.testing import capture_logs
 
 from mcp_gateway.cli import reloading
+from mcp_gateway.cli.assemble import hold_knowledge
 from mcp_gateway.cli.loading import documents_of, load_interfaces
-from mcp_gateway.cli.reloading import DOCUMENTS, POLICIES, Reloading
+from mcp_gateway.cli.reloading import DOCUMENTS, POLICIES, PROGRAMS, Reloading
+from mcp_gateway.config import parse_settings
 from mcp_gateway.decisions import Allow, Deny
 from mcp_gateway.errors import StoreError
-from mcp_gateway.events import DocumentsLoaded, Event, PolicyLoaded
+from mcp_gateway.events import DocumentsLoaded, Event, PolicyLoaded, ProgramsLoaded
 from mcp_gateway.facts.requests import digests
 from mcp_gateway.held import Held
 from mcp_gateway.policy.engine import PolicyEngine
@@ -29,6 +32,7 @@ from mcp_gateway.policy.holder import Policies
 from mcp_gateway.policy.loader import SUFFIX, load_policies
 from tests.cli.test_loading_apis import DOCUMENT, examined, settings, written
 from tests.policy.worlds import READ_ALL, TARGETS, question
+from tests.tools.test_run_ssh_command import TARGET, connector
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("R28", "I7")]
 FORBID = '@id("nothing") forbid (principal, action, resource);'
@@ -300,6 +304,66 @@ async def test_a_changed_document_counts_for_the_next_request_and_a_bad_one_keep
     assert [event.documents for event in recorded] == [digests(interfaces.current)] * 3
     assert ["begins with a slash" in str(event.problems) for event in recorded] == [False, True, False]
     assert "no such file" in recorded[2].problems[0]
+
+
+async def test_a_changed_table_of_programs_counts_for_the_next_command_and_a_bad_one_keeps_the_old(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "programs.toml"
+    file.touch(mode=0o600)
+    file.write_text('[shopctl]\nsubcommands.reads = "status"')
+    configured = parse_settings(
+        f'[identity]\nissuer = "local"\n[commands]\nprograms = ["{file}"]\n', file="gateway.toml"
+    )
+    knowledge = hold_knowledge(configured)
+    assert knowledge is not None
+    recorded: list[ProgramsLoaded] = []
+    found = connector(tmp_path)
+    tool = RunSSHCommand(knowledge=lambda: knowledge.current)
+    given = RunSSHCommandArguments(target="web1", command="shopctl status")
+
+    async def record(event: Event) -> None:
+        assert isinstance(event, ProgramsLoaded)
+        assert event.problems or event.version != knowledge.current.version, "recorded before it decides"
+        recorded.append(event)
+
+    async def until(count: int) -> tuple[bool, str]:
+        with anyio.fail_after(20):
+            while len(recorded) < count:
+                await anyio.sleep(0.005)
+            await anyio.sleep(0)
+        seen = await tool.examine(given, target=TARGET, connector=found)
+        return seen.facts.to_json()["read_only"], seen.sources["programs"]
+
+    reloading = Reloading(
+        knowledge,
+        kind=PROGRAMS,
+        paths=configured.commands.programs,
+        seen=stamp_of([file], suffix=""),
+        record=record,
+        clock=lambda: datetime.now(UTC),
+        look_seconds=LOOK_SECONDS,
+    )
+    async with anyio.create_task_group() as group:
+        group.start_soon(reloading.keep)
+        first = await until(0)
+        file.write_text('[shopctl]\nsubcommands.changes = "status"')
+        second = await until(1)
+        file.write_text("[ls]")
+        third = await until(2)
+        file.write_text('[shopctl]\nsubcommands.reads = "status"')
+        file.chmod(0o622)
+        fourth = await until(3)
+        file.chmod(0o600)
+        last = await until(4)
+        group.cancel_scope.cancel()
+
+    assert [read_only for read_only, _ in (first, second, third, fourth, last)] == [True, False, False, False, True]
+    assert first[1] == last[1] != second[1] == third[1] == fourth[1]
+    assert [event.version for event in recorded] == [second[1], second[1], second[1], last[1]]
+    assert [bool(event.problems) for event in recorded] == [False, True, True, False]
+    assert "it is known already" in recorded[1].problems[0]
+    assert "others can write to it" in recorded[2].problems[0]
 
 
 def test_a_stamp_tells_owner_and_mode_and_a_file_that_was_swapped(tmp_path: Path) -> None:

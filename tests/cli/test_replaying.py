@@ -18,6 +18,7 @@ from mcp_gateway.audit.search import opened
 from mcp_gateway.calls import Facts, JSONObject, Secret, SQLFacts
 from mcp_gateway.cli.replaying import Replay, facts_of, question_of
 from mcp_gateway.config_targets import SSHTarget, to_target
+from mcp_gateway.facts.program_files import built_in
 from mcp_gateway.inference import KINDS
 from mcp_gateway.policy.engine import PolicyEngine
 from mcp_gateway.policy.loader import load_policies
@@ -254,6 +255,13 @@ async def commands_before(bench: Bench, *arguments: JSONObject) -> list[DecidedC
         )
         for call in calls
     ]
+
+
+async def test_the_record_of_a_command_names_what_was_known_of_programs(tmp_path: Path) -> None:
+    async with host_laid(tmp_path) as bench:
+        (call,) = await commands_before(bench, {"command": "rm x"})
+
+    assert call.examined["sources"] == {"programs": built_in().version}
 
 
 async def test_commands_whose_record_lacks_facts_are_examined_anew(tmp_path: Path) -> None:

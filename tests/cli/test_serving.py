@@ -159,6 +159,26 @@ def test_openapi_documents_are_read_anew_by_a_hangup_and_when_they_change(tmp_pa
     assert "begins with a slash" in str(refused["problems"])
 
 
+@pytest.mark.requirement("R28")
+def test_tables_of_programs_are_read_anew_by_a_hangup_and_when_they_change(tmp_path: Path) -> None:
+    file = tmp_path / "programs.toml"
+    file.touch(mode=0o600)
+    file.write_text('[shopctl]\nsubcommands.reads = "status"\n')
+    with serving_process(tmp_path, settings=f'[commands]\nprograms = ["{file}"]\n') as process:
+        file.write_text('[shopctl]\nsubcommands.reads = "status list"\n')
+        process.send_signal(signal.SIGHUP)
+        until_said(process, b"programs_loaded")
+        file.write_text("[shopctl]\nreads = true\n")
+        until_said(process, b"programs_refused")
+        process.terminate()
+        assert ended_in_good_order(process, tmp_path / "data")
+    first, second, refused = [body for kind, body in events(tmp_path / "data") if kind == "ProgramsLoaded"]
+    assert first["version"] != second["version"] == refused["version"]
+    assert str(file) in str(first["files"])
+    assert second["files"] == refused["files"] != first["files"]
+    assert f"{file}:1: shopctl: there is no key 'reads'" in str(refused["problems"])
+
+
 @pytest.mark.skipif(shutil.which("setsid") is None, reason="setsid of util-linux gives a process its terminal")
 def test_a_hangup_of_its_terminal_ends_it_in_good_order(tmp_path: Path) -> None:
     ours, theirs = os.openpty()

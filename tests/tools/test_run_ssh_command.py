@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from mcp_gateway_tools.run_ssh_command import Prepared, RunSSHCommand, RunSSHCom
 
 from mcp_gateway.approval.holding import bound
 from mcp_gateway.calls import Secret, Target
-from mcp_gateway.facts.program_files import read_programs
+from mcp_gateway.facts.program_files import built_in, read_programs
 from mcp_gateway.targets.ssh import SSHConnector
 from mcp_gateway.tool import Examination
 
@@ -78,10 +79,26 @@ async def test_an_approval_is_bound_to_all_that_is_shown_and_to_the_host_key(tmp
 async def test_a_command_is_judged_by_what_the_tool_is_given_to_know(tmp_path: Path) -> None:
     found = connector(tmp_path)
     given = RunSSHCommandArguments(target="web1", command="shopctl status")
-    tool = RunSSHCommand(knowledge=read_programs([("own.toml", '[shopctl]\nsubcommands.reads = "status"')]))
+    own = read_programs([("own.toml", '[shopctl]\nsubcommands.reads = "status"')])
+    tool = RunSSHCommand(knowledge=lambda: own)
 
     known = await tool.examine(given, target=TARGET, connector=found)
     unknown = await RunSSHCommand().examine(given, target=TARGET, connector=found)
 
     assert known.facts.to_json()["read_only"]
     assert not unknown.facts.to_json()["read_only"]
+    assert known.sources == {"programs": own.version}
+    assert unknown.sources == {"programs": built_in().version}
+
+
+@pytest.mark.requirement("R14")
+async def test_an_approval_is_bound_to_what_was_known_of_programs(tmp_path: Path) -> None:
+    """Also where the same facts follow from both tables: what people were shown rests on the whole of one."""
+    found = connector(tmp_path)
+    given = RunSSHCommandArguments(target="web1", command="rm x")
+    texts = ("[shopctl]", "[shopctl]\n", "[shopctl]")
+    tools = [RunSSHCommand(knowledge=partial(read_programs, [("own.toml", text)])) for text in texts]
+    seen = [await tool.examine(given, target=TARGET, connector=found) for tool in tools]
+
+    assert seen[0].facts == seen[1].facts
+    assert bound(seen[0]) == bound(seen[2]) != bound(seen[1])

@@ -105,6 +105,7 @@ class CallAPI:
             facts=examine_request(request, body, interface=interface),
             environment=hashlib.sha256(f"{target.fingerprint}{interface.digest}".encode()).hexdigest(),
             shown=shown,
+            sources={"document": interface.digest} if interface.digest else {},
             private=Prepared(request=request, body=body),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from pydantic import Field, model_validator
 from mcp_gateway.answers import Masked
 from mcp_gateway.calls import JSONObject, Target, TargetKind
 from mcp_gateway.errors import RequestError, TargetError
+from mcp_gateway.facts.program_files import built_in
 from mcp_gateway.facts.programs import Knowledge
 from mcp_gateway.facts.shell import ShellError, examine_shell, quote
 from mcp_gateway.targets.capture import Captured
@@ -63,17 +65,18 @@ class RunSSHCommand:
         "required": ["exit_status", "stdout", "stderr", "call_id"],
     }
 
-    def __init__(self, *, knowledge: Knowledge | None = None) -> None:
-        """`knowledge`: of the programs on hosts; what is built in if none is given, read with the first command."""
+    def __init__(self, *, knowledge: Callable[[], Knowledge] = built_in) -> None:
+        """`knowledge`: what is known now of the programs on hosts."""
         self._knowledge = knowledge
 
     async def examine(
         self, arguments: RunSSHCommandArguments, *, target: Target, connector: SSHConnector, fresh: bool = False
     ) -> Examination[Prepared]:
-        """Parse the command; read which host keys the target may show. Nothing is sent."""
+        """Parse the command by what is known of programs now; read which host keys the target may show. Nothing is sent."""
         del fresh  # The keys are read anew each time.
+        knowledge = self._knowledge()
         try:
-            facts = examine_shell(argv=arguments.argv, command=arguments.command, knowledge=self._knowledge)
+            facts = examine_shell(argv=arguments.argv, command=arguments.command, knowledge=knowledge)
             line = quote(arguments.argv) if arguments.argv is not None else arguments.command or ""
         except ShellError as error:
             raise RequestError(str(error), next_step="mend the command") from None
@@ -83,12 +86,13 @@ class RunSSHCommand:
         if arguments.timeout_s is not None:
             shown["killed after"] = f"{arguments.timeout_s} s"
         keys = connector.host_keys()
-        environment = hashlib.sha256(f"{target.fingerprint}\n{keys}".encode()).hexdigest()
+        environment = hashlib.sha256(f"{target.fingerprint}\n{keys}\n{knowledge.version}".encode()).hexdigest()
         return Examination(
             facts=facts,
             environment=environment,
             shown=shown,
             looked=(Looked(what="known host keys"),),
+            sources={"programs": knowledge.version},
             private=Prepared(line=line),
         )
 
