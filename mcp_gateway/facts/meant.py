@@ -1,11 +1,14 @@
-"""What a relation's name means beside that relation: what a view is made of, and what a table is a part of. Pure.
+"""What a relation's name means beside that relation: what a view is made of, what a table is a part of, and its parts. Pure.
 
 A policy on these is about the rows of that name, too. `facts.reach` asks here for every name that it comes upon.
+
+Parts are partitions and tables that inherit, at any depth. There may be thousands, so they are told apart from the rest
+and named only up to a number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
 
 MAX_NAMES = 4096
 """How many names are remembered: agents choose them."""
+MAX_PARTS = 100
+"""Parts that are named of one statement. Policy takes sets of 500 names, and an audit row and an approval show them all."""
+MAX_PART_COLUMNS = 300
+"""Columns of parts that are named of one statement."""
 
 
 class Meant(NamedTuple):
@@ -27,9 +34,15 @@ class Meant(NamedTuple):
     relations: frozenset[str]
     columns: Mapping[str, frozenset[str]]
     """What each of its columns means beside itself."""
+    parts: frozenset[str] | None
+    """None for more than `MAX_PARTS`."""
+    part_columns: Mapping[str, frozenset[str] | None]
+    """What each of its columns means in its parts, if it has any; None where these are too many to be named."""
+    leaves: frozenset[str]
+    """The parts that have no parts themselves."""
 
 
-NOTHING_ELSE = Meant(frozenset(), {})
+NOTHING_ELSE = Meant(frozenset(), {}, frozenset(), {}, frozenset())
 
 
 class Meanings:
@@ -40,8 +53,8 @@ class Meanings:
         self._families = families
         self.of = lru_cache(MAX_NAMES)(self._of)
 
-    def _of(self, qualified: str) -> Meant:
-        """Of the relation `schema.name`, at any depth.
+    def _of(self, qualified: str, *, whole: bool) -> Meant:
+        """Of the relation `schema.name`, at any depth; `whole` if its parts are meant, too.
 
         A column of a view means every column that its query uses. A view that cannot be read means nothing else; it is
         not proved harmless either.
@@ -49,36 +62,47 @@ class Meanings:
         table = self._table(qualified)
         if table is None or self._judge.is_system(table.relation.oid):
             return NOTHING_ELSE
-        names: set[str] = set()
-        inherited: dict[str, frozenset[str]] = {}
-        used: set[str] = set()
-        seen: set[str] = set()
-        waiting = [table]
-        while waiting:
-            one = waiting.pop()
-            if one.name in seen or self._judge.is_system(one.relation.oid):
-                continue
-            seen.add(one.name)
-            above = self._above(one.relation)
-            names |= {one.name, *(other.name for other in above)}
-            for name, column in one.columns.items():
-                inherited[str(column)] = frozenset(str(other.columns[name]) for other in above if name in other.columns)
-            if (named := self._query_of(one.relation)) is not None:
-                used |= named.columns
-                inner = map(self._judge.definitions.table, sorted(named.relations))
-                waiting += [other for other in inner if other is not None]
-        if names == {table.name}:
+        found = self._found(table, whole=whole or table.relation.kind == "v")
+        if found.names == {table.name} and not found.parts and not found.too_many:
             return NOTHING_ELSE
-        columns = {str(column): inherited[str(column)] for column in table.columns.values()}
-        if table.relation.kind == "v":
-            further = frozenset(used).union(*(inherited.get(column, ()) for column in used))
-            columns = dict.fromkeys(columns, further)
-        return Meant(frozenset(names) - {table.name}, columns)
+        found.too_many = found.too_many or len(found.parts) > MAX_PARTS
+        return Meant(
+            relations=frozenset(found.names) - {table.name},
+            columns=found.upward(table),
+            parts=None if found.too_many else frozenset(found.parts),
+            part_columns=found.downward(table),
+            leaves=frozenset(name for name, is_leaf in found.parts.items() if is_leaf) - found.names,
+        )
 
-    def _above(self, relation: Relation) -> list[Table]:
-        """What a table is a part of."""
-        found = map(self._table, self._families.ancestors(relation.qualified))
-        return [table for table in found if table is not None]
+    def _found(self, table: Table, *, whole: bool) -> _Found:
+        found = _Found()
+        seen: set[tuple[str, bool]] = set()
+        waiting = [(table, whole)]
+        while waiting:
+            one, whole = waiting.pop()
+            if (one.name, whole) in seen or self._judge.is_system(one.relation.oid):
+                continue
+            seen.add((one.name, whole))
+            found.take_above(one, self._tables(self._families.ancestors(one.relation.qualified)))
+            if whole:
+                self._take_parts(found, one)
+            if (named := self._query_of(one.relation)) is not None:
+                found.used |= named.columns
+                tables = ((self._judge.definitions.table(use.parts), use.whole) for use in sorted(named.reads))
+                waiting += [(inner, whole) for inner, whole in tables if inner is not None]
+        return found
+
+    def _take_parts(self, found: _Found, table: Table) -> None:
+        names = self._families.descendants(table.relation.qualified)
+        if len(names) > MAX_PARTS:
+            found.too_many = True
+        elif names:
+            parts = self._tables(names)
+            is_leaf = {part.name: not self._families.descendants(part.relation.qualified) for part in parts}
+            found.take_parts(table, parts, is_leaf)
+
+    def _tables(self, names: Iterable[str]) -> list[Table]:
+        return [table for table in map(self._table, names) if table is not None]
 
     def _table(self, qualified: str) -> Table | None:
         catalog = self._judge.catalog
@@ -89,3 +113,51 @@ class Meanings:
         """What the query of a view names; None where there is none that can be read."""
         is_read = relation.kind == "v" and relation.definition is not None
         return self._judge.definitions.named_in(str(relation.definition)) if is_read else None
+
+
+class _Found:
+    """What one name means, as it is gathered."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.used: set[str] = set()
+        """Columns that queries of views use."""
+        self.parts: dict[str, bool] = {}
+        """To whether it has no parts itself."""
+        self.too_many = False
+        self._inherited: dict[str, frozenset[str]] = {}
+        self._handed_on: dict[str, frozenset[str]] = {}
+
+    def take_above(self, table: Table, above: Sequence[Table]) -> None:
+        self.names |= {table.name, *(other.name for other in above)}
+        self._inherited |= _of_same_name(table, above)
+
+    def take_parts(self, table: Table, parts: Sequence[Table], is_leaf: Mapping[str, bool]) -> None:
+        self.parts |= is_leaf
+        self._handed_on |= _of_same_name(table, parts)
+
+    def upward(self, table: Table) -> dict[str, frozenset[str]]:
+        if table.relation.kind != "v":
+            return {column: self._inherited[column] for column in _columns(table)}
+        used = frozenset(self.used).union(*(self._inherited.get(column, ()) for column in self.used))
+        return dict.fromkeys(_columns(table), used)
+
+    def downward(self, table: Table) -> dict[str, frozenset[str] | None]:
+        if self.too_many:
+            return dict.fromkeys(_columns(table))
+        if table.relation.kind != "v":
+            return {column: self._handed_on[column] for column in _columns(table)} if self._handed_on else {}
+        used = frozenset[str]().union(*(self._handed_on.get(column, ()) for column in self.used))
+        return dict.fromkeys(_columns(table), used) if used else {}
+
+
+def _of_same_name(table: Table, others: Sequence[Table]) -> dict[str, frozenset[str]]:
+    """Each column of a table to those of its name in others."""
+    return {
+        str(column): frozenset(str(other.columns[name]) for other in others if name in other.columns)
+        for name, column in table.columns.items()
+    }
+
+
+def _columns(table: Table) -> list[str]:
+    return [str(column) for column in table.columns.values()]

@@ -14,14 +14,14 @@ beside that relation, `facts.traits` what is known of a function.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from mcp_gateway.facts.harmless import SERVER_FILE_RELATIONS
-from mcp_gateway.facts.meant import NOTHING_ELSE
-from mcp_gateway.facts.traits import FILES, UNKNOWN, UNNAMED_TABLES
-from mcp_gateway.facts.tree import written
+from mcp_gateway.facts.meant import MAX_PART_COLUMNS, MAX_PARTS, NOTHING_ELSE, Meant
+from mcp_gateway.facts.traits import FILES, UNKNOWN, UNNAMED_COLUMNS, UNNAMED_PARTS, UNNAMED_TABLES
+from mcp_gateway.facts.tree import Use, written
 
 if TYPE_CHECKING:
     from mcp_gateway.facts.catalog import Catalog, Function, Relation
@@ -44,9 +44,9 @@ class Named:
     relations: set[Parts] = field(default_factory=set)
     written: set[Parts] = field(default_factory=set)
     """Of the relations, those whose defaults, checks and the like are evaluated, too."""
-    reads: set[Parts] = field(default_factory=set)
+    reads: set[Use] = field(default_factory=set)
     """Of the relations, those whose rows are looked at."""
-    changed: set[Parts] = field(default_factory=set)
+    changed: set[Use] = field(default_factory=set)
     """Relations whose rows or definition it changes."""
     columns: set[str] = field(default_factory=set)
     """Stored columns, as facts call them."""
@@ -67,8 +67,29 @@ class Reached(NamedTuple):
     """What the code behind it uses of stored columns."""
     meant: Mapping[str, frozenset[str]]
     """What columns of the relations that it names mean beside themselves."""
+    part_columns: Mapping[str, frozenset[str] | None]
+    """What those mean in parts of these relations; None where that is too many to be named."""
+    code_part_columns: frozenset[str] | None
+    """The same of `columns`."""
     functions: frozenset[str]
     """Bare names of the functions behind it: what is reached rests on these, too."""
+    leaves: frozenset[str]
+    """Of what it reads and writes, parts without parts that only their whole stands for, which tells when they change."""
+
+    def used(self, columns: Set[str]) -> tuple[frozenset[str], frozenset[str]]:
+        """All columns that a text uses which names these, and all traits."""
+        named = self.columns.union(columns, *[self.meant.get(column, ()) for column in columns])
+        in_parts = [self.part_columns[column] for column in columns if column in self.part_columns]
+        whole = _named(self.code_part_columns, *in_parts)
+        if whole is None or len(whole - named) > MAX_PART_COLUMNS:
+            return named, self.traits | {UNNAMED_COLUMNS}
+        return named | whole, self.traits
+
+
+def _named(*sets: frozenset[str] | None) -> frozenset[str] | None:
+    """All of them; None where some could not be named."""
+    named = [one for one in sets if one is not None]
+    return None if len(named) < len(sets) else frozenset[str]().union(*named)
 
 
 class Reach:
@@ -76,7 +97,7 @@ class Reach:
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
-        self._known: dict[tuple[frozenset[Parts] | frozenset[str] | bool, ...], Reached] = {}
+        self._known: dict[tuple[frozenset[Parts] | frozenset[Use] | frozenset[str] | bool, ...], Reached] = {}
 
     def of(self, named: Named) -> Reached:
         """All that is behind what a text names."""
@@ -110,6 +131,12 @@ class _Search:
         self._reads: set[str] = set()
         self._writes: set[str] = set()
         self._columns: set[str] = set()
+        self._read_parts: set[str] = set()
+        self._written_parts: set[str] = set()
+        self._part_columns: frozenset[str] | None = frozenset()
+        self._leaves: set[str] = set()
+        self._too_many = False
+        """There are more parts than are named."""
         self._called: set[str] = set()
         self._seen: set[object] = set()
         self._types: set[str] = set()
@@ -121,7 +148,7 @@ class _Search:
         self._waiting: list[tuple[Named, Judge]] = []
 
     def reached(self, named: Named) -> Reached:
-        meant = self._take(named, self._root)
+        meant, part_columns = self._take(named, self._root)
         self._waiting.append((named, self._root))
         while self._waiting:
             self._look(*self._waiting.pop())
@@ -130,28 +157,49 @@ class _Search:
                 for cast in sorted(self._casts):
                     if self._may_apply(cast, self._catalog):
                         self._qualified(cast)
+        named_parts = (self._read_parts | self._written_parts) - self._reads - self._writes
+        if self._too_many or len(named_parts) > MAX_PARTS:
+            self._found.add(UNNAMED_PARTS)
+            self._read_parts, self._written_parts, self._leaves = set(), set(), set()
+            part_columns = dict.fromkeys(part_columns)
+            self._part_columns = None if self._part_columns else self._part_columns
         return Reached(
             traits=frozenset(self._found),
-            reads=frozenset(self._reads),
-            writes=frozenset(self._writes),
+            reads=frozenset(self._reads | self._read_parts),
+            writes=frozenset(self._writes | self._written_parts),
             columns=frozenset(self._columns),
             meant=meant,
+            part_columns=part_columns,
+            code_part_columns=self._part_columns,
             functions=frozenset(self._called),
+            leaves=frozenset(self._leaves - self._reads - self._writes),
         )
 
-    def _take(self, named: Named, judge: Judge) -> Mapping[str, frozenset[str]]:
-        """Take in what a text reads and writes. Gives what columns of its relations mean beside themselves."""
+    def _take(self, named: Named, judge: Judge) -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str] | None]]:
+        """Take in what a text reads and writes. Gives what columns of its relations mean beside themselves, and in parts."""
         columns: dict[str, frozenset[str]] = {}
-        for parts in named.relations | named.changed:
-            table = judge.table(parts)
-            meant = NOTHING_ELSE if table is None else judge.meanings.of(table.relation.qualified)
-            names = (written(parts) if table is None else table.name, *meant.relations)
-            if parts in named.reads:
-                self._reads.update(names)
-            if parts in named.changed:
-                self._writes.update(names)
+        part_columns: dict[str, frozenset[str] | None] = {}
+        uses = named.reads | named.changed
+        others = {Use(parts) for parts in named.relations - {use.parts for use in uses}}
+        for use in sorted(uses | others, key=lambda use: use.whole):  # what is meant as a whole means more
+            table = judge.table(use.parts)
+            meant = NOTHING_ELSE if table is None else judge.meanings.of(table.relation.qualified, whole=use.whole)
+            name = written(use.parts) if table is None else table.name
+            if use in named.reads:
+                self._take_names(name, meant, self._reads, self._read_parts)
+            if use in named.changed:
+                self._take_names(name, meant, self._writes, self._written_parts)
             columns.update(meant.columns)
-        return columns
+            part_columns.update(meant.part_columns)
+        return columns, part_columns
+
+    def _take_names(self, name: str, meant: Meant, names: set[str], parts: set[str]) -> None:
+        names.update((name, *meant.relations))
+        if meant.parts is None:
+            self._too_many = True
+        else:
+            parts.update(meant.parts)
+            self._leaves.update(meant.leaves)
 
     def _look(self, named: Named, judge: Judge) -> None:
         self._found |= named.traits
@@ -181,11 +229,17 @@ class _Search:
                 self._unseen()
                 return
             if runs:
-                meant = self._take(named, judge)
-                self._columns.update(named.columns, *(meant.get(column, ()) for column in named.columns))
+                self._use(named, judge)
             if judge is self._root:  # what its names mean may change without it
                 self._called.update(parts[-1] for parts in named.functions)
             self._waiting.append((named, judge))
+
+    def _use(self, named: Named, judge: Judge) -> None:
+        """Take in all that code reads, writes and uses of columns."""
+        meant, part_columns = self._take(named, judge)
+        self._columns.update(named.columns, *(meant.get(column, ()) for column in named.columns))
+        in_parts = (part_columns[column] for column in named.columns if column in part_columns)
+        self._part_columns = _named(self._part_columns, *in_parts)
 
     def _expressions(self, texts: Iterable[str]) -> None:
         for text in texts:

@@ -36,7 +36,7 @@ from mcp_gateway.facts.sql_statements import (
 )
 from mcp_gateway.facts.sql_walk import Handler, Walk
 from mcp_gateway.facts.traits import FILES, LOCKS, PROGRAMS, UNKNOWN, UNNAMED_TABLES
-from mcp_gateway.facts.tree import opened, relation_parts
+from mcp_gateway.facts.tree import opened, relation_parts, use_of
 
 DATA_CHANGES = frozenset({"DeleteStmt", "InsertStmt", "MergeStmt", "UpdateStmt"})
 PLANNED = DATA_CHANGES | {"SelectStmt"}
@@ -57,6 +57,8 @@ class SQLExamination:
     other code."""
     called: frozenset[str] = frozenset()
     """Bare names of functions in their own case: with the relations, what the facts rest on in the catalog."""
+    leaves: frozenset[str] = frozenset()
+    """Of the relations, those whose version need not be watched: parts of one that tells when it has others."""
     unknown: frozenset[str] = frozenset()
     """Relations and functions that the catalog does not know: misspelt, or newer than the snapshot."""
 
@@ -156,6 +158,7 @@ class Examiner(Walk):
             refusal = SEVERAL.format(count=len(statements)) if statements else EMPTY
         single = len(statements) == 1
         reached = self.judge.reach.of(self.names)
+        columns, traits = reached.used(self.columns)
         return SQLExamination(
             facts=SQLFacts(
                 read_only=single and not self.effects and self.worst != Trust.UNPROVED,
@@ -163,9 +166,9 @@ class Examiner(Walk):
                 merge_actions=frozenset(self.merge_actions),
                 reads=reached.reads,
                 writes=reached.writes,
-                columns=reached.columns.union(self.columns, *(reached.meant.get(one, ()) for one in self.columns)),
+                columns=columns,
                 functions=frozenset(self.functions),
-                function_traits=reached.traits,
+                function_traits=traits,
                 unbounded=self.unbounded,
                 statements=len(statements),
                 row_limit=row_limit_of(statements),
@@ -175,6 +178,7 @@ class Examiner(Walk):
             ),
             refusal=refusal,
             called=reached.functions.union(self.called),
+            leaves=reached.leaves,
             unknown=frozenset(self.unheard),
             harmless=single and opened(statements[0])[0] in PLANNED and self.worst == Trust.KNOWN,
         )
@@ -250,7 +254,7 @@ class Examiner(Walk):
             self._inner(body["query"], scope)
         elif incoming:
             self.named.written.add(relation_parts(body["relation"]))
-            self._write(body["relation"])
+            self._write(self._taking_rows(body["relation"]))
         else:
             self.relation(body["relation"], scope, only_stored=True)
         self.node(body.get("whereClause"), scope)
@@ -291,7 +295,12 @@ class Examiner(Walk):
     def _write(self, relation: JSONObject) -> None:
         """Record a relation as written, unless nothing runs."""
         if self.running:
-            self.named.changed.add(relation_parts(relation))
+            self.named.changed.add(use_of(relation))
+
+    def _taking_rows(self, relation: JSONObject) -> JSONObject:
+        """The target of new rows: only a partitioned table hands them on to its parts."""
+        found = self.judge.find(relation_parts(relation))
+        return relation if found is None or found.kind == "p" else {**relation, "inh": False}
 
     # INSERT, UPDATE, DELETE, MERGE
 
@@ -304,10 +313,11 @@ class Examiner(Walk):
             return
         self.kinds.add(kind_of(kind, body))
         self.computes = True  # what is assigned is cast to the column's type
-        self._write(body["relation"])
+        relation = self._taking_rows(body["relation"]) if kind == "InsertStmt" else body["relation"]
+        self._write(relation)
         level = self.with_clause(body, scope)
         is_read = self.running and self._reads_target(kind, body)
-        target = self.relation(body["relation"], level, only_stored=True, is_read=is_read)
+        target = self.relation(relation, level, only_stored=True, is_read=is_read)
         self.named.written.add(relation_parts(body["relation"]))
         self.doubt(self.judge.writing(relation_parts(body["relation"]), running=self.running))
         match kind:

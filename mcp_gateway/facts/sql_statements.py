@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from mcp_gateway.calls import JSONObject
-from mcp_gateway.facts.tree import relation_parts, strings
+from mcp_gateway.facts.tree import Use, strings, use_of
 
 KINDS = {
     "CallStmt": "CALL",
@@ -147,23 +147,23 @@ def _is_false(argument: JSONObject | None) -> bool:
             return False
 
 
-def changed_tables(statement: str, body: JSONObject) -> list[tuple[str, ...]]:
+def changed_tables(statement: str, body: JSONObject) -> list[Use]:
     """Tables whose rows or definition a statement changes that is no INSERT, UPDATE, DELETE or MERGE."""
     match statement:
         case "CreateStmt" | "RefreshMatViewStmt":
-            return [relation_parts(body["relation"])]
+            return [use_of(body["relation"])]
         case "CreateForeignTableStmt":
-            return [relation_parts(body["base"]["relation"])]
+            return [use_of(body["base"]["relation"])]
         case "AlterTableStmt" if body.get("objtype") in TABLE_OBJECTS:
-            return [relation_parts(body["relation"])]
+            return [use_of(body["relation"])]
         case "RenameStmt" if _renames_table(body):
-            return [relation_parts(body["relation"])]
+            return [use_of(body["relation"])]
         case "AlterObjectSchemaStmt" if body.get("objectType") in TABLE_OBJECTS:
-            return [relation_parts(body["relation"])]
+            return [use_of(body["relation"])]
         case "DropStmt" if body.get("removeType") in TABLE_OBJECTS:
-            return [strings(name["List"]["items"]) for name in body["objects"]]
+            return [Use(strings(name["List"]["items"])) for name in body["objects"]]
         case "TruncateStmt":
-            return [relation_parts(relation["RangeVar"]) for relation in body["relations"]]
+            return [use_of(relation["RangeVar"]) for relation in body["relations"]]
         case _:
             return []
 

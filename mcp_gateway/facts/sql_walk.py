@@ -34,7 +34,7 @@ from mcp_gateway.facts.sql_nodes import (
     SESSION_FUNCTIONS,
 )
 from mcp_gateway.facts.traits import LOCKS
-from mcp_gateway.facts.tree import is_wrapped, opened, relation_parts, strings, written
+from mcp_gateway.facts.tree import is_wrapped, opened, strings, use_of, written
 
 Handler: TypeAlias = Callable[[Any, JSONObject, Scope], None]
 """Takes one kind of node in: the walk, what is in the node, and what names mean there."""
@@ -351,7 +351,8 @@ class Walk:
 
     def relation(self, body: JSONObject, scope: Scope, *, only_stored: bool = False, is_read: bool = True) -> Entry:
         """A relation that is named. A name without schema may mean a CTE, but never as the target of a change."""
-        parts = relation_parts(body)
+        use = use_of(body)
+        parts = use.parts
         if len(parts) == 1 and not only_stored:
             is_cte, names = scope.find_cte(parts[0])
             if is_cte:
@@ -364,7 +365,7 @@ class Walk:
             self.unheard.add(name)
         self.named.relations.add(parts)
         if is_read:
-            self.named.reads.add(parts)
+            self.named.reads.add(use)
         self.doubt(self.judge.reading(parts))
         return relation_entry(name, table=table, body=body)
 

@@ -3,7 +3,8 @@
 `volatile`, `security_definer`, `own` (beside what the server brings), `language:...`, `extension:...` come from the
 catalog; what a function of the server's or of a well-known extension's reaches beside its arguments is listed here:
 `files`, `programs`, `network`, `sessions` (other ones), `large_objects`, `sequences`, `settings`, `locks`, `notifications`, `replication`.
-A name that no catalog knows is `unknown`. `unnamed_tables` has what may read or write tables that no fact names.
+A name that no catalog knows is `unknown`. `unnamed_tables` has what may read or write tables that no fact names;
+`unnamed_parts` and `unnamed_columns` has a statement on tables with more parts than facts name (`facts.meant`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from mcp_gateway.facts.harmless import HARMLESS_FUNCTIONS
 COMPILED = frozenset({"internal", "c"})
 UNKNOWN = "unknown"
 UNNAMED_TABLES = "unnamed_tables"
+UNNAMED_PARTS = "unnamed_parts"
+UNNAMED_COLUMNS = "unnamed_columns"
 FILES = "files"
 PROGRAMS = "programs"
 LOCKS = "locks"

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from mcp_gateway.calls import JSONObject
 
 MAX_NAMES = 4096
 """How many written names are remembered: agents choose them."""
+
+
+class Use(NamedTuple):
+    """A relation as a statement names it."""
+
+    parts: tuple[str, ...]
+    """Its name, with or without schema."""
+    whole: bool = True
+    """Whether what is a part of it or inherits from it is meant, too: there is no ONLY."""
 
 
 def opened(node: JSONObject) -> tuple[str, JSONObject]:
@@ -48,3 +57,8 @@ def relation_parts(body: JSONObject) -> tuple[str, ...]:
     """Database, schema and name of a RangeVar, as far as the text has them."""
     parts = (body.get("catalogname", ""), body.get("schemaname", ""), body.get("relname", ""))
     return tuple(filter(None, parts))
+
+
+def use_of(body: JSONObject) -> Use:
+    """The relation that a RangeVar names."""
+    return Use(relation_parts(body), whole=body.get("inh", False))

@@ -71,7 +71,7 @@ def test_a_statement_has_its_kind(sql: str, kind: str) -> None:
 def test_a_definition_names_the_tables_that_it_changes(sql: str, tables: list[str]) -> None:
     (raw,) = parse_tree(sql)
 
-    assert [written(parts) for parts in changed_tables(*opened(raw["stmt"]))] == tables
+    assert [written(use.parts) for use in changed_tables(*opened(raw["stmt"]))] == tables
 
 
 @pytest.mark.parametrize(

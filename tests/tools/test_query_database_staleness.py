@@ -29,9 +29,14 @@ CREATE VIEW outer_view AS SELECT * FROM v;
 CREATE FUNCTION shown(int) RETURNS text LANGUAGE sql STABLE AS 'SELECT name FROM people WHERE id = $1';
 CREATE FUNCTION inner_one(int) RETURNS text LANGUAGE sql STABLE AS 'SELECT name FROM people WHERE id = $1';
 CREATE FUNCTION outer_one(int) RETURNS text LANGUAGE sql STABLE BEGIN ATOMIC SELECT inner_one($1); END;
+CREATE FUNCTION told_one(int) RETURNS text LANGUAGE sql STABLE AS 'SELECT inner_one($1)';
+CREATE OPERATOR ~~> (rightarg = int, function = told_one);
+CREATE TABLE parted (id int, note text) PARTITION BY LIST (id);
+CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1) PARTITION BY LIST (note);
+CREATE TABLE parted_1_a PARTITION OF parted_1 FOR VALUES IN ('a');
 CREATE TABLE base (id int, note text);
 CREATE TABLE heir (extra int) INHERITS (base);
-GRANT ALL ON notes, outer_view, base, heir TO PUBLIC;
+GRANT ALL ON notes, outer_view, base, heir, parted TO PUBLIC;
 """
 
 CHANGES = {
@@ -49,6 +54,15 @@ CHANGES = {
         "SELECT outer_one(1)",
         "CREATE OR REPLACE FUNCTION inner_one(int) RETURNS text LANGUAGE sql AS 'SELECT ssn FROM people LIMIT $1'",
     ),
+    "a function that a text in a function calls": (
+        "SELECT told_one(1)",
+        "CREATE OR REPLACE FUNCTION inner_one(int) RETURNS text LANGUAGE sql AS 'SELECT ssn FROM people LIMIT $1'",
+    ),
+    "a function behind an operator": (
+        "SELECT ~~> 1",
+        "CREATE OR REPLACE FUNCTION told_one(int) RETURNS text LANGUAGE sql AS 'SELECT ssn FROM people LIMIT $1'",
+    ),
+    "a table that a text in a function reads": ("SELECT told_one(1)", "ALTER TABLE people ADD note text"),
     "a function that is declared harmless": ("SELECT shown(1)", "ALTER FUNCTION shown(int) IMMUTABLE"),
     "a function that another one now stands before": (
         "SELECT shown(1)",
@@ -80,6 +94,8 @@ CHANGES = {
     ),
     "a rule": ("DELETE FROM notes", "CREATE RULE spread AS ON DELETE TO notes DO ALSO DELETE FROM people"),
     "a default": ("INSERT INTO notes (id) VALUES (1)", "ALTER TABLE notes ALTER note SET DEFAULT current_user"),
+    "a part of a part": ("SELECT id FROM parted", "CREATE TABLE parted_1_b PARTITION OF parted_1 FOR VALUES IN ('b')"),
+    "a part that goes": ("DELETE FROM parted WHERE id = 1", "ALTER TABLE parted_1 DETACH PARTITION parted_1_a"),
     "an heir": ("SELECT note FROM notes", "CREATE TABLE notes_child (x int) INHERITS (notes)"),
 }
 
@@ -98,6 +114,14 @@ async def test_what_was_redefined_since_the_examination_does_not_run(desk: Desk,
 
     again = await desk.examine(sql, fresh=True)
     assert again.environment != examination.environment
+
+
+async def test_parts_are_watched_by_their_whole(desk: Desk) -> None:
+    desk.peer.execute(BEFORE)
+    examination = await desk.examine("SELECT id FROM parted", fresh=True)
+    assert examination.facts.to_json()["reads"] == ["public.parted", "public.parted_1", "public.parted_1_a"]
+    assert examination.private.touched.relation_names >= {"parted", "parted_1"}
+    assert "parted_1_a" not in examination.private.touched.relation_names, "there may be a hundred"
 
 
 async def test_an_examination_after_a_redefinition_sees_what_is_there_now(desk: Desk) -> None:

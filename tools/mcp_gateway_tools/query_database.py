@@ -121,9 +121,8 @@ class QueryDatabase:
         refusal = examination.refusal or lineage.refusal
         if refusal is not None:
             raise RequestError(f"this statement cannot run in a call: {refusal}", next_step="change the statement")
-        touched = snapshot.touched(
-            relations=facts.reads | facts.writes | lineage.relations, functions=examination.called | lineage.functions
-        )
+        relations = ((facts.reads | facts.writes) - examination.leaves) | lineage.relations
+        touched = snapshot.touched(relations=relations, functions=examination.called | lineage.functions)
         return Examination(
             facts=facts,
             environment=_environment(target, snapshot, touched),
