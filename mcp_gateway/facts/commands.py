@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from mcp_gateway.facts.options import FILLED, Read, read_words
 from mcp_gateway.facts.programs import LOADER, Effect, Knowledge, Option, Program
 from mcp_gateway.facts.shell_seen import seen_commands
-from mcp_gateway.facts.shell_text import simple_commands
+from mcp_gateway.facts.shell_text import is_read_alike, simple_commands
 
 MAX_DEPTH = 12
 """Wrappers within wrappers; beyond it a command is opaque."""
@@ -61,6 +61,12 @@ class Judge:
     removes: set[str] = field(default_factory=set)
     paths_known: bool = True
     """Whether `writes` and `removes` are all that is written and removed."""
+
+    def judge_vector(self, words: Sequence[str]) -> None:
+        """Judge an argument vector, which a shell is given as `shell.quote` spells it."""
+        if not all(map(is_read_alike, words)):
+            self._hide()
+        self.judge(words)
 
     def judge_text(self, text: str, *, depth: int = 0) -> None:
         """Judge all commands of a text."""

@@ -101,7 +101,7 @@ class _Reader:
                 self._add(name, None)
             elif rest:
                 # `sh -ce x` runs `x`: the command of a shell is never attached.
-                self._read.known &= not option.command
+                self._read.known &= self._program.attached and not option.command
                 self._add(name, rest)
                 return
             else:

@@ -32,7 +32,7 @@ KEYS: Mapping[str, type] = {
         ("options", "command", "grammar", "matches", "needs", "offline", "abbreviated", "alone", "also", "fills"), str
     ),
     **dict.fromkeys(EFFECTS, str),
-    **dict.fromkeys(("appends", "bundle", "whatever", "opens", "default", "shared", "replaces"), bool),
+    **dict.fromkeys(("appends", "attached", "bundle", "whatever", "opens", "default", "shared", "replaces"), bool),
     **dict.fromkeys(("subcommands", "values", "script"), dict),
     **dict.fromkeys(("skip", "most"), int),
     "does": list,
@@ -267,6 +267,7 @@ def _program(
         matches=_pattern(table.get("matches")),
         script=_pattern(script),
         bundle=table.get("bundle", False),
+        attached=table.get("attached", True),
         whatever=table.get("whatever", False),
         opens=table.get("opens", True),
         default=table.get("default", False),

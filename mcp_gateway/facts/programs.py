@@ -94,6 +94,9 @@ class Program:
     """What a script has to be; without an option that gives one, the first operand is the script."""
     bundle: bool = False
     """Whether the first word is a bundle of options also without a dash: `tar tf x`."""
+    attached: bool = True
+    """Whether a short option may have its argument in the same word: `tree -Io x y` writes `y`, since each option of a
+    bundle takes the next word there."""
     whatever: bool = False
     """Whether it only reads and prints whatever its arguments are, on any system."""
     opens: bool = True

@@ -8,6 +8,7 @@ An argument vector is quoted with `quote` and so holds no syntax at all.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from mcp_gateway.calls import ShellFacts
@@ -16,6 +17,8 @@ from mcp_gateway.facts.program_files import built_in
 from mcp_gateway.facts.programs import Knowledge
 
 MAX_COMMAND_BYTES = 64 * 1024
+UNLIKE = re.compile(r"'|\\{2,}|\\(?=\Z|['!])")
+"""What shells do not read alike in single quotes: fish takes `\\'` and `\\\\` there for one character, csh `\\!`."""
 
 
 class ShellError(ValueError):
@@ -23,7 +26,9 @@ class ShellError(ValueError):
 
 
 def quote(argv: Sequence[str]) -> str:
-    """The one string that makes a POSIX shell run exactly this argument vector.
+    """The one string that makes a shell, a POSIX one or fish, run exactly this argument vector.
+
+    A csh does so, too, unless a word holds a new line, `!#` or the like, so that a vector with one is opaque.
 
     Raises:
         ShellError: a NUL, a lone surrogate, an empty vector or an empty program.
@@ -31,7 +36,7 @@ def quote(argv: Sequence[str]) -> str:
     if not argv or not argv[0]:
         raise ShellError("argv names no program")
     # Every word is quoted: `shlex.join` leaves `A=b` and `time` bare, which a shell reads as more than words.
-    text = " ".join("'" + word.replace("'", "'\"'\"'") + "'" for word in argv)
+    text = " ".join("'" + UNLIKE.sub(_spelt, word) + "'" for word in argv)
     _check(text)
     return text
 
@@ -51,7 +56,7 @@ def examine_shell(
     judge = Judge(knowledge or built_in())
     if argv is not None:
         quote(argv)
-        judge.judge(argv)
+        judge.judge_vector(argv)
     else:
         text = command or ""
         _check(text)
@@ -68,6 +73,11 @@ def examine_shell(
         removes=frozenset(judge.removes),
         paths_known=judge.paths_known,
     )
+
+
+def _spelt(match: re.Match[str]) -> str:
+    """Out of the single quotes, and in again: backslashes in pairs, which stand for one everywhere."""
+    return "'\"'\"'" if match[0] == "'" else "'" + "\\\\" * len(match[0]) + "'"
 
 
 def _check(text: str) -> None:

@@ -1,9 +1,13 @@
-"""The strict subset of POSIX shell: a text to its simple commands. Pure.
+r"""The strict subset of POSIX shell: a text to its simple commands. Pure.
 
 The subset is read the same by every POSIX shell, and by bash in particular: simple commands joined by `|`, `&&`,
 `||`, `;` and newlines, of words made of plain characters, single quotes and double quotes without backquote,
 backslash or `$`, but for one that ends them. Everything else, a variable, a glob, a backslash, a redirection to or from a name, an
 assignment, a keyword, leaves it.
+
+An account's own shell need not be a POSIX shell, and fish and csh end quotes elsewhere: fish reads `\'` in single quotes
+as a quote, csh puts the line so far in place of `!#` in any quotes, and takes a new line in them for the end of a command. What
+they would read otherwise leaves the subset, too.
 """
 
 from __future__ import annotations
@@ -14,9 +18,9 @@ from collections.abc import Iterator
 TOKEN = re.compile(
     r"""
     (?P<blank>[ \t]+)
-  | (?P<quiet>2>&1|[12]?>[ \t]*/dev/null)(?=[ \t\n;|&]|$)
+  | (?P<quiet>2>&1|[12]?>[ \t]*/dev/null|<[ \t]*/dev/null)(?=[ \t\n;|&]|$)
   | (?P<join>\|\||&&|[|;\n])
-  | (?P<word>(?: [A-Za-z0-9_./:,+@%=\-]+ | '[^']*' | "[^"$`\\]*\$?" )+)
+  | (?P<word>(?: [A-Za-z0-9_./:,+@%=\-]+ | '(?:[^'\\\n]|\\\\|\\(?![\\']))*' | "[^"$`\\\n]*\$?" )+)
     """,
     re.VERBOSE | re.ASCII,
 )
@@ -26,6 +30,8 @@ KEYWORDS = frozenset(
     "! [[ ]] case coproc do done elif else end esac fi for foreach function if in repeat select then time until while { }".split()
 )
 QUOTES = ("'", '"')
+LINE_SO_FAR = re.compile(r"!(?:#|\{)")
+"""What csh puts commands of before in place of, whatever the quotes."""
 ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
 
 
@@ -78,11 +84,16 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
             if first_of_command and (_is_shell_word(word) or ASSIGNMENT.match(token)):
                 yield "left", text[position:]
                 return
-            if position < len(text) and text[position] not in " \t\n;|&":
+            if LINE_SO_FAR.search(token) or (position < len(text) and text[position] not in " \t\n;|&"):
                 yield "left", text[position:]
                 return
             first_of_command = False
             yield "word", word
+
+
+def is_read_alike(word: str) -> bool:
+    """Whether every account's shell reads this word the same, if it is quoted by `shell.quote`."""
+    return "\n" not in word and LINE_SO_FAR.search(word) is None
 
 
 def _unquoted(token: str) -> str:

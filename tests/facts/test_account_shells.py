@@ -1,0 +1,102 @@
+"""The shell of an account need not be a POSIX shell: what fish and csh read otherwise is not proved.
+
+Where they are installed, they are asked.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mcp_gateway.facts.shell import examine_shell, quote
+
+SHELLS = {"fish": ("--no-config",), "tcsh": ("-f",), "bsd-csh": ("-f",), "zsh": ("-f",), "bash": ("--norc",), "dash": (), "mksh": (), "yash": ()}  # fmt: skip
+TRIALS = 150
+
+INJECTIONS = [
+    ["echo", "\\", ";touch W;", "\\"],
+    ["echo", "a\\", ";touch W;", "\\"],
+    ["echo", "\\\\\\", ";touch W;", "\\\\\\"],
+    ["echo", "x;touch W;", "!#"],
+    ["echo", "x;touch W;", "!{#}"],
+    ["echo", "x\ntouch W\n"],
+    ["echo", "\\'", ";touch W;", "\\'"],
+]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "echo '\\' ';touch W;' '\\'", "echo 'a\\\\\\' ';touch W;' '\\'", "ls 'x;touch W;' '!#'", "ls 'x;touch W;' \"!#\"", "ls 'x;touch W;' '!{#}'",
+        "ls 'x\ntouch W\n'", 'ls "x\ntouch W\n"', "ls '!#:1'",
+    ],
+)  # fmt: skip
+def test_what_another_shell_would_end_elsewhere_is_opaque(command: str) -> None:
+    assert examine_shell(command=command).opaque
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["grep '\\[x\\]' /var/log/syslog", "sed 's/,/\\t/g' x", "awk '!seen[$0]++' x", "sed '$!d' x", "printf '%s\\n' x", "ls 'a\\\\'", "find . '!' -name x", "grep 'x!' y"],
+)  # fmt: skip
+def test_ordinary_quotes_stay_proved(command: str) -> None:
+    assert not examine_shell(command=command).opaque
+
+
+@pytest.mark.parametrize("argv", [["ls", "a\nb"], ["ls", "!#"], ["echo", "a!{-1}"]])
+def test_a_word_that_csh_would_take_apart_is_opaque(argv: list[str]) -> None:
+    assert examine_shell(argv=argv).opaque
+
+
+@pytest.mark.parametrize(
+    ("word", "quoted"),
+    [
+        ("a b", "'a b'"), ("a'b", "'a'\"'\"'b'"), ("a\\[b", "'a\\[b'"), ("a\\", "'a'\\\\''"), ("\\'", "''\\\\''\"'\"''"), ("a\\\\b", "'a'\\\\\\\\'b'"),
+    ],
+)  # fmt: skip
+def test_backslashes_that_fish_would_take_for_escapes_stand_outside_of_quotes(word: str, quoted: str) -> None:
+    assert quote([word]) == quoted
+
+
+def run(shell: str, line: str, *, folder: Path) -> list[bytes]:
+    """What `echo` in a line was given, each word in brackets."""
+    found = subprocess.run(
+        [str(shutil.which(shell)), *SHELLS[shell], "-c", line],
+        env={"PATH": os.defpath, "HOME": str(folder)},
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    return found.stdout.split(b"\0")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_no_vector_that_is_proved_runs_anything_else(shell: str, tmp_path: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    for argv in INJECTIONS:
+        run(shell, quote(argv), folder=tmp_path)
+        if (tmp_path / "W").exists():
+            assert examine_shell(argv=argv).opaque, argv
+            (tmp_path / "W").unlink()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_vector_arrives_as_it_is_or_not_at_all(shell: str, tmp_path: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    draw = random.Random(shell)
+    pieces = ["\\", "'", '"', "a", " ", "!", "#", "$x", "`id`", "{", ";", "é", "*", "~", "^", "%"]
+    words = ["".join(draw.choices(pieces, k=draw.randint(1, 6))) for _ in range(TRIALS)]
+    for one, two in itertools.pairwise(words):
+        argv = ["printf", "%s\\0", one, two]
+        if examine_shell(argv=["ls", one, two]).opaque:
+            continue
+        assert run(shell, quote(["/usr/bin/env", *argv]), folder=tmp_path) in ([b""], [one.encode(), two.encode(), b""])
