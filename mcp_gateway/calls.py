@@ -205,6 +205,11 @@ class SQLFacts:
     unbounded: bool
     """An UPDATE or DELETE that no condition binds."""
     statements: int
+    returned_columns: frozenset[str] | None = None
+    """Those of `columns` that the result is made of, or what is written somewhere; None where they are not told apart:
+    then all of them, here and in `condition_columns`."""
+    condition_columns: frozenset[str] | None = None
+    """Those that decide which rows or values there are, how many, or in which order; one may be in both."""
     merge_actions: frozenset[str] = frozenset()
     """`INSERT`, `UPDATE`, `DELETE`: what every MERGE in it may do, nested ones too. `DO NOTHING` is none."""
     function_traits: frozenset[str] = frozenset()
@@ -242,6 +247,8 @@ class SQLFacts:
             "reads": sorted(self.reads),
             "writes": sorted(self.writes),
             "columns": sorted(self.columns),
+            "returned_columns": sorted(self.columns if self.returned_columns is None else self.returned_columns),
+            "condition_columns": sorted(self.columns if self.condition_columns is None else self.condition_columns),
             "functions": sorted(self.functions),
             "function_traits": sorted(self.function_traits),
             "unbounded": self.unbounded,

@@ -97,10 +97,13 @@ async def test_it_is_asked_shown_and_runs_when_approved(bench: Bench) -> None:
 
     assert "inference: where range of pii.email" in text
     assert "infers: pii.email" in text
+    assert "condition columns: public.people.email" in text
+    assert "returned columns: public.people.id" in text
     assert "this tells what is masked" in text
     assert result(ran)["rows"] == [[1]]
     facts = await examined(bench, ran.call_id)
     assert (facts["inference"], facts["infers"]) == ({"where_range": ["pii.email"]}, ["pii.email"])
+    assert (facts["returned_columns"], facts["condition_columns"]) == (["public.people.id"], ["public.people.email"])
 
 
 async def test_a_class_that_the_caller_sees_is_no_matter_and_is_recorded_all_the_same(bench: Bench) -> None:

@@ -59,6 +59,8 @@ class SQLInspector(Inspector):
         "reads": [],
         "writes": [],
         "columns": [],
+        "returned_columns": [],
+        "condition_columns": [],
         "functions": [],
         "function_traits": [],
         "unbounded": False,

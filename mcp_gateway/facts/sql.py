@@ -20,7 +20,7 @@ from mcp_gateway.facts.conditions import is_unbounded
 from mcp_gateway.facts.judging import Judge, Trust
 from mcp_gateway.facts.parser import TOO_DEEP, SQLSyntaxError, Statements, parse_tree
 from mcp_gateway.facts.reach import Named
-from mcp_gateway.facts.scopes import Entry, Scope, stored
+from mcp_gateway.facts.scopes import Entry, Scope, all_stored, stored
 from mcp_gateway.facts.shapes import fingerprint_of, row_limit_of
 from mcp_gateway.facts.sql_statements import (
     ANY_MERGE_ACTION,
@@ -36,7 +36,8 @@ from mcp_gateway.facts.sql_statements import (
 )
 from mcp_gateway.facts.sql_walk import Handler, Walk
 from mcp_gateway.facts.traits import FILES, LOCKS, PROGRAMS, UNKNOWN, UNNAMED_TABLES
-from mcp_gateway.facts.tree import opened, relation_parts, use_of
+from mcp_gateway.facts.tree import opened, relation_parts, strings, use_of
+from mcp_gateway.facts.uses import Uses, completed
 
 DATA_CHANGES = frozenset({"DeleteStmt", "InsertStmt", "MergeStmt", "UpdateStmt"})
 PLANNED = DATA_CHANGES | {"SelectStmt"}
@@ -77,10 +78,11 @@ def examine_statements(
     judge: Judge,
     returns: frozenset[str] = frozenset(),
     inference: Mapping[str, frozenset[str]] | None = None,
+    uses: Uses | None = None,
 ) -> SQLExamination:
     """As `examine_sql`, for a text that `parse_tree` has parsed and a judge that is kept.
 
-    `returns` and `inference` are facts that masking's lineage finds.
+    `returns`, `inference` and `uses` are facts that lineage finds.
     """
     statements = [one["stmt"] for one in raw]
     found = Examiner(judge)
@@ -92,6 +94,7 @@ def examine_statements(
             fingerprint=fingerprint_of(raw.json),
             returns=returns,
             inference=inference,
+            uses=uses,
         )
     except RecursionError:
         raise SQLSyntaxError(TOO_DEEP) from None
@@ -151,6 +154,7 @@ class Examiner(Walk):
         fingerprint: str,
         returns: frozenset[str],
         inference: Mapping[str, frozenset[str]] | None,
+        uses: Uses | None,
     ) -> SQLExamination:
         """What all of it comes to."""
         refusal = refusals[0] if refusals else SESSION_FUNCTION if self.session_function else None
@@ -159,6 +163,9 @@ class Examiner(Walk):
         single = len(statements) == 1
         reached = self.judge.reach.of(self.names)
         columns, traits = reached.used(self.columns)
+        if uses is not None:
+            uses, traits = completed(uses, reached=reached, columns=columns, traits=traits)
+            columns = columns.union(uses.returned, uses.conditions)
         return SQLExamination(
             facts=SQLFacts(
                 read_only=single and not self.effects and self.worst != Trust.UNPROVED,
@@ -167,6 +174,8 @@ class Examiner(Walk):
                 reads=reached.reads,
                 writes=reached.writes,
                 columns=columns,
+                returned_columns=None if uses is None else uses.returned,
+                condition_columns=None if uses is None else uses.conditions,
                 functions=frozenset(self.functions),
                 function_traits=traits,
                 unbounded=self.unbounded,
@@ -256,7 +265,11 @@ class Examiner(Walk):
             self.named.written.add(relation_parts(body["relation"]))
             self._write(self._taking_rows(body["relation"]))
         else:
-            self.relation(body["relation"], scope, only_stored=True)
+            copied = self.relation(body["relation"], scope, only_stored=True)
+            named = strings(body.get("attlist", ()))
+            self.columns.update(
+                all_stored(copied) if not named else [one for name in named for one in stored(copied, name)]
+            )
         self.node(body.get("whereClause"), scope)
 
     def _definition(self, kind: str, body: JSONObject, scope: Scope) -> None:

@@ -21,7 +21,7 @@ from mcp_gateway.facts.frames import LENGTH, SHAPE, Answer, encoded, framed
 from mcp_gateway.facts.judging import Judge
 from mcp_gateway.facts.parser import SQLSyntaxError, parse_tree
 from mcp_gateway.facts.sql import examine_statements, judge_of
-from mcp_gateway.masking.lineage import ClassifiedCatalog, prepare, resolve
+from mcp_gateway.masking.lineage import ClassifiedCatalog, ColumnCatalog, prepare, resolve, uses_of
 
 MAX_MEMORY_BYTES = 4 << 30
 COLLECT_AFTER = 20_000
@@ -32,7 +32,7 @@ WARM_UP = "SELECT a.x, count(*) FROM a JOIN b USING (id) WHERE a.y > now() GROUP
 
 NO_CATALOG = judge_of(None)
 
-Snapshot = tuple[Judge, dict[str, str], ClassifiedCatalog]
+Snapshot = tuple[Judge, dict[str, str], ClassifiedCatalog, ColumnCatalog]
 
 
 class Desk:
@@ -47,7 +47,12 @@ class Desk:
             case ("examine", number, str(sql)):
                 return self._examine(sql, snapshot=None if number is None else self._snapshots[number])
             case ("load", int(number), Catalog() as catalog, dict(classify)):
-                self._snapshots[number] = (judge_of(catalog), classify, prepare(catalog, classify))
+                self._snapshots[number] = (
+                    judge_of(catalog),
+                    classify,
+                    prepare(catalog, classify),
+                    ColumnCatalog(catalog),
+                )
                 _leave_to_itself()
                 return {"done": True}
             case ("drop", int(number)):
@@ -61,10 +66,16 @@ class Desk:
             statements = parse_tree(sql)
             if snapshot is None:
                 return Answer(examination=examine_statements(statements, judge=NO_CATALOG))
-            judge, classify, prepared = snapshot
+            judge, classify, prepared, columns = snapshot
             lineage = resolve(statements, catalog=prepared, classify=classify)
             returned = lineage.returned(otherwise=prepared.top)
-            examination = examine_statements(statements, judge=judge, returns=returned, inference=lineage.inference)
+            examination = examine_statements(
+                statements,
+                judge=judge,
+                returns=returned,
+                inference=lineage.inference,
+                uses=uses_of(statements, catalog=columns),
+            )
         except SQLSyntaxError as error:
             return Answer(syntax=error.message, position=error.position)
         return Answer(examination=examination, lineage=lineage)

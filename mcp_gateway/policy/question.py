@@ -23,7 +23,7 @@ from mcp_gateway.usage import NO_HISTORY, History, Usage
 
 MAX_SET = 500
 """Members of one set. A set of 1,000 costs Cedar 6 ms."""
-LARGE_SETS = frozenset({"columns"})
+LARGE_SETS = frozenset({"columns", "returned_columns", "condition_columns"})
 MAX_LARGE_SET = 5000
 """Members of one of those: `SELECT *` of a few wide tables has a thousand columns, and is nothing odd."""
 KINDS_OF_INFERENCE = frozenset(KINDS)

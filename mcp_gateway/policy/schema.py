@@ -87,6 +87,8 @@ ACTIONS: Mapping[str, Action] = MappingProxyType(
                         "reads": "Set<String>",
                         "writes": "Set<String>",
                         "columns": "Set<String>",
+                        "returned_columns": "Set<String>",
+                        "condition_columns": "Set<String>",
                         "functions": "Set<String>",
                         "function_traits": "Set<String>",
                         "unbounded": "Bool",

@@ -15,8 +15,8 @@ from mcp_gateway.errors import ConfigError
 from mcp_gateway.inference import KINDS
 
 SQL_KEYS = {
-    "id", "read_only", "kinds", "merge_actions", "reads", "writes", "columns", "functions", "function_traits", "unbounded",
-    "statements",
+    "id", "read_only", "kinds", "merge_actions", "reads", "writes", "columns", "returned_columns",
+    "condition_columns", "functions", "function_traits", "unbounded", "statements",
     "row_limit", "fingerprint", "returns", "planned_rows", "planned_cost", "infers", "inference", "refusal", "error",
 }  # fmt: skip
 
@@ -48,6 +48,8 @@ def test_a_statement_as_text(inspected: Any) -> None:
         "reads": [],
         "writes": ["shop.orders"],
         "columns": [],
+        "returned_columns": [],
+        "condition_columns": [],
         "functions": [],
         "function_traits": [],
         "row_limit": -1,

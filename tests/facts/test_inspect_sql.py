@@ -17,6 +17,8 @@ def test_the_object_has_the_facts_as_json() -> None:
         "reads": ["app.orders"],
         "writes": ["app.orders"],
         "columns": ["app.orders.id"],
+        "returned_columns": ["app.orders.id"],
+        "condition_columns": ["app.orders.id"],
         "functions": ["count"],
         "function_traits": [],
         "row_limit": -1,

@@ -71,6 +71,18 @@ async def test_with_a_catalog_it_also_tells_the_lineage(worker: SQLWorker) -> No
     assert [column.classes for column in lineage.columns] == [frozenset(), frozenset({"pii"})]
 
 
+async def test_with_a_catalog_columns_are_told_apart_whether_or_not_any_is_classified(worker: SQLWorker) -> None:
+    examination, _ = await worker.examine(
+        "SELECT id FROM users WHERE ssn = '1'", catalog_key="shop", catalog=users("id", "ssn")
+    )
+    without, _ = await worker.examine("SELECT id FROM users WHERE ssn = '1'")
+
+    assert examination.facts.context()["returned_columns"] == ["public.users.id"]
+    assert examination.facts.context()["condition_columns"] == ["public.users.ssn"]
+    assert without.facts.returned_columns is None
+    assert without.facts.context()["returned_columns"] == ["users.id", "users.ssn"]
+
+
 async def test_a_syntax_error_comes_back_as_such(worker: SQLWorker) -> None:
     with pytest.raises(SQLSyntaxError) as caught:
         await worker.examine("SELECT )")

@@ -25,7 +25,7 @@ def test_the_schema_is_the_documented_one() -> None:
         "type Call = { tool: String, door: String, assurance: String, scopes: Set<String>, token_age: Long, time: datetime };",
         "type Approval = { by: Set<String>, approvers: Long };",
         "type Sql = { read_only: Bool, kinds: Set<String>, merge_actions: Set<String>, reads: Set<String>, writes: Set<String>, "
-        "columns: Set<String>, functions: Set<String>, function_traits: Set<String>, unbounded: Bool, statements: Long, row_limit: Long, "
+        "columns: Set<String>, returned_columns: Set<String>, condition_columns: Set<String>, functions: Set<String>, function_traits: Set<String>, unbounded: Bool, statements: Long, row_limit: Long, "
         "fingerprint: String, returns: Set<DataClass>, planned_rows: Long, planned_cost: Long, infers: Set<DataClass>, inference: Set<Inference> };",
         "type Shell = { programs: Set<String>, subcommands: Set<String>, opaque: Bool, read_only: Bool, "
         "writes_files: Bool, privileged: Bool, network: Bool, writes: Set<String>, removes: Set<String>, "

@@ -2,7 +2,8 @@
 
 An output column is clear only if it is proved not to derive from a classified column; where the proof is missing it
 has every class of the target. What masking columns cannot hide (predicates, order, rows, failing or not) is left to
-policy, as `Lineage.inference`. `prepare` once for a catalog and a classification, `resolve` each statement.
+policy, as `Lineage.inference`. `prepare` once for a catalog and a classification, `resolve` each statement. The same
+walk tells columns that are returned from those that only decide over it (`uses_of`).
 """
 
 from __future__ import annotations
@@ -14,9 +15,19 @@ from mcp_gateway.facts.catalog import Catalog
 from mcp_gateway.masking.lineage.classified import ClassifiedCatalog
 from mcp_gateway.masking.lineage.derived import prepare, unknown_paths
 from mcp_gateway.masking.lineage.resolver import resolve_statement
+from mcp_gateway.masking.lineage.uses import ColumnCatalog, uses_of
 from mcp_gateway.masking.lineage.verdict import Lineage, OutputColumn
 
-__all__ = ["ClassifiedCatalog", "Lineage", "OutputColumn", "prepare", "resolve", "unknown_paths"]
+__all__ = [
+    "ClassifiedCatalog",
+    "ColumnCatalog",
+    "Lineage",
+    "OutputColumn",
+    "prepare",
+    "resolve",
+    "unknown_paths",
+    "uses_of",
+]
 
 
 def resolve(

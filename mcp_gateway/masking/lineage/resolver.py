@@ -129,7 +129,7 @@ class Resolver(Changes):
         atomic = text.upper().startswith(("BEGIN ATOMIC", "RETURN "))
         if atomic:
             text = f"CREATE FUNCTION f() RETURNS void {text}"
-        inner = Resolver(
+        inner = type(self)(
             self.prepared,
             path=BUILTIN_PATH if atomic else self.prepared.path,
             parameters=frozenset(name for name in function.arguments if name),
@@ -140,7 +140,7 @@ class Resolver(Changes):
         return None if body is None or body.found.effects else body
 
     def _expanded_text(self, name: str, text: str) -> Expansion | None:
-        return Resolver(self.prepared, path=BUILTIN_PATH).resolved_text(name, text)
+        return type(self)(self.prepared, path=BUILTIN_PATH).resolved_text(name, text)
 
     def resolved_text(self, name: str, text: str) -> Expansion | None:
         """Resolve a stored query; None where it is not one SELECT that can be followed."""
@@ -183,7 +183,7 @@ class Resolver(Changes):
         if name in self.prepared.running:
             return True
         self.prepared.running.add(name)
-        inner = Resolver(self.prepared, path=BUILTIN_PATH)
+        inner = type(self)(self.prepared, path=BUILTIN_PATH)
         try:
             select = _one_select(parse_tree(f"SELECT {expression}"))["SelectStmt"]
             columns = self._stored_columns(relation, {})

@@ -1,0 +1,48 @@
+"""Columns that a statement uses, apart: what it returns, and what only decides over that. Pure.
+
+`masking.lineage.uses` finds them; here they are made complete by what else is known of the statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from mcp_gateway.facts.meant import MAX_PART_COLUMNS
+from mcp_gateway.facts.reach import Reached
+from mcp_gateway.facts.traits import UNNAMED_COLUMNS
+
+
+class Uses(NamedTuple):
+    """Stored columns as facts call them, `schema.relation.column`. One may be in both."""
+
+    returned: frozenset[str]
+    """What the result is made of, or what is written somewhere."""
+    conditions: frozenset[str]
+    """What decides which rows or values there are, how many, or in which order."""
+    parts: Mapping[str, Sequence[tuple[str, str]]]
+    """To these, their like in every part of their relation: the part and its column."""
+
+
+def completed(
+    uses: Uses, *, reached: Reached, columns: frozenset[str], traits: frozenset[str]
+) -> tuple[Uses, frozenset[str]]:
+    """With columns of parts, as far as these are named, and with what only the code behind a statement uses.
+
+    That code was not followed where it does not make the result, so its columns may be used for anything. `columns` and
+    `traits` are those of the statement; the traits may become more.
+    """
+    there = reached.reads | reached.writes
+    returned, conditions = (
+        frozenset(column for one in names for part, column in uses.parts.get(one, ()) if part in there)
+        for names in (uses.returned, uses.conditions)
+    )
+    in_parts = returned | conditions
+    if in_parts and (UNNAMED_COLUMNS in traits or len(in_parts) > MAX_PART_COLUMNS):
+        returned = conditions = frozenset()
+        traits |= {UNNAMED_COLUMNS}
+    returned |= uses.returned
+    conditions |= uses.conditions
+    code = reached.columns | ((reached.code_part_columns or frozenset()) & columns)
+    unseen = code - returned - conditions
+    return Uses(returned | unseen, conditions | unseen, {}), traits

@@ -1,0 +1,95 @@
+"""Returned columns and those in conditions, as policy sees them: with columns of parts and of what only code behind uses."""
+
+from __future__ import annotations
+
+import pytest
+
+from mcp_gateway.calls import SQLFacts
+from mcp_gateway.facts.catalog import Catalog
+from mcp_gateway.facts.meant import MAX_PARTS
+from mcp_gateway.facts.parser import parse_tree
+from mcp_gateway.facts.sql import examine_sql, examine_statements, judge_of
+from mcp_gateway.masking.lineage import ColumnCatalog, uses_of
+from tests.masking.lineage.catalogs import catalog, function, relation
+
+CATALOG = catalog(
+    relation("events", "id int4, actor text", "p", oid=20_001),
+    relation("events_1", "id int4, actor text", parents=("public.events",), oid=20_002),
+    relation("events_2", "id int4, actor text", parents=("public.events",), oid=20_003),
+    relation("seen", "id int4", "v", definition="SELECT id FROM public.events WHERE actor = 'x'::text;", oid=20_004),
+    relation("checked", "id int4, note text", checks=("(public.lowest() < id)",), oid=20_005),
+    function("lowest", "SELECT age FROM public.users", result_type="pg_catalog.int4"),
+)
+
+
+def facts(sql: str, of: Catalog = CATALOG) -> SQLFacts:
+    statements = parse_tree(sql)
+    return examine_statements(statements, judge=judge_of(of), uses=uses_of(statements, catalog=ColumnCatalog(of))).facts
+
+
+def apart(found: SQLFacts) -> tuple[set[str], set[str]]:
+    context = found.context()
+    assert {*context["returned_columns"], *context["condition_columns"]} <= {*context["columns"]}
+    return (
+        {column.removeprefix("public.") for column in context["returned_columns"]},
+        {column.removeprefix("public.") for column in context["condition_columns"]},
+    )
+
+
+def every(column: str) -> set[str]:
+    return {f"{name}.{column}" for name in ("events", "events_1", "events_2")}
+
+
+@pytest.mark.parametrize(
+    ("sql", "returned", "conditions"),
+    [
+        ("SELECT id FROM events WHERE actor = 'x'", every("id"), every("actor")),
+        ("SELECT id FROM ONLY events WHERE actor = 'x'", {"events.id"}, {"events.actor"}),
+        ("SELECT id FROM events_1 WHERE actor = 'x'", {"events.id", "events_1.id"}, {"events.actor", "events_1.actor"}),
+        ("SELECT 1 FROM seen", set(), every("actor")),
+        ("SELECT id FROM seen", {"seen.id", *every("id")}, every("actor")),
+        ("DELETE FROM events WHERE actor = 'x'", set(), every("actor")),
+        ("SELECT lowest() FROM orders", {"users.age"}, set()),
+        ("INSERT INTO checked VALUES (1, 'x')", {"users.age"}, {"users.age"}),
+    ],
+)
+def test_columns_stand_for_the_same_in_parts_and_in_code_behind(
+    sql: str, returned: set[str], conditions: set[str]
+) -> None:
+    assert apart(facts(sql)) == (returned, conditions)
+
+
+def test_columns_of_many_parts_are_not_named_and_a_trait_says_so() -> None:
+    parts = [
+        relation(f"events_{number}", "id int4, actor text", parents=("public.events",), oid=30_000 + number)
+        for number in range(MAX_PARTS + 1)
+    ]
+    found = facts("SELECT id FROM events WHERE actor = 'x'", catalog(*CATALOG.relations.values(), *parts))
+    assert apart(found) == ({"events.id"}, {"events.actor"})
+    assert {"unnamed_parts", "unnamed_columns"} <= found.function_traits
+
+
+def test_too_many_columns_of_parts_are_not_named_either() -> None:
+    columns = ", ".join(f"c{number} int4" for number in range(200))
+    parts = [relation(f"wide_{number}", columns, parents=("public.wide",), oid=30_000 + number) for number in range(2)]
+    of = catalog(relation("wide", columns, "p", oid=29_999), *parts)
+    few, many = facts("SELECT c1 FROM wide ORDER BY c2", of), facts("SELECT * FROM wide ORDER BY c2", of)
+    assert apart(few) == ({"wide.c1", "wide_0.c1", "wide_1.c1"}, {"wide.c2", "wide_0.c2", "wide_1.c2"})
+    assert apart(many)[1] == {"wide.c2"}
+    assert "unnamed_columns" not in few.function_traits
+    assert "unnamed_columns" in many.function_traits
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT id FROM users WHERE ssn = '1'", "DELETE FROM users WHERE ssn = '1' RETURNING id"]
+)
+def test_without_a_catalog_a_column_may_be_both(sql: str) -> None:
+    found = examine_sql(sql, catalog=None).facts
+    assert apart(found) == ({"users.id", "users.ssn"}, {"users.id", "users.ssn"})
+
+
+def test_a_table_that_is_copied_out_has_its_columns_named() -> None:
+    everything = {"users.age", "users.email", "users.id", "users.name", "users.ssn", "users.tags"}
+    assert apart(facts("COPY users TO '/x'")) == (everything, everything)
+    assert apart(facts("COPY users (id, ssn) TO PROGRAM 'x'"))[0] == {"users.id", "users.ssn"}
+    assert apart(facts("COPY users FROM '/x'")) == (set(), set())
