@@ -15,6 +15,8 @@ from typing import Any, cast
 from mcp_gateway.facts.frames import LENGTH, MAX_FRAME_BYTES, FrameError, framed
 
 STDIN = 0
+SECOND_LOOK = 0.05
+"""Seconds: where the event loop itself was held up, what has come meanwhile is read before time is called."""
 
 
 class Child(asyncio.SubprocessProtocol):
@@ -85,7 +87,8 @@ class Child(asyncio.SubprocessProtocol):
         return self._asked
 
     async def _in_time(self, answer: asyncio.Future[bytes], *, within: float) -> bytes:
-        timer = asyncio.get_running_loop().call_later(within, _fail, answer, TimeoutError())
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(within, loop.call_later, SECOND_LOOK, _fail, answer, TimeoutError())
         try:
             return await answer
         finally:

@@ -1,9 +1,9 @@
 """Examining SQL in a process of its own, so that a statement that breaks or stalls the parser harms nothing else.
 
-A child is asked one thing at a time and has a second for it; one that is late, dies or answers nonsense is killed, that
-one call is refused, and the next call gets a new child. When the first is busy a second one is started beside it, so that
-somebody whose statements take their whole second does not make everybody wait: the road examines one call of a caller at
-a time. Above are the database tool and `inspect`; `facts.worker_process` is the child,
+A child is asked one thing at a time and has a second of CPU for it, however busy the machine is, and five in all; one that
+is late, dies or answers nonsense is killed, that one call is refused, and the next call gets a new child. When the first is
+busy a second one is started beside it, so that somebody whose statements take their whole second does not make everybody
+wait: the road examines one call of a caller at a time. Above are the database tool and `inspect`; `facts.worker_process` is the child,
 `facts.child` the way to it, `facts.frames` what they say to each other.
 
 A caller that is cancelled leaves the exchange with the child to a task that finishes it, so that no answer is ever read by
@@ -38,6 +38,9 @@ from mcp_gateway.turns import Turns, working_for
 COMMAND = (sys.executable, "-I", "-m", "mcp_gateway.facts.worker_process")
 """`-I`: no current directory, no PYTHON* variables, no user's site-packages (a module of an agent's workspace)."""
 ONE_STATEMENT = timedelta(seconds=1)
+"""Of CPU."""
+PATIENCE = 5
+"""So many times as long by the clock: a child that has to wait for a processor is not the statement's fault."""
 START_OR_LOAD = timedelta(seconds=30)
 CHILDREN = 2
 EXAMINED_AT_ONCE = 8
@@ -95,8 +98,9 @@ class SQLWorker:
     def __init__(
         self, *, limit: timedelta = ONE_STATEMENT, command: Sequence[str] = COMMAND, children: int = CHILDREN
     ) -> None:
-        self._limit = limit
-        self._command = tuple(command)
+        seconds = limit.total_seconds()
+        self._in_all = limit * PATIENCE
+        self._command = (*command, f"{seconds:g}")
         self._children = children
         self._places = [_Place()]
         self._free = list(self._places)
@@ -222,17 +226,19 @@ class SQLWorker:
     async def _examined(self, place: _Place, child: _Child, sql: str, snapshot: _Snapshot | None) -> Examined:
         try:
             number = snapshot.number if snapshot else None
-            return _examined(decoded(await child.ask("examine", number, sql, within=self._limit)))
+            return _examined(decoded(await child.ask("examine", number, sql, within=self._in_all)))
         except (SQLSyntaxError, asyncio.CancelledError):
             raise
         except BaseException as error:
-            await _broken(place, error, "sql_not_examined", message=TOO_COMPLEX)
+            # It did not get its CPU, or does not run: that says nothing of the statement.
+            late = isinstance(error, TimeoutError)
+            await _broken(place, error, "sql_not_examined", message=NOT_NOW if late else TOO_COMPLEX)
             raise
 
     async def _heard_out(self, place: _Place, child: _Child, leave: Callable[[], None]) -> None:
         """Let the child say what nobody waits for any more; one that does not say it is dropped."""
         try:
-            await child.process.hear(within=self._limit.total_seconds())
+            await child.process.hear(within=self._in_all.total_seconds())
         except Exception as error:  # noqa: BLE001 - whatever it was, the next one gets a new child
             log.warning("sql_not_examined", cause=type(error).__name__)
             await _drop_child(place)

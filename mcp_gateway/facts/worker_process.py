@@ -2,7 +2,8 @@
 
 Started by `facts.worker` with `-I`, an empty environment and no working directory of anybody's, so that nothing is
 imported from where an agent can write. It holds no secret and opens nothing: what a hostile text could break here is
-one examination.
+one examination. One that takes more CPU than its argument allows, in seconds, ends the process by SIGPROF, wherever in the
+parser it is.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import gc
 import os
 import pickle
 import resource
+import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -88,18 +91,34 @@ def _leave_to_itself() -> None:
     gc.freeze()
 
 
-def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer until the requests end. An answer that cannot be found is an answer too."""
+def serve(requests: BinaryIO, answers: BinaryIO, *, cpu_seconds: float = 0) -> None:
+    """Answer until the requests end. An answer that cannot be found is an answer too.
+
+    With `cpu_seconds` an answer has so many of them; to be told of a catalog takes what it takes.
+    """
     desk = Desk()
     desk.answer(("examine", None, WARM_UP))
     _send(answers, encoded({"ready": SHAPE}))
     while header := requests.read(LENGTH.size):
-        request = requests.read(*LENGTH.unpack(header))
+        content = requests.read(*LENGTH.unpack(header))
         try:
-            answer = encoded(desk.answer(pickle.loads(request)))  # noqa: S301 - from the gateway itself, see facts.frames
+            request = pickle.loads(content)  # noqa: S301 - from the gateway itself, see facts.frames
+            examines = isinstance(request, tuple) and request[:1] == ("examine",)
+            with _limited(cpu_seconds if examines else 0):
+                answer = encoded(desk.answer(request))
         except Exception as error:  # noqa: BLE001 - the loop goes on, and this one examination is refused
             answer = encoded(Answer(failed=type(error).__name__))
         _send(answers, answer)
+
+
+@contextmanager
+def _limited(cpu_seconds: float) -> Iterator[None]:
+    """End this process, by the system's own hand, when what is within takes more; 0 sets no limit."""
+    signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _send(answers: BinaryIO, answer: bytes) -> None:
@@ -109,6 +128,8 @@ def _send(answers: BinaryIO, answer: bytes) -> None:
 
 def main() -> None:
     """Serve on the standard streams, with nothing else able to write to them."""
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
     _close_what_is_inherited()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold statements
     _lower_limit(resource.RLIMIT_AS, MAX_MEMORY_BYTES)
@@ -118,7 +139,7 @@ def main() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     with answers, os.fdopen(0, "rb") as requests:
-        serve(requests, answers)
+        serve(requests, answers, cpu_seconds=float(sys.argv[1]))
 
 
 def _close_what_is_inherited() -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
+import time
 
 import anyio
 import pytest
@@ -33,6 +35,15 @@ async def test_each_question_has_its_answer() -> None:
     assert not child.runs
     with pytest.raises(ProcessLookupError):
         os.kill(child.pid, 0)
+
+
+async def test_an_answer_that_came_while_the_event_loop_was_held_up_is_in_time() -> None:
+    child = await Child.start(program(ECHO))
+    try:
+        asyncio.get_running_loop().call_later(0, time.sleep, 1)
+        assert await child.ask(b"ab", within=0.5) == b"ba"
+    finally:
+        await child.end()
 
 
 async def test_an_answer_in_pieces_is_one() -> None:

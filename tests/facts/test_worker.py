@@ -15,7 +15,7 @@ from mcp_gateway.errors import RequestError
 from mcp_gateway.facts.catalog import Catalog, Column, Relation
 from mcp_gateway.facts.frames import SHAPE
 from mcp_gateway.facts.parser import SQLSyntaxError
-from mcp_gateway.facts.worker import COMMAND, ONE_STATEMENT, TOO_COMPLEX, SQLWorker
+from mcp_gateway.facts.worker import COMMAND, NOT_NOW, ONE_STATEMENT, TOO_COMPLEX, SQLWorker
 from mcp_gateway.turns import working_for
 
 pytestmark = pytest.mark.anyio
@@ -191,6 +191,58 @@ async def test_there_are_never_more_children_than_two(worker: SQLWorker) -> None
 
 async def test_a_statement_has_a_second_at_most() -> None:
     assert timedelta(seconds=1) == ONE_STATEMENT
+
+
+@pytest.mark.requirement("I7")
+async def test_a_statement_that_waits_for_a_processor_is_examined_all_the_same(worker: SQLWorker) -> None:
+    await worker.start()
+    os.kill(first := child_of(worker), signal.SIGSTOP)
+    examined: list[bool] = []
+
+    async def ask() -> None:
+        examination, _ = await worker.examine("SELECT 1")
+        examined.append(examination.facts.read_only)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        await anyio.sleep(ONE_STATEMENT.total_seconds() * 1.2)  # more than it may take of the processor
+        os.kill(first, signal.SIGCONT)
+
+    assert examined == [True]
+    assert child_of(worker) == first
+
+
+@pytest.mark.requirement("I7")
+async def test_a_child_that_does_not_run_is_replaced_and_its_statement_not_called_complex() -> None:
+    worker = SQLWorker(limit=timedelta(milliseconds=100))
+    await worker.start()
+    os.kill(first := child_of(worker), signal.SIGSTOP)
+    try:
+        with pytest.raises(RequestError) as caught:
+            await worker.examine("SELECT 1")
+        examination, _ = await worker.examine("SELECT 1")
+
+        assert (caught.value.code, caught.value.message) == ("internal", NOT_NOW)
+        assert examination.facts.read_only
+        assert child_of(worker) != first
+    finally:
+        await worker.aclose()
+
+
+@pytest.mark.requirement("I7")
+async def test_the_time_is_over_whatever_signals_the_child_was_started_to_ignore() -> None:
+    ignoring = (
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGPROF, signal.SIG_IGN); signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPROF})\n"
+        f"os.execv(sys.executable, {[*COMMAND]!r} + sys.argv[1:])\n"
+    )
+    worker = SQLWorker(limit=timedelta(milliseconds=300), command=(sys.executable, "-c", ignoring))
+    try:
+        with pytest.raises(RequestError) as caught:
+            await worker.examine(SLOW)
+        assert caught.value.message == TOO_COMPLEX
+    finally:
+        await worker.aclose()
 
 
 @pytest.mark.requirement("I7")
