@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+CHANGING = frozenset({"c", "n", "d"})
+"""What a foreign key can do at a DELETE or UPDATE that changes rows of the table that has it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
@@ -22,6 +25,27 @@ class Column:
     """The generation expression, fully qualified."""
     number: int = 0
     """`pg_attribute.attnum`: with the relation's oid, what the wire calls a result column's origin."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependent:
+    """A foreign key to a relation."""
+
+    relation: str
+    """`schema.name` of the table that has the key."""
+    columns: tuple[str, ...] = ()
+    """Columns of that table."""
+    referenced: tuple[str, ...] = ()
+    """Columns of the relation that it refers to."""
+    on_delete: str = "a"
+    """`pg_constraint.confdeltype`: a (nothing), r (refuses), c (cascades), n (sets NULL), d (sets the default)."""
+    on_update: str = "a"
+    """`pg_constraint.confupdtype`, likewise."""
+
+    @property
+    def changes_along(self) -> bool:
+        """Whether that table is changed along with the relation."""
+        return bool({self.on_delete, self.on_update} & CHANGING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +70,8 @@ class Relation:
     """Expressions of its columns' and their domains' defaults, but for the next number of a sequence."""
     checks: tuple[str, ...] = ()
     """Expressions of CHECK constraints, indexes and the partition key: what writing it evaluates."""
-    cascades: tuple[str, ...] = ()
-    """`schema.name` of the tables that a foreign key's ON DELETE or ON UPDATE changes along with it."""
+    dependents: tuple[Dependent, ...] = ()
+    """Foreign keys to it."""
     version: str = ""
     """Changes when the relation, its columns or its rules change (their xmin)."""
 

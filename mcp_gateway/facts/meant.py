@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from mcp_gateway.facts.families import Families
+from mcp_gateway.facts.families import Effect, Families
 from mcp_gateway.facts.scopes import Table, table_of
 
 if TYPE_CHECKING:
@@ -43,6 +43,22 @@ class Meant(NamedTuple):
 
 
 NOTHING_ELSE = Meant(frozenset(), {}, frozenset(), {}, frozenset())
+FIRST_TO_MOVE_ROWS = 150000
+"""The server version from which an update that moves a row to another partition is one update to foreign keys."""
+
+
+class Along(NamedTuple):
+    """What happens along with a change of a relation's rows."""
+
+    tables: Mapping[str, Meant]
+    """Tables that foreign keys change, as facts call them, to what these mean beside themselves."""
+    columns: frozenset[str]
+    """Columns that they assign there."""
+    fires: bool
+    """Whether any of all these tables has a trigger or a rule."""
+
+
+NOTHING_ALONG = Along({}, frozenset(), fires=False)
 
 
 class Meanings:
@@ -52,6 +68,7 @@ class Meanings:
         self._judge = judge
         self._families = families
         self.of = lru_cache(MAX_NAMES)(self._of)
+        self.along = lru_cache(MAX_NAMES)(self._along)
 
     def _of(self, qualified: str, *, whole: bool) -> Meant:
         """Of the relation `schema.name`, at any depth; `whole` if its parts are meant, too.
@@ -74,6 +91,44 @@ class Meanings:
             leaves=frozenset(name for name, is_leaf in found.parts.items() if is_leaf) - found.names,
         )
 
+    def _along(self, qualified: str, *, whole: bool, effect: Effect) -> Along:
+        """With `effect` on the relation `schema.name`: foreign keys change other tables, triggers may change any."""
+        table = self._table(qualified)
+        if table is None or self._judge.is_system(table.relation.oid):
+            return NOTHING_ALONG
+        is_view = table.relation.kind == "v"
+        looked_through = self._found(table, whole=whole or is_view).looked_through
+        changed = {
+            name
+            for of, is_whole in looked_through
+            for name in (of, *(self._families.descendants(of) if is_whole else ()))
+        }
+        effects = [Effect(effect.how) if is_view else effect]
+        if effect.how == "update" and self._deletes_to_move():
+            effects.append(Effect("delete"))
+        keys: dict[str, frozenset[str]] = {}
+        for happens in effects:
+            for name, columns in self._families.changed_along(sorted(changed), happens).items():
+                keys[name] = keys.get(name, frozenset()) | columns
+        changed.update(name for key in keys for name in self._families.with_rows_of(key))
+        tables = {name: other for name in keys if (other := self._table(name)) is not None}
+        return Along(
+            tables={
+                other.name: self.of(name, whole=self._families.is_partitioned(name)) for name, other in tables.items()
+            },
+            columns=frozenset(
+                str(other.columns[column])
+                for name, other in tables.items()
+                for column in keys[name] & other.columns.keys()
+            ),
+            fires=any(other.relation.has_triggers for other in self._tables(changed)),
+        )
+
+    def _deletes_to_move(self) -> bool:
+        """Whether a row that an update moves to another partition is deleted, to the foreign keys to where it was."""
+        catalog = self._judge.catalog
+        return catalog is not None and catalog.server_version < FIRST_TO_MOVE_ROWS
+
     def _found(self, table: Table, *, whole: bool) -> _Found:
         found = _Found()
         seen: set[tuple[str, bool]] = set()
@@ -83,6 +138,7 @@ class Meanings:
             if (one.name, whole) in seen or self._judge.is_system(one.relation.oid):
                 continue
             seen.add((one.name, whole))
+            found.looked_through.append((one.relation.qualified, whole))
             found.take_above(one, self._tables(self._families.ancestors(one.relation.qualified)))
             if whole:
                 self._take_parts(found, one)
@@ -120,6 +176,8 @@ class _Found:
 
     def __init__(self) -> None:
         self.names: set[str] = set()
+        self.looked_through: list[tuple[str, bool]] = []
+        """`schema.name` of the relation and of what views are made of, and whether with its parts."""
         self.used: set[str] = set()
         """Columns that queries of views use."""
         self.parts: dict[str, bool] = {}

@@ -18,9 +18,10 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from mcp_gateway.facts.families import Effect
 from mcp_gateway.facts.harmless import SERVER_FILE_RELATIONS
 from mcp_gateway.facts.meant import MAX_PART_COLUMNS, MAX_PARTS, NOTHING_ELSE, Meant
-from mcp_gateway.facts.traits import FILES, UNKNOWN, UNNAMED_COLUMNS, UNNAMED_PARTS, UNNAMED_TABLES
+from mcp_gateway.facts.traits import FILES, TRIGGERS, UNKNOWN, UNNAMED_COLUMNS, UNNAMED_PARTS, UNNAMED_TABLES
 from mcp_gateway.facts.tree import Use, written
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Parts: TypeAlias = tuple[str, ...]
 """A name as the text has it, with or without schema."""
+_Effects: TypeAlias = frozenset[tuple[Use, Effect]]
 MAX_STATEMENTS = 1024
 """Whose traits are remembered: agents choose them."""
 
@@ -48,6 +50,8 @@ class Named:
     """Of the relations, those whose rows are looked at."""
     changed: set[Use] = field(default_factory=set)
     """Relations whose rows or definition it changes."""
+    effects: set[tuple[Use, Effect]] = field(default_factory=set)
+    """What happens to rows of relations."""
     columns: set[str] = field(default_factory=set)
     """Stored columns, as facts call them."""
     traits: set[str] = field(default_factory=set)
@@ -97,7 +101,9 @@ class Reach:
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
-        self._known: dict[tuple[frozenset[Parts] | frozenset[Use] | frozenset[str] | bool, ...], Reached] = {}
+        self._known: dict[
+            tuple[frozenset[Parts] | frozenset[Use] | _Effects | frozenset[str] | bool, ...], Reached
+        ] = {}
 
     def of(self, named: Named) -> Reached:
         """All that is behind what a text names."""
@@ -109,6 +115,7 @@ class Reach:
             frozenset(named.written),
             frozenset(named.reads),
             frozenset(named.changed),
+            frozenset(named.effects),
             frozenset(named.traits),
             named.computes,
         )
@@ -191,7 +198,20 @@ class _Search:
                 self._take_names(name, meant, self._writes, self._written_parts)
             columns.update(meant.columns)
             part_columns.update(meant.part_columns)
+        for use, effect in named.effects:
+            self._take_along(use, effect, judge)
         return columns, part_columns
+
+    def _take_along(self, use: Use, effect: Effect, judge: Judge) -> None:
+        """Take in what foreign keys and triggers do along with a change."""
+        table = judge.table(use.parts)
+        if table is not None:
+            along = judge.meanings.along(table.relation.qualified, whole=use.whole, effect=effect)
+            for name, meant in along.tables.items():
+                self._take_names(name, meant, self._writes, self._written_parts)
+            self._columns |= along.columns
+            if along.fires:
+                self._found.add(TRIGGERS)
 
     def _take_names(self, name: str, meant: Meant, names: set[str], parts: set[str]) -> None:
         names.update((name, *meant.relations))

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from mcp_gateway.calls import JSONObject, SQLFacts
 from mcp_gateway.facts.catalog import Catalog
 from mcp_gateway.facts.conditions import is_unbounded
+from mcp_gateway.facts.families import Effect, How
 from mcp_gateway.facts.judging import Judge, Trust
 from mcp_gateway.facts.parser import TOO_DEEP, SQLSyntaxError, Statements, parse_tree
 from mcp_gateway.facts.reach import Named
@@ -40,6 +41,8 @@ from mcp_gateway.facts.tree import opened, relation_parts, strings, use_of
 from mcp_gateway.facts.uses import Uses, completed
 
 DATA_CHANGES = frozenset({"DeleteStmt", "InsertStmt", "MergeStmt", "UpdateStmt"})
+HOW: Mapping[str, How] = {"INSERT": "insert", "UPDATE": "update", "DELETE": "delete"}
+"""What an action of MERGE does to rows."""
 PLANNED = DATA_CHANGES | {"SelectStmt"}
 """What `EXPLAIN` may be put in front of for a preview."""
 EXPLAINED = PLANNED | {"CreateTableAsStmt", "DeclareCursorStmt", "ExecuteStmt", "RefreshMatViewStmt"}
@@ -263,7 +266,9 @@ class Examiner(Walk):
             self._inner(body["query"], scope)
         elif incoming:
             self.named.written.add(relation_parts(body["relation"]))
-            self._write(self._taking_rows(body["relation"]))
+            relation = self._taking_rows(body["relation"])
+            self._write(relation)
+            self._happens(relation, "insert")
         else:
             copied = self.relation(body["relation"], scope, only_stored=True)
             named = strings(body.get("attlist", ()))
@@ -283,6 +288,10 @@ class Examiner(Walk):
                 self.named.written.add(relation_parts(body["relation"]))
             case "DoStmt":
                 self.named.traits |= {UNKNOWN, UNNAMED_TABLES}
+            case "TruncateStmt":
+                how: How = "truncate_cascade" if body.get("behavior") == "DROP_CASCADE" else "truncate"
+                for one in body["relations"]:
+                    self._happens(one["RangeVar"], how)
             case "LockStmt":
                 self.named.traits.add(LOCKS)
             case _:
@@ -310,6 +319,12 @@ class Examiner(Walk):
         if self.running:
             self.named.changed.add(use_of(relation))
 
+    def _happens(self, relation: JSONObject, how: How, targets: Sequence[JSONObject] = ()) -> None:
+        """Record what happens to rows of a relation, unless nothing runs; `targets` are what an update assigns."""
+        if self.running:
+            columns = {target["ResTarget"].get("name", "") for target in targets} if how == "update" else None
+            self.named.effects.add((use_of(relation), Effect(how, None if columns is None else frozenset(columns))))
+
     def _taking_rows(self, relation: JSONObject) -> JSONObject:
         """The target of new rows: only a partitioned table hands them on to its parts."""
         found = self.judge.find(relation_parts(relation))
@@ -335,6 +350,7 @@ class Examiner(Walk):
         self.doubt(self.judge.writing(relation_parts(body["relation"]), running=self.running))
         match kind:
             case "InsertStmt":
+                self._happens(relation, "insert")
                 self._insert(body, level, target)
             case "MergeStmt":
                 self._merge(body, level, target)
@@ -347,6 +363,8 @@ class Examiner(Walk):
             self.query(body["selectStmt"]["SelectStmt"], level)
         excluded = Entry(qualifier="excluded", columns=dict.fromkeys(target.columns), complete=target.complete)
         conflict = body.get("onConflictClause", {})
+        if conflict.get("action") == "ONCONFLICT_UPDATE":
+            self._happens(self._taking_rows(body["relation"]), "update", conflict["targetList"])
         self._targets(conflict.get("targetList", ()), target)
         for element in conflict.get("infer", {}).get("indexElems", ()):
             self.columns.update(stored(target, element["IndexElem"].get("name", "")))
@@ -359,6 +377,7 @@ class Examiner(Walk):
         inner = Scope(parent=level, entries=[target])
         for item in (*body.get("fromClause", ()), *body.get("usingClause", ())):
             inner.entries += self.from_item(item, inner, level)
+        self._happens(body["relation"], "update" if kind == "UpdateStmt" else "delete", body.get("targetList", ()))
         if kind == "UpdateStmt":
             self._targets(body["targetList"], target)
         self.each([*body.get("targetList", ()), body.get("whereClause")], inner)
@@ -371,7 +390,10 @@ class Examiner(Walk):
         self.node(body["joinCondition"], inner)
         for node in body.get("mergeWhenClauses", ()):
             clause = node["MergeWhenClause"]
-            self.merge_actions |= MERGE_ACTIONS.get(clause["commandType"], ANY_MERGE_ACTION)
+            actions = MERGE_ACTIONS.get(clause["commandType"], ANY_MERGE_ACTION)
+            self.merge_actions |= actions
+            for action in actions:
+                self._happens(body["relation"], HOW[action], clause.get("targetList", ()))
             if clause["commandType"] in {"CMD_INSERT", "CMD_UPDATE"}:
                 self._targets(clause.get("targetList", ()), target)
             self.each([clause.get("condition"), *clause.get("targetList", ()), *clause.get("values", ())], inner)

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias, TypeVar
 import asyncpg
 import orjson
 
-from mcp_gateway.facts.catalog import Catalog, Column, Function, Relation
+from mcp_gateway.facts.catalog import Catalog, Column, Dependent, Function, Relation
 from mcp_gateway.targets.postgres_queries import (
     BEGIN_SNAPSHOT,
     CASTS,
@@ -231,8 +231,19 @@ def _relation(row: dict[str, Any], *, type_names: Mapping[int, str]) -> Relation
         policies=tuple(row["policies"] or ()),
         defaults=tuple(text for text in row["defaults"] or () if NEXT_NUMBER.fullmatch(text) is None),
         checks=tuple(row["checks"] or ()),
-        cascades=tuple(row["cascades"] or ()),
+        dependents=tuple(map(_dependent, row["dependents"] or ())),
         version=_short(row["version"]),
+    )
+
+
+def _dependent(row: tuple[str, list[str], list[str], str, str]) -> Dependent:
+    relation, columns, referenced, on_delete, on_update = row
+    return Dependent(
+        relation=relation,
+        columns=tuple(columns),
+        referenced=tuple(referenced),
+        on_delete=on_delete,
+        on_update=on_update,
     )
 
 
@@ -263,7 +274,12 @@ def _function(row: dict[str, Any], *, type_names: Mapping[int, str]) -> Function
 def _cascades(relations: list[Any]) -> list[Any]:
     """What a foreign key changes along with a table, as dependencies."""
     oids = {f"{row['schema']}.{row['name']}": row["oid"] for row in relations}
-    return [["r", row["oid"], "r", oids[name]] for row in relations for name in row["cascades"] or () if name in oids]
+    return [
+        ["r", row["oid"], "r", oids[key.relation]]
+        for row in relations
+        for key in map(_dependent, row["dependents"] or ())
+        if key.changes_along and key.relation in oids
+    ]
 
 
 def _depends(rows: list[Any]) -> dict[tuple[Kind, int], frozenset[tuple[Kind, int]]]:

@@ -46,6 +46,11 @@ FUNCTION_VERSION = """
     concat_ws('/', p.pronamespace, p.proname, p.xmin,
       (SELECT g.xmin::text FROM pg_catalog.pg_aggregate g WHERE p.prokind = 'a' AND g.aggfnoid = p.oid::regproc))
 """
+KEY_COLUMNS = """(SELECT jsonb_agg((SELECT a.attname FROM pg_catalog.pg_attribute a
+                WHERE a.attrelid = k.{relation} AND a.attnum = n.number) ORDER BY n.place)
+             FROM pg_catalog.unnest(k.{numbers}) WITH ORDINALITY n(number, place))"""
+ON_DELETE = 8
+"""Of a trigger, in `pg_trigger.tgtype`. Every foreign key has one of these at the relation that it refers to."""
 RELATION_KINDS = "'r', 'p', 'v', 'm', 'f', 'S', 'c', 't'"
 
 SERVER = "SELECT current_setting('server_version_num')"
@@ -82,13 +87,15 @@ SELECT coalesce(json_agg(x ORDER BY oid), '[]')::text FROM (
        UNION ALL
        SELECT pg_catalog.pg_get_expr(q.partexprs, q.partrelid) FROM pg_catalog.pg_partitioned_table q
         WHERE q.partrelid = c.oid AND q.partexprs IS NOT NULL) code(said)) END AS checks,
-    CASE WHEN c.oid >= {FIRST_USER_OID} THEN (SELECT json_agg(DISTINCT kn.nspname || '.' || kc.relname)
+    CASE WHEN c.oid >= {FIRST_USER_OID} THEN (SELECT json_agg(DISTINCT jsonb_build_array(kn.nspname || '.' || kc.relname,
+           {KEY_COLUMNS.format(relation="conrelid", numbers="conkey")},
+           {KEY_COLUMNS.format(relation="confrelid", numbers="confkey")}, k.confdeltype, k.confupdtype))
        FROM pg_catalog.pg_trigger t
        JOIN pg_catalog.pg_constraint k ON k.oid = t.tgconstraint
        JOIN pg_catalog.pg_class kc ON kc.oid = k.conrelid
        JOIN pg_catalog.pg_namespace kn ON kn.oid = kc.relnamespace
-      WHERE t.tgrelid = c.oid AND t.tgisinternal AND k.confrelid = c.oid AND k.contype = 'f'
-        AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))) END AS cascades,
+      WHERE t.tgrelid = c.oid AND t.tgisinternal AND t.tgtype & {ON_DELETE} > 0
+        AND k.confrelid = c.oid AND k.contype = 'f') END AS dependents,
     CASE WHEN c.oid >= {FIRST_USER_OID} THEN {RELATION_VERSION} END AS version,
     (SELECT json_agg(json_build_array(a.attnum, a.attname, a.atttypid::int8, a.attnotnull,
               CASE WHEN a.attgenerated <> '' THEN

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mcp_gateway.facts.catalog import Relation
+from mcp_gateway.facts.catalog import Dependent, Relation
 from mcp_gateway.facts.families import Families
 from tests.masking.lineage.catalogs import relation
 
@@ -13,11 +13,15 @@ def families(*relations: Relation) -> Families:
     return Families({of.qualified: of for of in relations})
 
 
+def keys(*names: str) -> tuple[Dependent, ...]:
+    return tuple(Dependent(relation=name, on_delete="c") for name in names)
+
+
 PARTS = families(
     relation("all", "x text"),
     relation("year", "x text", parents=("public.all",)),
     relation("day", "x text", parents=("public.year", "public.gone")),
-    replace(relation("orders", "x text"), cascades=("public.year", "public.nowhere")),
+    replace(relation("orders", "x text"), dependents=keys("public.year", "public.nowhere")),
     replace(relation("far", "x text", parents=("public.day",)), kind="f"),
 )
 

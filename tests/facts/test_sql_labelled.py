@@ -161,6 +161,45 @@ def _are_written(found: frozenset[str], statement: Statement, catalog: Catalog) 
     return statement.writes <= found and parts <= statement.also | tied
 
 
+DEFINING = frozenset({"ALTER", "CLUSTER", "CREATE", "DROP", "GRANT", "REVOKE"})
+"""Kinds that change definitions and rights: `writes` has the tables that they name as changed."""
+SHOWS_DEFINITIONS = ("pg_get_viewdef", "pg_partition_tree", "pg_rules", "pg_views")
+"""The server looks at relations to show how they are made, and at none of their rows."""
+TOLD = frozenset({"triggers", "unnamed_parts", "unnamed_tables"})
+"""Traits of a statement that may change more than is named."""
+
+
+def test_whatever_changes_along_is_named_or_told(catalog: Catalog) -> None:
+    found = [(one, facts) for one, facts in _examined(STATEMENTS, catalog) if not one.kinds & DEFINING]
+
+    assert [one.where for one, facts in found if not (one.also <= facts.writes or facts.function_traits & TOLD)] == []
+    by_code = {"public.customers", "public.order_items", "public.orders"}
+    (cascading,) = (facts for one, facts in found if one.sql == "DELETE FROM customers WHERE id = 4")
+    assert cascading.writes == by_code
+    assert not cascading.function_traits & TOLD
+
+
+def test_whatever_a_server_looks_at_is_named_or_told(witness: Witness, catalog: Catalog) -> None:
+    missed, named = {}, 0
+    for one, facts in _examined(reads(), catalog):
+        if facts.kinds & {"DELETE", "INSERT", "UPDATE"} or any(word in one.sql for word in SHOWS_DEFINITIONS):
+            continue
+        looked_at = witness.looks_at(one.sql)
+        named += bool(looked_at)
+        if "unnamed_tables" not in facts.function_traits and (missing := looked_at - facts.reads):
+            missed[one.where] = sorted(missing)
+
+    assert missed == {}
+    assert named > len(reads()) / 2
+
+
+def test_ordinary_reads_write_nothing_and_few_are_told(catalog: Catalog) -> None:
+    found = [(one, facts) for one, facts in _examined(reads(), catalog)]
+
+    assert [one.where for one, facts in found if facts.writes] == []
+    assert len([one for one, facts in found if facts.function_traits & TOLD]) <= len(found) / 100
+
+
 def test_kinds_and_written_tables_are_exact_without_a_catalog() -> None:
     assert _share(STATEMENTS, None, lambda one, facts: facts.kinds == one.kinds) >= EXACT_FLOOR
     assert _share(STATEMENTS, None, lambda one, facts: _bare(facts.writes) == _bare(one.writes)) >= EXACT_FLOOR

@@ -62,6 +62,14 @@ WHERE c.relkind IN ('f', 'm', 'p', 'r') AND n.nspname NOT IN ('information_schem
 """
 """Each table, how many of its rows this transaction wrote (and those before it that are not yet counted), and versions."""
 
+LOCKED = """
+SELECT n.nspname || '.' || c.relname FROM pg_locks l
+JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE l.pid = %s AND l.locktype = 'relation' AND c.relkind IN ('f', 'm', 'p', 'r', 'v')
+    AND n.nspname NOT IN ('information_schema', 'pg_catalog', 'pg_toast')
+"""
+"""Every table and view that a transaction has looked at: it holds a lock on each to its end, whatever code took it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
@@ -111,6 +119,16 @@ class Witness:
         if shows:
             self._clean()
         return Seen(shows=shows, changed=changed, tag=tag)
+
+    def looks_at(self, sql: str) -> frozenset[str]:
+        """The tables and views that it looks at, as `schema.name`. For texts without an effect."""
+        self._running.execute("BEGIN")
+        try:
+            self._run(sql)
+            pid = self._running.info.backend_pid
+            return frozenset(name for (name,) in self._looking_on.execute(LOCKED.encode(), (pid,)))
+        finally:
+            self._running.execute("ROLLBACK")
 
     def _run(self, sql: str) -> str:
         with self._running.cursor() as cursor:

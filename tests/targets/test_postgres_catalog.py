@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from mcp_gateway.facts.catalog import Dependent
 from mcp_gateway.targets.postgres_catalog import (
     REMEMBERED_TOUCHED,
     catalog_stamp,
@@ -123,7 +124,10 @@ async def test_what_a_table_evaluates_by_itself_is_seen(
     assert found.policies == ("(owner = CURRENT_USER)", "(id > 1)")
     assert found.defaults == ("CURRENT_USER", "upper('x'::text)")
     assert sorted(found.checks) == ["(id > 0)", "(owner > 'a'::text)", "lower(owner), (id + 1)"]
-    assert found.cascades == ("public.bills",)
+    assert found.dependents == (
+        Dependent(relation="public.bills", columns=("id",), referenced=("id",), on_delete="a", on_update="n"),
+        Dependent(relation="public.notes", columns=("id",), referenced=("id",), on_delete="a", on_update="a"),
+    )
     assert catalog.relations["public.parts"].checks == ("(id % 2)",)
     assert catalog.relations["public.customers"].checks == ()
 

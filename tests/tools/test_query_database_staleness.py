@@ -34,9 +34,11 @@ CREATE OPERATOR ~~> (rightarg = int, function = told_one);
 CREATE TABLE parted (id int, note text) PARTITION BY LIST (id);
 CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1) PARTITION BY LIST (note);
 CREATE TABLE parted_1_a PARTITION OF parted_1 FOR VALUES IN ('a');
+CREATE TABLE keyed (id int PRIMARY KEY);
+CREATE TABLE tied (id int REFERENCES keyed);
 CREATE TABLE base (id int, note text);
 CREATE TABLE heir (extra int) INHERITS (base);
-GRANT ALL ON notes, outer_view, base, heir, parted TO PUBLIC;
+GRANT ALL ON notes, outer_view, base, heir, parted, keyed, tied TO PUBLIC;
 """
 
 CHANGES = {
@@ -93,6 +95,11 @@ CHANGES = {
         "CREATE TRIGGER fires BEFORE UPDATE ON notes FOR EACH ROW EXECUTE FUNCTION fired()",
     ),
     "a rule": ("DELETE FROM notes", "CREATE RULE spread AS ON DELETE TO notes DO ALSO DELETE FROM people"),
+    "a foreign key": ("DELETE FROM keyed", "CREATE TABLE more (id int REFERENCES keyed ON DELETE CASCADE)"),
+    "what a foreign key does": (
+        "DELETE FROM keyed",
+        "ALTER TABLE tied DROP CONSTRAINT tied_id_fkey, ADD FOREIGN KEY (id) REFERENCES keyed ON DELETE CASCADE",
+    ),
     "a default": ("INSERT INTO notes (id) VALUES (1)", "ALTER TABLE notes ALTER note SET DEFAULT current_user"),
     "a part of a part": ("SELECT id FROM parted", "CREATE TABLE parted_1_b PARTITION OF parted_1 FOR VALUES IN ('b')"),
     "a part that goes": ("DELETE FROM parted WHERE id = 1", "ALTER TABLE parted_1 DETACH PARTITION parted_1_a"),

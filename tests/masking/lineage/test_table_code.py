@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mcp_gateway.facts.catalog import Catalog
+from mcp_gateway.facts.catalog import Catalog, Dependent
 from tests.masking.lineage.catalogs import CATALOG, catalog, lineage, masked
 
 EVERYTHING = ["email+ssn"]
@@ -58,11 +58,13 @@ def test_a_default_that_brings_classified_data_is_masked() -> None:
 
 def test_what_a_foreign_key_changes_along_is_written_too() -> None:
     orders = CATALOG.relations["public.orders"]
-    of = with_products(cascades=("public.orders",))
+    of = with_products(dependents=(Dependent(relation="public.orders", on_delete="c"),))
     assert masked(RETURNING, of) == [""]
     of = replace(of, relations={**of.relations, "public.orders": replace(orders, has_triggers=True)})
     assert masked(RETURNING, of) == EVERYTHING
-    of = with_products(cascades=("public.products", "public.gone"))
+    of = with_products(
+        dependents=tuple(Dependent(relation=f"public.{name}", on_delete="c") for name in ("products", "gone"))
+    )
     assert masked(RETURNING, of) == [""]
 
 
