@@ -1,4 +1,4 @@
-"""`programs.toml` to `Knowledge`: the built-in file and those of an operator, which have the same form. Pure.
+"""`programs*.toml` to `Knowledge`: the built-in files and those of an operator, which have the same form. Pure.
 
 A table is named as one types the command, `[ls]` or `["docker ps"]`. Options stand in one string, as `getopt` has
 them: `-abw:C::` are `-a` and `-b`, `-w` with an argument and `-C` with one that may be attached; `--all`, `--width:`
@@ -24,7 +24,7 @@ from mcp_gateway.facts.programs import Argument, Effect, Grammar, Knowledge, Ope
 from mcp_gateway.toml_errors import toml_problem
 from mcp_gateway.toml_lines import key_lines, line_of
 
-BUILT_IN_FILE = "programs.toml"
+BUILT_IN_FILES = ("programs.toml", "programs_packages.toml", "programs_services.toml")
 MAX_FILE_BYTES = 1024 * 1024
 EFFECTS: tuple[Effect, ...] = get_args(Effect)
 KEYS: Mapping[str, type] = {
@@ -63,13 +63,14 @@ def read_programs(files: Sequence[tuple[str, str]]) -> Knowledge:
     Raises:
         ConfigError: all that is wrong in any of them.
     """
-    text = resources.files("mcp_gateway.facts").joinpath(BUILT_IN_FILE).read_text(encoding="utf-8")
+    folder = resources.files("mcp_gateway.facts")
+    own = [(file, folder.joinpath(file).read_text(encoding="utf-8")) for file in BUILT_IN_FILES]
     tables: Tables = {}
     places: dict[str, Problem] = {}
     known: set[str] = set()
     replaced: list[str] = []
     problems: list[Problem] = []
-    for file, content in [(BUILT_IN_FILE, text), *files]:
+    for file, content in [*own, *files]:
         try:
             raw = tomllib.loads(content)
         except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -92,11 +93,11 @@ def read_programs(files: Sequence[tuple[str, str]]) -> Knowledge:
     problems += [replace(places[name], message=message) for name, message in builder.problems]
     if problems:
         raise ConfigError(problems)
-    digests = [_digest(content) for content in (text, *(content for _, content in files))]
+    digests = [_digest(content) for _, content in [*own, *files]]
     return Knowledge(
         programs=programs,
         replaced=tuple(replaced),
-        files={file: digest for (file, _), digest in zip(files, digests[1:], strict=True)},
+        files={file: digest for (file, _), digest in zip(files, digests[len(own) :], strict=True)},
         version=_digest("\n".join(digests)),
     )
 

@@ -1,6 +1,6 @@
 """What is known of programs on a host, as values: which options and operands do what. Pure.
 
-`program_files` makes these from `programs.toml` and from an operator's files of the same form; `commands` judges one
+`program_files` makes these from `programs*.toml` and from an operator's files of the same form; `commands` judges one
 simple command by them. A program that is not known is not proved to leave anything alone, and neither is one whose
 option is not known.
 """
