@@ -3,13 +3,15 @@
 A policy on these is about the rows of that name, too. `facts.reach` asks here for every name that it comes upon.
 
 Parts are partitions and tables that inherit, at any depth. There may be thousands, so they are told apart from the rest
-and named only up to a number.
+and named only up to a number. That is a number of one table, which its schema decides: were those of a statement counted,
+an agent could name another table beside the one that it is after, so that the parts of neither are named.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from mcp_gateway.facts.families import Effect, Families
@@ -23,9 +25,9 @@ if TYPE_CHECKING:
 MAX_NAMES = 4096
 """How many names are remembered: agents choose them."""
 MAX_PARTS = 100
-"""Parts that are named of one statement. Policy takes sets of 500 names, and an audit row and an approval show them all."""
-MAX_PART_COLUMNS = 300
-"""Columns of parts that are named of one statement."""
+"""Of a table with more of them none is named. Each name is recorded, masked and shown with every call."""
+MAX_PART_COLUMNS = 500
+"""Of a table whose parts have more columns together none of these is named."""
 
 
 class Meant(NamedTuple):
@@ -34,15 +36,18 @@ class Meant(NamedTuple):
     relations: frozenset[str]
     columns: Mapping[str, frozenset[str]]
     """What each of its columns means beside itself."""
-    parts: frozenset[str] | None
-    """None for more than `MAX_PARTS`."""
-    part_columns: Mapping[str, frozenset[str] | None]
-    """What each of its columns means in its parts, if it has any; None where these are too many to be named."""
-    leaves: frozenset[str]
+    parts: frozenset[str] = frozenset()
+    leaves: frozenset[str] = frozenset()
     """The parts that have no parts themselves."""
+    part_columns: Mapping[str, frozenset[str]] = MappingProxyType({})
+    """What each of its columns means in its parts."""
+    has_unnamed: bool = False
+    """There are parts that are too many to be named."""
+    beyond: frozenset[str] = frozenset()
+    """Those of its columns that mean some in parts which are too many to be named."""
 
 
-NOTHING_ELSE = Meant(frozenset(), {}, frozenset(), {}, frozenset())
+NOTHING_ELSE = Meant(frozenset(), {})
 FIRST_TO_MOVE_ROWS = 150000
 """The server version from which an update that moves a row to another partition is one update to foreign keys."""
 
@@ -80,15 +85,16 @@ class Meanings:
         if table is None or self._judge.is_system(table.relation.oid):
             return NOTHING_ELSE
         found = self._found(table, whole=whole or table.relation.kind == "v")
-        if found.names == {table.name} and not found.parts and not found.too_many:
+        if found.names == {table.name} and not found.parts and not found.has_unnamed:
             return NOTHING_ELSE
-        found.too_many = found.too_many or len(found.parts) > MAX_PARTS
         return Meant(
             relations=frozenset(found.names) - {table.name},
             columns=found.upward(table),
-            parts=None if found.too_many else frozenset(found.parts),
-            part_columns=found.downward(table),
+            parts=frozenset(found.parts),
             leaves=frozenset(name for name, is_leaf in found.parts.items() if is_leaf) - found.names,
+            part_columns=found.downward(table),
+            has_unnamed=found.has_unnamed,
+            beyond=found.out_of_reach(table),
         )
 
     def _along(self, qualified: str, *, whole: bool, effect: Effect) -> Along:
@@ -150,8 +156,10 @@ class Meanings:
 
     def _take_parts(self, found: _Found, table: Table) -> None:
         names = self._families.descendants(table.relation.qualified)
+        if len(names) * len(table.columns) > MAX_PART_COLUMNS or len(names) > MAX_PARTS:
+            found.beyond |= frozenset(_columns(table))
         if len(names) > MAX_PARTS:
-            found.too_many = True
+            found.has_unnamed = True
         elif names:
             parts = self._tables(names)
             is_leaf = {part.name: not self._families.descendants(part.relation.qualified) for part in parts}
@@ -182,7 +190,9 @@ class _Found:
         """Columns that queries of views use."""
         self.parts: dict[str, bool] = {}
         """To whether it has no parts itself."""
-        self.too_many = False
+        self.has_unnamed = False
+        self.beyond: frozenset[str] = frozenset()
+        """Columns whose like in parts are too many."""
         self._inherited: dict[str, frozenset[str]] = {}
         self._handed_on: dict[str, frozenset[str]] = {}
 
@@ -192,7 +202,8 @@ class _Found:
 
     def take_parts(self, table: Table, parts: Sequence[Table], is_leaf: Mapping[str, bool]) -> None:
         self.parts |= is_leaf
-        self._handed_on |= _of_same_name(table, parts)
+        if self.beyond.isdisjoint(_columns(table)):
+            self._handed_on |= _of_same_name(table, parts)
 
     def upward(self, table: Table) -> dict[str, frozenset[str]]:
         if table.relation.kind != "v":
@@ -200,13 +211,16 @@ class _Found:
         used = frozenset(self.used).union(*(self._inherited.get(column, ()) for column in self.used))
         return dict.fromkeys(_columns(table), used)
 
-    def downward(self, table: Table) -> dict[str, frozenset[str] | None]:
-        if self.too_many:
-            return dict.fromkeys(_columns(table))
+    def downward(self, table: Table) -> dict[str, frozenset[str]]:
         if table.relation.kind != "v":
-            return {column: self._handed_on[column] for column in _columns(table)} if self._handed_on else {}
+            return {column: self._handed_on[column] for column in _columns(table) if column in self._handed_on}
         used = frozenset[str]().union(*(self._handed_on.get(column, ()) for column in self.used))
         return dict.fromkeys(_columns(table), used) if used else {}
+
+    def out_of_reach(self, table: Table) -> frozenset[str]:
+        if table.relation.kind != "v":
+            return self.beyond.intersection(_columns(table))
+        return frozenset() if self.beyond.isdisjoint(self.used) else frozenset(_columns(table))
 
 
 def _of_same_name(table: Table, others: Sequence[Table]) -> dict[str, frozenset[str]]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from mcp_gateway.facts.families import Effect
 from mcp_gateway.facts.harmless import SERVER_FILE_RELATIONS
-from mcp_gateway.facts.meant import MAX_PART_COLUMNS, MAX_PARTS, NOTHING_ELSE, Meant
+from mcp_gateway.facts.meant import NOTHING_ELSE, Meant
 from mcp_gateway.facts.traits import FILES, TRIGGERS, UNKNOWN, UNNAMED_COLUMNS, UNNAMED_PARTS, UNNAMED_TABLES
 from mcp_gateway.facts.tree import Use, written
 
@@ -71,10 +71,10 @@ class Reached(NamedTuple):
     """What the code behind it uses of stored columns."""
     meant: Mapping[str, frozenset[str]]
     """What columns of the relations that it names mean beside themselves."""
-    part_columns: Mapping[str, frozenset[str] | None]
-    """What those mean in parts of these relations; None where that is too many to be named."""
-    code_part_columns: frozenset[str] | None
-    """The same of `columns`."""
+    part_columns: Mapping[str, frozenset[str]]
+    """What those mean in parts of these relations."""
+    beyond: frozenset[str]
+    """Those of them that mean some in parts which are too many to be named."""
     functions: frozenset[str]
     """Bare names of the functions behind it: what is reached rests on these, too."""
     leaves: frozenset[str]
@@ -83,17 +83,9 @@ class Reached(NamedTuple):
     def used(self, columns: Set[str]) -> tuple[frozenset[str], frozenset[str]]:
         """All columns that a text uses which names these, and all traits."""
         named = self.columns.union(columns, *[self.meant.get(column, ()) for column in columns])
-        in_parts = [self.part_columns[column] for column in columns if column in self.part_columns]
-        whole = _named(self.code_part_columns, *in_parts)
-        if whole is None or len(whole - named) > MAX_PART_COLUMNS:
-            return named, self.traits | {UNNAMED_COLUMNS}
-        return named | whole, self.traits
-
-
-def _named(*sets: frozenset[str] | None) -> frozenset[str] | None:
-    """All of them; None where some could not be named."""
-    named = [one for one in sets if one is not None]
-    return None if len(named) < len(sets) else frozenset[str]().union(*named)
+        if self.part_columns:
+            named = named.union(*[self.part_columns.get(column, ()) for column in columns])
+        return named, self.traits if self.beyond.isdisjoint(columns) else self.traits | {UNNAMED_COLUMNS}
 
 
 class Reach:
@@ -128,6 +120,21 @@ class Reach:
         return known
 
 
+class _Columns(NamedTuple):
+    """What columns of the relations in a text mean beside themselves, as in `Meant`."""
+
+    columns: dict[str, frozenset[str]]
+    part_columns: dict[str, frozenset[str]]
+    beyond: frozenset[str]
+
+    def with_those_of(self, meant: Meant) -> _Columns:
+        if meant is NOTHING_ELSE:
+            return self
+        return _Columns(
+            self.columns | {**meant.columns}, self.part_columns | {**meant.part_columns}, self.beyond | meant.beyond
+        )
+
+
 class _Search:
     """One search, from what a text names to the last thing behind it. Each thing is looked at once."""
 
@@ -138,12 +145,9 @@ class _Search:
         self._reads: set[str] = set()
         self._writes: set[str] = set()
         self._columns: set[str] = set()
-        self._read_parts: set[str] = set()
-        self._written_parts: set[str] = set()
-        self._part_columns: frozenset[str] | None = frozenset()
         self._leaves: set[str] = set()
-        self._too_many = False
-        """There are more parts than are named."""
+        self._by_itself: set[str] = set()
+        """Of what is read and written, what does not count as a part alone."""
         self._called: set[str] = set()
         self._seen: set[object] = set()
         self._types: set[str] = set()
@@ -155,7 +159,7 @@ class _Search:
         self._waiting: list[tuple[Named, Judge]] = []
 
     def reached(self, named: Named) -> Reached:
-        meant, part_columns = self._take(named, self._root)
+        meant = self._take(named, self._root)
         self._waiting.append((named, self._root))
         while self._waiting:
             self._look(*self._waiting.pop())
@@ -164,28 +168,21 @@ class _Search:
                 for cast in sorted(self._casts):
                     if self._may_apply(cast, self._catalog):
                         self._qualified(cast)
-        named_parts = (self._read_parts | self._written_parts) - self._reads - self._writes
-        if self._too_many or len(named_parts) > MAX_PARTS:
-            self._found.add(UNNAMED_PARTS)
-            self._read_parts, self._written_parts, self._leaves = set(), set(), set()
-            part_columns = dict.fromkeys(part_columns)
-            self._part_columns = None if self._part_columns else self._part_columns
         return Reached(
             traits=frozenset(self._found),
-            reads=frozenset(self._reads | self._read_parts),
-            writes=frozenset(self._writes | self._written_parts),
+            reads=frozenset(self._reads),
+            writes=frozenset(self._writes),
             columns=frozenset(self._columns),
-            meant=meant,
-            part_columns=part_columns,
-            code_part_columns=self._part_columns,
+            meant=meant.columns,
+            part_columns=meant.part_columns,
+            beyond=meant.beyond,
             functions=frozenset(self._called),
-            leaves=frozenset(self._leaves - self._reads - self._writes),
+            leaves=frozenset(self._leaves - self._by_itself),
         )
 
-    def _take(self, named: Named, judge: Judge) -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str] | None]]:
-        """Take in what a text reads and writes. Gives what columns of its relations mean beside themselves, and in parts."""
-        columns: dict[str, frozenset[str]] = {}
-        part_columns: dict[str, frozenset[str] | None] = {}
+    def _take(self, named: Named, judge: Judge) -> _Columns:
+        """Take in what a text reads and writes. Gives what columns of its relations mean beside themselves."""
+        columns = _Columns({}, {}, frozenset())
         uses = named.reads | named.changed
         others = {Use(parts) for parts in named.relations - {use.parts for use in uses}}
         for use in sorted(uses | others, key=lambda use: use.whole):  # what is meant as a whole means more
@@ -193,14 +190,13 @@ class _Search:
             meant = NOTHING_ELSE if table is None else judge.meanings.of(table.relation.qualified, whole=use.whole)
             name = written(use.parts) if table is None else table.name
             if use in named.reads:
-                self._take_names(name, meant, self._reads, self._read_parts)
+                self._take_names(name, meant, self._reads)
             if use in named.changed:
-                self._take_names(name, meant, self._writes, self._written_parts)
-            columns.update(meant.columns)
-            part_columns.update(meant.part_columns)
+                self._take_names(name, meant, self._writes)
+            columns = columns.with_those_of(meant)
         for use, effect in named.effects:
             self._take_along(use, effect, judge)
-        return columns, part_columns
+        return columns
 
     def _take_along(self, use: Use, effect: Effect, judge: Judge) -> None:
         """Take in what foreign keys and triggers do along with a change."""
@@ -208,18 +204,17 @@ class _Search:
         if table is not None:
             along = judge.meanings.along(table.relation.qualified, whole=use.whole, effect=effect)
             for name, meant in along.tables.items():
-                self._take_names(name, meant, self._writes, self._written_parts)
+                self._take_names(name, meant, self._writes)
             self._columns |= along.columns
             if along.fires:
                 self._found.add(TRIGGERS)
 
-    def _take_names(self, name: str, meant: Meant, names: set[str], parts: set[str]) -> None:
-        names.update((name, *meant.relations))
-        if meant.parts is None:
-            self._too_many = True
-        else:
-            parts.update(meant.parts)
-            self._leaves.update(meant.leaves)
+    def _take_names(self, name: str, meant: Meant, names: set[str]) -> None:
+        self._by_itself.update((name, *meant.relations))
+        names.update((name, *meant.relations, *meant.parts))
+        self._leaves |= meant.leaves
+        if meant.has_unnamed:
+            self._found.add(UNNAMED_PARTS)
 
     def _look(self, named: Named, judge: Judge) -> None:
         self._found |= named.traits
@@ -256,10 +251,12 @@ class _Search:
 
     def _use(self, named: Named, judge: Judge) -> None:
         """Take in all that code reads, writes and uses of columns."""
-        meant, part_columns = self._take(named, judge)
-        self._columns.update(named.columns, *(meant.get(column, ()) for column in named.columns))
-        in_parts = (part_columns[column] for column in named.columns if column in part_columns)
-        self._part_columns = _named(self._part_columns, *in_parts)
+        meant = self._take(named, judge)
+        self._columns.update(named.columns)
+        for column in named.columns:
+            self._columns.update(meant.columns.get(column, ()), meant.part_columns.get(column, ()))
+        if not meant.beyond.isdisjoint(named.columns):
+            self._found.add(UNNAMED_COLUMNS)
 
     def _expressions(self, texts: Iterable[str]) -> None:
         for text in texts:

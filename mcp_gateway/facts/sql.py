@@ -167,7 +167,7 @@ class Examiner(Walk):
         reached = self.judge.reach.of(self.names)
         columns, traits = reached.used(self.columns)
         if uses is not None:
-            uses, traits = completed(uses, reached=reached, columns=columns, traits=traits)
+            uses, traits = completed(uses, reached=reached, traits=traits)
             columns = columns.union(uses.returned, uses.conditions)
         return SQLExamination(
             facts=SQLFacts(

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from mcp_gateway.facts.meant import MAX_PART_COLUMNS
 from mcp_gateway.facts.reach import Reached
 from mcp_gateway.facts.traits import UNNAMED_COLUMNS
 
@@ -24,25 +23,18 @@ class Uses(NamedTuple):
     """To these, their like in every part of their relation: the part and its column."""
 
 
-def completed(
-    uses: Uses, *, reached: Reached, columns: frozenset[str], traits: frozenset[str]
-) -> tuple[Uses, frozenset[str]]:
+def completed(uses: Uses, *, reached: Reached, traits: frozenset[str]) -> tuple[Uses, frozenset[str]]:
     """With columns of parts, as far as these are named, and with what only the code behind a statement uses.
 
-    That code was not followed where it does not make the result, so its columns may be used for anything. `columns` and
-    `traits` are those of the statement; the traits may become more.
+    That code was not followed where it does not make the result, so its columns may be used for anything. `traits`
+    are those of the statement and may become more.
     """
-    there = reached.reads | reached.writes
+    named = reached.columns.union(*reached.part_columns.values()) if uses.parts else frozenset[str]()
     returned, conditions = (
-        frozenset(column for one in names for part, column in uses.parts.get(one, ()) if part in there)
+        names.union(column for one in names for _, column in uses.parts.get(one, ()) if column in named)
         for names in (uses.returned, uses.conditions)
     )
-    in_parts = returned | conditions
-    if in_parts and (UNNAMED_COLUMNS in traits or len(in_parts) > MAX_PART_COLUMNS):
-        returned = conditions = frozenset()
+    if not reached.beyond.isdisjoint(returned | conditions):
         traits |= {UNNAMED_COLUMNS}
-    returned |= uses.returned
-    conditions |= uses.conditions
-    code = reached.columns | ((reached.code_part_columns or frozenset()) & columns)
-    unseen = code - returned - conditions
+    unseen = reached.columns - returned - conditions
     return Uses(returned | unseen, conditions | unseen, {}), traits

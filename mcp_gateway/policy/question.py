@@ -23,9 +23,11 @@ from mcp_gateway.usage import NO_HISTORY, History, Usage
 
 MAX_SET = 500
 """Members of one set. A set of 1,000 costs Cedar 6 ms."""
-LARGE_SETS = frozenset({"columns", "returned_columns", "condition_columns"})
+LARGE_SETS = frozenset(
+    f"sql.{name}" for name in ("reads", "writes", "columns", "returned_columns", "condition_columns")
+)
 MAX_LARGE_SET = 5000
-"""Members of one of those: `SELECT *` of a few wide tables has a thousand columns, and is nothing odd."""
+"""Members of one of those: `SELECT *` of a few wide tables has a thousand columns, and is nothing odd; partitions count."""
 KINDS_OF_INFERENCE = frozenset(KINDS)
 MIN_LONG, MAX_LONG = -(2**63), 2**63 - 1
 
@@ -163,7 +165,9 @@ def _record(
     found: JSONObject = {}
     for attribute, of in shape.items():
         value = values[attribute]
-        if not _IS[of](value) or (type(value) is list and len(value) > MAX_SET and attribute not in LARGE_SETS):
+        if not _IS[of](value) or (
+            type(value) is list and len(value) > MAX_SET and f"{name}.{attribute}" not in LARGE_SETS
+        ):
             raise _refusal(f"{name}.{attribute}", value, of)
         entity = ENTITY_SETS.get(of)
         if entity is not None:
@@ -183,7 +187,7 @@ def _check(name: str, value: Any, of: AttributeType) -> None:
 
 def _refusal(name: str, value: Any, of: AttributeType) -> QuestionError:
     if of.startswith("Set<") and isinstance(value, list) and len(value) > MAX_SET:
-        most = MAX_LARGE_SET if name.rpartition(".")[2] in LARGE_SETS else MAX_SET
+        most = MAX_LARGE_SET if name in LARGE_SETS else MAX_SET
         return QuestionError(f"{name} has {len(value)} members, more than {most}")
     return QuestionError(f"{name} is not a {of}")
 

@@ -185,39 +185,52 @@ def test_of_more_parts_none_is_named_and_that_is_told(sql: str, number: int) -> 
     assert facts.function_traits & UNNAMED == UNNAMED
 
 
-def test_the_parts_of_a_whole_statement_are_counted() -> None:
-    catalog = with_parts(a=MAX_PARTS - 10, b=11)
-    for sql in ("SELECT 1 FROM a", "SELECT 1 FROM b", "SELECT 1 FROM a, ONLY b", "DELETE FROM a USING a AS other"):
-        assert not examine_sql(sql, catalog=catalog).facts.function_traits, sql
-    for sql in ("SELECT 1 FROM a, b", "DELETE FROM a USING b", "SELECT 1 FROM b WHERE EXISTS (SELECT FROM seen)"):
+def test_no_other_table_in_a_statement_makes_parts_unnamed() -> None:
+    catalog = with_parts(a=MAX_PARTS, b=MAX_PARTS + 1, c=MAX_PARTS)
+    parts_of_a = {f"public.a_{part}" for part in range(MAX_PARTS)}
+    for sql in ("SELECT a.id FROM a, b, c", "SELECT a.id FROM b, seen AS a", "SELECT counted() FROM b, c"):
         facts = examine_sql(sql, catalog=catalog).facts
-        assert facts.function_traits == {"unnamed_parts"}, sql
-        assert facts.reads | facts.writes <= {"public.a", "public.b", "public.seen"}
-    both = examine_sql("SELECT b.id FROM a, b", catalog=catalog).facts
-    assert both.columns == {"public.b.id"}
-    assert both.function_traits == UNNAMED
+        assert facts.reads >= parts_of_a, sql
+        assert facts.columns >= {f"{part}.id" for part in parts_of_a}, sql
+        assert facts.function_traits & UNNAMED == {"unnamed_parts"}, sql
+        assert "public.b_0" not in facts.reads, sql
+    named = examine_sql("SELECT a.id FROM a, c", catalog=catalog).facts
+    assert len(named.reads) == 2 * (MAX_PARTS + 1)
+    assert not named.function_traits
 
 
-def test_a_part_that_is_named_itself_is_not_counted() -> None:
+def test_an_only_table_has_no_parts_to_be_named() -> None:
+    facts = examine_sql("SELECT id FROM ONLY a", catalog=with_parts(a=MAX_PARTS + 1)).facts
+    assert facts.reads == {"public.a"}
+    assert not facts.function_traits
+
+
+def test_a_part_that_is_named_itself_is_named_beside_too_many() -> None:
     facts = examine_sql("SELECT 1 FROM a JOIN a_0 ON true", catalog=with_parts(a=MAX_PARTS + 1)).facts
     assert facts.reads == {"public.a", "public.a_0"}
     assert facts.function_traits == {"unnamed_parts"}
 
 
-def test_columns_of_parts_are_named_up_to_a_number_of_their_own() -> None:
-    catalog = with_parts(a=MAX_PARTS)
-    wide = {
-        name: replace(one, columns=tuple(Column(name=f"c{n}", type="pg_catalog.int4", number=n + 1) for n in range(8)))
-        for name, one in catalog.relations.items()
-        if one.kind != "v"
-    }
-    catalog = replace(catalog, relations={**catalog.relations, **wide})
-    fitting = ", ".join(f"c{n}" for n in range(MAX_PART_COLUMNS // MAX_PARTS))
-    assert not examine_sql(f"SELECT {fitting} FROM a", catalog=catalog).facts.function_traits
-    facts = examine_sql("SELECT * FROM a", catalog=catalog).facts
-    assert facts.function_traits == {"unnamed_columns"}
-    assert facts.columns == {f"public.a.c{n}" for n in range(8)}
-    assert len(facts.reads) == MAX_PARTS + 1, "the parts themselves are named"
+@pytest.mark.parametrize("sql", ["SELECT id FROM a", "SELECT * FROM a", "SELECT id FROM seen", "SELECT counted()"])
+def test_columns_of_parts_are_named_up_to_a_number_of_a_table(sql: str) -> None:
+    def with_columns(number: int) -> Catalog:
+        columns = tuple(Column(name=f"c{n}", type="pg_catalog.int4", number=n) for n in range(number - 2))
+        catalog = with_parts(a=MAX_PARTS)
+        wide = {
+            name: replace(one, columns=one.columns + columns)
+            for name, one in catalog.relations.items()
+            if one.kind != "v"
+        }
+        return replace(catalog, relations={**catalog.relations, **wide})
+
+    most = MAX_PART_COLUMNS // MAX_PARTS
+    named = examine_sql(sql, catalog=with_columns(most)).facts
+    assert {"public.a.id", "public.a_0.id"} <= named.columns
+    assert not named.function_traits & UNNAMED
+    unnamed = examine_sql(sql, catalog=with_columns(most + 1)).facts
+    assert unnamed.function_traits & UNNAMED == {"unnamed_columns"}
+    assert "public.a_0.id" not in unnamed.columns
+    assert "public.a_0" in unnamed.reads, "the parts themselves are named"
 
 
 def test_parts_that_have_no_parts_need_not_be_watched() -> None:

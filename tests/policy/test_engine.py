@@ -118,7 +118,8 @@ def test_a_permit_whose_condition_errors_denies_even_where_another_permits() -> 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"facts": replace(READ, reads=frozenset(map(str, range(501))))},
+        {"facts": replace(READ, functions=frozenset(map(str, range(501))))},
+        {"facts": replace(READ, reads=frozenset(map(str, range(5001))))},
         {"facts": replace(READ, statements=2**63)},
         {"facts": replace(READ, statements=cast("Any", 1.5))},
         {"facts": replace(READ, read_only=cast("Any", None))},

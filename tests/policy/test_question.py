@@ -8,7 +8,15 @@ from typing import Any, cast
 import pytest
 
 from mcp_gateway.decisions import NOT_APPROVED, Approved
-from mcp_gateway.policy.question import MAX_SET, QuestionError, approval_of, context_of, principal_of, rendered
+from mcp_gateway.policy.question import (
+    MAX_LARGE_SET,
+    MAX_SET,
+    QuestionError,
+    approval_of,
+    context_of,
+    principal_of,
+    rendered,
+)
 from mcp_gateway.policy.schema import classes_of
 from mcp_gateway.policy.scopes import Principal
 from mcp_gateway.usage import Usage
@@ -56,14 +64,18 @@ def many(count: int) -> frozenset[str]:
 
 
 def test_a_set_may_have_as_many_members_as_the_limit() -> None:
-    context_of(question(facts=replace(READ, reads=many(MAX_SET))), classes=CLASSES)
+    context_of(question(facts=replace(READ, functions=many(MAX_SET))), classes=CLASSES)
+    tables = many(MAX_LARGE_SET)
+    context_of(question(facts=replace(READ, reads=tables, writes=tables, columns=tables)), classes=CLASSES)
 
 
 @pytest.mark.requirement("I7", "R28")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"facts": replace(READ, reads=many(501))}, "sql.reads has 501 members, more than 500"),
+        ({"facts": replace(READ, functions=many(501))}, "sql.functions has 501 members, more than 500"),
+        ({"facts": replace(READ, reads=many(5001))}, "sql.reads has 5001 members, more than 5000"),
+        ({"facts": replace(READ, writes=many(5001))}, "sql.writes has 5001 members, more than 5000"),
         ({"caller": replace(CALLER, scopes=many(501))}, "call.scopes has 501 members, more than 500"),
         ({"facts": replace(READ, statements=2**63)}, "sql.statements is not a Long"),
         ({"facts": replace(READ, statements=cast("Any", 1.0))}, "sql.statements is not a Long"),
