@@ -29,11 +29,19 @@ SHELL_BUILTINS = frozenset(
     exec exit export fc fg getopts hash help history jobs let local logout mapfile popd pushd read readarray
     readonly return set shift shopt source suspend times trap type typeset ulimit umask unalias unset wait .
     emulate float functions integer nameref nocorrect noglob print rehash sched vared whence zcompile zmodload
+    abbr chdir emit hup limit onintr setenv stop unlimit unsetenv uncomplete
     """.split()
 )
 """Builtins that change the shell which reads the rest, or run what they are given; a target without one looks for a
 program of that name. `echo`, `kill`, `printf`, `pwd`, `test`, `true` and `false` are taken as the programs that they also are."""
 
+DISK = re.compile(
+    r"/dev/(?:(?:s|h|v|xv)d[a-z]+[0-9]*|(?:nvme|ng)[0-9]+(?:c[0-9]+)?(?:n[0-9]+)?(?:p[0-9]+)?|sg[0-9]+|dm-[0-9]+"
+    r"|md(?:[0-9]+(?:p[0-9]+)?|/[A-Za-z0-9_:-][A-Za-z0-9_.:-]*)|(?:mmcblk|loop)[0-9]+(?:p[0-9]+)?|bus/[0-9]+"
+    r"|mapper/[A-Za-z0-9+_-][A-Za-z0-9+_.-]*|disk/by-[a-z-]+/[A-Za-z0-9+_:=@%-][A-Za-z0-9+_.:=@%-]*)",
+    re.ASCII,
+)
+"""Devices that hold data."""
 DEVICE = re.compile(
     r"(?:^|[=:,]|^-[A-Za-z])(?:/dev(?:/(?!(?:null|zero|full|u?random|std(?:in|out|err)|fd/[0-9]+)$)|/?$)"
     r"|/proc/(?:kmsg|.*(?:/|^)(?:root|cwd|fd)(?:/|$))|/sys/kernel/(?:debug|tracing)(?:/|$))"
@@ -162,7 +170,7 @@ class Judge:
             self._apply_option(option, argument)
             if option.script and not (entry.script and argument is not None and entry.script.fullmatch(argument)):
                 self._doubt(hidden=True)
-            if entry.opens and argument is not None and DEVICE.search(_plain(argument)):
+            if argument is not None and _opens_device(entry, argument):
                 self._doubt(hidden=False)
 
     def _judge_operands(self, entry: Program, read: Read) -> None:
@@ -178,7 +186,7 @@ class Judge:
         # Some `getopt` would read it as the option that it looks like.
         if entry.grammar == "first" and any(word.startswith("-") and word != "-" for word in operands[1:]):
             self._doubt(hidden=entry.can_run)
-        if (entry.opens or read.commands) and any(DEVICE.search(_plain(word)) for word in operands):
+        if any(_opens_device(entry, word, anyhow=bool(read.commands)) for word in operands):
             self._doubt(hidden=False)
         aimed = any("writes" in option.effects and argument is not None for _, option, argument in read.options)
         match entry.operands:
@@ -279,6 +287,14 @@ class Judge:
 
     def _hide(self) -> None:
         self._doubt(hidden=True)
+
+
+def _opens_device(entry: Program, word: str, *, anyhow: bool = False) -> bool:
+    """Whether reading what a word names may do more than reading; `anyhow`: whatever the entry says of itself."""
+    if not (entry.opens or anyhow):
+        return False
+    path = _plain(word)
+    return DEVICE.search(path) is not None and not (entry.disks and DISK.fullmatch(path))
 
 
 def _plain(path: str) -> str:

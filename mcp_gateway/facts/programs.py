@@ -101,6 +101,8 @@ class Program:
     """Whether it only reads and prints whatever its arguments are, on any system."""
     opens: bool = True
     """Whether it reads what its operands name, which for some devices is more than reading."""
+    disks: bool = False
+    """Whether what it opens is a disk: reading one does nothing to it, as `blkid /dev/sda`, but not `blkid /dev/watchdog`."""
     default: bool = False
     """Whether all this also holds without a subcommand."""
     subcommands: Mapping[str, Program] = field(default_factory=lambda: MappingProxyType({}))

@@ -27,7 +27,7 @@ TOKEN = re.compile(
 """One token of the subset, always matched at the reading position; no match means that the text leaves it."""
 
 KEYWORDS = frozenset(
-    "! [[ ]] case coproc do done elif else end esac fi for foreach function if in repeat select then time until while { }".split()
+    "! [[ ]] and begin case coproc do done elif else end esac fi for foreach function if in not or repeat select then time until while { }".split()
 )
 QUOTES = ("'", '"')
 LINE_SO_FAR = re.compile(r"!(?:#|\{)")

@@ -34,6 +34,7 @@ INJECTIONS = [
     "command",
     [
         "echo '\\' ';touch W;' '\\'", "echo 'a\\\\\\' ';touch W;' '\\'", "ls 'x;touch W;' '!#'", "ls 'x;touch W;' \"!#\"", "ls 'x;touch W;' '!{#}'",
+        "not touch W", "ls && and touch W", "or touch W", "begin; touch W", "hup touch W", "setenv PATH /tmp; ls", "chdir /tmp; cat x", "onintr x; ls",
         "ls 'x\ntouch W\n'", 'ls "x\ntouch W\n"', "ls '!#:1'",
     ],
 )  # fmt: skip
