@@ -51,6 +51,10 @@ class Problem:
         parts = [part for part in (place, self.path, self.message) if part]
         return ": ".join(parts)
 
+    def to_json(self) -> dict[str, object]:
+        """Its parts; `id` is the key or policy, and a line or column of 0 is not known."""
+        return {"id": self.path, "file": self.file, "line": self.line, "column": self.column, "message": self.message}
+
 
 class ConfigError(GatewayError):
     """Configuration or policies that cannot be used; start-up stops."""

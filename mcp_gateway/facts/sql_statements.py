@@ -53,6 +53,14 @@ MERGE_ACTIONS = {
 ANY_MERGE_ACTION = frozenset({"INSERT", "UPDATE", "DELETE"})
 """What one may do whose `commandType` is none of these, as a later grammar might have."""
 
+ALL_KINDS = frozenset(
+    "ALTER ANALYZE BEGIN CALL CHECKPOINT CLOSE CLUSTER COMMENT COMMIT COMMIT_PREPARED COPY CREATE DEALLOCATE DECLARE DELETE "
+    "DISCARD DO DROP EXECUTE EXPLAIN FETCH GRANT IMPORT INSERT LISTEN LOAD LOCK MERGE MOVE NOTIFY P PREPARE "
+    "PREPARE_TRANSACTION RAW REASSIGN REFRESH REINDEX RELEASE REPLICA RESET RETURN REVOKE ROLLBACK ROLLBACK_PREPARED "
+    "ROLLBACK_TO SAVEPOINT SECURITY_LABEL SELECT SELECT_INTO SET SHOW TRANSACTION TRUNCATE UNLISTEN UPDATE VACUUM".split()
+)
+"""Every kind that a statement of this grammar can have; there are no others in the facts."""
+
 EMPTY = "there is no statement"
 SEVERAL = "a call runs one statement, this text has {count}"
 SESSION_FUNCTION = "set_config is session-changing, and a call may not change its session"

@@ -47,6 +47,9 @@ _REACH: Mapping[str, str] = {
 }
 _MATCH = {reach: re.compile(pattern).fullmatch for reach, pattern in _REACH.items()}
 REACHES = frozenset(_REACH)
+ALL_TRAITS = REACHES | {"volatile", "security_definer", "own", UNKNOWN}
+"""Every trait but those with a prefix; there are no others in the facts."""
+TRAIT_PREFIXES = ("language:", "extension:")
 
 
 def traits_of(name: str, found: Sequence[Function], *, has_catalog: bool, first_own_oid: int) -> Iterable[str]:

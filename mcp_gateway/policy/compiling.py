@@ -28,7 +28,6 @@ from mcp_gateway.policy.cedar_text import Refused, parse
 from mcp_gateway.policy.expressions import ApprovalUse, ExpressionError, approval_use, reads_of
 from mcp_gateway.policy.mistakes import Validator
 from mcp_gateway.policy.parsing import read_expressions
-from mcp_gateway.policy.reach import notes_on
 from mcp_gateway.policy.schema import REVEAL, actions_of, classes_of, names_of, schema_text
 from mcp_gateway.policy.scopes import Scope
 from mcp_gateway.policy.split import Place, Source, Statement, split
@@ -62,10 +61,6 @@ def compile_policies(
         actions=actions,
         classes=known,
         version=hashlib.sha256(text.encode() + orjson.dumps(form, option=orjson.OPT_SORT_KEYS)).hexdigest(),
-        notes=(
-            *_unused_names(compiler.statements, targets),
-            *notes_on(compiler.policies, forms=form, targets=targets, actions=actions),
-        ),
     )
 
 
@@ -77,7 +72,6 @@ class _Compiler:
         self.problems: list[Problem] = []
         self.policies: dict[str, Policy] = {}
         self.forms: dict[str, JSONObject] = {}
-        self.statements: list[tuple[str, Statement]] = []
 
     def add(self, source: Source) -> None:
         statements, problems = split(source)
@@ -116,7 +110,6 @@ class _Compiler:
         self._check_approval(statement, name, effect, annotations, use)
         # 6.
         self._check_schema(statement, form, name)
-        self.statements.append((name, statement))
         self.forms.setdefault(name, form)
         self.policies.setdefault(
             name,
@@ -195,25 +188,6 @@ def _odd_place(statement: Statement, form: JSONObject, error: ExpressionError) -
             if again.node is not None:
                 return expressions.place(again.node)
     return statement.find("context", ".", "approval")
-
-
-def _unused_names(statements: Sequence[tuple[str, Statement]], targets: Sequence[Target]) -> list[Problem]:
-    """Environments that a policy may name but no target has: right in a shared set, else a misspelling.
-
-    One note for each, at the first policy that names it: the starter policies name three, seven times.
-    """
-    known = {f'"{target.labels.get("env")}"' for target in targets}
-    found: dict[str, list[tuple[str, Statement]]] = {}
-    for name, statement in statements:
-        texts = [token.text for token in statement.tokens]
-        named = {texts[i + 2] for i in range(len(texts) - 2) if texts[i : i + 2] == ["Env", "::"]}
-        for env in sorted(named - known):
-            found.setdefault(env, []).append((name, statement))
-    notes = []
-    for env, ((first, statement), *others) in found.items():
-        also = f"; also named by {', '.join(name for name, _ in others)}" if others else ""
-        notes.append(statement.find("Env", "::", env).problem(f"no target is in Env::{env}{also}", policy=first))
-    return notes
 
 
 def _listed(groups: Collection[str]) -> str:

@@ -16,7 +16,6 @@ import orjson
 
 from mcp_gateway.calls import ESTIMATES, Caller, SQLFacts, Target
 from mcp_gateway.decisions import NOT_APPROVED, Approved, Decision, Deny
-from mcp_gateway.errors import Problem
 from mcp_gateway.inference import KINDS
 from mcp_gateway.policy.decide import Verdict
 from mcp_gateway.policy.question import (
@@ -45,7 +44,7 @@ class PolicyEngine:
         self.version = compiled.version
         self.policies: Mapping[str, Policy] = compiled.policies
         """All of them, those in shadow mode too."""
-        self.notes: tuple[Problem, ...] = compiled.notes
+        self.compiled = compiled
         self.actions: Mapping[str, Action] = compiled.actions
         """What can be decided on beside `reveal`, by tool."""
         self._classes = compiled.classes

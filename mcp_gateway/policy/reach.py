@@ -1,81 +1,202 @@
-"""Policies that can never decide anything, or not what they seem to: what `policy check` notes beside errors. Pure.
+"""Policies that can never decide anything, or not what they seem to: what `policy check` says beside errors. Pure.
 
-Only what is certain is noted, for these targets: a condition that never holds, a principal or a target that there is not,
-a target of a kind that the action is not for, a permit that an unconditional forbid stands against as a whole, and a table
-that is asked for without its schema.
+A warning is certain, for these targets: a policy that never matches, since what it asks for contradicts itself or is
+nothing that there is; a policy that adds nothing (`covering`); a table that is asked for without its schema. A note is
+right in a policy that is shared by several configurations: an environment that no target is in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
 
 from mcp_gateway.calls import JSONObject, Target
 from mcp_gateway.decisions import CALLER_GROUP
 from mcp_gateway.errors import Problem
+from mcp_gateway.policy.contradictions import Budget, Reason, World, contradictions
+from mcp_gateway.policy.covering import policies_that_add_nothing
 from mcp_gateway.policy.expressions import Path
-from mcp_gateway.policy.schema import REVEAL, Action
-from mcp_gateway.policy.scopes import Scope
-from mcp_gateway.policy.statement import Policy
+from mcp_gateway.policy.formulas import Formula, formulas_of
+from mcp_gateway.policy.schema import REVEAL
+from mcp_gateway.policy.split import Place
+from mcp_gateway.policy.statement import Compiled, Policy
+from mcp_gateway.policy.vocabulary import Constant, Domain, Vocabulary
 
 TABLES: frozenset[Path] = frozenset({("sql", "reads"), ("sql", "writes")})
+MAX_STEPS = 400_000
+"""Of all searches and comparisons together, of a few microseconds each."""
+MAX_LISTED = 20
 
 
-def notes_on(
-    policies: Mapping[str, Policy],
-    *,
-    forms: Mapping[str, JSONObject],
-    targets: Sequence[Target],
-    actions: Mapping[str, Action],
-) -> list[Problem]:
-    """Notes on policies, of which there may be none. `forms` are Cedar's JSON forms of the same policies."""
-    walls = [
-        policy
-        for name, policy in policies.items()
-        if policy.effect == "forbid" and policy.annotations.mode == "enforce" and not forms[name]["conditions"]
-    ]
-    notes = []
-    for name, policy in policies.items():
-        why = next(_whys(policy, forms[name], targets={found.name: found for found in targets}, actions=actions), None)
-        if why is None and policy.effect == "permit":
-            why = next(
-                (
-                    f"the forbid {wall.id!r} stands against all that it permits"
-                    for wall in walls
-                    if _covers(wall.scope, policy.scope)
-                ),
-                None,
-            )
-        if why is not None:
-            notes.append(policy.place.problem(f"it never decides anything: {why}", policy=name))
-        notes += [
-            policy.place.problem(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What is no error in a set of policies, but worth a look."""
+
+    warnings: tuple[Problem, ...] = ()
+    """What is not as it was meant."""
+    notes: tuple[Problem, ...] = ()
+    """What may be."""
+
+
+def findings_on(compiled: Compiled, *, targets: Sequence[Target]) -> Findings:
+    """What is odd about a valid set of policies for these targets.
+
+    Where there are none, policies are for targets to come, and nothing is said of the names of targets.
+    """
+    policies = sorted(compiled.policies.values(), key=lambda one: (one.place.file, one.place.line, one.place.column))
+    formulas = formulas_of(policies, compiled.forms)
+    vocabulary = Vocabulary.of(targets, actions=compiled.actions, classes=compiled.classes)
+    budget = Budget(steps=MAX_STEPS)
+    warnings: list[Problem] = []
+    matching: list[Formula] = []
+    for policy in policies:
+        formula = formulas[policy.id]
+        found = list(_never_matching(formula, vocabulary, budget))
+        warnings += [place.problem(message, policy=policy.id) for place, message, _ in found]
+        if not any(is_all for _, _, is_all in found):
+            matching.append(formula)
+        warnings += _unqualified_tables(formula)
+    lasting = Vocabulary.of((), actions=compiled.actions, classes=compiled.classes)
+    warnings += policies_that_add_nothing(matching, vocabulary=lasting, budget=budget)
+    notes = [*_unused_names(policies, targets)] if targets else []
+    if budget.steps <= 0:
+        notes.append(Problem(message="the policies are so many or so large that not all were compared with each other"))
+    return Findings(warnings=tuple(sorted(warnings, key=_order)), notes=tuple(notes))
+
+
+def _order(problem: Problem) -> tuple[str, int, int]:
+    return problem.file, problem.line, problem.column
+
+
+def _never_matching(formula: Formula, vocabulary: Vocabulary, budget: Budget) -> Iterator[tuple[Place, str, bool]]:
+    """Where and why a policy never matches, and whether it never does or only not for one of its actions."""
+    policy = formula.policy
+    if (why := _named_wrongly(formula, vocabulary)) is not None:
+        yield *why, True
+        return
+    actions = [name for name in (*vocabulary.actions, REVEAL) if policy.scope.names(name)]
+    found: dict[str, tuple[Reason, ...]] = {}
+    for action in actions:
+        world = World.of(vocabulary, action, target=formula.target)
+        if (reasons := contradictions(formula.claims, world, budget)) is not None:
+            found[action] = reasons
+    if actions and len(found) == len(actions):
+        reasons = next(iter(found.values()))
+        yield _place(formula, reasons), f"it never matches: {_told(formula, reasons)}", True
+    elif policy.scope.actions is not None:  # who names an action means it
+        for action, reasons in found.items():
+            yield _place(formula, reasons), f"it never matches {action}: {_told(formula, reasons)}", False
+
+
+def _named_wrongly(formula: Formula, vocabulary: Vocabulary) -> tuple[Place, str] | None:
+    """What is wrong with a name in the scope, or with a condition that is always so."""
+    policy = formula.policy
+    for condition in formula.conditions:
+        if _constant(condition.body) is (condition.kind == "unless"):
+            always = "true" if condition.kind == "unless" else "false"
+            return formula.place(condition.body), f"it never matches: its `{condition.kind}` is always {always}"
+    if _named(policy.scope.principal) == ("Group", CALLER_GROUP):
+        place = formula.place(formula.scope["principal"])
+        return place, f"it never matches: no caller is in Group::{CALLER_GROUP!r}, which is reserved"
+    if not (formula.target and vocabulary.targets) or policy.scope.names(REVEAL):
+        return None
+    place, target = formula.place(formula.scope["resource"]), vocabulary.targets.get(formula.target)
+    if target is None:
+        near = get_close_matches(formula.target, sorted(vocabulary.targets), n=1)
+        return place, f"it never matches: there is no target {formula.target!r}" + _or_meant(near)
+    if target.kind not in {action.kind for tool, action in vocabulary.actions.items() if policy.scope.names(tool)}:
+        why = f"{target.name!r} is of kind {target.kind!r}, which its actions are not for"
+        return place, f"it never matches: {why}"
+    return None
+
+
+def _place(formula: Formula, reasons: Sequence[Reason]) -> Place:
+    """Where the last of what cannot be together stands: there it became impossible."""
+    places = [formula.place(node) for reason in reasons[:1] for node, _ in reason.claims]
+    return max(places, key=_reading_order)
+
+
+def _reading_order(place: Place) -> tuple[int, int]:
+    return place.line, place.column
+
+
+def _told(formula: Formula, reasons: Sequence[Reason]) -> str:
+    return "; and ".join(dict.fromkeys(_told_of(formula, reason) for reason in reasons))
+
+
+def _told_of(formula: Formula, reason: Reason) -> str:
+    """Why a way is closed, in the words of the policy."""
+    claims = sorted(reason.claims, key=lambda claim: _reading_order(formula.place(claim[0])))
+    texts = [formula.text(node) for node, _ in claims]
+    if not all(texts):
+        return "its conditions contradict each other"
+    said = zip(texts, claims, strict=True)
+    shown = list(dict.fromkeys(f"`{text}`" if holds else f"not `{text}`" for text, (_, holds) in said))
+    if len(shown) > 1:
+        return f"{', '.join(shown[:-1])} and {shown[-1]} cannot {'both' if len(shown) == 2 else 'all'} be true"
+    node, holds = claims[0]
+    return f"`{texts[0]}` is {'never' if holds else 'always'} true" + _possible(node, reason.domain)
+
+
+def _possible(node: JSONObject, domain: Domain) -> str:
+    """What could be instead."""
+    if domain.least is not None:
+        return f"; it is {domain.least} or more"
+    if domain.values is None:
+        return ""
+    names = sorted({_name_of(value) for value in domain.values})
+    asked = next((name for name in _names_in(node) if name not in names), "")
+    folded = {name.casefold(): name for name in names}
+    near = [folded[asked.casefold()]] if asked.casefold() in folded else get_close_matches(asked, names, n=1)
+    if near and asked:
+        return _or_meant(near)
+    if domain.prefixes and not names:
+        return f"; it begins with {' or '.join(map(repr, domain.prefixes))}"
+    if not names or len(names) > MAX_LISTED:
+        return ""
+    *others, last = map(repr, names)
+    listed = f"{', '.join(others)} or {last}" if others else last
+    return f"; {'a member is' if next(iter(node)).startswith('contains') else 'it is'} {listed}"
+
+
+def _or_meant(near: Sequence[str]) -> str:
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _name_of(value: Constant) -> str:
+    return value[1] if isinstance(value, tuple) else str(value)
+
+
+def _names_in(node: object) -> Iterator[str]:
+    """The texts and the ids of entities that an expression has."""
+    match node:
+        case {"Value": str(text)}:
+            yield text
+        case {"Value": {"__entity": {"id": str(name)}}}:
+            yield name
+        case dict():
+            for value in node.values():
+                yield from _names_in(value)
+        case list():
+            for value in node:
+                yield from _names_in(value)
+        case _:
+            pass
+
+
+def _unqualified_tables(formula: Formula) -> Iterator[Problem]:
+    """Tables that are asked for without their schema."""
+    policy = formula.policy
+    for path, member in sorted(policy.reads.members):
+        if path in TABLES and "." not in member:
+            token = next((one for one in policy.statement.tokens if one.text == f'"{member}"'), None)
+            place = policy.place if token is None else policy.statement.at(token)
+            yield place.problem(
                 f"context.{'.'.join(path)} is asked for {member!r}, which names no schema: tables that the target's catalog"
                 " knows are schema.table there",
-                policy=name,
+                policy=policy.id,
             )
-            for path, member in sorted(policy.reads.members)
-            if path in TABLES and "." not in member
-        ]
-    return notes
-
-
-def _whys(
-    policy: Policy, form: JSONObject, *, targets: Mapping[str, Target], actions: Mapping[str, Action]
-) -> Iterator[str]:
-    for condition in form["conditions"]:
-        if _constant(condition["body"]) is (condition["kind"] == "unless"):
-            yield f"its `{condition['kind']}` is always {'true' if condition['kind'] == 'unless' else 'false'}"
-    if _named(policy.scope.principal) == ("Group", CALLER_GROUP):
-        yield f"no caller is in Group::{CALLER_GROUP!r}, which is reserved"
-    of, name = _named(policy.scope.resource)
-    if of != "Target" or policy.scope.names(REVEAL):
-        return
-    target = targets.get(name)
-    if target is None:
-        yield f"there is no target {name!r}"
-    elif target.kind not in {action.kind for tool, action in actions.items() if policy.scope.names(tool)}:
-        yield f"{name!r} is of kind {target.kind!r}, which its actions are not for"
 
 
 def _named(constraint: JSONObject) -> tuple[str, str]:
@@ -87,7 +208,7 @@ def _named(constraint: JSONObject) -> tuple[str, str]:
             return "", ""
 
 
-def _constant(body: Any) -> bool | None:
+def _constant(body: JSONObject) -> bool | None:
     """What an expression is whatever is asked; None where that depends."""
     match body:
         case {"Value": bool(value)}:
@@ -105,10 +226,19 @@ def _constant(body: Any) -> bool | None:
             return None
 
 
-def _covers(wide: Scope, narrow: Scope) -> bool:
-    """Whether everything in one scope is in another, for certain."""
-    everything = {"op": "All"}
-    sides = ((wide.principal, narrow.principal), (wide.resource, narrow.resource))
-    if any(outer not in (everything, inner) for outer, inner in sides):
-        return False
-    return wide.actions is None or (narrow.actions is not None and narrow.actions <= wide.actions)
+def _unused_names(policies: Sequence[Policy], targets: Sequence[Target]) -> Iterator[Problem]:
+    """Environments that a policy may name but no target has: right in a shared set, else a misspelling.
+
+    One note for each, at the first policy that names it: the starter policies name three, seven times.
+    """
+    known = {f'"{target.labels.get("env")}"' for target in targets}
+    found: dict[str, list[Policy]] = {}
+    for policy in policies:
+        texts = [token.text for token in policy.statement.tokens]
+        named = {texts[i + 2] for i in range(len(texts) - 2) if texts[i : i + 2] == ["Env", "::"]}
+        for env in sorted(named - known):
+            found.setdefault(env, []).append(policy)
+    for env, (first, *others) in found.items():
+        also = f"; also named by {', '.join(policy.id for policy in others)}" if others else ""
+        place = first.statement.find("Env", "::", env)
+        yield place.problem(f"no target is in Env::{env}{also}", policy=first.id)

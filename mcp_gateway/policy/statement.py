@@ -10,12 +10,11 @@ import cedarpy
 import orjson
 
 from mcp_gateway.calls import JSONObject
-from mcp_gateway.errors import Problem
 from mcp_gateway.policy.annotations import Annotations, Effect
 from mcp_gateway.policy.expressions import Reads
 from mcp_gateway.policy.schema import Action
 from mcp_gateway.policy.scopes import Scope
-from mcp_gateway.policy.split import Place
+from mcp_gateway.policy.split import Place, Source, Statement, split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +31,14 @@ class Policy:
     lifted_by: frozenset[str]
     """Groups that its `unless` asks `context.approval.by` for; empty when it only counts people, or asks nobody."""
 
+    @property
+    def statement(self) -> Statement:
+        """Its text in tokens again, which stand where they do in its file."""
+        place = self.place
+        before = "\n" * (place.line - 1) + " " * (place.column - 1)
+        (statement,), _ = split(Source(file=place.file, text=before + self.text))
+        return statement
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
@@ -47,8 +54,6 @@ class Compiled:
     """What the schema knows to be decided on beside `reveal`, by tool."""
     classes: frozenset[str]
     """Every data class that a policy can name."""
-    notes: tuple[Problem, ...]
-    """What is no error but worth a look, for `policy check`."""
 
 
 def handle_of(forms: Mapping[str, JSONObject]) -> Any:

@@ -1,91 +1,217 @@
-"""Policies that can never decide anything are noted, and no other."""
+"""Policies that can never decide anything, or add nothing, are warned of, and no other."""
 
 from __future__ import annotations
 
 import pytest
 from mcp_gateway_policies import starter_policies
 
+from mcp_gateway.calls import TargetKind
+from mcp_gateway.policy.compiling import compile_policies
 from mcp_gateway.policy.loader import load_policies
-from tests.policy.worlds import READ_ALL, TARGETS, WRITES_ASK, compiled
+from mcp_gateway.policy.reach import Findings, findings_on
+from mcp_gateway.policy.split import Source
+from tests.policy.worlds import READ_ALL, TARGETS, WRITES_ASK, findings
 
 QUERY = 'action == Action::"query_database"'
+COMMAND = 'action == Action::"run_ssh_command"'
+CALL = 'action == Action::"call_api"'
+REVEAL = 'action == Action::"reveal"'
 
 
-def notes(text: str) -> list[str]:
-    return [str(note).partition(": ")[2] for note in compiled(text).notes]
+def warnings(text: str) -> list[str]:
+    return [str(warning).partition(": ")[2] for warning in findings(text).warnings]
 
 
 @pytest.mark.parametrize(
     ("policy", "why"),
     [
         (f'@id("a") permit (principal, {QUERY}, resource) when {{ false }};', "its `when` is always false"),
-        (
-            f'@id("a") permit (principal, {QUERY}, resource) when {{ context.sql.read_only && !true }};',
-            "its `when` is always false",
-        ),
-        (
-            f'@id("a") forbid (principal, {QUERY}, resource) unless {{ true || context.sql.read_only }};',
-            "its `unless` is always true",
-        ),
-        (
-            f'@id("a") permit (principal in Group::"caller", {QUERY}, resource);',
-            "no caller is in Group::'caller', which is reserved",
-        ),
-        (f'@id("a") permit (principal, {QUERY}, resource == Target::"order");', "there is no target 'order'"),
-        (
-            f'@id("a") permit (principal, {QUERY}, resource == Target::"web1");',
-            "'web1' is of kind 'ssh', which its actions are not for",
-        ),
-        (
-            f'@id("a") permit (principal, {QUERY}, resource); @id("b") forbid (principal, action, resource);',
-            "the forbid 'b' stands against all that it permits",
-        ),
+        (f'@id("a") permit (principal, {QUERY}, resource) when {{ context.sql.read_only && !true }};', "its `when` is always false"),
+        (f'@id("a") forbid (principal, {QUERY}, resource) unless {{ true || context.sql.read_only }};', "its `unless` is always true"),
+        (f'@id("a") permit (principal in Group::"caller", {QUERY}, resource);', "no caller is in Group::'caller', which is reserved"),
+        (f'@id("a") permit (principal, {QUERY}, resource == Target::"order");', "there is no target 'order'; did you mean 'orders'?"),
+        (f'@id("a") permit (principal, {QUERY}, resource == Target::"web1");', "'web1' is of kind 'ssh', which its actions are not for"),
     ],
-)
-def test_what_never_decides_is_noted_at_its_place(policy: str, why: str) -> None:
-    assert notes(policy) == [f"a: it never decides anything: {why}"]
+)  # fmt: skip
+def test_what_names_nothing_never_matches(policy: str, why: str) -> None:
+    assert warnings(policy) == [f"a: it never matches: {why}"]
 
 
 @pytest.mark.parametrize(
-    "policy",
+    ("action", "conditions", "why"),
+    [
+        # Conditions that contradict each other.
+        (QUERY, "when { context.sql.unbounded && !context.sql.unbounded }", "`context.sql.unbounded` and not `context.sql.unbounded` cannot both be true"),
+        (QUERY, "when { context.sql.unbounded } unless { context.sql.unbounded }", "`context.sql.unbounded` and not `context.sql.unbounded` cannot both be true"),
+        (QUERY, "when { context.sql.statements == 1 && context.sql.statements == 2 }", "`context.sql.statements == 1` and `context.sql.statements == 2` cannot both be true"),
+        (QUERY, "when { context.sql.statements > 5 } when { context.sql.statements < 3 }", "`context.sql.statements > 5` and `context.sql.statements < 3` cannot both be true"),
+        (QUERY, "when { 5 <= context.sql.statements } unless { context.sql.statements >= 5 }", "`5 <= context.sql.statements` and not `context.sql.statements >= 5` cannot both be true"),
+        (QUERY, "when { context.sql.statements > 1 && context.sql.statements < 3 && context.sql.statements != 2 }", "`context.sql.statements > 1`, `context.sql.statements < 3` and `context.sql.statements != 2` cannot all be true"),
+        (QUERY, 'when { context.call.door == "http" && context.call.door == "sse" }', '`context.call.door == "http"` and `context.call.door == "sse"` cannot both be true'),
+        (QUERY, 'when { ["http", "sse"].contains(context.call.door) && context.call.door == "cli" }', '`["http", "sse"].contains(context.call.door)` and `context.call.door == "cli"` cannot both be true'),
+        (QUERY, 'when { ["SELECT"].containsAll(context.sql.kinds) && context.sql.kinds.contains("INSERT") }', '`["SELECT"].containsAll(context.sql.kinds)` and `context.sql.kinds.contains("INSERT")` cannot both be true'),
+        (QUERY, 'when { context.sql.kinds == ["SELECT"] && context.sql.kinds.containsAny(["UPDATE", "DELETE"]) }', '`context.sql.kinds == ["SELECT"]` and `context.sql.kinds.containsAny(["UPDATE", "DELETE"])` cannot both be true'),
+        (QUERY, "when { context.sql.reads.isEmpty() && context.sql.reads.contains(\"a.b\") }", '`context.sql.reads.isEmpty()` and `context.sql.reads.contains("a.b")` cannot both be true'),
+        (QUERY, "when { (context.sql.statements > 5 || context.sql.row_limit > 5) && context.sql.statements < 1 && context.sql.row_limit == 5 }", "`context.sql.statements > 5` and `context.sql.statements < 1` cannot both be true; and `context.sql.row_limit > 5` and `context.sql.row_limit == 5` cannot both be true"),
+        (QUERY, "when { if context.sql.unbounded then context.sql.statements > 5 else false } when { context.sql.statements == 0 }", "`context.sql.statements > 5` and `context.sql.statements == 0` cannot both be true; and `false` is never true"),
+        (QUERY, 'when { context.call.time > datetime("2026-02-01") && context.call.time < datetime("2026-01-31T00:00:00Z") }', '`context.call.time > datetime("2026-02-01")` and `context.call.time < datetime("2026-01-31T00:00:00Z")` cannot both be true'),
+        (CALL, 'when { context.http.path like "/v1/*" && context.http.path like "/v2/*" }', '`context.http.path like "/v1/*"` and `context.http.path like "/v2/*"` cannot both be true'),
+        (CALL, 'when { context.http.path == "/v1" && context.http.path like "/v2*" }', '`context.http.path == "/v1"` and `context.http.path like "/v2*"` cannot both be true'),
+        (QUERY, 'when { resource in Env::"prod" && resource in Env::"dev" }', '`resource in Env::"prod"` and `resource in Env::"dev"` cannot both be true'),
+        (REVEAL, 'when { resource == DataClass::"pii.email" && resource == DataClass::"pii.phone" }', '`resource == DataClass::"pii.email"` and `resource == DataClass::"pii.phone"` cannot both be true'),
+        # What there is not.
+        (QUERY, 'when { context.sql.kinds.contains("delete") }', "`context.sql.kinds.contains(\"delete\")` is never true; did you mean 'DELETE'?"),
+        (QUERY, 'when { context.sql.kinds.containsAny(["truncate", "drop"]) }', "`context.sql.kinds.containsAny([\"truncate\", \"drop\"])` is never true; did you mean 'TRUNCATE'?"),
+        (QUERY, 'when { context.sql.function_traits.contains("netwrok") }', "`context.sql.function_traits.contains(\"netwrok\")` is never true; did you mean 'network'?"),
+        (QUERY, 'when { context.call.tool == "call_api" }', "`context.call.tool == \"call_api\"` is never true; it is 'query_database'"),
+        (QUERY, 'when { context.call.door == "mcp" }', "`context.call.door == \"mcp\"` is never true; it is 'cli', 'http', 'sse' or 'stdio'"),
+        (QUERY, 'when { context.call.assurance == "Token" }', "`context.call.assurance == \"Token\"` is never true; did you mean 'token'?"),
+        (QUERY, 'when { resource.kind == "ssh" }', "`resource.kind == \"ssh\"` is never true; it is 'postgres'"),
+        (QUERY, 'when { resource.name == "order" }', "`resource.name == \"order\"` is never true; did you mean 'orders'?"),
+        (QUERY, 'when { resource == Target::"web1" }', "`resource == Target::\"web1\"` is never true; it is 'orders' or 'sandbox'"),
+        (QUERY, "when { context.call.token_age < 0 }", "`context.call.token_age < 0` is never true; it is 0 or more"),
+        (QUERY, "unless { context.usage.rows_1h >= 0 }", "`context.usage.rows_1h >= 0` is always true; it is 0 or more"),
+        (QUERY, "when { context has shell }", "`context has shell` is never true"),
+        (QUERY, 'when { principal in Group::"caller" }', '`principal in Group::"caller"` is never true'),
+        (CALL, 'when { ["get", "head"].contains(context.http.method) }', "`[\"get\", \"head\"].contains(context.http.method)` is never true; did you mean 'GET'?"),
+        (CALL, 'when { context.http.path == "v1/invoices" }', "`context.http.path == \"v1/invoices\"` is never true; it begins with '/'"),
+        (CALL, 'when { context.http.path like "https:*" }', "`context.http.path like \"https:*\"` is never true; it begins with '/'"),
+        (CALL, 'when { context.http.graphql_operation == "Mutation" }', "`context.http.graphql_operation == \"Mutation\"` is never true; did you mean 'mutation'?"),
+        (REVEAL, 'when { context.call.tool == "reveal" }', "`context.call.tool == \"reveal\"` is never true; it is 'call_api', 'query_database' or 'run_ssh_command'"),
+        (REVEAL, 'when { context.target.name == "order" }', "`context.target.name == \"order\"` is never true; did you mean 'orders'?"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_so_never_matches(action: str, conditions: str, why: str) -> None:
+    assert warnings(f'@id("a") forbid (principal, {action}, resource) {conditions};') == [f"a: it never matches: {why}"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "warned"),
+    [
+        (f'@id("a") forbid (principal, {QUERY}, resource in Env::"prod") when {{ resource in Env::"dev" }};', ['a: it never matches: `resource in Env::"prod"` and `resource in Env::"dev"` cannot both be true']),
+        (f'@id("a") forbid (principal, {QUERY}, resource == Target::"orders") when {{ resource in Env::"dev" }};', ['a: it never matches: `resource in Env::"dev"` is never true']),
+        (f'@id("a") forbid (principal, {QUERY}, resource == Target::"orders") when {{ resource.name == "sandbox" }};', ["a: it never matches: `resource.name == \"sandbox\"` is never true; it is 'orders'"]),
+        (f'@id("a") forbid (principal, {QUERY}, resource == Target::"orders") when {{ resource in Env::"prod" }};', []),
+        ('@id("a") forbid (principal, action, resource) when { context has http && context has sql };', ["a: it never matches: `context has http` is never true"]),
+        ('@id("a") forbid (principal, action, resource) when { context has http && context.http.keys_known };', []),
+        (f'@id("a") forbid (principal, action in [Action::"query_database", {CALL[10:]}], resource) when {{ context has sql && context.sql.unbounded }};', ["a: it never matches call_api: `context has sql` is never true"]),
+        (f'@id("a") forbid (principal, action in [Action::"query_database", {CALL[10:]}], resource) when {{ context.call.tool == "run_ssh_command" }};', ["a: it never matches: `context.call.tool == \"run_ssh_command\"` is never true; it is 'query_database'"]),
+    ],
+)  # fmt: skip
+def test_scope_and_conditions_are_taken_together(policy: str, warned: list[str]) -> None:
+    assert warnings(policy) == warned
+
+
+@pytest.mark.parametrize(
+    ("policies", "why"),
+    [
+        # A permit within a permit.
+        (f'@id("a") permit (principal in Group::"x", {COMMAND}, resource); @id("b") permit (principal, {COMMAND}, resource);', "it adds nothing: the permit 'b' permits all of it"),
+        (f'@id("a") permit (principal, {COMMAND}, resource) when {{ context.shell.read_only }}; @id("b") permit (principal, {COMMAND}, resource);', "it adds nothing: the permit 'b' permits all of it"),
+        (f'@id("a") permit (principal, {COMMAND}, resource) when {{ context.shell.read_only && !context.shell.opaque }}; @id("b") permit (principal, action in [{COMMAND[10:]}, {CALL[10:]}], resource is Target) unless {{ context.call.door == "cli" }}; @id("c") permit (principal, {COMMAND}, resource) when {{ context.shell.read_only }};', "it adds nothing: the permit 'c' permits all of it"),
+        (f'@id("a") permit (principal, {QUERY}, resource) when {{ context.sql.row_limit > 0 && context.sql.row_limit < 10 }}; @id("b") permit (principal, {QUERY}, resource) when {{ context.sql.row_limit < 100 }};', "it adds nothing: the permit 'b' permits all of it"),
+        (f'@id("a") @max_rows("10") permit (principal, {QUERY}, resource) when {{ context.sql.read_only }}; @id("b") @max_rows("5") permit (principal, {QUERY}, resource);', "it adds nothing: the permit 'b' permits all of it"),
+        # A forbid within a forbid.
+        (f'@id("a") forbid (principal, {COMMAND}, resource in Env::"prod") when {{ context.shell.opaque }}; @id("b") forbid (principal, {COMMAND}, resource) when {{ context.shell.opaque || context.shell.network }}; @id("p") permit (principal, {COMMAND}, resource);', "it adds nothing: the forbid 'b' forbids all of it"),
+        (f'@id("a") @approval("dba") forbid (principal, {QUERY}, resource) when {{ context.sql.unbounded }} unless {{ context.approval.by.contains("dba") }}; @id("b") forbid (principal, action, resource) when {{ context has sql && context.sql.unbounded }};', "it adds nothing: the forbid 'b' forbids all of it"),
+        (f'@id("a") @mode("shadow") forbid (principal, {COMMAND}, resource) when {{ context.shell.opaque }}; @id("b") forbid (principal, {COMMAND}, resource) when {{ context.shell.opaque || context.shell.network }};', "it adds nothing: the forbid 'b' forbids all of it"),
+        # The same twice: the later one.
+        (f'@id("b") forbid (principal, {COMMAND}, resource) when {{ context.shell.opaque }}; @id("a") @reason("other words") forbid (principal, {COMMAND}, resource) when {{ !!context.shell.opaque }};', "it adds nothing: 'b' says the same"),
+        (f'@id("b") permit (principal, {COMMAND}, resource); @id("a") permit (principal, {COMMAND}, resource);', "it adds nothing: 'b' says the same"),
+        (f'@id("b") @approval("dba") forbid (principal, {QUERY}, resource) unless {{ context.approval.by.contains("dba") }}; @id("a") @approval("dba") forbid (principal, {QUERY}, resource) unless {{ context.approval.by.contains("dba") }};', "it adds nothing: 'b' says the same"),
+        # A permit of what is forbidden.
+        (f'@id("a") permit (principal, {QUERY}, resource); @id("b") forbid (principal, action, resource);', "it never decides anything: the forbid 'b' stands against all that it permits"),
+        (f'@id("a") permit (principal, {QUERY}, resource) when {{ context.sql.unbounded }}; @id("b") forbid (principal, action, resource) when {{ context has sql && context.sql.unbounded }};', "it never decides anything: the forbid 'b' stands against all that it permits"),
+    ],
+)  # fmt: skip
+def test_what_another_policy_says_already_adds_nothing(policies: str, why: str) -> None:
+    assert [one.partition(" (p.cedar")[0] for one in warnings(policies)] == [f"a: {why}"]
+
+
+@pytest.mark.parametrize(
+    "policies",
     [
         READ_ALL + WRITES_ASK,
         f'@id("a") permit (principal, {QUERY}, resource) when {{ true }};',
         f'@id("a") permit (principal, {QUERY}, resource) when {{ context.sql.read_only || true }};',
         f'@id("a") permit (principal, {QUERY}, resource == Target::"orders");',
-        f'@id("a") permit (principal, {QUERY}, resource);'
-        f' @id("b") forbid (principal in Group::"x", {QUERY}, resource);',
-        f'@id("a") permit (principal, {QUERY}, resource);'
-        f' @id("b") forbid (principal, {QUERY}, resource) when {{ context.sql.unbounded }};',
-        f'@id("a") permit (principal, {QUERY}, resource);'
-        f' @id("b") @mode("shadow") forbid (principal, {QUERY}, resource);',
-        f'@id("a") permit (principal, {QUERY}, resource);'
-        ' @id("b") forbid (principal, action == Action::"run_ssh_command", resource);',
-        '@id("a") permit (principal, action == Action::"reveal", resource == DataClass::"pii.email");',
-        '@id("a") permit (principal is Caller, action == Action::"call_api", resource is Target);',
+        f'@id("a") permit (principal, {QUERY}, resource); @id("b") forbid (principal in Group::"x", {QUERY}, resource);',
+        f'@id("a") permit (principal, {QUERY}, resource); @id("b") forbid (principal, {QUERY}, resource) when {{ context.sql.unbounded }};',
+        f'@id("a") permit (principal, {QUERY}, resource); @id("b") @mode("shadow") forbid (principal, {QUERY}, resource);',
+        f'@id("a") permit (principal, {QUERY}, resource); @id("b") forbid (principal, {COMMAND}, resource);',
+        f'@id("a") permit (principal, {REVEAL}, resource == DataClass::"pii.email");',
+        f'@id("a") permit (principal is Caller, {CALL}, resource is Target);',
+        # Conditions that may be so.
+        f'@id("a") forbid (principal, {QUERY}, resource) when {{ context.sql.statements > 1 && context.sql.statements < 3 }};',
+        f'@id("a") forbid (principal, {QUERY}, resource) when {{ context.sql.function_traits.contains("extension:dblink") }};',
+        f'@id("a") forbid (principal, {QUERY}, resource) when {{ context.usage.touched_1h.contains(DataClass::"pii.email") }};',
+        f'@id("a") forbid (principal, {QUERY}, resource) when {{ resource in Label::"team=payments" && resource in Env::"test" }};',
+        f'@id("a") forbid (principal, {QUERY}, resource) unless {{ resource.name == "coming" || resource == Target::"coming" }};',
+        f'@id("a") forbid (principal, {QUERY}, resource) when {{ principal has email && principal.email like "*@x" && principal.email like "a*" }};',
+        f'@id("a") forbid (principal, {QUERY}, resource) when {{ context.sql.reads == context.sql.writes && !context.sql.reads.isEmpty() }};',
+        f'@id("a") forbid (principal, {QUERY}, resource) when {{ context.sql.planned_rows + 1 > 5 && context.sql.planned_rows < 5 }};',
+        # What another one covers, but for what it asks, bounds or shows.
+        f'@id("a") @max_rows("10") permit (principal in Group::"x", {QUERY}, resource); @id("b") permit (principal, {QUERY}, resource);',
+        f'@id("a") @max_rows("10") permit (principal in Group::"x", {QUERY}, resource); @id("b") @max_rows("20") permit (principal, {QUERY}, resource);',
+        f'@id("a") @timeout("5s") permit (principal in Group::"x", {QUERY}, resource); @id("b") @max_rows("5") permit (principal, {QUERY}, resource);',
+        f'@id("a") permit (principal in Group::"x", {QUERY}, resource); @id("b") @mode("shadow") permit (principal, {QUERY}, resource);',
+        f'@id("a") forbid (principal in Group::"x", {QUERY}, resource); @id("b") @approval("dba") forbid (principal, {QUERY}, resource) unless {{ context.approval.by.contains("dba") }};',
+        f'@id("a") @approval("dba") @approvers("2") forbid (principal, {QUERY}, resource) unless {{ context.approval.by.contains("dba") }}; @id("b") @approval("dba") forbid (principal, {QUERY}, resource) unless {{ context.approval.by.contains("dba") }};',
+        f'@id("a") @approval("dba") @ttl("5m") forbid (principal, {QUERY}, resource) unless {{ context.approval.by.contains("dba") }}; @id("b") @approval("dba") forbid (principal, {QUERY}, resource) unless {{ context.approval.by.contains("dba") }};',
+        # What covers another one today, for these targets alone.
+        f'@id("a") permit (principal, {COMMAND}, resource); @id("b") permit (principal, {COMMAND}, resource == Target::"web1") when {{ context.shell.opaque }}; @id("c") forbid (principal, {COMMAND}, resource) when {{ resource.name == "web1" }};'.replace('@id("b") permit', '@id("b") @timeout("5s") permit'),
     ],
-)
-def test_what_can_decide_is_not_noted(policy: str) -> None:
-    assert notes(policy) == []
+)  # fmt: skip
+def test_what_may_decide_is_not_warned_of(policies: str) -> None:
+    assert warnings(policies) == []
+
+
+def test_without_targets_nothing_is_said_of_their_names() -> None:
+    text = f'@id("a") forbid (principal, {QUERY}, resource) when {{ resource.name == "x" || resource == Target::"y" }};'
+    named = f'@id("b") permit (principal, {QUERY}, resource == Target::"z"); @id("c") permit (principal, {QUERY}, resource in Env::"dev");'
+    assert findings(text + named, targets=()) == Findings()
+
+
+def test_the_place_is_that_of_what_made_it_impossible() -> None:
+    text = f'// é\n@id("a") forbid (principal, {QUERY}, resource)\nwhen {{\n\tcontext.sql.statements > 5 // é\n\t&& context.sql.statements < 3\n}};'
+    (warning,) = findings(text).warnings
+    assert (warning.file, warning.line, warning.column, warning.path) == ("p.cedar", 5, 5, "a")
+
+
+def test_the_facts_of_a_further_tool_may_be_any() -> None:
+    tools: dict[str, TargetKind] = {"ask_warehouse": "postgres"}
+    text = f'@id("a") forbid (principal, action in [{QUERY[10:]}, Action::"ask_warehouse"], resource) when {{ context.sql.kinds.contains("SEARCH") }};'
+    found = compile_policies([Source(file="p.cedar", text=text)], targets=TARGETS, classes=[], tools=tools)
+    (warning,) = findings_on(found, targets=TARGETS).warnings
+    assert warning.message.startswith("it never matches query_database: `context.sql.kinds")
 
 
 @pytest.mark.parametrize(
-    ("condition", "noted"),
+    ("condition", "warned"),
     [
-        ('context.sql.reads.contains("orders")', ["context.sql.reads is asked for 'orders'"]),
+        ('context.sql.reads.contains("orders")', ["1:109: a: context.sql.reads is asked for 'orders'"]),
         (
             'context.sql.writes.containsAny(["public.orders", "orders", "items"])',
-            ["context.sql.writes is asked for 'items'", "context.sql.writes is asked for 'orders'"],
+            ["1:131: a: context.sql.writes is asked for 'orders'", "1:141: a: context.sql.writes is asked for 'items'"],
         ),
         ('context.sql.reads.contains("public.orders")', []),
         ('context.sql.kinds.contains("DELETE")', []),
     ],
 )
-def test_a_table_without_its_schema_is_noted(condition: str, noted: list[str]) -> None:
-    found = notes(f'@id("a") forbid (principal, {QUERY}, resource) when {{ {condition} }};')
-    assert [note.removeprefix("a: ").partition(", which names no schema")[0] for note in found] == noted
+def test_a_table_without_its_schema_is_warned_of(condition: str, warned: list[str]) -> None:
+    found = findings(f'@id("a") forbid (principal, {QUERY}, resource) when {{ {condition} }};').warnings
+    assert [str(one).removeprefix("p.cedar:").partition(", which names no schema")[0] for one in found] == warned
 
 
-def test_nothing_is_noted_of_the_starter_policies() -> None:
-    found = load_policies([starter_policies()], targets=TARGETS, classes=[], guarded=False).notes
-    assert [note for note in found if "never decides" in str(note)] == []
+def test_the_starter_policies_have_no_warnings() -> None:
+    found = load_policies([starter_policies()], targets=TARGETS, classes=[], guarded=False)
+    assert findings_on(found.compiled, targets=TARGETS).warnings == ()
+
+
+def test_a_very_large_set_is_looked_over_in_bounded_work() -> None:
+    """Policies of one scope and the same attributes: each could be covered by each other."""
+    text = "".join(
+        f'@id("a{n}") forbid (principal, {QUERY}, resource) when {{ context.sql.row_limit == {n} && context.sql.statements == {n} }};\n'
+        for n in range(300)
+    )
+    assert findings(text).warnings == ()

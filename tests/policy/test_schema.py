@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_gateway.policy.schema import ACTIONS, NO_LABEL, classes_of, labels_of, quoted, schema_text
-from tests.policy.worlds import COMMAND, ORDERS, READ, REQUEST, TARGETS, compiled, problems
+from tests.policy.worlds import COMMAND, ORDERS, READ, REQUEST, TARGETS, compiled, findings, problems
 
 
 def test_the_schema_is_the_documented_one() -> None:
@@ -77,13 +77,13 @@ def test_well_known_environments_can_always_be_named(env: str) -> None:
 
 
 def test_an_environment_that_no_target_has_is_noted() -> None:
-    notes = compiled('@id("a")\npermit (principal, action == Action::"call_api", resource in Env::"test");').notes
+    notes = findings('@id("a")\npermit (principal, action == Action::"call_api", resource in Env::"test");').notes
     assert [str(note) for note in notes] == ['p.cedar:2:62: a: no target is in Env::"test"']
 
 
 def test_an_environment_that_no_target_has_is_noted_once() -> None:
     permit = '@id("%s") permit (principal, action == Action::"call_api", resource in Env::"%s");'
-    notes = compiled("\n".join(permit % pair for pair in (("a", "test"), ("b", "staging"), ("c", "test")))).notes
+    notes = findings("\n".join(permit % pair for pair in (("a", "test"), ("b", "staging"), ("c", "test")))).notes
     assert [str(note).partition(": ")[2] for note in notes] == [
         'a: no target is in Env::"test"; also named by c',
         'b: no target is in Env::"staging"',

@@ -11,6 +11,7 @@ from mcp_gateway.calls import Caller, HTTPFacts, ShellFacts, SQLFacts, Target
 from mcp_gateway.errors import ConfigError
 from mcp_gateway.policy.compiling import compile_policies
 from mcp_gateway.policy.engine import PolicyEngine, Question
+from mcp_gateway.policy.reach import Findings, findings_on
 from mcp_gateway.policy.split import Source
 from mcp_gateway.policy.statement import Compiled
 
@@ -83,6 +84,11 @@ unless { context.approval.by.contains("dba") };
 def compiled(text: str, *, targets: Sequence[Target] = TARGETS, classes: Collection[str] = ()) -> Compiled:
     """One file of policies, compiled."""
     return compile_policies([Source(file="p.cedar", text=text)], targets=targets, classes=classes)
+
+
+def findings(text: str, *, targets: Sequence[Target] = TARGETS) -> Findings:
+    """What is odd about one file of policies."""
+    return findings_on(compiled(text, targets=targets), targets=targets)
 
 
 def engine(text: str, *, targets: Sequence[Target] = TARGETS, remember: bool = True) -> PolicyEngine:

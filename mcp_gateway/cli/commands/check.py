@@ -41,8 +41,9 @@ def check(context: typer.Context, as_json: AsJSON = False) -> None:
 
 def _check(settings: Any, *, config: str, as_json: bool) -> None:
     from mcp_gateway.cli.findings import find_file_problems, find_warnings, odd_servers
-    from mcp_gateway.cli.loading import load_engine, load_interfaces, load_knowledge
+    from mcp_gateway.cli.loading import load_engine, load_interfaces, load_knowledge, targets_of
     from mcp_gateway.errors import ConfigError
+    from mcp_gateway.policy.reach import findings_on
 
     engine = load_engine(settings)
     knowledge = load_knowledge(settings)
@@ -51,8 +52,9 @@ def _check(settings: Any, *, config: str, as_json: bool) -> None:
     warnings = find_warnings(
         settings, environ=os.environ, policies=len(engine.policies), forgotten=surroundings.was_set
     )
-    # Policies are written for targets to come, too; without any target every name in them would be odd.
-    notes = [str(note) for note in engine.notes] if settings.targets else []
+    odd = findings_on(engine.compiled, targets=targets_of(settings))
+    warnings += [str(warning) for warning in odd.warnings]
+    notes = [str(note) for note in odd.notes]
     notes += [f"{place} replaces what is built in" for place in knowledge.replaced]
     notes += odd_servers(interfaces)
     found = _found(settings, config=config, engine=engine)

@@ -22,6 +22,7 @@ from mcp_gateway.cli.times import parse_time
 
 if TYPE_CHECKING:
     from mcp_gateway.cli.replaying import Replay
+    from mcp_gateway.policy.statement import Policy
 
 MOST_CALLERS = 5
 
@@ -36,30 +37,60 @@ Policies = Annotated[
 
 
 @app.command()
-def check(context: typer.Context, policies: Policies = None, as_json: AsJSON = False) -> None:
-    """Validate the policies against the schema and the configured targets."""
-    from mcp_gateway.cli.loading import load_engine
+def check(
+    context: typer.Context,
+    policies: Policies = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with status 1 where there are warnings.")] = False,
+    as_json: AsJSON = False,
+) -> None:
+    """Find mistakes in the policies, by the schema and the configured targets, and policies that can never decide anything.
 
-    engine = load_engine(context.obj.settings(), paths=_paths(policies))
+    Exit status 0: they can be used. 1: they can, with warnings, and --strict. 2: they cannot.
+    """
+    from mcp_gateway.cli.loading import load_engine, targets_of
+    from mcp_gateway.errors import ConfigError
+    from mcp_gateway.policy.reach import findings_on
+
+    settings = context.obj.settings()
+    try:
+        engine = load_engine(settings, paths=_paths(policies))
+    except ConfigError as error:
+        if not as_json:
+            raise
+        print_json({"problems": [problem.to_json() for problem in error.problems], "warnings": [], "notes": []})
+        raise typer.Exit(2) from None
+    found = findings_on(engine.compiled, targets=targets_of(settings))
     if as_json:
-        found = [
+        print_json(
             {
-                "id": policy.id,
-                "effect": policy.effect,
-                "mode": policy.annotations.mode,
-                "file": policy.place.file,
-                "line": policy.place.line,
-                "reason": policy.annotations.reason,
+                "version": engine.version,
+                "policies": [_policy_to_json(policy) for policy in engine.policies.values()],
+                "problems": [],
+                "warnings": [warning.to_json() for warning in found.warnings],
+                "notes": [note.to_json() for note in found.notes],
             }
-            for policy in engine.policies.values()
-        ]
-        print_json({"version": engine.version, "policies": found, "notes": [str(note) for note in engine.notes]})
-        return
-    shadows = len(engine.policies) - len(engine.enforced)
-    in_shadow = f" ({shadows} in shadow mode)" if shadows else ""
-    print_line(f"{len(engine.policies)} policies{in_shadow}, version {engine.version[:12]}")
-    for note in engine.notes:
-        print_note(f"{PROGRAM}: note: {note}")
+        )
+    else:
+        shadows = len(engine.policies) - len(engine.enforced)
+        in_shadow = f" ({shadows} in shadow mode)" if shadows else ""
+        print_line(f"{len(engine.policies)} policies{in_shadow}, version {engine.version[:12]}")
+        for warning in found.warnings:
+            print_warning(str(warning))
+        for note in found.notes:
+            print_note(f"{PROGRAM}: note: {note}")
+    if strict and found.warnings:
+        raise typer.Exit(1)
+
+
+def _policy_to_json(policy: Policy) -> dict[str, Any]:
+    return {
+        "id": policy.id,
+        "effect": policy.effect,
+        "mode": policy.annotations.mode,
+        "file": policy.place.file,
+        "line": policy.place.line,
+        "reason": policy.annotations.reason,
+    }
 
 
 @app.command("test")

@@ -80,6 +80,18 @@ def test_check_warns_and_notes_beside_the_result(
     ]
 
 
+def test_policies_that_never_match_are_warned_of(
+    tmp_path: Path, policies: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "policies" / "all.cedar"
+    file.write_text('@id("a") forbid (principal, action == Action::"call_api", resource) when { false };')
+
+    ran = run_here(capsys, "--config", str(write_config(tmp_path, LOCAL + policies + TARGET)), "check")
+
+    assert ran.status == 0
+    assert f"warning: {file}:1:76: a: it never matches: its `when` is always false" in ran.err
+
+
 def test_a_file_that_others_can_read_is_a_no(tmp_path: Path, policies: str, capsys: pytest.CaptureFixture[str]) -> None:
     secret = tmp_path / "password"
     secret.write_text("canary-9f27c1d0")

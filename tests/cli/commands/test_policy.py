@@ -104,6 +104,59 @@ def test_check_tells_every_mistake(config: Path, tmp_path: Path, capsys: pytest.
     assert [line.split(":")[2] for line in ran.err.splitlines()] == ["1", "2"]
 
 
+def test_check_warns_and_strictly_is_a_no(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "all.cedar"
+    file.write_text(
+        POLICIES + '@id("odd") forbid (principal, action == Action::"call_api", resource)\nwhen { false };\n'
+    )
+    warned = f"{file}:{POLICIES.count(chr(10)) + 2}:8: odd: it never matches: its `when` is always false"
+
+    ran = run_here(capsys, "--config", str(config), "policy", "check")
+    strict = run_here(capsys, "--config", str(config), "policy", "check", "--strict")
+    as_json = run_here(capsys, "--config", str(config), "policy", "check", "--strict", "--json")
+
+    assert (ran.status, ran.err) == (0, f"mcp-gateway: warning: {warned}\n")
+    assert (strict.status, strict.out, strict.err) == (1, ran.out, ran.err)
+    assert as_json.status == 1
+    (warning,) = as_json.json["warnings"]
+    assert warning["id"] == "odd"
+    assert f"{warning['file']}:{warning['line']}:{warning['column']}: odd: {warning['message']}" == warned
+
+
+def test_what_is_only_noted_is_no_warning(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "all.cedar"
+    file.write_text('@id("a") permit (principal, action == Action::"call_api", resource in Env::"test");')
+
+    ran = run_here(capsys, "--config", str(config), "policy", "check", "--strict")
+
+    assert (ran.status, ran.err) == (0, f'mcp-gateway: note: {file}:1:71: a: no target is in Env::"test"\n')
+
+
+def test_scripts_get_every_mistake_with_its_place(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "all.cedar").write_text(
+        '@id("a") forbid (principal, action, resource)\nwhen { context.call.token_age > "1h" };'
+    )
+
+    ran = run_here(capsys, "--config", str(config), "policy", "check", "--json")
+
+    assert (ran.status, ran.err) == (2, "")
+    assert ran.json == {
+        "problems": [
+            {
+                "id": "a",
+                "file": str(tmp_path / "all.cedar"),
+                "line": 2,
+                "column": 33,
+                "message": 'expected Long, got String: `"1h"`',
+            }
+        ],
+        "warnings": [],
+        "notes": [],
+    }
+
+
 def test_other_policies_can_be_checked_before_they_are_in_force(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,135 @@
+"""What values the attributes of a context can have at all, where that is certain. Pure.
+
+Of facts only those of the built-in tools are certain: a tool of another distribution makes its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from mcp_gateway.calls import Assurance, Door, Target, TargetKind
+from mcp_gateway.facts.graphql import KINDS as GRAPHQL_KINDS
+from mcp_gateway.facts.http import METHODS
+from mcp_gateway.facts.sql_statements import ALL_KINDS
+from mcp_gateway.facts.traits import ALL_TRAITS, TRAIT_PREFIXES
+from mcp_gateway.inference import KINDS as INFERENCE_KINDS
+from mcp_gateway.policy.expressions import Path
+from mcp_gateway.policy.schema import ACTIONS, HISTORY, REVEAL, USAGE, Action
+from mcp_gateway.policy.scopes import Entity, entities_of_target
+
+Constant = str | int | bool | Entity
+"""A text, a number, a truth, or an entity by its type and id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """The values of an attribute, or the members of one that is a set."""
+
+    values: frozenset[Constant] | None = None
+    """All there are; None where that is not known."""
+    prefixes: tuple[str, ...] = ()
+    """What any further text begins with."""
+    least: int | None = None
+    """Of a number."""
+
+    def has(self, value: Constant) -> bool:
+        """Whether the attribute can have this value."""
+        if isinstance(value, str) and value.startswith(self.prefixes):
+            return True
+        return self.values is None or value in self.values
+
+    @property
+    def finite(self) -> frozenset[Constant] | None:
+        """All values, where there are no others."""
+        return None if self.prefixes else self.values
+
+
+ANYTHING = Domain()
+FROM_ZERO = Domain(least=0)
+FACTS: Mapping[str, Mapping[Path, Domain]] = {
+    "query_database": {
+        ("sql", "kinds"): Domain(values=frozenset(ALL_KINDS)),
+        ("sql", "function_traits"): Domain(values=frozenset(ALL_TRAITS), prefixes=TRAIT_PREFIXES),
+        ("sql", "statements"): FROM_ZERO,
+        ("sql", "row_limit"): Domain(least=-1),
+    },
+    "run_ssh_command": {},
+    "call_api": {
+        ("http", "method"): Domain(values=frozenset(METHODS)),
+        ("http", "path"): Domain(values=frozenset(), prefixes=("/",)),
+        ("http", "graphql_operation"): Domain(values=frozenset({"", *GRAPHQL_KINDS})),
+    },
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vocabulary:
+    """Of one configuration."""
+
+    actions: Mapping[str, Action]
+    classes: Collection[str]
+    targets: Mapping[str, Target]
+    """By name. Where there are none, policies are for targets to come, and nothing is said of them."""
+
+    @classmethod
+    def of(cls, targets: Sequence[Target], *, actions: Mapping[str, Action], classes: Collection[str]) -> Vocabulary:
+        """What a configuration can bring to policy."""
+        return cls(actions=actions, classes=classes, targets={target.name: target for target in targets})
+
+    def domains(self, action: str, *, target: str = "") -> Mapping[tuple[str, Path], Domain]:
+        """What the attributes of variables can be for one action, on one target where that is certain."""
+        found = {("context", path): domain for path, domain in self._facts(action).items()}
+        found |= {("context", path): domain for path, domain in self._of_calls(action).items()}
+        variable, prefix = ("context", ("target",)) if action == REVEAL else ("resource", ())
+        kinds, names = self._targets(action, target)
+        found[variable, (*prefix, "kind")] = Domain(values=frozenset(kinds))
+        if names:
+            found[variable, (*prefix, "name")] = Domain(values=frozenset(names))
+        if action == REVEAL:
+            found["resource", ()] = Domain(values=frozenset(("DataClass", name) for name in self.classes))
+        elif self.targets:
+            found["resource", ()] = Domain(values=frozenset(("Target", name) for name in names))
+        return found
+
+    def records(self, action: str) -> frozenset[str]:
+        """The records in the context of an action."""
+        own = self.actions[action].record if action in self.actions else "target"
+        return frozenset({"call", "approval", *HISTORY, own})
+
+    def entities_of(self, target: str) -> frozenset[Entity] | None:
+        """What a target is, and is in; None where there is no such target."""
+        found = self.targets.get(target)
+        return frozenset(entities_of_target(found)) if found is not None else None
+
+    def _targets(self, action: str, target: str) -> tuple[Collection[TargetKind], Collection[str]]:
+        if (known := self.targets.get(target)) is not None and action != REVEAL:
+            return {known.kind}, {known.name}
+        if action == REVEAL:
+            return get_args(TargetKind), self.targets
+        kind = self.actions[action].kind
+        return {kind}, {found.name for found in self.targets.values() if found.kind == kind}
+
+    def _facts(self, action: str) -> Mapping[Path, Domain]:
+        if self.actions.get(action) != ACTIONS.get(action) or action == REVEAL:
+            return {}
+        found = dict(FACTS[action])
+        if action == "query_database":
+            of_classes = Domain(values=frozenset(("DataClass", name) for name in self.classes))
+            found[("sql", "returns")] = found[("sql", "infers")] = of_classes
+            found[("sql", "inference")] = Domain(values=frozenset(("Inference", kind) for kind in INFERENCE_KINDS))
+        return found
+
+    def _of_calls(self, action: str) -> Mapping[Path, Domain]:
+        tools = self.actions if action == REVEAL else {action}
+        counts: dict[Path, Domain] = {
+            (record, name): FROM_ZERO for record in HISTORY for name, of in USAGE.items() if of == "Long"
+        }
+        return counts | {
+            ("call", "tool"): Domain(values=frozenset(tools)),
+            ("call", "door"): Domain(values=frozenset(get_args(Door))),
+            ("call", "assurance"): Domain(values=frozenset(get_args(Assurance))),
+            ("call", "token_age"): FROM_ZERO,
+            ("approval", "approvers"): FROM_ZERO,
+        }
