@@ -133,7 +133,7 @@ async def run(config: Path, *, rounds: int, times: int, apart: bool) -> None:
 
 LOOKS = """
 @id("looks") forbid (principal, action == Action::"query_database", resource)
-when { context.sql.row_limit == 0 || context.sql.columns.contains("none") };
+when { context.sql.row_limit == 0 || context.sql.columns.contains("public.none.none") };
 """
 TELLS_APART = """
 @id("tells-apart") forbid (principal, action == Action::"query_database", resource)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from mcp_gateway.calls import JSONObject, SQLFacts
-from mcp_gateway.facts.sql import SQLExamination, examine_sql
+from mcp_gateway.facts.parser import parse_tree
+from mcp_gateway.facts.sql import SQLExamination, examine_statements, judge_of
+from mcp_gateway.masking.lineage import uses_of
 
 UNREADABLE = SQLFacts(
     read_only=False,
@@ -24,7 +26,13 @@ def inspect_sql(sql: str) -> JSONObject:
     Raises `SQLSyntaxError`. Parses in this process: for texts of strangers go through `facts.worker` and
     `inspection_of`.
     """
-    return inspection_of(examine_sql(sql, catalog=None))
+    return inspection_of(examine_text(sql))
+
+
+def examine_text(sql: str) -> SQLExamination:
+    """Examine a text without any catalog, as far as it goes. Raises `SQLSyntaxError`."""
+    statements = parse_tree(sql)
+    return examine_statements(statements, judge=judge_of(None), uses=uses_of(statements, catalog=None))
 
 
 def inspection_of(examination: SQLExamination | None) -> JSONObject:

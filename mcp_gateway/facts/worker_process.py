@@ -68,7 +68,8 @@ class Desk:
         try:
             statements = parse_tree(sql)
             if snapshot is None:
-                return Answer(examination=examine_statements(statements, judge=NO_CATALOG))
+                uses = uses_of(statements, catalog=None)
+                return Answer(examination=examine_statements(statements, judge=NO_CATALOG, uses=uses))
             judge, classify, prepared, columns = snapshot
             lineage = resolve(statements, catalog=prepared, classify=classify)
             returned = lineage.returned(otherwise=prepared.top)

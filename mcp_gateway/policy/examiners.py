@@ -24,9 +24,9 @@ Examiner: TypeAlias = Callable[[JSONObject, Interface], Facts]
 def examine_query(arguments: JSONObject, interface: Interface) -> Facts:
     """Facts of a `query_database` call."""
     del interface
-    from mcp_gateway.facts.sql import examine_sql
+    from mcp_gateway.facts.inspect_sql import examine_text
 
-    return facts_of(examine_sql(arguments["sql"], catalog=None))
+    return facts_of(examine_text(arguments["sql"]))
 
 
 def facts_of(examination: SQLExamination) -> Facts:

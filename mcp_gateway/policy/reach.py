@@ -1,15 +1,16 @@
 """Policies that can never decide anything, or not what they seem to: what `policy check` says beside errors. Pure.
 
 A warning is certain, for these targets: a policy that never matches, since what it asks for contradicts itself or is
-nothing that there is; a policy that adds nothing (`covering`); a table that is asked for without its schema. A note is
+nothing that there is; a policy that adds nothing (`covering`); a table or column that is asked for without its schema. A note is
 right in a policy that is shared by several configurations: an environment that no target is in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from types import MappingProxyType
 
 from mcp_gateway.calls import JSONObject, Target
 from mcp_gateway.decisions import CALLER_GROUP
@@ -23,7 +24,18 @@ from mcp_gateway.policy.split import Place
 from mcp_gateway.policy.statement import Compiled, Policy
 from mcp_gateway.policy.vocabulary import Constant, Domain, Vocabulary
 
-TABLES: frozenset[Path] = frozenset({("sql", "reads"), ("sql", "writes")})
+TABLES = ("tables that the target's catalog knows are schema.table there", 1)
+COLUMNS = ("columns that the target's catalog knows are schema.table.column there", 2)
+QUALIFIED: Mapping[Path, tuple[str, int]] = MappingProxyType(
+    {
+        ("sql", "reads"): TABLES,
+        ("sql", "writes"): TABLES,
+        ("sql", "columns"): COLUMNS,
+        ("sql", "returned_columns"): COLUMNS,
+        ("sql", "condition_columns"): COLUMNS,
+    }
+)
+"""Sets of names that have their schema: what is said of one that has not, and the dots that one has at least."""
 MAX_STEPS = 400_000
 """Of all searches and comparisons together, of a few microseconds each."""
 MAX_LISTED = 20
@@ -186,15 +198,14 @@ def _names_in(node: object) -> Iterator[str]:
 
 
 def _unqualified_tables(formula: Formula) -> Iterator[Problem]:
-    """Tables that are asked for without their schema."""
+    """Tables and columns that are asked for without their schema."""
     policy = formula.policy
     for path, member in sorted(policy.reads.members):
-        if path in TABLES and "." not in member:
+        if path in QUALIFIED and member.count(".") < QUALIFIED[path][1]:
             token = next((one for one in policy.statement.tokens if one.text == f'"{member}"'), None)
             place = policy.place if token is None else policy.statement.at(token)
             yield place.problem(
-                f"context.{'.'.join(path)} is asked for {member!r}, which names no schema: tables that the target's catalog"
-                " knows are schema.table there",
+                f"context.{'.'.join(path)} is asked for {member!r}, which names no schema: {QUALIFIED[path][0]}",
                 policy=policy.id,
             )
 

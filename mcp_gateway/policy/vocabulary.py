@@ -12,7 +12,7 @@ from typing import get_args
 from mcp_gateway.calls import Assurance, Door, Target, TargetKind
 from mcp_gateway.facts.graphql import KINDS as GRAPHQL_KINDS
 from mcp_gateway.facts.http import METHODS
-from mcp_gateway.facts.sql_statements import ALL_KINDS
+from mcp_gateway.facts.sql_statements import ALL_KINDS, ANY_MERGE_ACTION
 from mcp_gateway.facts.traits import ALL_TRAITS, TRAIT_PREFIXES
 from mcp_gateway.inference import KINDS as INFERENCE_KINDS
 from mcp_gateway.policy.expressions import Path
@@ -51,6 +51,7 @@ FROM_ZERO = Domain(least=0)
 FACTS: Mapping[str, Mapping[Path, Domain]] = {
     "query_database": {
         ("sql", "kinds"): Domain(values=frozenset(ALL_KINDS)),
+        ("sql", "merge_actions"): Domain(values=frozenset(ANY_MERGE_ACTION)),
         ("sql", "function_traits"): Domain(values=frozenset(ALL_TRAITS), prefixes=TRAIT_PREFIXES),
         ("sql", "statements"): FROM_ZERO,
         ("sql", "row_limit"): Domain(least=-1),

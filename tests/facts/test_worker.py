@@ -76,11 +76,14 @@ async def test_with_a_catalog_columns_are_told_apart_whether_or_not_any_is_class
         "SELECT id FROM users WHERE ssn = '1'", catalog_key="shop", catalog=users("id", "ssn")
     )
     without, _ = await worker.examine("SELECT id FROM users WHERE ssn = '1'")
+    open_to, _ = await worker.examine("SELECT id FROM users NATURAL JOIN orders WHERE users.ssn = '1'")
 
     assert examination.facts.context()["returned_columns"] == ["public.users.id"]
     assert examination.facts.context()["condition_columns"] == ["public.users.ssn"]
-    assert without.facts.returned_columns is None
-    assert without.facts.context()["returned_columns"] == ["users.id", "users.ssn"]
+    assert without.facts.context()["returned_columns"] == ["users.id"]
+    assert without.facts.context()["condition_columns"] == ["users.ssn"]
+    assert open_to.facts.returned_columns is None
+    assert open_to.facts.context()["returned_columns"] == ["users.ssn"]
 
 
 async def test_a_syntax_error_comes_back_as_such(worker: SQLWorker) -> None:

@@ -11,6 +11,8 @@ def test_each_tool_is_examined_by_the_facts_functions_of_the_road() -> None:
     sql = EXAMINERS["query_database"]({"sql": "DELETE FROM orders"}, PLAIN)
     assert isinstance(sql, SQLFacts)
     assert (sql.read_only, sql.unbounded) == (False, True)
+    query = EXAMINERS["query_database"]({"sql": "SELECT id FROM orders WHERE note = 'x'"}, PLAIN).context()
+    assert (query["returned_columns"], query["condition_columns"]) == (["orders.id"], ["orders.note"])
     shell = EXAMINERS["run_ssh_command"]({"argv": ["sudo", "ls"]}, PLAIN)
     assert isinstance(shell, ShellFacts)
     assert shell.privileged

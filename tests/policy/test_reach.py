@@ -61,6 +61,7 @@ def test_what_names_nothing_never_matches(policy: str, why: str) -> None:
         (REVEAL, 'when { resource == DataClass::"pii.email" && resource == DataClass::"pii.phone" }', '`resource == DataClass::"pii.email"` and `resource == DataClass::"pii.phone"` cannot both be true'),
         # What there is not.
         (QUERY, 'when { context.sql.kinds.contains("delete") }', "`context.sql.kinds.contains(\"delete\")` is never true; did you mean 'DELETE'?"),
+        (QUERY, 'when { context.sql.merge_actions.contains("MERGE") }', "`context.sql.merge_actions.contains(\"MERGE\")` is never true; a member is 'DELETE', 'INSERT' or 'UPDATE'"),
         (QUERY, 'when { context.sql.kinds.containsAny(["truncate", "drop"]) }', "`context.sql.kinds.containsAny([\"truncate\", \"drop\"])` is never true; did you mean 'TRUNCATE'?"),
         (QUERY, 'when { context.sql.function_traits.contains("netwrok") }', "`context.sql.function_traits.contains(\"netwrok\")` is never true; did you mean 'network'?"),
         (QUERY, 'when { context.call.tool == "call_api" }', "`context.call.tool == \"call_api\"` is never true; it is 'query_database'"),
@@ -196,9 +197,18 @@ def test_the_facts_of_a_further_tool_may_be_any() -> None:
         ),
         ('context.sql.reads.contains("public.orders")', []),
         ('context.sql.kinds.contains("DELETE")', []),
+        (
+            'context.sql.columns.contains("customers.ssn")',
+            ["1:111: a: context.sql.columns is asked for 'customers.ssn'"],
+        ),
+        ('context.sql.returned_columns.contains("ssn")', ["1:120: a: context.sql.returned_columns is asked for 'ssn'"]),
+        (
+            'context.sql.condition_columns.containsAny(["public.customers.ssn", "customers.ssn"])',
+            ["1:149: a: context.sql.condition_columns is asked for 'customers.ssn'"],
+        ),
     ],
 )
-def test_a_table_without_its_schema_is_warned_of(condition: str, warned: list[str]) -> None:
+def test_a_name_without_its_schema_is_warned_of(condition: str, warned: list[str]) -> None:
     found = findings(f'@id("a") forbid (principal, {QUERY}, resource) when {{ {condition} }};').warnings
     assert [str(one).removeprefix("p.cedar:").partition(", which names no schema")[0] for one in found] == warned
 

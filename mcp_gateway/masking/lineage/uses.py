@@ -28,6 +28,7 @@ from mcp_gateway.masking.lineage.queries import Row
 from mcp_gateway.masking.lineage.resolver import READERS, Resolver
 from mcp_gateway.masking.lineage.scopes import Entry, Item, Scope
 from mcp_gateway.masking.lineage.system import SYSTEM_SCHEMAS
+from mcp_gateway.masking.lineage.text_catalog import catalog_of_text
 from mcp_gateway.masking.lineage.values import NONE, Classes, Found, Unsure, Value
 
 EVERYTHING: Classes = frozenset({""})
@@ -180,10 +181,18 @@ class Uncovering(Resolver):
     _HANDLERS: ClassVar[dict[str, Any]] = {**Resolver._HANDLERS, "NullTest": _tested_for_null}  # noqa: SLF001 - of the class above
 
 
-def uses_of(statements: list[JSONObject], *, catalog: ColumnCatalog) -> Uses | None:
-    """The columns that one statement uses, apart; None where that cannot be told. Never raises."""
+def uses_of(statements: list[JSONObject], *, catalog: ColumnCatalog | None) -> Uses | None:
+    """The columns that one statement uses, apart; None where that cannot be told. Never raises.
+
+    Without a catalog it is told by the text, as far as that goes.
+    """
     if len(statements) != 1:
         return None
+    if catalog is None:
+        named = catalog_of_text(statements[0]["stmt"])
+        if named is None:
+            return None
+        catalog = ColumnCatalog(named)
     walk = Uncovering(catalog, path=catalog.path)
     try:
         node = _query_in(statements[0]["stmt"])

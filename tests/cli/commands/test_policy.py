@@ -260,7 +260,7 @@ def test_a_call_is_explained(config: Path, capsys: pytest.CaptureFixture[str]) -
         "fact       planned_rows = -1",
         "fact       read_only = no",
         "fact       reads = shop.orders",
-        "fact       returned_columns = shop.orders.id",
+        "fact       returned_columns = none",
         "fact       returns = none",
         "fact       row_limit = -1",
         "fact       statements = 1",

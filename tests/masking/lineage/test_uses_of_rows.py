@@ -269,6 +269,10 @@ def test_columns_do_what_they_are_said_to_do(seed: int, world: World) -> None:
     facts = examine_statements(statements, judge=world.judge, uses=uses).facts
     returned, conditions = facts.returned_columns or frozenset(), facts.condition_columns or frozenset()
     assert returned | conditions <= facts.columns, query.sql
+    by_text = uses_of(statements, catalog=None)
+    assert by_text is not None, query.sql
+    assert {column.removeprefix("public.") for column in returned} <= by_text.returned, query.sql
+    assert {column.removeprefix("public.") for column in conditions} <= by_text.conditions, query.sql
     rows = world.rows(query.sql)
 
     made = {column for row in rows for cell in row for column in made_of(cell)}
