@@ -173,6 +173,14 @@ class Uncovering(Resolver):
         finally:
             self.prepared.running.discard(name)
 
+    def _insert(self, body: JSONObject, scope: Scope) -> Row:
+        columns = super()._insert(body, scope)
+        conflict = body.get("onConflictClause")
+        if conflict is not None and not conflict.get("infer", {}).get("indexElems"):
+            # Which rows are taken is decided by any unique index, over whichever columns.
+            self.found.fact("where", self._target(body["relation"]).known.columns.classes)
+        return columns
+
     def _write(self, written: Written, name: str | None, classes: Classes) -> None:
         if (name or "") not in written.known.columns.names:
             raise Unsure("a column that the catalog does not have")
