@@ -2,11 +2,17 @@
 
 On asyncio's transports themselves: a statement is examined in every call, and its answer is one frame that mostly comes in
 one piece, for which streams would be several tasks' worth of waiting.
+
+Only the event loop reaps it. `Popen`, by which asyncio's transport kills and closes, asks first whether the process has
+ended, and reaps it then: the loop, which waits for it in a thread, would find no process any more. So a signal goes by
+a descriptor of the process, which stays that of the process, and the transport is closed after the end.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Sequence
 from contextlib import suppress
@@ -29,6 +35,8 @@ class Child(asyncio.SubprocessProtocol):
         self._owes = False
         self._gone = asyncio.Event()
         self._transport: asyncio.SubprocessTransport
+        self._handle: int | None = None
+        """A descriptor of the process; None where the system has no such thing, or it has ended."""
 
     @classmethod
     async def start(cls, command: Sequence[str]) -> Child:
@@ -69,15 +77,21 @@ class Child(asyncio.SubprocessProtocol):
 
     def kill(self) -> None:
         """Kill it, if it runs."""
-        if self.runs:
-            with suppress(ProcessLookupError):
+        if not self.runs:
+            return
+        with suppress(ProcessLookupError):
+            if self._handle is None:
                 self._transport.kill()
+            else:
+                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
 
     async def end(self) -> None:
-        """Kill and reap it."""
+        """Kill it and wait until it is reaped."""
         self.kill()
-        self._transport.close()
-        await self._gone.wait()
+        try:
+            await self._gone.wait()
+        finally:
+            self._transport.close()
 
     def _expected(self) -> asyncio.Future[bytes]:
         if not self.runs:
@@ -115,6 +129,7 @@ class Child(asyncio.SubprocessProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It has been started."""
         self._transport = cast("asyncio.SubprocessTransport", transport)
+        self._handle = _handle_of(self.pid)
 
     def pipe_data_received(self, fd: int, data: Any) -> None:  # noqa: ARG002 - only one pipe is read
         """It has said something."""
@@ -128,7 +143,17 @@ class Child(asyncio.SubprocessProtocol):
     def process_exited(self) -> None:
         """It has ended."""
         self._gone.set()
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
         _fail(self._asked, EOFError("the process has ended"))
+
+
+def _handle_of(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):  # only Linux has them; a sandbox may forbid them; it may have ended already
+        return None
 
 
 def _fail(answer: asyncio.Future[bytes] | None, why: Exception) -> None:

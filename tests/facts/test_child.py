@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
+import threading
 import time
+from pathlib import Path
 
 import anyio
 import pytest
@@ -95,3 +98,46 @@ async def test_a_process_that_has_ended_is_not_asked() -> None:
     await child.end()
     with pytest.raises(EOFError):
         await child.ask(b"a question", within=SECONDS)
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": False})], ids=["asyncio"])
+async def test_a_child_that_is_killed_is_reaped_by_the_event_loop_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever else asks for its end first takes it away: then asyncio warns, and knows no exit status."""
+    may_reap, wait = threading.Event(), asyncio.ThreadedChildWatcher._do_waitpid  # type: ignore[attr-defined]
+
+    def wait_later(*given: object) -> None:
+        may_reap.wait(SECONDS)
+        wait(*given)
+
+    monkeypatch.setattr(asyncio.ThreadedChildWatcher, "_do_waitpid", wait_later)
+    child = await Child.start(program(ECHO))
+    child.kill()
+    with anyio.fail_after(SECONDS):
+        while is_running(child.pid):
+            await anyio.sleep(0.01)
+    child.kill()
+    ending = asyncio.create_task(child.end())
+    await asyncio.sleep(0)  # as far as it goes until the process is reaped
+    may_reap.set()
+    await ending
+    assert child._transport.get_returncode() == -signal.SIGKILL
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process has not ended, reaped or not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def test_children_leave_no_descriptor() -> None:
+    for content in ("pass", "input()"):
+        child = await Child.start(program(content))
+        handle = child._handle
+        if content == "pass":
+            await child._gone.wait()
+        child.kill()
+        await child.end()
+        assert child._handle is None
+        assert handle is None or not Path(f"/proc/self/fd/{handle}").is_symlink()
