@@ -322,8 +322,12 @@ class Examiner(Walk):
     def _happens(self, relation: JSONObject, how: How, targets: Sequence[JSONObject] = ()) -> None:
         """Record what happens to rows of a relation, unless nothing runs; `targets` are what an update assigns."""
         if self.running:
-            columns = {target["ResTarget"].get("name", "") for target in targets} if how == "update" else None
-            self.named.effects.add((use_of(relation), Effect(how, None if columns is None else frozenset(columns))))
+            use, columns = use_of(relation), None
+            table = self.judge.table(use.parts)
+            if how == "update" and table is not None:
+                # What is no column is left out: what an update may do to a table is remembered, and agents choose names.
+                columns = table.columns.keys() & {target["ResTarget"].get("name", "") for target in targets}
+            self.named.effects.add((use, Effect(how, None if columns is None else frozenset(columns))))
 
     def _taking_rows(self, relation: JSONObject) -> JSONObject:
         """The target of new rows: only a partitioned table hands them on to its parts."""

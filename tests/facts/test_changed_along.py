@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from mcp_gateway.facts.catalog import Catalog, Dependent
-from mcp_gateway.facts.sql import examine_sql
+from mcp_gateway.facts.parser import parse_tree
+from mcp_gateway.facts.sql import examine_sql, examine_statements, judge_of
 from tests.facts.corpus import Statement
 from tests.facts.databases import catalog_of, empty_database
 from tests.facts.witness import Witness, witness_of
@@ -186,6 +187,14 @@ def test_a_row_that_an_old_server_moves_is_deleted_where_it_was(catalog: Catalog
     sql = "UPDATE parted SET id = 12 WHERE id = 1"
     assert examine_sql(sql, catalog=catalog).facts.writes == named(*PARTED)
     assert examine_sql(sql, catalog=old).facts.writes == named(*PARTED, "of_parted", "of_part")
+
+
+def test_what_an_update_may_do_is_remembered_by_columns_that_are_there(catalog: Catalog) -> None:
+    judge = judge_of(catalog)
+    for number in range(20):
+        assigned = f"UPDATE people SET name = 'x', other_{number} = 1"
+        assert examine_statements(parse_tree(assigned), judge=judge).facts.writes == named("people", "sizes")
+    assert judge.meanings.along.cache_info().currsize == 1
 
 
 def test_a_circle_of_keys_ends(catalog: Catalog) -> None:
