@@ -18,12 +18,13 @@ from unicodedata import east_asian_width
 
 import typer
 
-from mcp_gateway.errors import ConfigError, GatewayError
+from mcp_gateway.errors import ConfigError, GatewayError, Problem
 
 PROGRAM = "mcp-gateway"
 LEAST_ROOM = 20
 """Columns; in less, a text is easier to read as the terminal breaks it."""
 TAB_COLUMNS = 8
+INDENTED = "    "
 
 AsJSON: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -56,9 +57,21 @@ def print_warning(text: str) -> None:
 
 def print_error(error: GatewayError) -> None:
     """What went wrong, one line for each problem, to standard error."""
-    problems = [str(problem) for problem in error.problems] if isinstance(error, ConfigError) else [str(error)]
+    problems = error.problems if isinstance(error, ConfigError) else (error,)
     for problem in problems:
         print_note(f"{PROGRAM}: {problem}")
+        if isinstance(problem, Problem):
+            print_excerpt(problem)
+
+
+def print_excerpt(problem: Problem) -> None:
+    """The line of policy that a problem is about, below it; on a terminal alone, so that programs read one line each."""
+    if not sys.stderr.isatty():
+        return
+    from mcp_gateway.cli.excerpts import excerpt
+
+    for line in excerpt(problem, room=shutil.get_terminal_size().columns - len(INDENTED)):
+        sys.stderr.write(f"{INDENTED}{line}\n")
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
@@ -109,6 +122,11 @@ def fold(line: str, *, room: int) -> Iterator[str]:
         if character == " ":
             space = at + 1
     yield line[piece:]
+
+
+def columns_of(text: str) -> int:
+    """How wide a text is drawn at most."""
+    return sum(map(_columns, text))
 
 
 def _columns(character: str) -> int:

@@ -72,7 +72,7 @@ class Vocabulary:
     actions: Mapping[str, Action]
     classes: Collection[str]
     targets: Mapping[str, Target]
-    """By name. Where there are none, policies are for targets to come, and nothing is said of them."""
+    """By name. Where there are none, of a kind or at all, policies are for targets to come, and nothing is said of them."""
 
     @classmethod
     def of(cls, targets: Sequence[Target], *, actions: Mapping[str, Action], classes: Collection[str]) -> Vocabulary:
@@ -90,7 +90,7 @@ class Vocabulary:
             found[variable, (*prefix, "name")] = Domain(values=frozenset(names))
         if action == REVEAL:
             found["resource", ()] = Domain(values=frozenset(("DataClass", name) for name in self.classes))
-        elif self.targets:
+        elif names:
             found["resource", ()] = Domain(values=frozenset(("Target", name) for name in names))
         return found
 

@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -107,6 +108,14 @@ def test_a_long_value_cannot_pass_for_a_field_on_a_terminal() -> None:
     assert max(map(len, shown)) <= 80
 
 
+def test_a_problem_has_its_line_below_it_on_a_terminal(tmp_path: Path) -> None:
+    (tmp_path / "p.cedar").write_text("forbid (principal);")
+    problem = f"Problem(message='no', file={str(tmp_path / 'p.cedar')!r}, line=1, column=9)"
+    shown = on_a_terminal(f"print_error(ConfigError([{problem}]))", columns=80)
+
+    assert shown == [f"mcp-gateway: {tmp_path}/p.cedar:1:9: no", "    1 | forbid (principal);", "      |         ^"]
+
+
 def on_a_terminal(call: str, *, columns: int) -> list[str]:
     """The lines that a call of `output` writes to a terminal."""
     program = f"from mcp_gateway.cli.output import *; {call}"
@@ -116,6 +125,7 @@ def on_a_terminal(call: str, *, columns: int) -> list[str]:
             [sys.executable, "-I", "-c", program],
             stdin=subprocess.DEVNULL,
             stdout=follower,
+            stderr=follower,
             check=True,
             timeout=60,
             env={"COLUMNS": str(columns), "LINES": "24"},

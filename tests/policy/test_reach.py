@@ -173,6 +173,14 @@ def test_without_targets_nothing_is_said_of_their_names() -> None:
     assert findings(text + named, targets=()) == Findings()
 
 
+def test_of_a_kind_of_which_there_is_no_target_nothing_is_said() -> None:
+    text = (
+        f'@id("a") forbid (principal, {CALL}, resource in Env::"prod") when {{ resource.name == "x" }};'
+        f'@id("b") forbid (principal, {CALL}, resource) when {{ resource == Target::"y" }};'
+    )
+    assert findings(text, targets=[target for target in TARGETS if target.kind != "http"]).warnings == ()
+
+
 def test_the_place_is_that_of_what_made_it_impossible() -> None:
     text = f'// é\n@id("a") forbid (principal, {QUERY}, resource)\nwhen {{\n\tcontext.sql.statements > 5 // é\n\t&& context.sql.statements < 3\n}};'
     (warning,) = findings(text).warnings

@@ -11,6 +11,7 @@ from mcp_gateway.cli.groups import CommandGroup
 from mcp_gateway.cli.output import (
     PROGRAM,
     AsJSON,
+    print_excerpt,
     print_fields,
     print_json,
     print_line,
@@ -76,6 +77,7 @@ def check(
         print_line(f"{len(engine.policies)} policies{in_shadow}, version {engine.version[:12]}")
         for warning in found.warnings:
             print_warning(str(warning))
+            print_excerpt(warning)
         for note in found.notes:
             print_note(f"{PROGRAM}: note: {note}")
     if strict and found.warnings:
