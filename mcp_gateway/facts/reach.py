@@ -69,6 +69,8 @@ class Reached(NamedTuple):
     writes: frozenset[str]
     columns: frozenset[str]
     """What the code behind it uses of stored columns."""
+    assigned: frozenset[str]
+    """Columns of foreign keys that are given other values along with it."""
     meant: Mapping[str, frozenset[str]]
     """What columns of the relations that it names mean beside themselves."""
     part_columns: Mapping[str, frozenset[str]]
@@ -82,7 +84,7 @@ class Reached(NamedTuple):
 
     def used(self, columns: Set[str]) -> tuple[frozenset[str], frozenset[str]]:
         """All columns that a text uses which names these, and all traits."""
-        named = self.columns.union(columns, *[self.meant.get(column, ()) for column in columns])
+        named = self.columns.union(self.assigned, columns, *[self.meant.get(column, ()) for column in columns])
         if self.part_columns:
             named = named.union(*[self.part_columns.get(column, ()) for column in columns])
         return named, self.traits if self.beyond.isdisjoint(columns) else self.traits | {UNNAMED_COLUMNS}
@@ -145,6 +147,7 @@ class _Search:
         self._reads: set[str] = set()
         self._writes: set[str] = set()
         self._columns: set[str] = set()
+        self._assigned: set[str] = set()
         self._leaves: set[str] = set()
         self._by_itself: set[str] = set()
         """Of what is read and written, what does not count as a part alone."""
@@ -173,6 +176,7 @@ class _Search:
             reads=frozenset(self._reads),
             writes=frozenset(self._writes),
             columns=frozenset(self._columns),
+            assigned=frozenset(self._assigned),
             meant=meant.columns,
             part_columns=meant.part_columns,
             beyond=meant.beyond,
@@ -205,7 +209,7 @@ class _Search:
             along = judge.meanings.along(table.relation.qualified, whole=use.whole, effect=effect)
             for name, meant in along.tables.items():
                 self._take_names(name, meant, self._writes)
-            self._columns |= along.columns
+            self._assigned |= along.columns
             if along.fires:
                 self._found.add(TRIGGERS)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mcp_gateway.calls import SQLFacts
-from mcp_gateway.facts.catalog import Catalog
+from mcp_gateway.facts.catalog import Catalog, Dependent
 from mcp_gateway.facts.meant import MAX_PART_COLUMNS, MAX_PARTS
 from mcp_gateway.facts.parser import parse_tree
 from mcp_gateway.facts.sql import examine_sql, examine_statements, judge_of
@@ -84,6 +86,14 @@ def test_too_many_columns_of_parts_are_not_named_either(sql: str) -> None:
     assert apart(many)[1] == {"wide.c2"}
     assert "wide_0.c1" not in apart(many)[0]
     assert "unnamed_columns" in many.function_traits
+
+
+def test_a_column_that_a_foreign_key_sets_along_is_only_written_to() -> None:
+    key = Dependent(relation="public.quotes", columns=("author",), referenced=("author",), on_update="c")
+    posts = replace(relation("posts", "id int4, author int4", oid=30_000), dependents=(key,))
+    found = facts("UPDATE posts SET author = 1", catalog(posts, relation("quotes", "author int4", oid=30_001)))
+    assert found.columns == {"public.posts.author", "public.quotes.author"}
+    assert apart(found) == (set(), set())
 
 
 @pytest.mark.parametrize(
