@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mcp_gateway.facts.options import FILLED, Read, read_words
+from mcp_gateway.facts.options import ENDED_BY_OPERANDS, FILLED, Read, read_words
 from mcp_gateway.facts.programs import LOADER, Effect, Knowledge, Option, Program
 from mcp_gateway.facts.shell_seen import seen_commands
 from mcp_gateway.facts.shell_text import is_read_alike, simple_commands
@@ -184,7 +184,7 @@ class Judge:
         if entry.most is not None and len(operands) > entry.most:
             self._doubt(hidden=entry.can_run)
         # Some `getopt` would read it as the option that it looks like.
-        if entry.grammar == "first" and any(word.startswith("-") and word != "-" for word in operands[1:]):
+        if entry.grammar in ENDED_BY_OPERANDS and any(word.startswith("-") and word != "-" for word in operands[1:]):
             self._doubt(hidden=entry.can_run)
         if any(_opens_device(entry, word, anyhow=bool(read.commands)) for word in operands):
             self._doubt(hidden=False)

@@ -14,6 +14,8 @@ from mcp_gateway.facts.programs import Option, Program
 
 NUMBER = re.compile(r"-?[0-9][0-9A-Za-z.:%]*\Z", re.ASCII)
 DIGITS = re.compile(r"-[0-9]+\Z", re.ASCII)
+ENDED_BY_OPERANDS = frozenset(("first", "each"))
+"""Grammars in which the first operand ends the options."""
 FIND_SIGNS = frozenset(("(", ")", "!", ","))
 FIND_ENDS = frozenset((";", "+"))
 FILLED = "{}"
@@ -45,7 +47,7 @@ def read_words(words: Sequence[str], program: Program, *, leading: bool = False)
         case "words":
             return Read(operands=list(words))
         case _:
-            return _Reader(words, program, leading=leading or program.grammar == "first").read()
+            return _Reader(words, program, leading=leading or program.grammar in ENDED_BY_OPERANDS).read()
 
 
 class _Reader:
@@ -72,7 +74,7 @@ class _Reader:
                     break
             elif "-#" in self._program.options and DIGITS.match(word):
                 self._add("-#", None)
-            elif word.startswith("--") or self._program.grammar == "single":
+            elif word.startswith("--") or self._program.grammar in {"single", "each"}:
                 self._long(word)
             else:
                 self._letters(word[1:], apart=False)

@@ -27,12 +27,13 @@ Effect: TypeAlias = Literal["writes", "removes", "changes", "network", "runs", "
 Argument: TypeAlias = Literal["none", "required", "optional"]
 """`optional` can only be attached, as in `-C2` and `--color=auto`."""
 
-Grammar: TypeAlias = Literal["gnu", "first", "single", "find", "pairs", "words"]
+Grammar: TypeAlias = Literal["gnu", "first", "single", "each", "find", "pairs", "words"]
 """How the words of a command are read:
 
 - `gnu`: short options in bundles, long ones with two dashes, options also after operands;
 - `first`: the same, and the first operand ends the options;
 - `single`: long options with one dash, never in bundles, options also after operands;
+- `each`: the same, and the first operand ends the options, as of `xxd`;
 - `find`: paths, then an expression;
 - `pairs`: `name=value`, as `dd` has it;
 - `words`: no options, as of `echo`.
