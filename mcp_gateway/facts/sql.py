@@ -38,7 +38,7 @@ from mcp_gateway.facts.sql_statements import (
 from mcp_gateway.facts.sql_walk import Handler, Walk
 from mcp_gateway.facts.traits import FILES, LOCKS, PROGRAMS, UNKNOWN, UNNAMED_TABLES
 from mcp_gateway.facts.tree import opened, relation_parts, strings, use_of
-from mcp_gateway.facts.uses import Uses, completed
+from mcp_gateway.facts.uses import Uses, among, completed
 
 DATA_CHANGES = frozenset({"DeleteStmt", "InsertStmt", "MergeStmt", "UpdateStmt"})
 HOW: Mapping[str, How] = {"INSERT": "insert", "UPDATE": "update", "DELETE": "delete"}
@@ -168,6 +168,8 @@ class Examiner(Walk):
         columns, traits = reached.used(self.columns)
         if uses is not None:
             uses, traits = completed(uses, reached=reached, traits=traits)
+            if self.judge.catalog is None:
+                uses = among(uses, columns)
             columns = columns.union(uses.returned, uses.conditions)
         return SQLExamination(
             facts=SQLFacts(

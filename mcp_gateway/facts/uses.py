@@ -38,3 +38,18 @@ def completed(uses: Uses, *, reached: Reached, traits: frozenset[str]) -> tuple[
         traits |= {UNNAMED_COLUMNS}
     unseen = reached.columns - returned - conditions
     return Uses(returned | unseen, conditions | unseen, {}), traits
+
+
+def among(uses: Uses, columns: frozenset[str]) -> Uses:
+    """What is said of these columns alone, of which `relation.*` stands for all that a star may bring.
+
+    Without a catalog any name may be a column of any table; only what is certain of these is named.
+    """
+    stars = [one.removesuffix("*") for one in columns if one.endswith(".*")]
+
+    def certain(names: frozenset[str]) -> frozenset[str]:
+        others = names - columns
+        brought = [star + "*" for star in stars if any(one.startswith(star) for one in others)]
+        return (names & columns).union(brought)
+
+    return Uses(certain(uses.returned), certain(uses.conditions), {})

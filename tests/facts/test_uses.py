@@ -8,6 +8,7 @@ import pytest
 
 from mcp_gateway.calls import SQLFacts
 from mcp_gateway.facts.catalog import Catalog, Dependent
+from mcp_gateway.facts.inspect_sql import inspect_sql
 from mcp_gateway.facts.meant import MAX_PART_COLUMNS, MAX_PARTS
 from mcp_gateway.facts.parser import parse_tree
 from mcp_gateway.facts.sql import examine_sql, examine_statements, judge_of
@@ -109,3 +110,20 @@ def test_a_table_that_is_copied_out_has_its_columns_named() -> None:
     assert apart(facts("COPY users TO '/x'")) == (everything, everything)
     assert apart(facts("COPY users (id, ssn) TO PROGRAM 'x'"))[0] == {"users.id", "users.ssn"}
     assert apart(facts("COPY users FROM '/x'")) == (set(), set())
+
+
+@pytest.mark.parametrize(
+    ("sql", "returned", "conditions"),
+    [
+        ("SELECT * FROM a, b WHERE a.x = 1", ["a.*", "a.x", "b.*"], ["a.x"]),
+        ("SELECT a.y FROM a JOIN b USING (k) WHERE x = 1", ["a.y"], ["a.k", "b.k"]),
+        ("SELECT x FROM (SELECT * FROM a) s", ["a.*"], []),
+        ("SELECT x FROM (SELECT * FROM a) s ORDER BY z", ["a.*"], ["a.*"]),
+        ("SELECT y FROM a WHERE x = 1", ["a.y"], ["a.x"]),
+        ("SELECT y FROM a WHERE x IN (SELECT x FROM b)", ["a.x", "a.y"], ["a.x", "a.y"]),
+    ],
+)
+def test_a_text_alone_names_no_column_that_is_not_certain(sql: str, returned: list[str], conditions: list[str]) -> None:
+    found = inspect_sql(sql)
+    assert (found["returned_columns"], found["condition_columns"]) == (returned, conditions)
+    assert found["columns"] == sorted(examine_sql(sql, catalog=None).facts.columns)
