@@ -87,6 +87,15 @@ class World:
     domains: Mapping[tuple[str, Path], Domain]
     within: frozenset[Entity] | None = None
     """What the target is, and is in; None where it may be any."""
+    steps: dict[tuple[int, bool], tuple[Claim, Ways | Said]] = field(default_factory=dict, compare=False)
+    """What claims come to that were met already, by the identity of their expressions, which the claims here keep."""
+
+    def step(self, claim: Claim) -> Ways | Said:
+        """What a claim comes to; what it is made of is that of the first claim of this expression."""
+        key = id(claim.node), claim.holds
+        if key not in self.steps:
+            self.steps[key] = claim, _step(claim, self)
+        return self.steps[key][1]
 
     @classmethod
     def of(cls, vocabulary: Vocabulary, action: str, *, target: str = "") -> World:
@@ -200,7 +209,7 @@ class _Search:
             if self.left <= 0 or self.budget.steps <= 0:
                 return False
             claim = claims.pop()
-            step = _step(claim, self.world)
+            step = _step(claim, self.world) if self.explains else self.world.step(claim)
             if isinstance(step, Said):
                 self._pay(len(literals.get(step.key, ())) // LITERALS_OF_A_STEP)
                 if self._is_closed_by(step, claim, literals):

@@ -9,7 +9,7 @@ from typing import Any
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.policy.contradictions import Claim
 from mcp_gateway.policy.parsing import Condition, Expressions, read_expressions
-from mcp_gateway.policy.split import Place
+from mcp_gateway.policy.split import Place, Statement
 from mcp_gateway.policy.statement import Policy
 
 MAX_SHOWN = 80
@@ -21,6 +21,7 @@ class Formula:
     """What has to be so for one policy to match."""
 
     policy: Policy
+    statement: Statement
     conditions: tuple[Condition, ...]
     scope: Mapping[str, JSONObject]
     """What the scope says of the principal and of the resource, as expressions."""
@@ -31,7 +32,8 @@ class Formula:
     @classmethod
     def of(cls, policy: Policy, form: JSONObject) -> Formula:
         """The formula of a policy with this form to Cedar."""
-        expressions = read_expressions(policy.statement, form)
+        statement = policy.statement
+        expressions = read_expressions(statement, form)
         if expressions is None:
             conditions = [Condition(kind=one["kind"], body=one["body"]) for one in form["conditions"]]
         else:
@@ -40,6 +42,7 @@ class Formula:
         scope = {name: _expression(name, constraint) for name, constraint in constraints.items()}
         return cls(
             policy=policy,
+            statement=statement,
             conditions=tuple(conditions),
             scope={name: node for name, node in scope.items() if node is not None and node != TRUE},
             is_whole=None not in scope.values(),
@@ -70,7 +73,7 @@ class Formula:
             line = " ".join(expressions.text(node).split())
             return line if len(line) <= MAX_SHOWN else line[: MAX_SHOWN - 3] + "..."
         part = self._part(node)
-        return expressions.statement.text_of(expressions.scope.parts[part]) if part else ""
+        return self.statement.text_of(expressions.scope.parts[part]) if part else ""
 
     def place(self, node: JSONObject) -> Place:
         """Where an expression begins; where the policy does, if that is not known."""
@@ -78,7 +81,7 @@ class Formula:
         if expressions is not None and id(node) in expressions.spans:
             return expressions.place(node)
         if expressions is not None and (part := self._part(node)):
-            return expressions.statement.at(expressions.statement.tokens[expressions.scope.parts[part].first])
+            return self.statement.at(self.statement.tokens[expressions.scope.parts[part].first])
         return self.policy.place
 
     def _part(self, node: JSONObject) -> str:

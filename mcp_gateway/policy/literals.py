@@ -149,14 +149,15 @@ def _no_set(literals: Sequence[Literal], domain: Domain) -> bool:
 
     if not all(map(may_have, must)):
         return True
+    others = [one for one in literals if not one.holds and one.kind != "member"]
+    if not others:
+        return False
     candidates = frozenset.intersection(*uppers) if uppers else domain.finite
     if candidates is None:
         return False
     possible = {member for member in candidates if may_have(member)}
     return any(
-        possible <= one.constants if one.kind == "within" else must == possible == one.constants
-        for one in literals
-        if not one.holds and one.kind != "member"
+        possible <= one.constants if one.kind == "within" else must == possible == one.constants for one in others
     )
 
 

@@ -7,7 +7,7 @@ right in a policy that is shared by several configurations: an environment that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -21,7 +21,7 @@ from mcp_gateway.policy.expressions import Path
 from mcp_gateway.policy.formulas import Formula, formulas_of
 from mcp_gateway.policy.schema import REVEAL
 from mcp_gateway.policy.split import Place
-from mcp_gateway.policy.statement import Compiled, Policy
+from mcp_gateway.policy.statement import Compiled
 from mcp_gateway.policy.vocabulary import Constant, Domain, Vocabulary
 
 TABLES = ("tables that the target's catalog knows are schema.table there", 1)
@@ -36,7 +36,7 @@ QUALIFIED: Mapping[Path, tuple[str, int]] = MappingProxyType(
     }
 )
 """Sets of names that have their schema: what is said of one that has not, and the dots that one has at least."""
-MAX_STEPS = 400_000
+MAX_STEPS = 1_000_000
 """Of all searches and comparisons together, of a few microseconds each."""
 MAX_LISTED = 20
 
@@ -71,7 +71,7 @@ def findings_on(compiled: Compiled, *, targets: Sequence[Target]) -> Findings:
         warnings += _unqualified_tables(formula)
     lasting = Vocabulary.of((), actions=compiled.actions, classes=compiled.classes)
     warnings += policies_that_add_nothing(matching, vocabulary=lasting, budget=budget)
-    notes = [*_unused_names(policies, targets)] if targets else []
+    notes = [*_unused_names(formulas.values(), targets)] if targets else []
     if budget.steps <= 0:
         notes.append(Problem(message="the policies are so many or so large that not all were compared with each other"))
     return Findings(warnings=tuple(sorted(warnings, key=_order)), notes=tuple(notes))
@@ -202,8 +202,8 @@ def _unqualified_tables(formula: Formula) -> Iterator[Problem]:
     policy = formula.policy
     for path, member in sorted(policy.reads.members):
         if path in QUALIFIED and member.count(".") < QUALIFIED[path][1]:
-            token = next((one for one in policy.statement.tokens if one.text == f'"{member}"'), None)
-            place = policy.place if token is None else policy.statement.at(token)
+            token = next((one for one in formula.statement.tokens if one.text == f'"{member}"'), None)
+            place = policy.place if token is None else formula.statement.at(token)
             yield place.problem(
                 f"context.{'.'.join(path)} is asked for {member!r}, which names no schema: {QUALIFIED[path][0]}",
                 policy=policy.id,
@@ -237,19 +237,19 @@ def _constant(body: JSONObject) -> bool | None:
             return None
 
 
-def _unused_names(policies: Sequence[Policy], targets: Sequence[Target]) -> Iterator[Problem]:
+def _unused_names(formulas: Iterable[Formula], targets: Sequence[Target]) -> Iterator[Problem]:
     """Environments that a policy may name but no target has: right in a shared set, else a misspelling.
 
     One note for each, at the first policy that names it: the starter policies name three, seven times.
     """
     known = {f'"{target.labels.get("env")}"' for target in targets}
-    found: dict[str, list[Policy]] = {}
-    for policy in policies:
-        texts = [token.text for token in policy.statement.tokens]
+    found: dict[str, list[Formula]] = {}
+    for formula in formulas:
+        texts = [token.text for token in formula.statement.tokens]
         named = {texts[i + 2] for i in range(len(texts) - 2) if texts[i : i + 2] == ["Env", "::"]}
         for env in sorted(named - known):
-            found.setdefault(env, []).append(policy)
+            found.setdefault(env, []).append(formula)
     for env, (first, *others) in found.items():
-        also = f"; also named by {', '.join(policy.id for policy in others)}" if others else ""
+        also = f"; also named by {', '.join(other.policy.id for other in others)}" if others else ""
         place = first.statement.find("Env", "::", env)
-        yield place.problem(f"no target is in Env::{env}{also}", policy=first.id)
+        yield place.problem(f"no target is in Env::{env}{also}", policy=first.policy.id)
