@@ -14,6 +14,7 @@ from mcp_gateway.facts.catalog import Catalog, Column, Function, Relation
 from mcp_gateway.facts.harmless import HARMLESS_FUNCTIONS
 from mcp_gateway.facts.tree import strings
 from mcp_gateway.masking.lineage.scopes import SYSTEM_COLUMNS
+from mcp_gateway.masking.lineage.values import Unsure
 
 OTHERS = "*"
 """The column that stands for those that no name in the text is of."""
@@ -25,17 +26,10 @@ SETS = frozenset(
 ASSIGNING = frozenset({"cols", "targetList"})
 
 
-class _Left(Exception):
-    """Something is left open."""
-
-
-def catalog_of_text(statement: JSONObject) -> Catalog | None:
-    """A catalog for one statement; None where its text alone does not say enough."""
+def catalog_of_text(statement: JSONObject) -> Catalog:
+    """A catalog for one statement. Raises `Unsure` where its text alone does not say enough."""
     found = _Names()
-    try:
-        found.take(statement)
-    except _Left:
-        return None
+    found.take(statement)
     columns = tuple(
         Column(name=name, type="", number=number)
         for number, name in enumerate([*sorted(found.columns - found.qualifiers - SYSTEM_COLUMNS), OTHERS], start=1)
@@ -86,9 +80,8 @@ class _Names:
                         strings(one["funcname"])[-1] for kind, one in _nodes(body) if kind == "FuncCall"
                     )
                 case "SubLink":
-                    # A bare name in it may be of the tables around it.
                     if any(kind == "ColumnRef" and _is_bare(one) for kind, one in _nodes(body["subselect"])):
-                        raise _Left
+                        raise Unsure("a bare name that may be of the tables around a subquery")
                 case "IndexElem":
                     self.columns.add(body.get("name", ""))
                 case _:
@@ -103,17 +96,17 @@ class _Names:
         alias = body.get("alias", {})
         if "relname" in body:
             if "catalogname" in body or "colnames" in alias:
-                raise _Left  # which columns the list of an alias renames is not known
+                raise Unsure("a list of aliases for columns that are not known, or another database")
             self.relations.add((body.get("schemaname", ""), body["relname"]))
             self.qualifiers.add(body["relname"])
         if body.get("lateral") or body.get("isNatural"):
-            raise _Left
+            raise Unsure("names that may be of several tables")
         self.qualifiers.add(alias.get("aliasname", ""))
 
     def _call(self, body: JSONObject) -> None:
         *schema, name = strings(body["funcname"])
         if name not in HARMLESS_FUNCTIONS or schema not in ([], ["pg_catalog"]):
-            raise _Left
+            raise Unsure("a function that is not known to only compute")
         self.functions.add(name)
 
 

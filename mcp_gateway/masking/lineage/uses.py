@@ -196,13 +196,9 @@ def uses_of(statements: list[JSONObject], *, catalog: ColumnCatalog | None) -> U
     """
     if len(statements) != 1:
         return None
-    if catalog is None:
-        named = catalog_of_text(statements[0]["stmt"])
-        if named is None:
-            return None
-        catalog = ColumnCatalog(named)
-    walk = Uncovering(catalog, path=catalog.path)
     try:
+        catalog = catalog or ColumnCatalog(catalog_of_text(statements[0]["stmt"]))
+        walk = Uncovering(catalog, path=catalog.path)
         node = _query_in(statements[0]["stmt"])
         columns = () if node is None else walk.query(node, None)
     except NOT_FOLLOWED:
