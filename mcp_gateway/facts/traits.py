@@ -47,7 +47,7 @@ _REACH: Mapping[str, str] = {
 }
 _MATCH = {reach: re.compile(pattern).fullmatch for reach, pattern in _REACH.items()}
 REACHES = frozenset(_REACH)
-ALL_TRAITS = REACHES | {"volatile", "security_definer", "own", UNKNOWN}
+ALL_TRAITS = REACHES | {"volatile", "security_definer", "own", UNKNOWN, UNNAMED_PARTS, UNNAMED_COLUMNS, TRIGGERS}
 """Every trait but those with a prefix; there are no others in the facts."""
 TRAIT_PREFIXES = ("language:", "extension:")
 

@@ -1,8 +1,8 @@
 """Policies that can never decide anything, or not what they seem to: what `policy check` says beside errors. Pure.
 
 A warning is certain, for these targets: a policy that never matches, since what it asks for contradicts itself or is
-nothing that there is; a policy that adds nothing (`covering`); a table or column that is asked for without its schema. A note is
-right in a policy that is shared by several configurations: an environment that no target is in.
+nothing that there is; a policy that adds nothing (`covering`); a member that a set never has; a table or column that is asked
+for without its schema. A note is right in a policy that is shared by several configurations: an environment that no target is in.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mcp_gateway.policy.formulas import Formula, formulas_of
 from mcp_gateway.policy.schema import REVEAL
 from mcp_gateway.policy.split import Place
 from mcp_gateway.policy.statement import Compiled
-from mcp_gateway.policy.vocabulary import Constant, Domain, Vocabulary
+from mcp_gateway.policy.vocabulary import ANYTHING, Constant, Domain, Vocabulary
 
 TABLES = ("tables that the target's catalog knows are schema.table there", 1)
 COLUMNS = ("columns that the target's catalog knows are schema.table.column there", 2)
@@ -68,6 +68,8 @@ def findings_on(compiled: Compiled, *, targets: Sequence[Target]) -> Findings:
         warnings += [place.problem(message, policy=policy.id) for place, message, _ in found]
         if not any(is_all for _, _, is_all in found):
             matching.append(formula)
+        if not found:
+            warnings += _impossible_members(formula, vocabulary)
         warnings += _unqualified_tables(formula)
     lasting = Vocabulary.of((), actions=compiled.actions, classes=compiled.classes)
     warnings += policies_that_add_nothing(matching, vocabulary=lasting, budget=budget)
@@ -148,17 +150,21 @@ def _told_of(formula: Formula, reason: Reason) -> str:
     if len(shown) > 1:
         return f"{', '.join(shown[:-1])} and {shown[-1]} cannot {'both' if len(shown) == 2 else 'all'} be true"
     node, holds = claims[0]
-    return f"`{texts[0]}` is {'never' if holds else 'always'} true" + _possible(node, reason.domain)
+    known = {_name_of(value) for value in reason.domain.values or ()}
+    asked = next((name for name in _names_in(node) if name not in known), "")
+    is_member = next(iter(node)).startswith("contains")
+    return f"`{texts[0]}` is {'never' if holds else 'always'} true" + _possible(
+        asked, reason.domain, is_member=is_member
+    )
 
 
-def _possible(node: JSONObject, domain: Domain) -> str:
+def _possible(asked: str, domain: Domain, *, is_member: bool) -> str:
     """What could be instead."""
     if domain.least is not None:
         return f"; it is {domain.least} or more"
     if domain.values is None:
         return ""
     names = sorted({_name_of(value) for value in domain.values})
-    asked = next((name for name in _names_in(node) if name not in names), "")
     folded = {name.casefold(): name for name in names}
     near = [folded[asked.casefold()]] if asked.casefold() in folded else get_close_matches(asked, names, n=1)
     if near and asked:
@@ -169,7 +175,7 @@ def _possible(node: JSONObject, domain: Domain) -> str:
         return ""
     *others, last = map(repr, names)
     listed = f"{', '.join(others)} or {last}" if others else last
-    return f"; {'a member is' if next(iter(node)).startswith('contains') else 'it is'} {listed}"
+    return f"; {'a member is' if is_member else 'it is'} {listed}"
 
 
 def _or_meant(near: Sequence[str]) -> str:
@@ -197,17 +203,40 @@ def _names_in(node: object) -> Iterator[str]:
             pass
 
 
+def _impossible_members(formula: Formula, vocabulary: Vocabulary) -> Iterator[Problem]:
+    """Texts that a set is asked for and never has, in a policy of which the rest may match.
+
+    Beside an `||` or in a list nothing else would tell that a misspelt trait forbids nothing.
+    """
+    policy = formula.policy
+    actions = [name for name in vocabulary.actions if policy.scope.names(name)]
+    for path, member in sorted(policy.reads.members):
+        having = [name for name in actions if path[0] in vocabulary.records(name)]
+        domains = [vocabulary.domains(name).get(("context", path), ANYTHING) for name in having]
+        if domains and all(_is_of_texts(domain) and not domain.has(member) for domain in domains):
+            said = f"context.{'.'.join(path)} never has {member!r}" + _possible(member, domains[0], is_member=True)
+            yield _place_of(formula, member).problem(said, policy=policy.id)
+
+
+def _is_of_texts(domain: Domain) -> bool:
+    return bool(domain.values) and all(isinstance(value, str) for value in domain.values or ())
+
+
 def _unqualified_tables(formula: Formula) -> Iterator[Problem]:
     """Tables and columns that are asked for without their schema."""
     policy = formula.policy
     for path, member in sorted(policy.reads.members):
         if path in QUALIFIED and member.count(".") < QUALIFIED[path][1]:
-            token = next((one for one in formula.statement.tokens if one.text == f'"{member}"'), None)
-            place = policy.place if token is None else formula.statement.at(token)
-            yield place.problem(
+            yield _place_of(formula, member).problem(
                 f"context.{'.'.join(path)} is asked for {member!r}, which names no schema: {QUALIFIED[path][0]}",
                 policy=policy.id,
             )
+
+
+def _place_of(formula: Formula, text: str) -> Place:
+    """Where a text stands first; where the policy does, if it is written otherwise there."""
+    token = next((one for one in formula.statement.tokens if one.text == f'"{text}"'), None)
+    return formula.policy.place if token is None else formula.statement.at(token)
 
 
 def _named(constraint: JSONObject) -> tuple[str, str]:

@@ -221,6 +221,39 @@ def test_a_name_without_its_schema_is_warned_of(condition: str, warned: list[str
     assert [str(one).removeprefix("p.cedar:").partition(", which names no schema")[0] for one in found] == warned
 
 
+@pytest.mark.parametrize(
+    ("condition", "warned"),
+    [
+        (
+            'context.sql.reads.contains("public.salaries") || context.sql.function_traits.contains("unnamed_part")',
+            ["1:168: a: context.sql.function_traits never has 'unnamed_part'; did you mean 'unnamed_parts'?"],
+        ),
+        (
+            'context.sql.kinds.containsAny(["DELETE", "truncate"])',
+            ["1:123: a: context.sql.kinds never has 'truncate'; did you mean 'TRUNCATE'?"],
+        ),
+        (
+            'context.sql.unbounded || context.sql.merge_actions.contains("REMOVE")',
+            ["1:142: a: context.sql.merge_actions never has 'REMOVE'; a member is 'DELETE', 'INSERT' or 'UPDATE'"],
+        ),
+        ('context.sql.unbounded || context.sql.function_traits.contains("language:plperl")', []),
+        ('context.sql.unbounded || context.sql.functions.contains("pg_sleep")', []),
+        ('context.sql.unbounded || context.sql.inference.contains(Inference::"where")', []),
+    ],
+)
+def test_a_member_that_a_set_never_has_is_warned_of_beside_others(condition: str, warned: list[str]) -> None:
+    found = findings(f'@id("a") forbid (principal, {QUERY}, resource) when {{ {condition} }};').warnings
+    assert [str(one).removeprefix("p.cedar:") for one in found] == warned
+
+
+def test_a_set_of_a_further_tool_may_have_any_member() -> None:
+    tools: dict[str, TargetKind] = {"ask_warehouse": "postgres"}
+    text = '@id("a") forbid (principal, action in [Action::"ask_warehouse", %s], resource) when { context.sql.unbounded || context.sql.kinds.contains("SEARCH") };'
+    sources = [Source(file="p.cedar", text=text % QUERY[10:])]
+    found = compile_policies(sources, targets=TARGETS, classes=[], tools=tools)
+    assert findings_on(found, targets=TARGETS).warnings == ()
+
+
 def test_the_starter_policies_have_no_warnings() -> None:
     found = load_policies([starter_policies()], targets=TARGETS, classes=[], guarded=False)
     assert findings_on(found.compiled, targets=TARGETS).warnings == ()

@@ -10,7 +10,7 @@ import pytest
 from mcp_gateway.inference import KINDS
 from mcp_gateway.policy.annotations import KNOWN
 from mcp_gateway.policy.schema import ACTIONS, APPROVAL, CALL, HISTORY, KNOWN_ENVS, REVEAL, USAGE
-from tests.policy.worlds import problems
+from tests.policy.worlds import findings, problems
 
 REFERENCE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "policy.md").read_text(encoding="utf-8")
 
@@ -60,3 +60,8 @@ def test_every_annotation_action_and_environment_has_its_entry() -> None:
 def test_the_policy_that_is_shown_loads() -> None:
     for text in SHOWN:
         assert problems(text) == []
+
+
+def test_what_the_policies_that_are_shown_ask_for_can_be() -> None:
+    for text in SHOWN:
+        assert [str(one) for one in findings(text).warnings if "never" in one.message] == []

@@ -9,6 +9,7 @@ from typing import get_args
 import pytest
 
 from mcp_gateway.calls import Door, TargetKind
+from mcp_gateway.facts import traits
 from mcp_gateway.facts.parser import SQLSyntaxError
 from mcp_gateway.facts.sql import examine_sql
 from mcp_gateway.facts.sql_statements import ALL_KINDS, TRANSACTION_KINDS, kind_of
@@ -40,14 +41,14 @@ def test_every_kind_of_the_grammar_is_known() -> None:
 
 
 def test_what_labelled_statements_have_is_known() -> None:
-    kinds, traits = domain("query_database", "sql", "kinds"), domain("query_database", "sql", "function_traits")
+    kinds, of_functions = domain("query_database", "sql", "kinds"), domain("query_database", "sql", "function_traits")
     examined = 0
     for case in cases("sql.jsonl"):
         with suppress(SQLSyntaxError):
             facts = examine_sql(case["input"]["sql"], catalog=None).facts
             examined += 1
             assert all(map(kinds.has, facts.kinds))
-            assert all(map(traits.has, facts.function_traits))
+            assert all(map(of_functions.has, facts.function_traits))
             assert facts.statements >= 0
             assert facts.row_limit >= -1
     assert examined > 100
@@ -61,11 +62,17 @@ def test_paths_and_methods_of_labelled_requests_are_known() -> None:
     assert not domain("call_api", "http", "method").has("get")
 
 
+def test_every_trait_that_has_a_name_in_code_is_known() -> None:
+    named = {value for name, value in vars(traits).items() if name.isupper() and isinstance(value, str)}
+    assert {"unnamed_tables", "unnamed_parts", "unnamed_columns", "triggers"} <= named
+    assert all(map(domain("query_database", "sql", "function_traits").has, named))
+
+
 def test_a_trait_may_have_a_prefix() -> None:
-    traits = domain("query_database", "sql", "function_traits")
-    assert traits.has("language:plpgsql")
-    assert not traits.has("plpgsql")
-    assert traits.finite is None
+    found = domain("query_database", "sql", "function_traits")
+    assert found.has("language:plpgsql")
+    assert not found.has("plpgsql")
+    assert found.finite is None
 
 
 def test_the_tool_of_a_call_is_its_action_and_of_a_reveal_any() -> None:
