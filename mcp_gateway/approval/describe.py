@@ -12,6 +12,9 @@ from typing import Any
 from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.masking.visible import make_visible
 
+NOTHING: tuple[object, ...] = ([], {}, "", None, -1)
+"""Facts that say nothing: of a number of rows -1 is that none is known, or that none bounds it."""
+
 
 def describe(ticket: Ticket) -> str:
     """The whole text, a fact a line."""
@@ -25,7 +28,7 @@ def lines(ticket: Ticket) -> Iterator[tuple[str, str]]:
     for label, text in ticket.shown.items():
         yield label, make_visible(text)
     for name, value in sorted(ticket.facts.items()):
-        if value not in ([], {}, "", None):
+        if value not in NOTHING:
             yield name.replace("_", " "), make_visible(fact_text(value))
     if ticket.preview:
         yield "preview", make_visible(ticket.preview)

@@ -14,10 +14,11 @@ from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.policy.case_files import Case, Cases, Expectation, read_cases
 from mcp_gateway.policy.engine import PolicyEngine, Question
 from mcp_gateway.policy.examiners import EXAMINERS, Examiner
-from mcp_gateway.policy.explain import explain
+from mcp_gateway.policy.explain import explain, tables_without_schema
 from mcp_gateway.policy.loader import load_policies
 
 SUFFIX = ".toml"
+NO_POLICIES = "names no policies to test; write their paths here, or give --policies"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,7 @@ def run_cases(
         chosen = tuple(policies) or cases.policies
         try:
             if not chosen:
-                raise ConfigError([Problem(file=str(cases.file), path="policies", message="names no policies to test")])
+                raise ConfigError([Problem(file=str(cases.file), path="policies", message=NO_POLICIES)])
             engine = load_policies(chosen, targets=cases.targets, classes=classes, guarded=False)
         except ConfigError as error:
             problems += [problem for problem in error.problems if problem not in problems]
@@ -177,11 +178,14 @@ def _differences(expect: Expectation, got: JSONObject) -> list[str]:
 
     compare("decision", expect.decision, got["decision"])
     compare("policies", None if expect.policies is None else sorted(expect.policies), got["policies"])
+    unmatched = tables_without_schema(got.get("facts", {})) if differences else []
     compare("approvers", expect.approvers, got.get("approvers", {}))
     compare("revealed", None if expect.revealed is None else sorted(expect.revealed), got.get("revealed", []))
     compare("visible", expect.visible, got.get("visible"))
     if differences and got.get("error"):
         differences.append(f"error: {got['error']}")
+    if unmatched:
+        differences.append(f"no schema is written before {', '.join(unmatched)}, and cases ask no catalog for it")
     return differences
 
 

@@ -78,6 +78,14 @@ def explain(engine: PolicyEngine, question: Question, *, classes: Collection[str
     )
 
 
+def tables_without_schema(facts: JSONObject) -> list[str]:
+    """Tables of a statement's facts that no schema stands before: policies name `schema.table`, and do not see these.
+
+    A running gateway asks its target's catalog; where none is asked, names stand as they are written.
+    """
+    return sorted(name for name in {*facts.get("reads", ()), *facts.get("writes", ())} if "." not in name)
+
+
 def decision_to_json(decision: Decision) -> JSONObject:
     """A decision for people and scripts."""
     found: JSONObject = {

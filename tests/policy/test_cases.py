@@ -65,6 +65,7 @@ def test_every_difference_is_named(tmp_path: Path) -> None:
         "approvers: expected 2 of ops, got 1 of dba",
         "revealed: expected pii.email, got none",
         "visible: expected no, got yes",
+        "no schema is written before orders, and cases ask no catalog for it",
     )
     assert report.results[0].to_json()["passed"] is False
 
@@ -129,5 +130,5 @@ def test_what_is_wrong_with_cases_and_policies_comes_together(tmp_path: Path) ->
         f"{empty}: holds no *.toml file",
         f"{three}: x: Extra inputs are not permitted",
         f"{broken}:1:1: the policy does not end in ';'",
-        f"{two}: policies: names no policies to test",
+        f"{two}: policies: names no policies to test; write their paths here, or give --policies",
     ]

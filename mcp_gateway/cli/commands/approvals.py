@@ -133,13 +133,13 @@ def _run(context: typer.Context, person: str | None, url: str | None, work: Call
 
 def _fields(item: JSONObject) -> list[tuple[str, str]]:
     """Label and text in the order to be read: the statement comes before anything that explains it."""
-    from mcp_gateway.approval.describe import fact_text
+    from mcp_gateway.approval.describe import NOTHING, fact_text
 
     who = f"{item['email'] or item['subject']}, through the agent {item['agent']}"
     rows = [("approval", f"{item['id']}, {item['state']}"), ("who", who)]
     rows.append(("wants", f"{item['tool']} on {item['target']}"))
     rows += list(item["shown"].items())
-    facts = [(name, value) for name, value in sorted(item["facts"].items()) if value not in ([], {}, "", None)]
+    facts = [(name, value) for name, value in sorted(item["facts"].items()) if value not in NOTHING]
     rows += [(name.replace("_", " "), fact_text(value)) for name, value in facts]
     if item["preview"]:
         rows.append(("preview", item["preview"]))

@@ -31,13 +31,13 @@ AsJSON = Annotated[bool, typer.Option("--json", help="As it is in any case.")]
 
 @app.command()
 def sql(jsonl: Lines = False, as_json: AsJSON = False) -> None:  # noqa: ARG001 - JSON is all there is
-    """A statement: text, or {"id", "sql"}."""
+    """A statement on standard input: text, or {"id", "sql"}."""
     _inspect("sql", jsonl=jsonl)
 
 
 @app.command()
 def shell(context: typer.Context, jsonl: Lines = False, as_json: AsJSON = False) -> None:  # noqa: ARG001 - JSON is all there is
-    """A command: text, or {"id", "command"} or {"id", "argv"}. By the configured programs, if there is a configuration."""
+    """A command on standard input: text, or {"id", "command"} or {"id", "argv"}. By the configured programs, if there is a configuration."""
     from mcp_gateway.cli.loading import load_knowledge
 
     _inspect("shell", jsonl=jsonl, knowledge=load_knowledge(context.obj.settings_if_any()))
@@ -52,7 +52,7 @@ def url(
         Path | None, typer.Option(exists=True, dir_okay=False, help="The API's OpenAPI document.")
     ] = None,
 ) -> None:
-    """A request: {"id", "base_url", "path", "method"?, "headers"?, "json"?, "body"?, "addresses"?}."""
+    """A request on standard input: {"id", "base_url", "path", "method"?, "headers"?, "json"?, "body"?, "addresses"?}."""
     from mcp_gateway.cli.loading import read_document
     from mcp_gateway.config_values import parse_path_below
     from mcp_gateway.facts.requests import Interface
@@ -74,7 +74,7 @@ def text(
         list[str] | None, typer.Option("--detector", metavar="NAME", help="As in [masking] detectors; repeatable.")
     ] = None,
 ) -> None:
-    """A text: as it is, or {"id", "text"}."""
+    """A text on standard input: as it is, or {"id", "text"}."""
     _inspect("text", jsonl=jsonl, detectors=detectors or ["default"])
 
 

@@ -159,8 +159,9 @@ def explain(
 ) -> None:
     """Say what would be decided for one call, by which policies, and why.
 
-    The target itself is not asked: what only its catalog could tell is taken as the worst, unless --inference says
-    how the statement uses classified columns.
+    The target itself is not asked. Tables and columns stand as they are written, and for nothing else: write their
+    schema, and mind what a view, a partition or a foreign key leads to. How a statement uses classified columns is
+    taken as the worst, unless --inference says it.
     """
     from mcp_gateway.cli.explaining import Imagined, explain_call
 
@@ -265,6 +266,7 @@ def _print_explanation(found: dict[str, Any]) -> None:
     fields += [("needs", ", ".join(f"{count} of {group}" for group, count in sorted(needs.items())))] if needs else []
     fields += [("why", why)] if (why := _why_denied(found)) else []
     fields += [("error", found["error"])] if found.get("error") else []
+    fields += [("catalog", _unasked(found["facts"]))] if "reads" in found["facts"] else []
     if (shadow := found["shadow"]) is not None:
         fields.append(("in shadow", shadow["decision"]))
         fields += [("error", shadow["error"])] if shadow.get("error") else []
@@ -276,6 +278,17 @@ def _print_explanation(found: dict[str, Any]) -> None:
         if policy["reason"]:
             fields.append(("", policy["reason"]))
     print_fields(fields)
+
+
+def _unasked(facts: dict[str, Any]) -> str:
+    """What a running gateway would know of a statement beside these facts: without it an allow may be none."""
+    from mcp_gateway.policy.explain import tables_without_schema
+
+    said = (
+        "not asked, so a gateway may decide otherwise: it knows what views, partitions, foreign keys and code lead to"
+    )
+    names = tables_without_schema(facts)
+    return said + (f", and the schema of {', '.join(names)}: write it here, policies name it" if names else "")
 
 
 def _why_denied(found: dict[str, Any]) -> str:

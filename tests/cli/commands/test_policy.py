@@ -248,6 +248,7 @@ def test_a_call_is_explained(config: Path, capsys: pytest.CaptureFixture[str]) -
     assert lines == [
         "decision   ask",
         "needs      1 of dba",
+        "catalog    not asked, so a gateway may decide otherwise: it knows what views, partitions, foreign keys and code lead to",
         "fact       columns = shop.orders.id",
         "fact       condition_columns = shop.orders.id",
         "fact       function_traits = none",
@@ -290,6 +291,20 @@ def test_each_kind_of_call_can_be_explained(
     ran = run_here(capsys, "--config", str(config), "policy", "explain", *arguments, "--json")
 
     assert (ran.status, ran.json["decision"]) == (0, decision)
+
+
+def test_tables_without_a_schema_are_told_of(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sql = "SELECT a FROM shop.orders, orders JOIN items ON true"
+    ran = run_here(capsys, "--config", str(config), "policy", "explain", "--target", "orders", "--sql", sql)
+
+    (line,) = [line for line in ran.out.splitlines() if line.startswith("catalog")]
+    assert line.endswith("code lead to, and the schema of items, orders: write it here, policies name it")
+
+
+def test_of_a_command_no_catalog_is_spoken(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run_here(capsys, "--config", str(config), "policy", "explain", "--target", "web1", "--command", "uptime")
+
+    assert not any(line.startswith("catalog") for line in ran.out.splitlines())
 
 
 def test_what_a_group_sees_raw_is_explained(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
