@@ -31,6 +31,7 @@ from mcp_gateway.facts.sql_statements import (
     SEVERAL,
     analyzes,
     changed_tables,
+    drops_unnamed,
     kind_of,
     knows_explain_options,
     refusal_of,
@@ -285,6 +286,8 @@ class Examiner(Walk):
         self.doubt(Trust.UNPROVED)
         if self.running:
             self.named.changed.update(changed_tables(kind, body))
+            if drops_unnamed(kind, body):
+                self.named.traits.add(UNNAMED_TABLES)
         match kind:
             case "RefreshMatViewStmt":
                 self.named.written.add(relation_parts(body["relation"]))

@@ -94,6 +94,12 @@ FALSE_WORDS = frozenset({"false", "off"})
 TABLE_OBJECTS = frozenset({"OBJECT_TABLE", "OBJECT_FOREIGN_TABLE", "OBJECT_MATVIEW"})
 RENAMED_WITH_TABLE = TABLE_OBJECTS | {"OBJECT_TABCONSTRAINT"}
 
+TYING = frozenset({"AT_AttachPartition", "AT_DetachPartition", "AT_AddInherit", "AT_DropInherit"})
+ON_UNNAMED_TABLES = frozenset({
+    "AlterExtensionStmt", "AlterSubscriptionStmt", "CreateExtensionStmt", "CreateSubscriptionStmt", "DropOwnedStmt", "DropdbStmt",
+})  # fmt: skip
+"""Statements that drop or fill tables which they do not name, or run a script that may."""
+
 FIRST_WORD = re.compile(r"[A-Z][a-z]*")
 
 
@@ -163,7 +169,7 @@ def changed_tables(statement: str, body: JSONObject) -> list[Use]:
         case "CreateForeignTableStmt":
             return [use_of(body["base"]["relation"])]
         case "AlterTableStmt" if body.get("objtype") in TABLE_OBJECTS:
-            return [use_of(body["relation"])]
+            return [use_of(body["relation"]), *_tied(body)]
         case "RenameStmt" if _renames_table(body):
             return [use_of(body["relation"])]
         case "AlterObjectSchemaStmt" if body.get("objectType") in TABLE_OBJECTS:
@@ -174,6 +180,30 @@ def changed_tables(statement: str, body: JSONObject) -> list[Use]:
             return [use_of(relation["RangeVar"]) for relation in body["relations"]]
         case _:
             return []
+
+
+def drops_unnamed(statement: str, body: JSONObject) -> bool:
+    """Whether tables, columns or rows may come or go with it that it does not name: a whole schema, what depends on a type."""
+    match statement:
+        case "DropStmt":
+            return body.get("behavior") == "DROP_CASCADE" or body.get("removeType") == "OBJECT_EXTENSION"
+        case "AlterTableStmt":
+            return any(command.get("behavior") == "DROP_CASCADE" for command in _commands(body))
+        case "RenameStmt":
+            return body.get("behavior") == "DROP_CASCADE"
+        case _:
+            return statement in ON_UNNAMED_TABLES
+
+
+def _commands(body: JSONObject) -> list[JSONObject]:
+    return [command["AlterTableCmd"] for command in body.get("cmds", ())]
+
+
+def _tied(body: JSONObject) -> list[Use]:
+    """The tables that ALTER TABLE makes a part of the one that it names, or the other way round; or that it unties."""
+    definitions = [command.get("def", {}) for command in _commands(body) if command["subtype"] in TYING]
+    tied = [one.get("RangeVar") or one.get("PartitionCmd", {}).get("name") for one in definitions]
+    return [use_of(relation) for relation in tied if relation is not None]
 
 
 def _renames_table(body: JSONObject) -> bool:

@@ -38,6 +38,8 @@ from mcp_gateway.facts.tree import is_wrapped, opened, strings, use_of, written
 
 Handler: TypeAlias = Callable[[Any, JSONObject, Scope], None]
 """Takes one kind of node in: the walk, what is in the node, and what names mean there."""
+BECOMING = ("whereClause", "havingClause", "limitOffset", "limitCount")
+"""Clauses of a query whose value becomes a boolean or a number."""
 
 
 class Walk:
@@ -265,15 +267,26 @@ class Walk:
         ):
             if key in body:
                 self.node(body[key], inner)
+        self._becoming(*map(body.get, BECOMING))
         self.each(body.get("distinctClause", ()), inner)
         if "groupClause" in body or "sortClause" in body:
             names = {target.get("ResTarget", {}).get("name") for target in body.get("targetList", ())}
-            for item in (*body.get("groupClause", ()), *body.get("sortClause", ())):
+            # In GROUP BY, unlike in ORDER BY, a column of FROM goes before an output column of its name.
+            known = {name for entry in inner.entries for name in entry.columns} if "groupClause" in body else ()
+            for item in body.get("groupClause", ()):
+                name = _bare_name(item)
+                if name not in names or name in known:
+                    self.node(item, inner)
+            for item in body.get("sortClause", ()):
                 if _bare_name(item) not in names:
                     self.node(item, inner)
         if "intoClause" in body:
             self.into(body["intoClause"], inner)
             self.kinds.add("SELECT_INTO")
+
+    def _becoming(self, *values: JSONObject | None) -> None:
+        """What becomes a boolean or a number without a cast, however plain it is: a column or a subquery alone, too."""
+        self.computes = self.computes or any(value and "A_Const" not in value for value in values)
 
     def _set_operation(self, body: JSONObject, scope: Scope) -> None:
         """Arms of UNION, INTERSECT and EXCEPT. They lean to the left as well."""
@@ -335,6 +348,7 @@ class Walk:
                 if strings(body["method"]) not in SAMPLING_METHODS:
                     self.doubt(Trust.UNPROVED)
                 entries = self.from_item(body["relation"], scope, outer)
+                self._becoming(*body.get("args", ()), body.get("repeatable"))
                 self.fields(body, scope, without=("relation", "method"))
                 return entries
             case "RangeTableFunc" | "JsonTable":
@@ -385,6 +399,7 @@ class Walk:
         right = self.from_item(body["rarg"], inner, outer)
         entries = left + right
         if "quals" in body:
+            self._becoming(body["quals"])
             self.node(body["quals"], Scope(parent=scope.parent, entries=entries))
         if "usingClause" in body or body.get("isNatural"):
             self.computes = True
@@ -394,6 +409,8 @@ class Walk:
         if "join_using_alias" in body:
             entries.append(derived_entry(body["join_using_alias"], names=strings(body["usingClause"])))
         if "alias" in body:
+            # It hides its members, and whose column it shows by a name is not followed: any.
+            self.columns.update(column for entry in entries for column in all_stored(entry))
             entries.append(joined_entry(body["alias"], entries))
         return entries
 

@@ -41,8 +41,9 @@ _REACH: Mapping[str, str] = {
     "replication": r"pg_(create|drop|copy)_(physical_|logical_)?replication_slot|pg_(create|drop|copy)_.*replication_slot.*"
     r"|pg_logical_.*|pg_replication_.*|pg_promote|pg_switch_wal|pg_create_restore_point|pg_(start|stop)_backup|pg_backup_.*"
     r"|pg_wal_replay_.*",
-    # A query or the name of a table is given to these as a text.
-    UNNAMED_TABLES: r"(query|cursor|table|schema|database)_to_xml(schema|_and_xmlschema)?|ts_stat|ts_rewrite"
+    # A query or the name of a table is given to these as a text, or of a type, whose CHECKs may look into tables.
+    UNNAMED_TABLES: r"(query|cursor|table|schema|database)_to_xml(schema|_and_xmlschema)?|ts_stat|ts_rewrite|currtid2?"
+    r"|pg_input_(is_valid|error_info)|(array|domain|multirange|range|record)_(in|recv)"
     r"|pg_logical_slot_(get|peek)_(binary_)?changes",
 }
 _MATCH = {reach: re.compile(pattern).fullmatch for reach, pattern in _REACH.items()}

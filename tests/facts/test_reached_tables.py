@@ -171,6 +171,18 @@ def test_a_refresh_reads_what_its_query_reads(catalog: Catalog) -> None:
         "SELECT * FROM ts_stat('SELECT ssn::tsvector FROM customers')",
         "SELECT ts_rewrite('a'::tsquery, 'SELECT 1')",
         "SELECT * FROM pg_logical_slot_peek_changes('s', NULL, NULL)",
+        "SELECT domain_in('x', 'checked'::regtype, -1)",
+        "SELECT array_in('{x}', 'checked'::regtype, -1)",
+        "SELECT pg_input_is_valid('x', 'checked')",
+        "SELECT currtid2('customers', '(0,1)')",
+        "DROP SCHEMA public CASCADE",
+        "DROP TYPE tag CASCADE",
+        "DROP TABLE orders CASCADE",
+        "DROP EXTENSION plpgsql",
+        "DROP OWNED BY CURRENT_USER",
+        "ALTER TABLE orders DROP COLUMN id CASCADE",
+        "ALTER TYPE tag RENAME ATTRIBUTE a TO b CASCADE",
+        "CREATE EXTENSION hstore",
     ],
 )
 def test_what_cannot_be_looked_into_is_told(catalog: Catalog, sql: str) -> None:
@@ -182,6 +194,60 @@ def test_what_cannot_be_looked_into_is_told(catalog: Catalog, sql: str) -> None:
 )
 def test_it_is_told_without_a_catalog_too(sql: str) -> None:
     assert "unnamed_tables" in examine_sql(sql, catalog=None).facts.function_traits
+
+
+@pytest.mark.parametrize("sql", ["DROP TABLE orders", "DROP TYPE tag", "ALTER TABLE orders DROP COLUMN id"])
+def test_what_takes_nothing_along_is_not(catalog: Catalog, sql: str) -> None:
+    assert "unnamed_tables" not in facts_of(sql, catalog).function_traits
+
+
+CONVERTED = """
+CREATE TABLE customers (id int, ssn text);
+INSERT INTO customers VALUES (1, 'x');
+CREATE TYPE answer AS ENUM ('yes', 'no');
+CREATE FUNCTION said(answer) RETURNS bool LANGUAGE sql AS 'SELECT EXISTS (SELECT FROM public.customers WHERE ssn = ''x'')';
+CREATE CAST (answer AS bool) WITH FUNCTION said(answer) AS ASSIGNMENT;
+CREATE TYPE amount AS (value int);
+CREATE FUNCTION number_of(amount) RETURNS bigint LANGUAGE plpgsql AS 'BEGIN DELETE FROM public.customers; RETURN 1; END';
+CREATE CAST (amount AS bigint) WITH FUNCTION number_of(amount) AS IMPLICIT;
+CREATE TABLE asked (id int, reply answer, size amount);
+INSERT INTO asked VALUES (1, 'yes', ROW(1));
+"""
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT id FROM asked WHERE reply",
+        "SELECT a.id FROM asked a JOIN asked b ON a.reply",
+        "SELECT FROM asked GROUP BY reply HAVING reply",
+        "TABLE asked LIMIT (SELECT size FROM asked)",
+        "SELECT id FROM asked OFFSET (SELECT size FROM asked)",
+    ],
+)
+def test_a_column_alone_may_be_cast_where_a_condition_or_a_number_is_due(
+    postgres_server: PostgresServer, sql: str
+) -> None:
+    with empty_database(postgres_server) as name:
+        postgres_server.execute(CONVERTED, database=name)
+        facts = facts_of(sql, catalog_of(postgres_server, database=name))
+        postgres_server.execute(sql, database=name)
+        [(left,)] = postgres_server.execute("SELECT count(*) FROM customers", database=name)
+    assert "public.customers" in facts.reads
+    assert "unnamed_tables" in facts.function_traits
+    assert not facts.read_only
+    assert left == ("size" not in sql), "the cast ran"
+
+
+def test_what_is_grouped_by_the_name_of_an_output_column_is_a_column_of_the_table(catalog: Catalog) -> None:
+    assert facts_of("SELECT count(*) AS ssn FROM customers GROUP BY ssn", catalog).columns == named("customers.ssn")
+    assert facts_of("SELECT id AS nr FROM customers GROUP BY nr ORDER BY nr", catalog).columns == named("customers.id")
+    assert facts_of("SELECT id AS ssn FROM customers ORDER BY ssn", catalog).columns == named("customers.id")
+
+
+def test_a_join_with_an_alias_uses_any_column_of_its_members(catalog: Catalog) -> None:
+    for sql in ("SELECT j.b FROM (customers CROSS JOIN log) j (a, b)", "SELECT j.ssn FROM (customers CROSS JOIN log) j"):
+        assert named("customers.ssn") <= facts_of(sql, catalog).columns
 
 
 def test_what_is_reached_rests_on_every_function_behind_it(catalog: Catalog) -> None:
