@@ -6,7 +6,6 @@ not understood, which is a truth of its own then. `conflict` only says so where 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Literal as Choice
 from typing import NamedTuple
@@ -162,7 +161,26 @@ def _no_set(literals: Sequence[Literal], domain: Domain) -> bool:
 
 
 def matches(text: str, pattern: Sequence[str | None]) -> bool:
-    """Whether a text is of a pattern, as Cedar's `like` says."""
-    return (
-        re.fullmatch("".join(".*" if one is None else re.escape(one) for one in pattern), text, re.DOTALL) is not None
-    )
+    """Whether a text is of a pattern, as Cedar's `like` says.
+
+    What stands between two `*` is taken where it comes first, so that the time is that of one search for each.
+    """
+    parts = [""]
+    for one in pattern:
+        if one is None:
+            parts.append("")
+        else:
+            parts[-1] += one
+    first, *middle = parts
+    if not middle:
+        return text == first
+    last = middle.pop()
+    at, end = len(first), len(text) - len(last)
+    if at > end or not (text.startswith(first) and text.endswith(last)):
+        return False
+    for part in middle:
+        found = text.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -316,3 +317,18 @@ def test_what_was_found_in_a_part_of_a_search_stands() -> None:
     assert never(
         f'@id("a") {QUERY} when {{ context.sql.statements == 1 }} {many} when {{ context.sql.statements == 2 }};'
     )
+
+
+@given(
+    text=st.text("ab", max_size=8),
+    pattern=st.lists(st.sampled_from(["a", "b", None]), max_size=8),
+)
+def test_a_text_is_of_a_pattern_as_an_expression_says(text: str, pattern: list[str | None]) -> None:
+    expression = "".join(".*" if one is None else one for one in pattern)
+    assert matches(text, pattern) == (re.fullmatch(expression, text) is not None)
+
+
+def test_a_pattern_of_many_stars_is_decided_at_once() -> None:
+    pattern = [None, "a"] * 40 + [None, "b"]
+    assert not matches("a" * 10_000, pattern)
+    assert matches("a" * 10_000 + "b", pattern)
