@@ -263,6 +263,29 @@ def test_subcommands_are_named(command: str, subcommands: set[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        "brew info ./x.rb",
+        "brew list /tmp/x.rb",
+        "brew search user/tap/x",
+        "brew info --eval-all",
+        "npm view user/repository",
+        "npm info git+ssh://host/x",
+        "npm view x@git+https://host/x",
+        "npm view ./folder",
+    ],
+)
+def test_what_may_be_code_to_a_package_manager_is_opaque(command: str) -> None:
+    assert examine_shell(command=command).opaque
+
+
+@pytest.mark.parametrize("command", ["npm view express version", "npm view '@types/node@20.1'", "brew info jq"])
+def test_the_name_of_a_package_is_not(command: str) -> None:
+    assert not examine_shell(command=command).opaque
+
+
+
+@pytest.mark.parametrize(
     "command", ["git", "docker container", "openssl", "apt", "nft", "kubectl -n x", "ip", "ls | xargs docker"]
 )
 def test_a_program_that_has_subcommands_and_gets_none_is_opaque(command: str) -> None:
