@@ -40,6 +40,8 @@ class Entry:
     """Names that are certainly columns here, and so no functions; to the stored column as facts name it, if any."""
     complete: bool = False
     """Whether `columns` is all of them."""
+    others: Sequence[str] = ()
+    """Stored columns that only `*` and the whole row bring, since another one has their name."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,6 +92,9 @@ class Scope:
                 return [column for entry in owners for column in stored(entry, name)]
             open_entries = [entry for entry in level.entries if not entry.complete]
             if open_entries:
+                rows = [entry for entry in level.entries if entry.qualifier == name and entry.complete]
+                if rows:  # or a column of those that are open, which are no stored ones where the others are known
+                    return all_stored(rows[0])
                 only = len(level.entries) == 1 and not any(outer.entries for outer in _above(level))
                 return stored(open_entries[0], name) if only else ()
             for entry in level.entries:
@@ -100,21 +105,20 @@ class Scope:
 
 def stored(entry: Entry, name: str) -> Iterable[str]:
     """The stored column behind `name` of an entry, where there is one."""
-    if entry.base is None or not name or name in SYSTEM_COLUMNS:
+    if not name or name in SYSTEM_COLUMNS:
         return ()
     if name == entry.qualifier and name not in entry.columns:
         return all_stored(entry)
-    column = entry.columns.get(name, None if entry.complete else _qualified(entry.base, name))
+    unlisted = None if entry.complete or entry.base is None else _qualified(entry.base, name)
+    column = entry.columns.get(name, unlisted)
     return () if column is None else (column,)
 
 
 def all_stored(entry: Entry) -> Iterable[str]:
     """Every stored column of an entry."""
-    if entry.base is None:
-        return ()
-    if not entry.complete:
+    if entry.base is not None and not entry.complete:
         return (f"{entry.base}.*",)
-    return [column for column in entry.columns.values() if column is not None]
+    return [*entry.others, *(column for column in entry.columns.values() if column is not None)]
 
 
 def table_of(relation: Relation) -> Table:
@@ -155,12 +159,17 @@ def joined_entry(alias: JSONObject, members: Iterable[Entry]) -> Entry:
     given = strings(alias.get("colnames", ()))
     columns: dict[str, str | None] = dict.fromkeys(given)
     complete = not given
+    others: list[str] = []
     for member in members:
         if not given:
-            columns |= dict.fromkeys(member.columns)
+            others += [
+                column for name in columns.keys() & member.columns.keys() if (column := columns[name]) is not None
+            ]
+            others += member.others
+            columns |= member.columns
             complete &= member.complete
         member.qualifier = None
-    return Entry(qualifier=alias.get("aliasname"), columns=columns, complete=complete)
+    return Entry(qualifier=alias.get("aliasname"), columns=columns, complete=complete, others=others)
 
 
 def output_names(query: JSONObject) -> Sequence[str] | None:

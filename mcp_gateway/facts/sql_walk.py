@@ -404,13 +404,19 @@ class Walk:
         if "usingClause" in body or body.get("isNatural"):
             self.computes = True
             self._operator(("=",))
-        for name in strings(body.get("usingClause", ())):
+        shared = strings(body.get("usingClause", ()))
+        if body.get("isNatural"):
+            shared = tuple(
+                {name for entry in left for name in entry.columns} & {name for entry in right for name in entry.columns}
+            )
+        for name in shared:
             self.columns.update(column for entry in entries for column in stored(entry, name))
         if "join_using_alias" in body:
             entries.append(derived_entry(body["join_using_alias"], names=strings(body["usingClause"])))
         if "alias" in body:
-            # It hides its members, and whose column it shows by a name is not followed: any.
-            self.columns.update(column for entry in entries for column in all_stored(entry))
+            if "colnames" in body["alias"] and self.judge.catalog is not None:
+                # Whose column it shows by which of these names is not followed: any.
+                self.columns.update(column for entry in entries for column in all_stored(entry))
             entries.append(joined_entry(body["alias"], entries))
         return entries
 

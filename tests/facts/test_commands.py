@@ -284,7 +284,6 @@ def test_the_name_of_a_package_is_not(command: str) -> None:
     assert not examine_shell(command=command).opaque
 
 
-
 @pytest.mark.parametrize(
     "command", ["git", "docker container", "openssl", "apt", "nft", "kubectl -n x", "ip", "ls | xargs docker"]
 )
