@@ -69,6 +69,8 @@ def unknown_target(name: str) -> RequestError:
 def denied(decision: Deny) -> Refusal:
     """Policy said no, whoever approves."""
     why = "; ".join(reason for reason in decision.reasons if reason)
+    if not decision.policies and decision.error is None:
+        why = "no policy permits it"
     return Refusal(
         code="denied",
         message=f"policy does not allow this call{': ' + why if why else ''}",

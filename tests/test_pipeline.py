@@ -86,6 +86,16 @@ async def test_a_denied_call_never_reaches_the_target(bench: Bench) -> None:
     assert bench.api.requests == []
 
 
+async def test_a_call_that_nothing_permits_is_told_so(tmp_path: Path) -> None:
+    gets = """@id("gets") permit (principal, action == Action::"call_api", resource)
+        when { context.http.method == "GET" };"""
+    async with laid(tmp_path, policies=gets) as bench:
+        found = await bench.call({"method": "PUT"})
+
+    assert refusal(found).message == "policy does not allow this call: no policy permits it"
+    assert bench.api.requests == []
+
+
 @pytest.mark.requirement("R9")
 async def test_a_cancelled_call_is_recorded_as_cancelled(bench: Bench) -> None:
     bench.api.stall = True
