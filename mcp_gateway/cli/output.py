@@ -45,9 +45,11 @@ def print_line(text: str = "") -> None:
 
 
 def print_note(text: str) -> None:
-    """One line beside the result, to standard error."""
+    """One line beside the result, to standard error; on a terminal folded between words where it is too long."""
     sys.stdout.flush()
-    sys.stderr.write(_visible(text) + "\n")
+    room = shutil.get_terminal_size().columns - len(INDENTED) if sys.stderr.isatty() else 0
+    pieces = fold(_visible(text), room=room)
+    sys.stderr.write(f"\n{INDENTED}".join(piece.rstrip() for piece in pieces) + "\n")
 
 
 def print_warning(text: str) -> None:

@@ -108,10 +108,20 @@ def test_a_long_value_cannot_pass_for_a_field_on_a_terminal() -> None:
     assert max(map(len, shown)) <= 80
 
 
+def test_a_long_problem_is_folded_between_words_on_a_terminal() -> None:
+    shown = on_a_terminal("print_error(GatewayError('no attribute ' * 12))", columns=80)
+
+    assert shown == [
+        "mcp-gateway: no attribute no attribute no attribute no attribute no",
+        "    attribute no attribute no attribute no attribute no attribute no attribute",
+        "    no attribute no attribute",
+    ]
+
+
 def test_a_problem_has_its_line_below_it_on_a_terminal(tmp_path: Path) -> None:
     (tmp_path / "p.cedar").write_text("forbid (principal);")
     problem = f"Problem(message='no', file={str(tmp_path / 'p.cedar')!r}, line=1, column=9)"
-    shown = on_a_terminal(f"print_error(ConfigError([{problem}]))", columns=80)
+    shown = on_a_terminal(f"print_error(ConfigError([{problem}]))", columns=500)
 
     assert shown == [f"mcp-gateway: {tmp_path}/p.cedar:1:9: no", "    1 | forbid (principal);", "      |         ^"]
 
