@@ -3,8 +3,9 @@
 `volatile`, `security_definer`, `own` (beside what the server brings), `language:...`, `extension:...` come from the
 catalog; what a function of the server's or of a well-known extension's reaches beside its arguments is listed here:
 `files`, `programs`, `network`, `sessions` (other ones), `large_objects`, `sequences`, `settings`, `locks`, `notifications`, `replication`.
-A name that no catalog knows is `unknown`. `triggers` has what changes rows of a table with a trigger or rule. `unnamed_tables` has what may read or write tables that no fact names;
-`unnamed_parts` and `unnamed_columns` has a statement on tables with more parts than facts name (`facts.meant`).
+A name that no catalog knows is `unknown`. `triggers` has what changes rows of a table with a trigger or rule. `unnamed_tables`
+has what may read or write tables that no fact names; `unnamed_parts` and `unnamed_columns` has a statement on tables with more
+parts than facts name (`facts.meant`).
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mcp_gateway.facts.inspect_sql import examine_text
+from mcp_gateway.facts.traits import ALL_TRAITS, TRAIT_PREFIXES
 from mcp_gateway.inference import KINDS
 from mcp_gateway.policy.annotations import KNOWN
 from mcp_gateway.policy.schema import ACTIONS, APPROVAL, CALL, HISTORY, KNOWN_ENVS, REVEAL, USAGE
@@ -65,3 +67,22 @@ def test_the_policy_that_is_shown_loads() -> None:
 def test_what_the_policies_that_are_shown_ask_for_can_be() -> None:
     for text in SHOWN:
         assert [str(one) for one in findings(text).warnings if "never" in one.message] == []
+
+
+def test_every_trait_has_its_entry() -> None:
+    (table,) = re.findall(r"### Traits\n(.*?)\n\n[A-Z]", REFERENCE, re.DOTALL)
+    entries = re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE)
+    named = {name for entry in entries for name in re.findall(r"`(.*?)`", entry)}
+
+    assert {name for name in named if not name.startswith(TRAIT_PREFIXES)} == ALL_TRAITS
+
+
+def test_columns_that_are_shown_apart_are() -> None:
+    (table,) = re.findall(r"### Columns returned.*?\n\n\| statement.*?\n\|.*?\n(.*?)\n\n", REFERENCE, re.DOTALL)
+    shown = re.findall(r"^\| `(.*?)` \|(.*?)\|(.*?)\|$", table, re.MULTILINE)
+    assert len(shown) == len(table.splitlines())
+    for sql, *cells in shown:
+        context = examine_text(sql).facts.context()
+        for cell, found in zip(cells, ("returned_columns", "condition_columns"), strict=True):
+            names = set(re.findall(r"`(\w+)`", cell.partition(" of ")[0]))
+            assert {column.rpartition(".")[2] for column in context[found]} == names, (sql, found)
