@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import orjson
 from starlette.types import Message, Receive, Scope
 
-from mcp_gateway.doors.members import flaw
+from mcp_gateway.doors.members import MAX_VALUES, flaw
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 PARSE_ERROR, INVALID_REQUEST = -32700, -32600
@@ -39,6 +39,7 @@ GONE = Unfit(status=0)
 TOO_LARGE = Unfit(status=413, message=f"Request body too large: at most {MAX_BODY_BYTES:,} bytes")
 NO_JSON = Unfit(status=400, code=PARSE_ERROR, message="Parse error: the body is no JSON")
 TWICE = Unfit(status=400, message="Invalid Request: an object in the body has a member twice")
+MANY = Unfit(status=400, message=f"Invalid Request: the body holds more than {MAX_VALUES:,} values")
 NO_TEXT = Unfit(status=400, code=PARSE_ERROR, message="Parse error: the body is no text in UTF-8")
 
 
@@ -66,6 +67,8 @@ async def whole_body(scope: Scope, receive: Receive) -> bytes | Unfit:
         match flaw(body):
             case "a member twice":
                 return TWICE
+            case "too many values":
+                return MANY
             case "no JSON":
                 return NO_JSON
             case None:

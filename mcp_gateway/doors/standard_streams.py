@@ -24,7 +24,7 @@ import anyio
 import mcp_types as types
 from mcp.shared.message import SessionMessage
 
-from mcp_gateway.doors.members import flaw
+from mcp_gateway.doors.members import MAX_VALUES, flaw
 
 MAX_LINE_BYTES = 8 * 1024 * 1024
 MAX_UNSENT = 256
@@ -38,11 +38,10 @@ PARSE_ERROR = types.JSONRPCError(
     id=None,
     error=types.ErrorData(code=types.PARSE_ERROR, message="Parse error: a line is no JSON-RPC message"),
 )
-TWICE = types.JSONRPCError(
-    jsonrpc="2.0",
-    id=None,
-    error=types.ErrorData(code=types.INVALID_REQUEST, message="Invalid Request: an object has a member twice"),
-)
+UNFIT = {
+    "a member twice": "Invalid Request: an object has a member twice",
+    "too many values": f"Invalid Request: a message holds more than {MAX_VALUES:,} values",
+}
 
 
 class Lines(Protocol):
@@ -116,8 +115,9 @@ class Incoming:
         while line := await self._next_line():
             if line.isspace():
                 continue
-            if flaw(line.strip()) == "a member twice":
-                await self._answers.send(SessionMessage(TWICE))
+            if (message := UNFIT.get(flaw(line.strip()) or "")) is not None:
+                error = types.ErrorData(code=types.INVALID_REQUEST, message=message)
+                await self._answers.send(SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=None, error=error)))
                 continue
             try:
                 return SessionMessage(types.jsonrpc_message_adapter.validate_json(line.decode("utf-8"), by_name=False))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_gateway.doors.members import COMPARED_BYTES, flaw
+from mcp_gateway.doors.members import COMPARED_BYTES, MAX_VALUES, flaw
 from tests.doors.servers import Served, served
 from tests.doors.token_doors import ACCEPT, INITIALIZE, INITIALIZED, LEGACY, META, MODERN, call
 from tests.invariants.world import World
@@ -55,6 +55,26 @@ def test_a_member_twice_is_found(text: bytes) -> None:
 @pytest.mark.parametrize("text", NO_JSON)
 def test_what_cannot_be_read_is_named_so(text: bytes) -> None:
     assert flaw(text) == "no JSON"
+
+
+@pytest.mark.requirement("R22")
+@pytest.mark.parametrize(("inner", "each"), [(b"1", 1), (b'"a"', 1), (b"[]", 1), (b'[{"a":1}]', 3)])
+@pytest.mark.parametrize(("before", "after", "around"), [(b"[", b"]", 1), (b'{"a": [', b"]}", 2)])
+def test_more_values_than_any_call_may_have_are_told(
+    inner: bytes, each: int, before: bytes, after: bytes, around: int
+) -> None:
+    def of(count: int) -> bytes:
+        return before + b",".join([inner] * count) + after
+
+    most = (MAX_VALUES - around) // each
+    assert flaw(of(most)) is None
+    assert flaw(of(most + 1)) == "too many values"
+    assert flaw(b" " * COMPARED_BYTES + of(most + 1)) == "too many values"
+
+
+@pytest.mark.requirement("R22")
+def test_what_a_text_holds_is_one_value() -> None:
+    assert flaw(orjson.dumps({"body": '{"a":1,' * 60_000})) is None
 
 
 NAMES = st.sampled_from(["a", "b", "", "\u00e9", "\U0001f600", '"', "\\"]) | st.text(max_size=2)

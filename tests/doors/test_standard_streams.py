@@ -91,6 +91,18 @@ def test_a_message_that_can_be_read_in_two_ways_is_answered_as_none() -> None:
     assert [answer["id"] for answer in answers[2:]] == [2]
 
 
+@pytest.mark.requirement("R22")
+def test_a_message_of_more_values_than_any_call_may_have_is_answered_as_none() -> None:
+    many = message(1).replace(b'"text":""', b'"json":[' + b",".join([b"1"] * 60_000) + b"]")
+    with running(stdin=PIPE, stdout=PIPE, stderr=PIPE) as process:
+        out, _ = process.communicate(many + message(2), END_SECONDS)
+
+    refused, answer = (orjson.loads(line) for line in out.splitlines())
+    error = {"code": -32600, "message": "Invalid Request: a message holds more than 50,000 values"}
+    assert refused == {"jsonrpc": "2.0", "id": None, "error": error}
+    assert answer["id"] == 2
+
+
 @pytest.mark.parametrize("shared", [False, True])
 def test_files_serve_as_well_as_pipes(tmp_path: Path, shared: bool) -> None:
     (tmp_path / "in").write_bytes(b"".join(message(number, "x" * 100_000) for number in range(20)))
