@@ -5,13 +5,14 @@ The API (`tests.peers.api`) writes down what arrives, so a test can say whether 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
 import orjson
 from mcp_gateway_tools.call_api import CallAPI
 
@@ -173,6 +174,16 @@ class Bench:
         further = {name: tool.kind for name, tool in self.registry.tools.items() if name != CallAPI.name}
         targets = list(self.targets.values())
         self.engines.append(load_policies([path], targets=targets, classes=frozenset(BUILT_IN), tools=further))
+
+
+async def give_up(call: Callable[[], Coroutine[Any, Any, object]], *, once: Callable[[], Awaitable[object]]) -> None:
+    """Make a call and cancel it, as a client that goes away does, as soon as `once` gives something."""
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            group.start_soon(call)
+            while not await once():
+                await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
 
 
 def nothing_held(road: Road) -> bool:

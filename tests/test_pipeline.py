@@ -12,7 +12,7 @@ import pytest
 from mcp_gateway.errors import IdentityError
 from tests.invariants.fixtures import tasks_return, world
 from tests.peers.api import answer
-from tests.roads import ALLOWED, POST, Bench, laid, refusal, result
+from tests.roads import ALLOWED, POST, Bench, give_up, laid, refusal, result
 
 __all__ = ["tasks_return", "world"]
 
@@ -99,8 +99,11 @@ async def test_a_call_that_nothing_permits_is_told_so(tmp_path: Path) -> None:
 @pytest.mark.requirement("R9")
 async def test_a_cancelled_call_is_recorded_as_cancelled(bench: Bench) -> None:
     bench.api.stall = True
-    with anyio.move_on_after(0.3):
-        await bench.call()
+
+    async def reached() -> bool:
+        return bool(bench.api.requests)
+
+    await give_up(bench.call, once=reached)
 
     rows = await bench.store.read(lambda connection: connection.execute("SELECT kind FROM events").fetchall())
     assert [row[0] for row in rows][-2:] == ["Cancelled", "Answered"]

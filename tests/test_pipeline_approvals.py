@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from mcp_gateway.errors import IdentityError
 from mcp_gateway.facts.openapi import read_openapi
 from mcp_gateway.facts.requests import Interface
 from tests.invariants.fixtures import tasks_return, world
-from tests.roads import ASKED, POLICIES, POST, Bench, asked, laid, refusal, result
+from tests.roads import ASKED, POLICIES, POST, Bench, asked, give_up, laid, refusal, result
 
 __all__ = ["tasks_return", "world"]
 
@@ -195,8 +196,7 @@ async def test_a_call_beyond_those_that_may_wait_has_asked_and_is_refused_at_onc
 @pytest.mark.requirement("R10")
 async def test_a_client_that_goes_away_leaves_the_approval_pending(tmp_path: Path) -> None:
     async with laid(tmp_path, wait=timedelta(minutes=1)) as bench:
-        with anyio.move_on_after(0.3):
-            await bench.call(POST)
+        await give_up(partial(bench.call, POST), once=bench.live)
         (held,) = await bench.live()
 
         assert held.state == "pending"
