@@ -145,7 +145,7 @@ async def test_a_client_that_does_not_read_is_read_no_more_and_every_outcome_is_
                 process.stdin.write(orjson.dumps(message) + b"\n")
             await anyio.to_thread.run_sync(process.stdout.readline)
             before, found = memory(process.pid), Counter[str]()
-            # Not all at once: on a slow disk they would be read before the first of them has an answer that could wait.
+            # Not all at once: they may all be read before the first of them has an answer that could wait.
             for first in range(1, MANY + 1, AT_ONCE):
                 calls = b"".join(orjson.dumps(call(number)) + b"\n" for number in range(first, first + AT_ONCE))
                 await anyio.to_thread.run_sync(write_all, process.stdin, calls)
