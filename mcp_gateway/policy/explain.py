@@ -37,18 +37,7 @@ class Explanation:
             **decision_to_json(self.decision),
             "as_things_stand": _verdict(self.as_things_stand),
             "with_every_approval": None if self.with_every_approval is None else _verdict(self.with_every_approval),
-            "determining": [
-                {
-                    "id": policy.id,
-                    "effect": policy.effect,
-                    "mode": policy.annotations.mode,
-                    "file": policy.place.file,
-                    "line": policy.place.line,
-                    "reason": policy.annotations.reason,
-                    "text": policy.text,
-                }
-                for policy in self.policies
-            ],
+            "determining": [policy.to_json() | {"text": policy.text} for policy in self.policies],
             "revealed": sorted(self.revealed),
             "shadow": None if self.shadowed is None else decision_to_json(self.shadowed),
             "enforced": self.enforced,

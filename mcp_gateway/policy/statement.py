@@ -39,6 +39,17 @@ class Policy:
         (statement,), _ = split(Source(file=place.file, text=before + self.text))
         return statement
 
+    def to_json(self) -> JSONObject:
+        """What names it, for `--json`."""
+        return {
+            "id": self.id,
+            "effect": self.effect,
+            "mode": self.annotations.mode,
+            "file": self.place.file,
+            "line": self.place.line,
+            "reason": self.annotations.reason,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:

@@ -11,8 +11,8 @@ from mcp_gateway.facts.catalog import Catalog, Dependent
 from mcp_gateway.facts.parser import parse_tree
 from mcp_gateway.facts.sql import examine_sql, examine_statements, judge_of
 from tests.facts.corpus import Statement
-from tests.facts.databases import catalog_of, empty_database
-from tests.facts.witness import Witness, witness_of
+from tests.facts.databases import empty_database
+from tests.facts.witness import Witness
 from tests.peers.postgres import PostgresServer
 
 OBJECTS = """
@@ -76,17 +76,6 @@ def database(postgres_server: PostgresServer) -> Iterator[str]:
     with empty_database(postgres_server) as name:
         postgres_server.execute(OBJECTS, database=name)
         yield name
-
-
-@pytest.fixture(scope="module")
-def catalog(postgres_server: PostgresServer, database: str) -> Catalog:
-    return catalog_of(postgres_server, database=database)
-
-
-@pytest.fixture
-def witness(postgres_server: PostgresServer, database: str) -> Iterator[Witness]:
-    with witness_of(postgres_server, database=database) as found:
-        yield found
 
 
 def named(*names: str) -> set[str]:

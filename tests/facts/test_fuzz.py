@@ -23,7 +23,7 @@ from mcp_gateway.facts.requests import Interface, examine_request
 from mcp_gateway.facts.shell import ShellError, examine_shell
 from mcp_gateway.facts.worker import SQLWorker
 from tests.facts.test_openapi_requests import BASE, DOCUMENT
-from tests.facts.test_worker import child_of
+from tests.facts.workers import child_of
 from tests.fuzz.sizes import FULL
 
 COUNT = 100_000 if FULL else 2_000

@@ -10,7 +10,7 @@ from mcp_gateway.calls import SQLFacts
 from mcp_gateway.facts.catalog import Catalog, Column, Function, Relation
 from mcp_gateway.facts.sql import examine_sql
 from tests.facts.databases import catalog_of, empty_database
-from tests.facts.witness import Witness, witness_of
+from tests.facts.witness import Witness
 from tests.peers.postgres import PostgresServer
 
 OBJECTS = """
@@ -63,17 +63,6 @@ def database(postgres_server: PostgresServer) -> Iterator[str]:
     with empty_database(postgres_server) as name:
         postgres_server.execute("SET check_function_bodies = off;" + OBJECTS, database=name)
         yield name
-
-
-@pytest.fixture(scope="module")
-def catalog(postgres_server: PostgresServer, database: str) -> Catalog:
-    return catalog_of(postgres_server, database=database)
-
-
-@pytest.fixture
-def witness(postgres_server: PostgresServer, database: str) -> Iterator[Witness]:
-    with witness_of(postgres_server, database=database) as found:
-        yield found
 
 
 def facts_of(sql: str, catalog: Catalog) -> SQLFacts:

@@ -14,8 +14,8 @@ from mcp_gateway.facts.catalog import Catalog
 from mcp_gateway.facts.sql import examine_sql
 from tests.corpora import cases
 from tests.facts.corpus import SCHEMA, Statement, effects, reads
-from tests.facts.databases import catalog_of, empty_database
-from tests.facts.witness import WORDS, Seen, Witness, witness_of
+from tests.facts.databases import empty_database
+from tests.facts.witness import WORDS, Seen, Witness
 from tests.peers.postgres import PostgresServer
 
 READS_FLOOR = 0.98
@@ -34,17 +34,6 @@ def database(postgres_server: PostgresServer) -> Iterator[str]:
             yield name
     finally:
         postgres_server.execute("DROP ROLE IF EXISTS corpus_reader")
-
-
-@pytest.fixture(scope="module")
-def catalog(postgres_server: PostgresServer, database: str) -> Catalog:
-    return catalog_of(postgres_server, database=database)
-
-
-@pytest.fixture
-def witness(postgres_server: PostgresServer, database: str) -> Iterator[Witness]:
-    with witness_of(postgres_server, database=database) as found:
-        yield found
 
 
 # The labels

@@ -23,7 +23,6 @@ from mcp_gateway.cli.times import parse_time
 
 if TYPE_CHECKING:
     from mcp_gateway.cli.replaying import Replay
-    from mcp_gateway.policy.statement import Policy
 
 MOST_CALLERS = 5
 
@@ -65,7 +64,7 @@ def check(
         print_json(
             {
                 "version": engine.version,
-                "policies": [_policy_to_json(policy) for policy in engine.policies.values()],
+                "policies": [policy.to_json() for policy in engine.policies.values()],
                 "problems": [],
                 "warnings": [warning.to_json() for warning in found.warnings],
                 "notes": [note.to_json() for note in found.notes],
@@ -82,17 +81,6 @@ def check(
             print_note(f"{PROGRAM}: note: {note}")
     if strict and found.warnings:
         raise typer.Exit(1)
-
-
-def _policy_to_json(policy: Policy) -> dict[str, Any]:
-    return {
-        "id": policy.id,
-        "effect": policy.effect,
-        "mode": policy.annotations.mode,
-        "file": policy.place.file,
-        "line": policy.place.line,
-        "reason": policy.annotations.reason,
-    }
 
 
 @app.command("test")
