@@ -13,27 +13,13 @@ from dataclasses import dataclass, field
 
 from mcp_gateway.facts.options import ENDED_BY_OPERANDS, FILLED, Read, read_words
 from mcp_gateway.facts.programs import LOADER, Effect, Knowledge, Option, Program
+from mcp_gateway.facts.shell_builtins import EVALUATING, SHELL_BUILTINS, may_evaluate
 from mcp_gateway.facts.shell_seen import seen_commands
 from mcp_gateway.facts.shell_text import is_read_alike, simple_commands
 
 MAX_DEPTH = 12
 """Wrappers within wrappers; beyond it a command is opaque."""
 NOTHING = "/dev/null"
-
-EVALUATING = frozenset(("[", "printf", "test"))
-"""Builtins that some shell evaluates its arguments in: `test -v 'a[$(id)]'` runs `id` in bash, `printf %d` in ksh."""
-
-SHELL_BUILTINS = frozenset(
-    """
-    - : alias autoload bg bind break builtin caller cd command compgen complete compopt continue declare dirs disown enable eval
-    exec exit export fc fg getopts hash help history jobs let local logout mapfile popd pushd read readarray
-    readonly return set shift shopt source suspend times trap type typeset ulimit umask unalias unset wait .
-    emulate float functions integer nameref nocorrect noglob print rehash sched vared whence zcompile zmodload
-    abbr chdir emit hup limit onintr setenv stop unlimit unsetenv uncomplete
-    """.split()
-)
-"""Builtins that change the shell which reads the rest, or run what they are given; a target without one looks for a
-program of that name. `echo`, `kill`, `printf`, `pwd`, `test`, `true` and `false` are taken as the programs that they also are."""
 
 DISK = re.compile(
     r"/dev/(?:(?:s|h|v|xv)d[a-z]+[0-9]*|(?:nvme|ng)[0-9]+(?:c[0-9]+)?(?:n[0-9]+)?(?:p[0-9]+)?|sg[0-9]+|dm-[0-9]+"
@@ -42,6 +28,8 @@ DISK = re.compile(
     re.ASCII,
 )
 """Devices that hold data."""
+PLAIN_START = re.compile(r"[A-Za-z0-9_./+,-]+", re.ASCII)
+"""Where `find` may start so that what it finds is only a path to whichever program: `host:` is another host to `tar`."""
 DEVICE = re.compile(
     r"(?:^|[=:,]|^-[A-Za-z])(?:/dev(?:/(?!(?:null|zero|full|u?random|std(?:in|out|err)|fd/[0-9]+)$)|/?$)"
     r"|/proc/(?:kmsg|.*(?:/|^)(?:root|cwd|fd)(?:/|$))|/sys/kernel/(?:debug|tracing)(?:/|$))"
@@ -93,9 +81,7 @@ class Judge:
         entry = self.knowledge.find(program)
         if depth > MAX_DEPTH or name in SHELL_BUILTINS or name == "" or LOADER.match(name) or FILLED in program:
             self._hide()
-        if name == "printf" and any(word.startswith("-v") for word in arguments):
-            self._hide()
-        if name in EVALUATING and (appended or any(sign in word for word in arguments for sign in "[$`")):
+        if may_evaluate(name, arguments) or (appended and name in EVALUATING):
             self._hide()
         if depth > MAX_DEPTH:
             return
@@ -148,8 +134,9 @@ class Judge:
                 self.harmless = False
             else:
                 self._doubt(hidden=True)
+        plain = all(map(PLAIN_START.fullmatch, read.operands))
         for name, inner in read.commands:
-            self._judge_filled(inner, anywhere=name.endswith("dir"), depth=depth)
+            self._judge_filled(inner, anywhere=name.endswith("dir") or not plain, depth=depth)
         commanded = any(option.command for _, option, _ in read.options)
         if entry.operands == "command":
             self._judge_wrapped(entry, read, depth=depth, appended=appended)
@@ -164,11 +151,12 @@ class Judge:
     def _judge_options(self, entry: Program, read: Read) -> None:
         if entry.needs and not any(name in entry.needs for name, _, _ in read.options):
             self._hide()
-        if read.odd:
+        names = {name for name, _, _ in read.options}
+        if read.odd or any(names.isdisjoint(entry.together.get(name, names)) for name in names):
             self._doubt(hidden=entry.can_run)
         for _, option, argument in read.options:
             self._apply_option(option, argument)
-            if option.script and not (entry.script and argument is not None and entry.script.fullmatch(argument)):
+            if option.script and not _is_script(entry, argument):
                 self._doubt(hidden=True)
             if argument is not None and _opens_device(entry, argument):
                 self._doubt(hidden=False)
@@ -177,7 +165,7 @@ class Judge:
         operands = list(read.operands)
         if entry.script is not None and not any(option.script for _, option, _ in read.options):
             script = operands.pop(0) if operands else None
-            if script is None or not entry.script.fullmatch(script):
+            if not _is_script(entry, script):
                 self._doubt(hidden=True)
         if entry.matches is not None and not all(entry.matches.fullmatch(word) for word in operands):
             self._doubt(hidden=entry.can_run)
@@ -216,7 +204,8 @@ class Judge:
         filled = [argument or FILLED for _, option, argument in read.options if option.fills]
         if not read.known:
             self._hide()
-        if words and ("=" in words[0] or words[0].startswith("-")):
+        # csh itself reads `nice +5 rm` as `rm` with another priority.
+        if words and ("=" in words[0] or words[0].startswith(("-", "+"))):
             self._hide()
         elif words and filled:
             self._judge_filled(words, anywhere=True, depth=depth)
@@ -287,6 +276,13 @@ class Judge:
 
     def _hide(self) -> None:
         self._doubt(hidden=True)
+
+
+def _is_script(entry: Program, word: str | None) -> bool:
+    """Whether a word is a script that only reads and prints. A path that is filled in may be any script."""
+    if entry.script is None or word is None or FILLED in word:
+        return False
+    return entry.script.fullmatch(word) is not None
 
 
 def _opens_device(entry: Program, word: str, *, anyhow: bool = False) -> bool:

@@ -35,7 +35,7 @@ KEYS: Mapping[str, type] = {
     **dict.fromkeys(
         ("appends", "attached", "bundle", "whatever", "opens", "disks", "default", "shared", "replaces"), bool
     ),
-    **dict.fromkeys(("subcommands", "values", "script"), dict),
+    **dict.fromkeys(("subcommands", "values", "script", "together"), dict),
     **dict.fromkeys(("skip", "most"), int),
     "does": list,
     "operands": str,
@@ -145,7 +145,7 @@ def _wrong_table(name: str, table: Any, *, known: Collection[str]) -> list[str]:
     ]
     wrong += [
         f"expected strings in {key!r}"
-        for key in ("subcommands", "values", "script")
+        for key in ("subcommands", "values", "script", "together")
         if not all(isinstance(inner, str) for inner in _inner(table, key))
     ]
     if wrong:
@@ -262,6 +262,7 @@ def _program(
         grammar=grammar,
         options=options,
         needs=frozenset(_parse(table.get("needs", ""), grammar)),
+        together=_together(table, grammar, options=options),
         offline=frozenset(_parse(table.get("offline", ""), grammar)),
         alone=frozenset(table.get("alone", "").split()),
         operands=cast("Operands", operands),
@@ -278,6 +279,17 @@ def _program(
         default=table.get("default", False),
         subcommands=subcommands,
     )
+
+
+def _together(
+    table: dict[str, Any], grammar: Grammar, *, options: Mapping[str, Option]
+) -> Mapping[str, frozenset[str]]:
+    """To options, those one of which has to stand beside them. A name that is no option here is an error."""
+    found = {name: frozenset(_parse(text, grammar)) for name, text in table.get("together", {}).items()}
+    for name in sorted({*found, *(other for others in found.values() for other in others)}):
+        if name not in options:
+            raise ValueError(f"'together' names {name!r}, which is no option here")
+    return found
 
 
 def _pattern(text: Any) -> re.Pattern[str] | None:

@@ -78,6 +78,8 @@ class Program:
     """`-a` and `--all`; `-#` stands for a number, as in `head -20`. In the grammar `pairs`, names."""
     needs: frozenset[str] = frozenset()
     """Options one of which has to be there for the rest to be known: `dpkg -l`."""
+    together: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
+    """To an option, those one of which has to be there as well: `xz -d` writes files unless there is `-c`."""
     offline: frozenset[str] = frozenset()
     """Options each of which keeps it from the network: `netstat -n`."""
     alone: frozenset[str] = frozenset()

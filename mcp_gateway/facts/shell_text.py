@@ -32,7 +32,10 @@ KEYWORDS = frozenset(
 QUOTES = ("'", '"')
 LINE_SO_FAR = re.compile(r"!(?:#|\{)")
 """What csh puts commands of before in place of, whatever the quotes."""
-ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
+ASSIGNMENT = re.compile(r"[A-Za-z0-9_]+\+?=")
+"""zsh and fish take a number for a variable's name."""
+FOUND_BY_NAME = re.compile(r"=(?!=?\Z)")
+"""What zsh puts a program's path in place of, `=rm`, and tcsh a folder of its stack, `=0`."""
 
 
 def simple_commands(text: str) -> tuple[list[list[str]], bool]:
@@ -84,7 +87,11 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
             if first_of_command and (_is_shell_word(word) or ASSIGNMENT.match(token)):
                 yield "left", text[position:]
                 return
-            if LINE_SO_FAR.search(token) or (position < len(text) and text[position] not in " \t\n;|&"):
+            if (
+                FOUND_BY_NAME.match(token)
+                or LINE_SO_FAR.search(token)
+                or (position < len(text) and text[position] not in " \t\n;|&")
+            ):
                 yield "left", text[position:]
                 return
             first_of_command = False

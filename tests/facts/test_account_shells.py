@@ -101,3 +101,36 @@ def test_a_vector_arrives_as_it_is_or_not_at_all(shell: str, tmp_path: Path) -> 
         if examine_shell(argv=["ls", one, two]).opaque:
             continue
         assert run(shell, quote(["/usr/bin/env", *argv]), folder=tmp_path) in ([b""], [one.encode(), two.encode(), b""])
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    "first",
+    [
+        "printf %n PATH", "printf 'abc%n' PATH", "printf '%s%n' x PATH", "printf '\\045n' PATH", "printf %d PATH=0", "printf '%*d' PATH=0 1",
+        "test PATH=0 -eq 0", "test 0 -lt PATH=3", "@ path = 0", "printf '%s\\n' PATH=0", "test PATH=0 = 0", "printf '%s %s' PATH++ n",
+    ],
+)  # fmt: skip
+def test_no_proved_command_makes_the_next_one_another_program(shell: str, first: str, tmp_path: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    for number in range(5):
+        planted = tmp_path / str(number) / "ls"
+        planted.parent.mkdir()
+        planted.write_text(f"#!/bin/sh\n: > '{tmp_path}/W'\n")
+        planted.chmod(0o755)
+
+    run(shell, f"{first}; ls", folder=tmp_path)
+
+    assert examine_shell(command=f"{first}; ls").opaque or not (tmp_path / "W").exists()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("command", ["=touch W", "1=x touch W", "0+=x touch W", "nice +5 touch W", "echo =W"])
+def test_what_runs_under_another_name_is_opaque(shell: str, command: str, tmp_path: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+
+    run(shell, command, folder=tmp_path)
+
+    assert not (tmp_path / "W").exists() or examine_shell(command=command).opaque

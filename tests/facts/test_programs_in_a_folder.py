@@ -6,7 +6,10 @@ argument. That is where a table's reading of words differs from the program's ow
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
+import lzma
 import os
 import random
 import shutil
@@ -23,10 +26,10 @@ PROGRAMS = (
     "awk", "b2sum", "base64", "basename", "cat", "cksum", "cmp", "column", "comm", "cut", "date", "dd", "df", "diff", "dirname", "du", "expand",
     "file", "find", "fmt", "fold", "getfacl", "grep", "gzip", "head", "hexdump", "join", "jq", "ls", "lsattr", "md5sum", "namei", "nl", "od", "openssl",
     "paste", "pr", "printf", "readlink", "realpath", "rev", "sed", "seq", "shuf", "sort", "stat", "strings", "tac", "tar", "tr", "tree", "tsort",
-    "uniq", "unzip", "wc", "xargs", "xxd", "xz", "zcat", "zgrep", "zipinfo", "zstd",
+    "uniq", "unzip", "wc", "bzip2", "xargs", "xxd", "xz", "zcat", "zgrep", "zipinfo", "zstd",
 )  # fmt: skip
 """They work on files that they are given, and wait for nothing."""
-WRITERS = ("awk", "find", "gzip", "sed", "shuf", "sort", "tar", "tree", "uniq", "unzip", "xxd", "xz")
+WRITERS = ("awk", "bzip2", "find", "gzip", "sed", "shuf", "sort", "tar", "tree", "uniq", "unzip", "xxd", "xz", "zstd")
 """Those that could write, which have most of the turns."""
 COMMANDS = 3000
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -37,7 +40,9 @@ OPERANDS = (
     "o2",
     "d",
     "t.tar",
-    "b.gz",
+    "z.gz",
+    "z.bz2",
+    "z.xz",
     "-",
     "1",
     "3",
@@ -68,6 +73,9 @@ def furnish(folder: Path) -> None:
     (folder / "program").write_text("#!/bin/sh\ntouch ran\n")
     (folder / "program").chmod(0o755)
     shutil.make_archive(str(folder / "t"), "tar", folder / "d")
+    text = b"1 b\n2 c\n"
+    for ending, content in {"gz": gzip.compress(text), "bz2": bz2.compress(text), "xz": lzma.compress(text)}.items():
+        (folder / f"z.{ending}").write_bytes(content)
 
 
 def looks(folder: Path) -> dict[str, tuple[int, int, str]]:
