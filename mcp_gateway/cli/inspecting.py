@@ -9,7 +9,7 @@ import json
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.cli.output import print_json
@@ -18,6 +18,9 @@ from mcp_gateway.facts.inspect_url import NO_FACTS
 from mcp_gateway.facts.programs import Knowledge
 from mcp_gateway.facts.requests import PLAIN, Interface
 from mcp_gateway.inference import KINDS
+
+if TYPE_CHECKING:
+    from mcp_gateway.cli.catalogs import TargetCatalog
 
 MAX_ITEM_BYTES = 16 * 1024 * 1024
 """Far beyond what a call may hold; a device or a wrong file must not fill the memory."""
@@ -37,18 +40,22 @@ class Inspector(ABC):
     keys: ClassVar[frozenset[str]]
     """Keys of which an item has at least one."""
     worst: ClassVar[JSONObject]
-    """What is said of an item that cannot be understood."""
+    """The worst that there is to say."""
 
     @abstractmethod
     async def inspect(self, item: JSONObject) -> JSONObject:
         """All that is said of an item but its `id` and `error`. Raises `ValueError` or `GatewayError`."""
+
+    def of_the_unread(self) -> JSONObject:
+        """What is said of an item that cannot be understood."""
+        return self.worst
 
     async def aclose(self) -> None:  # noqa: B027 - most have nothing to end
         """End what was started for it."""
 
 
 class SQLInspector(Inspector):
-    """Statements, examined where they can break nothing."""
+    """Statements, examined where they can break nothing; by the catalog of a target, if there is one."""
 
     bare = "sql"
     keys = frozenset({"sql"})
@@ -75,17 +82,29 @@ class SQLInspector(Inspector):
         "refusal": None,
     }
 
-    def __init__(self) -> None:
+    def __init__(self, catalog: TargetCatalog | None = None) -> None:
         from mcp_gateway.facts.worker import SQLWorker
 
         self._worker = SQLWorker()
+        self._catalog = catalog
 
     async def inspect(self, item: JSONObject) -> JSONObject:
-        """Facts, and in `refusal` why this could never be a call, where it could not."""
+        """Facts, and in `refusal` why this could never be a call, where it could not; in `catalog` what they rest on."""
         from mcp_gateway.facts.inspect_sql import inspection_of
 
-        examination, _ = await self._worker.examine(_text(item, "sql"))
-        return inspection_of(examination) | {"refusal": examination.refusal}
+        sql = _text(item, "sql")
+        if self._catalog is None:
+            examination, _ = await self._worker.examine(sql)
+        else:
+            examination = await self._catalog.examine(sql, worker=self._worker)
+        return inspection_of(examination) | {"refusal": examination.refusal} | self._told(examination.unknown)
+
+    def of_the_unread(self) -> JSONObject:
+        """With the catalog that nothing was found by."""
+        return self.worst | self._told(frozenset())
+
+    def _told(self, unknown: frozenset[str]) -> JSONObject:
+        return {} if self._catalog is None else {"catalog": self._catalog.to_json(unknown=unknown)}
 
     async def aclose(self) -> None:
         """End the worker."""
@@ -169,15 +188,21 @@ class TextInspector(Inspector):
 
 
 def inspector_for(
-    kind: Kind, *, detectors: Sequence[str], knowledge: Knowledge | None = None, interface: Interface = PLAIN
+    kind: Kind,
+    *,
+    detectors: Sequence[str],
+    catalog: TargetCatalog | None = None,
+    knowledge: Knowledge | None = None,
+    interface: Interface = PLAIN,
 ) -> Inspector:
     """What inspects items of a kind.
 
-    `knowledge`: of programs, for commands; what is built in if none is given. `interface`: of the API, for requests.
+    `catalog`: of a target, for statements. `knowledge`: of programs, for commands; what is built in if none is given.
+    `interface`: of the API, for requests.
     """
     match kind:
         case "sql":
-            return SQLInspector()
+            return SQLInspector(catalog)
         case "shell":
             return ShellInspector(knowledge)
         case "url":
@@ -206,7 +231,7 @@ async def _inspect_one(inspector: Inspector, read: bytes, *, jsonl: bool) -> JSO
             raise ItemError(f"expected an object with {' and '.join(map(repr, sorted(inspector.keys)))}")
         found = await inspector.inspect(item)
     except (ValueError, RecursionError, GatewayError) as error:
-        return {"id": item.get("id")} | inspector.worst | {"error": str(error) or type(error).__name__}
+        return {"id": item.get("id")} | inspector.of_the_unread() | {"error": str(error) or type(error).__name__}
     return {"id": item.get("id")} | found | {"error": None}
 
 

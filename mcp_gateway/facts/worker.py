@@ -18,7 +18,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import count
 from typing import Any, TypeVar
@@ -298,6 +298,19 @@ class SQLWorker:
             if said != encoded({"ready": SHAPE}):
                 raise FrameError("the process did not say that it is ready with answers of this form")
             return child
+
+
+def settled(found: Examined, *, classes: frozenset[str]) -> tuple[SQLExamination, Lineage]:
+    """What was found by a target's catalog, as it counts: `classes` are all of the target, and where it is not proved
+    which of them the result has, it has them all. What must not run under masking must not run.
+    """
+    examination, lineage = found
+    if lineage is None:
+        lineage = Lineage(columns=None, opaque=True)
+        examination = replace(examination, facts=replace(examination.facts, returns=classes))
+    if examination.refusal is None and lineage.refusal is not None:
+        examination = replace(examination, refusal=lineage.refusal)
+    return examination, lineage
 
 
 def _nothing() -> None:

@@ -16,7 +16,7 @@ from mcp_gateway.calls import MAX_EXACT, JSONObject, SQLFacts, Target, TargetKin
 from mcp_gateway.errors import RequestError, TargetError
 from mcp_gateway.facts.parser import SQLSyntaxError
 from mcp_gateway.facts.sql import SQLExamination
-from mcp_gateway.facts.worker import SQLWorker
+from mcp_gateway.facts.worker import SQLWorker, settled
 from mcp_gateway.masking.lineage.origins import Origins
 from mcp_gateway.masking.lineage.verdict import Lineage, OutputColumn
 from mcp_gateway.targets.postgres import PostgresConnector
@@ -108,19 +108,17 @@ class QueryDatabase:
         looked: str,
     ) -> Examination[Prepared]:
         try:
-            examination, lineage = await self._worker.examine(
+            found = await self._worker.examine(
                 arguments.sql, catalog_key=target.name, catalog=snapshot.catalog, classify=connector.classify
             )
         except SQLSyntaxError as error:
             where = f" at character {error.position}" if error.position else ""
             raise RequestError(f"{error.message}{where}", next_step="mend the SQL") from None
+        examination, lineage = settled(found, classes=target.classes)
+        if examination.refusal is not None:
+            message = f"this statement cannot run in a call: {examination.refusal}"
+            raise RequestError(message, next_step="change the statement")
         facts = examination.facts
-        if lineage is None:
-            lineage = Lineage(columns=None, opaque=True)
-            facts = replace(facts, returns=target.classes)
-        refusal = examination.refusal or lineage.refusal
-        if refusal is not None:
-            raise RequestError(f"this statement cannot run in a call: {refusal}", next_step="change the statement")
         relations = ((facts.reads | facts.writes) - examination.leaves) | lineage.relations
         touched = snapshot.touched(relations=relations, functions=examination.called | lineage.functions)
         return Examination(

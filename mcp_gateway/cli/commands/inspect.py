@@ -15,8 +15,11 @@ from mcp_gateway.cli.groups import CommandGroup
 from mcp_gateway.cli.output import print_note
 
 if TYPE_CHECKING:
+    from mcp_gateway.cli.catalogs import TargetCatalog
     from mcp_gateway.facts.programs import Knowledge
     from mcp_gateway.facts.requests import Interface
+
+WITHOUT_CATALOG = "without --target it is inspected by none"
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -30,9 +33,32 @@ AsJSON = Annotated[bool, typer.Option("--json", help="As it is in any case.")]
 
 
 @app.command()
-def sql(jsonl: Lines = False, as_json: AsJSON = False) -> None:  # noqa: ARG001 - JSON is all there is
-    """A statement on standard input: text, or {"id", "sql"}."""
-    _inspect("sql", jsonl=jsonl)
+def sql(
+    context: typer.Context,
+    target: Annotated[
+        str, typer.Option(metavar="NAME", help="Read the catalog of this configured database, and judge by it.")
+    ] = "",
+    jsonl: Lines = False,
+    as_json: AsJSON = False,  # noqa: ARG001 - JSON is all there is
+) -> None:
+    """A statement on standard input: text, or {"id", "sql"}.
+
+    With --target the database is asked for its catalog once, as a running gateway asks it, and that look is recorded;
+    nothing of a statement is sent. Without, what only a catalog could tell is taken as the worst.
+    """
+    if not target:
+        _inspect("sql", jsonl=jsonl)
+        return
+    from functools import partial
+
+    import anyio
+
+    from mcp_gateway.cli.catalogs import read_catalog
+    from mcp_gateway.cli.logs import log_to_stderr
+
+    log_to_stderr(quiet=True)
+    work = partial(read_catalog, context.obj.settings(), target, otherwise=WITHOUT_CATALOG)
+    _inspect("sql", jsonl=jsonl, catalog=anyio.run(work))
 
 
 @app.command()
@@ -83,6 +109,7 @@ def _inspect(
     *,
     jsonl: bool,
     detectors: list[str] | None = None,
+    catalog: TargetCatalog | None = None,
     knowledge: Knowledge | None = None,
     interface: Interface | None = None,
 ) -> None:
@@ -99,5 +126,7 @@ def _inspect(
         raise typer.BadParameter("expected something on standard input, which is closed", param_hint=kind)
     if sys.stdin.isatty():
         print_note("reading from the terminal; end with Ctrl-D")
-    inspector = inspector_for(kind, detectors=detectors or [], knowledge=knowledge, interface=interface or Interface())
+    inspector = inspector_for(
+        kind, detectors=detectors or [], catalog=catalog, knowledge=knowledge, interface=interface or Interface()
+    )
     anyio.run(lambda: inspect_stream(inspector, sys.stdin.buffer, jsonl=jsonl))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -142,17 +143,25 @@ def explain(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="What the caller did before, as rows_1h=20000; repeatable."),
     ] = None,
+    no_catalog: Annotated[
+        bool, typer.Option("--no-catalog", help="Connect to nothing: take what only a catalog could tell as the worst.")
+    ] = False,
     policies: Policies = None,
     as_json: AsJSON = False,
 ) -> None:
     """Say what would be decided for one call, by which policies, and why.
 
-    The target itself is not asked. Tables and columns stand as they are written, and for nothing else: write their
-    schema, and mind what a view, a partition or a foreign key leads to. How a statement uses classified columns is
-    taken as the worst, unless --inference says it.
+    Of a database the catalog is read, with the target's own credential, as a running gateway reads it; the look is
+    recorded. Nothing of the statement is sent. With --no-catalog tables and columns stand as they are written, and for
+    nothing else: write their schema, and mind what a view, a partition or a foreign key leads to. How a statement uses
+    classified columns is then taken as the worst, unless --inference says it.
+
+    Exit status 3: the catalog cannot be read, or the look not be recorded.
     """
     from mcp_gateway.cli.explaining import Imagined, explain_call
+    from mcp_gateway.cli.logs import log_to_stderr
 
+    log_to_stderr(quiet=True)
     asked = Imagined(
         target=target,
         sql=sql,
@@ -166,6 +175,7 @@ def explain(
         approved_by=tuple(approved_by or ()),
         inference=tuple(inference or ()),
         usage=tuple(usage or ()),
+        by_catalog=not no_catalog,
     )
     explanation = explain_call(context.obj.settings(), asked, policies=_paths(policies))
     if as_json:
@@ -254,11 +264,11 @@ def _print_explanation(found: dict[str, Any]) -> None:
     fields += [("needs", ", ".join(f"{count} of {group}" for group, count in sorted(needs.items())))] if needs else []
     fields += [("why", why)] if (why := _why_denied(found)) else []
     fields += [("error", found["error"])] if found.get("error") else []
-    fields += [("catalog", _unasked(found["facts"]))] if "reads" in found["facts"] else []
+    fields += _catalog_fields(found) if "reads" in found["facts"] else []
     if (shadow := found["shadow"]) is not None:
         fields.append(("in shadow", shadow["decision"]))
         fields += [("error", shadow["error"])] if shadow.get("error") else []
-    fields += [("fact", f"{name} = {_shown(value)}") for name, value in sorted(found["facts"].items())]
+    fields += [("fact", f"{name} = {_shown(value, found)}") for name, value in sorted(found["facts"].items())]
     fields += [("shown raw", ", ".join(found["revealed"]) or "no data class")]
     for policy in found["determining"]:
         shadow_only = ", in shadow" if policy["mode"] == "shadow" else ""
@@ -266,6 +276,20 @@ def _print_explanation(found: dict[str, Any]) -> None:
         if policy["reason"]:
             fields.append(("", policy["reason"]))
     print_fields(fields)
+
+
+def _catalog_fields(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """Whose word the facts of a statement are, and what of it a running gateway would know beside them."""
+    fields = [("catalog", _asked(found["catalog"]) if found["catalog"] else _unasked(found["facts"]))]
+    if found["looks_at_plan"]:
+        fields.append(("plan", "not asked for, though policies look at it: a running gateway knows the planned rows"))
+    return fields
+
+
+def _asked(catalog: dict[str, Any]) -> str:
+    at = datetime.fromisoformat(catalog["read_at"]).astimezone(UTC)
+    said = f"that of {catalog['target']}, read {at:%Y-%m-%d %H:%M:%S} UTC"
+    return said + (f"; it does not know {', '.join(catalog['unknown'])}" if catalog["unknown"] else "")
 
 
 def _unasked(facts: dict[str, Any]) -> str:
@@ -289,7 +313,7 @@ def _why_denied(found: dict[str, Any]) -> str:
     return "a policy forbids this call, whoever approves it"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, found: dict[str, Any]) -> str:
     from mcp_gateway.inference import KINDS
 
     match value:
@@ -298,8 +322,9 @@ def _shown(value: Any) -> str:
         case bool():
             return "yes" if value else "no"
         case dict() if value.keys() == set(KINDS) and len({*map(tuple, value.values())}) == 1:
-            return f"every kind, of {_shown(value[KINDS[0]])}: no catalog is asked, so the worst; --inference says less"
+            why = "" if found["catalog"] else ": no catalog is asked, so the worst; --inference says less"
+            return f"every kind, of {_shown(value[KINDS[0]], found)}{why}"
         case dict():
-            return "; ".join(f"{name} of {_shown(of)}" for name, of in value.items()) or "none"
+            return "; ".join(f"{name} of {_shown(of, found)}" for name, of in value.items()) or "none"
         case _:
             return str(value)
