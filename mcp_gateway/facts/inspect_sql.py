@@ -5,7 +5,7 @@ from __future__ import annotations
 from mcp_gateway.calls import JSONObject, SQLFacts
 from mcp_gateway.facts.parser import parse_tree
 from mcp_gateway.facts.sql import SQLExamination, examine_statements, judge_of
-from mcp_gateway.masking.lineage import uses_of
+from mcp_gateway.masking.lineage import uses_by_text
 
 UNREADABLE = SQLFacts(
     read_only=False,
@@ -32,7 +32,7 @@ def inspect_sql(sql: str) -> JSONObject:
 def examine_text(sql: str) -> SQLExamination:
     """Examine a text without any catalog, as far as it goes. Raises `SQLSyntaxError`."""
     statements = parse_tree(sql)
-    return examine_statements(statements, judge=judge_of(None), uses=uses_of(statements, catalog=None))
+    return examine_statements(statements, judge=judge_of(None), uses=uses_by_text(statements))
 
 
 def inspection_of(examination: SQLExamination | None) -> JSONObject:

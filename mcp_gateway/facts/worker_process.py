@@ -24,7 +24,7 @@ from mcp_gateway.facts.frames import LENGTH, SHAPE, Answer, encoded, framed
 from mcp_gateway.facts.judging import Judge
 from mcp_gateway.facts.parser import SQLSyntaxError, parse_tree
 from mcp_gateway.facts.sql import examine_statements, judge_of
-from mcp_gateway.masking.lineage import ClassifiedCatalog, ColumnCatalog, prepare, resolve, uses_of
+from mcp_gateway.masking.lineage import ClassifiedCatalog, follow, prepare, uses_by_text
 
 MAX_MEMORY_BYTES = 4 << 30
 COLLECT_AFTER = 20_000
@@ -35,7 +35,7 @@ WARM_UP = "SELECT a.x, count(*) FROM a JOIN b USING (id) WHERE a.y > now() GROUP
 
 NO_CATALOG = judge_of(None)
 
-Snapshot = tuple[Judge, dict[str, str], ClassifiedCatalog, ColumnCatalog]
+Snapshot = tuple[Judge, ClassifiedCatalog]
 
 
 class Desk:
@@ -50,12 +50,7 @@ class Desk:
             case ("examine", number, str(sql)):
                 return self._examine(sql, snapshot=None if number is None else self._snapshots[number])
             case ("load", int(number), Catalog() as catalog, dict(classify)):
-                self._snapshots[number] = (
-                    judge_of(catalog),
-                    classify,
-                    prepare(catalog, classify),
-                    ColumnCatalog(catalog),
-                )
+                self._snapshots[number] = judge_of(catalog), prepare(catalog, classify)
                 _leave_to_itself()
                 return {"done": True}
             case ("drop", int(number)):
@@ -68,17 +63,16 @@ class Desk:
         try:
             statements = parse_tree(sql)
             if snapshot is None:
-                uses = uses_of(statements, catalog=None)
+                uses = uses_by_text(statements)
                 return Answer(examination=examine_statements(statements, judge=NO_CATALOG, uses=uses))
-            judge, classify, prepared, columns = snapshot
-            lineage = resolve(statements, catalog=prepared, classify=classify)
-            returned = lineage.returned(otherwise=prepared.top)
+            judge, prepared = snapshot
+            lineage, uses = follow(statements, prepared)
             examination = examine_statements(
                 statements,
                 judge=judge,
-                returns=returned,
+                returns=lineage.returned(otherwise=prepared.data),
                 inference=lineage.inference,
-                uses=uses_of(statements, catalog=columns),
+                uses=uses,
             )
         except SQLSyntaxError as error:
             return Answer(syntax=error.message, position=error.position)

@@ -12,7 +12,7 @@ from mcp_gateway.facts.inspect_sql import inspect_sql
 from mcp_gateway.facts.meant import MAX_PART_COLUMNS, MAX_PARTS
 from mcp_gateway.facts.parser import parse_tree
 from mcp_gateway.facts.sql import examine_sql, examine_statements, judge_of
-from mcp_gateway.masking.lineage import ColumnCatalog, uses_of
+from mcp_gateway.masking.lineage import follow, prepare
 from tests.masking.lineage.catalogs import catalog, function, relation
 
 CATALOG = catalog(
@@ -27,7 +27,7 @@ CATALOG = catalog(
 
 def facts(sql: str, of: Catalog = CATALOG) -> SQLFacts:
     statements = parse_tree(sql)
-    return examine_statements(statements, judge=judge_of(of), uses=uses_of(statements, catalog=ColumnCatalog(of))).facts
+    return examine_statements(statements, judge=judge_of(of), uses=follow(statements, prepare(of, {})).uses).facts
 
 
 def apart(found: SQLFacts) -> tuple[set[str], set[str]]:

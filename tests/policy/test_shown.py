@@ -9,7 +9,7 @@ import pytest
 from mcp_gateway.decisions import Allow, Ask, Deny
 from mcp_gateway.facts.parser import parse_tree
 from mcp_gateway.facts.sql import examine_statements, judge_of
-from mcp_gateway.masking.lineage import ColumnCatalog, uses_of
+from mcp_gateway.masking.lineage import follow, prepare
 from tests.masking.lineage.catalogs import catalog, relation
 from tests.policy.test_reference import SHOWN
 from tests.policy.worlds import READ_ALL, engine, question
@@ -20,7 +20,7 @@ CATALOG = catalog(
     relation("a", "id int4, x int4"),
     relation("b", "id int4, x int4"),
 )
-JUDGE, COLUMNS = judge_of(CATALOG), ColumnCatalog(CATALOG)
+JUDGE, COLUMNS = judge_of(CATALOG), prepare(CATALOG, {})
 
 
 def shown(name: str) -> str:
@@ -33,7 +33,7 @@ def shown(name: str) -> str:
 def decided_by(name: str, sql: str) -> object:
     """What is decided about a statement where that policy stands beside a permit for everything."""
     statements = parse_tree(sql)
-    uses = uses_of(statements, catalog=COLUMNS)
+    uses = follow(statements, COLUMNS).uses
     facts = examine_statements(statements, judge=JUDGE, uses=uses, inference={}).facts
     return type(engine(READ_ALL + shown(name)).decide(question(facts=facts)))
 

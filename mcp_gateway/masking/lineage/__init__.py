@@ -1,44 +1,40 @@
-"""Which output columns of a statement can derive from classified columns. Pure.
+"""Which output columns of a statement can derive from classified columns, and which columns it uses. Pure.
 
 An output column is clear only if it is proved not to derive from a classified column; where the proof is missing it
 has every class of the target. What masking columns cannot hide (predicates, order, rows, failing or not) is left to
-policy, as `Lineage.inference`. `prepare` once for a catalog and a classification, `resolve` each statement. The same
-walk tells columns that are returned from those that only decide over it (`uses_of`).
+policy, as `Lineage.inference`. `prepare` once for a catalog and a classification, `follow` each statement. In one walk
+with that go the stored columns, those that are returned apart from those that only decide over it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from mcp_gateway.calls import JSONObject
-from mcp_gateway.facts.catalog import Catalog
+from mcp_gateway.facts.uses import Uses
 from mcp_gateway.masking.lineage.classified import ClassifiedCatalog
 from mcp_gateway.masking.lineage.derived import prepare, unknown_paths
-from mcp_gateway.masking.lineage.resolver import resolve_statement
-from mcp_gateway.masking.lineage.uses import ColumnCatalog, uses_of
+from mcp_gateway.masking.lineage.resolver import Followed, follow
+from mcp_gateway.masking.lineage.text_catalog import catalog_of_text
+from mcp_gateway.masking.lineage.values import Unsure
 from mcp_gateway.masking.lineage.verdict import Lineage, OutputColumn
 
 __all__ = [
     "ClassifiedCatalog",
-    "ColumnCatalog",
+    "Followed",
     "Lineage",
     "OutputColumn",
+    "follow",
     "prepare",
-    "resolve",
     "unknown_paths",
-    "uses_of",
+    "uses_by_text",
 ]
 
 
-def resolve(
-    statements: list[JSONObject], *, catalog: Catalog | ClassifiedCatalog, classify: Mapping[str, str]
-) -> Lineage:
-    """The verdict on the raw statements of one call, as `facts.parser.parse_tree` gives them; never raises.
-
-    `catalog` may be what `prepare` made of it with the same `classify`, which saves doing it again. On a target
-    without classified columns there is nothing to prove: the verdict is empty and refuses nothing.
-    """
-    if not classify:
-        return Lineage(columns=None)
-    prepared = catalog if isinstance(catalog, ClassifiedCatalog) else prepare(catalog, classify)
-    return resolve_statement(statements, prepared)
+def uses_by_text(statements: list[JSONObject]) -> Uses | None:
+    """The columns that one statement uses, as far as its text alone tells; None where it does not. Never raises."""
+    if len(statements) != 1:
+        return None
+    try:
+        catalog = catalog_of_text(statements[0]["stmt"])
+    except (Unsure, LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        return None
+    return follow(statements, prepare(catalog, {})).uses

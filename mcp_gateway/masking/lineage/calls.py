@@ -28,8 +28,6 @@ from mcp_gateway.masking.lineage.purity import is_builtin, is_pure
 from mcp_gateway.masking.lineage.values import NONE, Classes, Column, Columns, Unsure, Value, tainted, union
 from mcp_gateway.masking.lineage.walker import Walker
 
-HANDED_OVER = "classified data may not be handed to {name}: what happens to it there cannot be seen"
-
 _ARRAYS = frozenset({"pg_catalog.anyarray", "pg_catalog.anycompatiblearray"})
 _ELEMENTS = frozenset(
     {"pg_catalog.anyelement", "pg_catalog.anycompatible", "pg_catalog.anynonarray", "pg_catalog.anycompatiblenonarray"}
@@ -95,8 +93,8 @@ class Calls(Walker):
         """
         together = union(arguments)
         given = together.classes | extra
-        if (judged.opaque or judged.sink) and given:
-            self.found.refuse(HANDED_OVER.format(name=name))
+        if judged.opaque or judged.sink:
+            self.hand_over(given, name)
         self.found.effects = self.found.effects or judged.sink
         plain = together.plain and self._is_total(judged, name, arguments, nodes=nodes)
         if given and not plain:

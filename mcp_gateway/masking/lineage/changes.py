@@ -14,9 +14,9 @@ from mcp_gateway.masking.lineage.classified import Known
 from mcp_gateway.masking.lineage.nodes import opened
 from mcp_gateway.masking.lineage.queries import Queries, Row
 from mcp_gateway.masking.lineage.scopes import Entry, Item, Scope
-from mcp_gateway.masking.lineage.values import NONE, Classes, Column, Unsure, Value, tainted
+from mcp_gateway.masking.lineage.values import MOVED, NONE, Classes, Column, Unsure, Value, tainted
 
-MOVED = "it would write {classes} into {column}, which does not have that class"
+WOULD_LOSE = "it would write {classes} into {column}, which does not have that class"
 OLD_AND_NEW_SINCE = 180000
 
 
@@ -71,6 +71,9 @@ class Changes(Queries):
             elements = [_element(e["IndexElem"]) for e in asked.get("indexElems", ())]
             conditions = [node["whereClause"] for node in (asked, conflict) if "whereClause" in node]
             self.found.fact("where", self.classes([*elements, *conditions], inside))
+            if not elements:
+                # Which rows are taken is decided by any unique index, over whichever columns.
+                self.found.fact("where", written.known.columns.classes - self.data)
             if conflict["action"] == "ONCONFLICT_UPDATE":
                 self.found.touch |= self.top
                 self._assign(written, conflict["targetList"], inside)
@@ -134,6 +137,7 @@ class Changes(Queries):
             # A trigger may raise, or leave rows out, by whatever it reads.
             self.opaque()
             self.found.fact("rows", self.top)
+        self.found.fact(MOVED, known.moves)
         alias = body.get("alias", {})
         if "colnames" in alias:
             raise Unsure("a column alias list on what is written to")
@@ -186,10 +190,11 @@ class Changes(Queries):
         if held is None:
             raise Unsure("a column that the catalog does not have")
         # What is written may break a rule that only other values know of: a unique index, a CHECK, a length.
-        self.found.fact("may_fail", held.classes)
-        if not classes <= held.classes:
-            lost = ", ".join(sorted(classes - held.classes))
-            self.found.refuse(MOVED.format(classes=lost, column=f"{written.known.relation.qualified}.{name}"))
+        self.found.fact("may_fail", held.classes & self.data)
+        self.found.fact(MOVED, classes - self.data)
+        if lost := (classes & self.data) - held.classes:
+            column = f"{written.known.relation.qualified}.{name}"
+            self.found.refuse(WOULD_LOSE.format(classes=", ".join(sorted(lost)), column=column))
 
     def _returning(self, body: JSONObject, written: Written, scope: Scope) -> Row:
         clause = body.get("returningClause")

@@ -1,4 +1,4 @@
-"""A catalog snapshot with the data classes of its columns: what the resolver looks names up in.
+"""A catalog snapshot with the classes of its columns: what the resolver looks names up in.
 
 Made by `derived.prepare`, once for a catalog version and a classification, and kept by the caller. The caches fill
 as statements are resolved; everything in them is a function of the catalog and the classification alone.
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mcp_gateway.facts.catalog import Catalog, Function, Relation
 from mcp_gateway.facts.families import Families
 from mcp_gateway.masking.lineage.nodes import SIMPLE_TYPES
 from mcp_gateway.masking.lineage.purity import is_pure
-from mcp_gateway.masking.lineage.values import NONE, Classes, Columns, Found
+from mcp_gateway.masking.lineage.values import ANY_COLUMN, NONE, Classes, Columns, Found
+
+if TYPE_CHECKING:
+    from mcp_gateway.masking.lineage.stored import StoredColumns
 
 Path = tuple[str, ...]
 MAX_TYPE_DEPTH = 8
@@ -34,6 +37,8 @@ class Known(NamedTuple):
     """What reading it finds: its classes for `touch`, and for a view all that its query raises."""
     watched: bool
     """Writing to it runs code that nobody sees: user triggers or rules, a view, a foreign table."""
+    moves: Classes = NONE
+    """Stored columns that writing to it writes, beside those that the statement does."""
 
 
 class Expansion(NamedTuple):
@@ -70,20 +75,24 @@ class Judged(NamedTuple):
 
 
 class ClassifiedCatalog:
-    """A catalog, the classes of every stored column, and caches."""
+    """A catalog, the data classes of every stored column, and caches."""
 
     def __init__(
         self,
         catalog: Catalog,
         *,
-        top: Classes,
+        data: Classes,
         declared: Mapping[str, Mapping[str, Classes]],
     ) -> None:
         self.catalog = catalog
-        self.top = top
-        """Every class of the target: what is not understood has all of them."""
+        self.data = data
+        """Every data class of the target."""
+        self.top: Classes = data | ANY_COLUMN
+        """Every class: what is not understood has all of them."""
+        self.columns: StoredColumns
+        """The stored columns as classes."""
         self.declared = declared
-        """By relation, then column: the configured classes."""
+        """By relation, then column: the configured data classes."""
         self.stored: Mapping[str, Mapping[str, Classes]] = declared
         """By relation, then column: with what inheritance, generated columns and row types add."""
         self.families = Families(catalog.relations)
@@ -181,7 +190,7 @@ class ClassifiedCatalog:
         return unwritten is not None and not all(self.is_pure(function) for function in unwritten)
 
     def held(self, qualified: str) -> Classes:
-        """The classes of a stored relation's columns, those of its descendants included."""
+        """The data classes of a stored relation's columns, those of its descendants included."""
         names = {qualified, *self.families.descendants(qualified)}
         return NONE.union(*(classes for name in names for classes in self.stored.get(name, {}).values()))
 

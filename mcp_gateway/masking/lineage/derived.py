@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from mcp_gateway.facts.catalog import Catalog, Relation
 from mcp_gateway.masking.lineage.classified import BUILTIN_PATH, ClassifiedCatalog
 from mcp_gateway.masking.lineage.resolver import Resolver
+from mcp_gateway.masking.lineage.stored import StoredColumns
 from mcp_gateway.masking.lineage.values import NONE, Classes
 
 MAX_ROUNDS = 1000
@@ -23,8 +24,9 @@ def prepare(catalog: Catalog, classify: Mapping[str, str]) -> ClassifiedCatalog:
     Costs a few milliseconds and grows with the catalog: keep the result for as long as both stay the same.
     """
     declared = declared_classes(catalog, classify)
-    prepared = ClassifiedCatalog(catalog, top=frozenset(classify.values()), declared=declared)
-    if prepared.top:
+    prepared = ClassifiedCatalog(catalog, data=frozenset(classify.values()), declared=declared)
+    prepared.columns = StoredColumns(prepared)
+    if prepared.data:
         _spread(prepared)
     return prepared
 
@@ -81,10 +83,11 @@ def _spread(prepared: ClassifiedCatalog) -> None:
             if parent is not None:
                 _share(stored, child, parent)
         for relation, column, expression in generated:
-            _add(stored, relation, column, Resolver(prepared, path=BUILTIN_PATH).generated(relation, expression))
+            made_of = Resolver(prepared, path=BUILTIN_PATH).computed(relation, expression)
+            _add(stored, relation, column, made_of & prepared.data)
         for relation, column, type_name in composite:
             held = Resolver(prepared, path=BUILTIN_PATH).known(relations[type_name]).columns.classes
-            _add(stored, relation, column, held)
+            _add(stored, relation, column, held & prepared.data)
         if sum(len(classes) for columns in stored.values() for classes in columns.values()) == before:
             break
     prepared.forget()

@@ -178,10 +178,12 @@ class Expressions(SQLJSON):
 
     def _null_test(self, body: JSONObject, scope: Scope) -> Value:
         value = self.value(body["arg"], scope)
+        columns = value.classes - self.data
         if value.base:
             self.found.fact("null_test", value.classes)
-            return Value(plain=value.plain, type=_BOOL)
+            return Value(columns, plain=value.plain, type=_BOOL)
         # On anything but a stored column the test is an oracle: nullif(ssn, 'guess') IS NULL.
+        self.found.fact("null_test", columns)
         self.tested |= value.classes
         return Value(value.classes, plain=value.plain, type=_BOOL)
 

@@ -14,7 +14,7 @@ from mcp_gateway.masking.lineage.builtins import (
     TOTAL_OPERATORS,
     WIDER_TYPES,
 )
-from mcp_gateway.masking.lineage.calls import HANDED_OVER, Calls, is_steady
+from mcp_gateway.masking.lineage.calls import Calls, is_steady
 from mcp_gateway.masking.lineage.nodes import constant, strings, type_name
 from mcp_gateway.masking.lineage.scopes import Scope
 from mcp_gateway.masking.lineage.values import NONE, Classes, Unsure, Value
@@ -78,8 +78,7 @@ class Operators(Calls):
 
     def given_away(self, classes: Classes, what: str) -> Value:
         """The result of user code that is not found by name; what is classified may not go into it."""
-        if classes:
-            self.found.refuse(HANDED_OVER.format(name=what))
+        self.hand_over(classes, what)
         return self.opaque()
 
     def cast(self, body: JSONObject, scope: Scope) -> Value:
@@ -101,11 +100,12 @@ class Operators(Calls):
         return Value(value.classes, plain=plain, type=to, row=row)
 
     def sort_classes(self, sorts: Sequence[JSONObject], scope: Scope) -> Classes:
-        """The classes of ORDER BY expressions, and a check of their operators."""
+        """The classes of ORDER BY expressions within an aggregate or a window, and a check of their operators."""
         classes = NONE
         for sort in sorts:
             classes |= self.value(sort["SortBy"]["node"], scope).classes
             self.check_sort_operator(sort, classes)
+        self.found.fact("order", classes - self.data)
         return classes
 
     def check_sort_operator(self, sort: JSONObject, classes: Classes) -> None:

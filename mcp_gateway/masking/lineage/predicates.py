@@ -43,7 +43,9 @@ class Predicates(FromItems):
             return self.choice([self._condition(part, scope) for part in body["args"]])
         value = self.value(node, scope)
         if value.classes and body.get("subLinkType") != "EXISTS_SUBLINK":  # that has raised facts of its own
-            self.found.fact(self._form(body, scope) if tag == "A_Expr" else "where", value.classes)
+            # Only of what is classified does anybody ask which form it is: that looks at every value of a list.
+            told = tag == "A_Expr" and not self.data.isdisjoint(value.classes)
+            self.found.fact(self._form(body, scope) if told else "where", value.classes)
         return value
 
     def _form(self, body: JSONObject, scope: Scope) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.catalog import Function, Relation
 from mcp_gateway.facts.parser import parse_tree
+from mcp_gateway.facts.uses import Uses
 from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.lineage.changes import Changes
 from mcp_gateway.masking.lineage.classified import BUILTIN_PATH, ClassifiedCatalog, Expansion, Known
@@ -15,7 +16,9 @@ from mcp_gateway.masking.lineage.nodes import opened
 from mcp_gateway.masking.lineage.queries import Row
 from mcp_gateway.masking.lineage.scopes import Entry, Item, Scope
 from mcp_gateway.masking.lineage.system import SYSTEM_SCHEMAS, is_held_back
+from mcp_gateway.masking.lineage.uses import NO_USES, uses_found
 from mcp_gateway.masking.lineage.values import (
+    ANY_COLUMN,
     NONE,
     Classes,
     Column,
@@ -24,6 +27,7 @@ from mcp_gateway.masking.lineage.values import (
     Unsure,
     Value,
     classes_of,
+    limited,
     tainted,
 )
 from mcp_gateway.masking.lineage.verdict import Lineage, OutputColumn
@@ -34,9 +38,22 @@ COPY_UNDER_MASKING = "COPY is not available on a target with classified columns:
 NOT_FOLLOWED = "it writes, or calls code of its own, and cannot be followed: split it into simpler statements"
 READERS = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 WRITERS = READERS - {"SelectStmt"}
+UNDER_MASKING = READERS | {"ExplainStmt", "VariableShowStmt"}
+WRAPPERS = frozenset({"CreateTableAsStmt", "DeclareCursorStmt", "ExplainStmt", "PrepareStmt"})
+"""Statements around one query, whose result is what they return, keep or plan."""
 PLAN = "QUERY PLAN"
 UNCOUNTED = frozenset({"null_test", "test"})
 """Kinds that change no number in a plan: what was computed for the result is not printed."""
+NOT_FOLLOWABLE = (Unsure, LookupError, TypeError, ValueError, AttributeError, RecursionError)
+NOTHING_MORE: Mapping[str, Classes] = {}
+
+
+class Followed(NamedTuple):
+    """What following a statement has found."""
+
+    lineage: Lineage
+    uses: Uses | None
+    """The stored columns that it uses; None where that cannot be told."""
 
 
 class Resolver(Changes):
@@ -53,14 +70,23 @@ class Resolver(Changes):
         return known
 
     def _classified(self, relation: Relation) -> Known:
+        known = self._by_kind(relation)
+        for policy in relation.policies:
+            evaluated = self._evaluated(relation, policy, purpose="policy")
+            used = ANY_COLUMN if evaluated is None else evaluated.columns.classes.union(*evaluated.found.facts.values())
+            known.found.fact("where", used - self.data)
+        return known
+
+    def _by_kind(self, relation: Relation) -> Known:
         found = Found()
         if relation.schema in SYSTEM_SCHEMAS:
             held_back = {
-                column.name: self.top
+                column.name: self.data
                 for column in relation.columns
                 if is_held_back(relation.schema, relation.name, column.name)
             }
-            return Known(relation, self._stored_columns(relation, held_back), found, watched=False)
+            moves = NONE if relation.kind == "r" else ANY_COLUMN
+            return Known(relation, self._stored_columns(relation, held_back), found, watched=False, moves=moves)
         found.relations.add(relation.qualified)
         if relation.schema == "pg_toast" or relation.schema.startswith("pg_temp"):
             everything = dict.fromkeys((column.name for column in relation.columns), self.top)
@@ -68,31 +94,38 @@ class Resolver(Changes):
             return Known(relation, self._stored_columns(relation, everything), found, watched=True)
         if relation.kind in ("v", "m"):
             return self._view(relation, found)
-        declared = self.prepared.stored.get(relation.qualified, {})
         if relation.kind == "f":
-            everything = {column.name: declared.get(column.name, self.top) for column in relation.columns}
+            declared = self.prepared.stored.get(relation.qualified, {})
+            everything = {column.name: declared.get(column.name, self.data) for column in relation.columns}
             found.touch = self.top
             found.opaque = True
             return Known(relation, self._stored_columns(relation, everything), found, watched=True)
         found.touch = self.prepared.held(relation.qualified)
-        found.opaque = self._runs_unseen(relation, relation.policies)
-        watched = any(
-            of.has_triggers
-            or of.kind == "f"
-            or self._runs_unseen(of, (*of.policies, *of.checks))
-            or self._runs_unseen(of, of.defaults, of_use=True)
-            for name in self.prepared.families.written_along(relation.qualified)
-            if (of := self.prepared.catalog.relations.get(name)) is not None
-        )
-        return Known(relation, self._stored_columns(relation, declared), found, watched=watched)
+        found.opaque = any(self._runs_unseen(relation, policy) for policy in relation.policies)
+        watched, moves = self._written(relation)
+        return Known(relation, self._stored_columns(relation), found, watched=watched, moves=moves)
 
-    def _stored_columns(self, relation: Relation, classes: Mapping[str, Classes]) -> Columns:
-        own = self.prepared.stored.get(relation.qualified, {})
+    def _written(self, relation: Relation) -> tuple[bool, Classes]:
+        """Whether writing to a table runs code that nobody sees, and the stored columns that its defaults write."""
+        moves = NONE
+        for name in self.prepared.families.written_along(relation.qualified):
+            of = self.prepared.catalog.relations.get(name)
+            if of is None:
+                continue
+            if of.has_triggers or of.kind == "f":
+                return True, NONE
+            if any(self._runs_unseen(of, expression) for expression in (*of.policies, *of.checks, *of.defaults)):
+                return True, NONE
+            moves = moves.union(*(self.computed(of, default) for default in of.defaults))
+        return not moves.isdisjoint(self.data), ANY_COLUMN if moves else NONE
+
+    def _stored_columns(self, relation: Relation, classes: Mapping[str, Classes] = NOTHING_MORE) -> Columns:
+        own, data = self.prepared.columns.of(relation.qualified), self.prepared.stored.get(relation.qualified, {})
         return Columns(
             Column(
                 column.name,
                 Value(
-                    classes.get(column.name, NONE) | own.get(column.name, NONE),
+                    own[column.name] | data.get(column.name, NONE) | classes.get(column.name, NONE),
                     base=column.generated is None,
                     type=column.type,
                 ),
@@ -101,7 +134,6 @@ class Resolver(Changes):
         )
 
     def _view(self, relation: Relation, found: Found) -> Known:
-        declared = self.prepared.stored.get(relation.qualified, {})
         body = None if relation.definition is None else self._expanded_text(relation.qualified, relation.definition)
         if body is None or len(body.columns.all) != len(relation.columns):
             found.touch, found.opaque = self.top, True
@@ -112,9 +144,13 @@ class Resolver(Changes):
             # What a view tests is masked where it is read, and was chosen by whoever made the view.
             found.facts.pop("test", None)
             values = [column.value for column in body.columns.all]
+        if relation.kind == "m":
+            # Its columns are copies: those that they were made of decide nothing any more.
+            found.facts = {kind: classes & self.data for kind, classes in found.facts.items()}
+            values = [limited(value, self.data) for value in values]
         columns = Columns(
-            Column(column.name, tainted(value, declared.get(column.name, NONE))._replace(type=column.type))
-            for column, value in zip(relation.columns, values, strict=True)
+            Column(own.name, tainted(value, own.value.classes)._replace(type=own.value.type))
+            for own, value in zip(self._stored_columns(relation).all, values, strict=True)
         )
         found.touch |= columns.classes
         return Known(relation, columns, found, watched=True)
@@ -149,7 +185,7 @@ class Resolver(Changes):
         self.prepared.running.add(name)
         try:
             columns = self.query(_one_select(parse_tree(text)), None)
-        except (Unsure, LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        except NOT_FOLLOWABLE:
             return None
         finally:
             self.prepared.running.discard(name)
@@ -157,107 +193,96 @@ class Resolver(Changes):
             return None
         return Expansion(Columns(columns), self.found)
 
-    def generated(self, relation: Relation, expression: str) -> Classes:
-        """The classes of a generation expression over the relation's own columns."""
-        name = f"{relation.qualified}={expression}"
-        if name in self.prepared.running:
-            return self.top
-        self.prepared.running.add(name)
-        try:
-            select = _one_select(parse_tree(f"SELECT ({expression})"))["SelectStmt"]
-            columns = self._stored_columns(relation, {})
-            scope = Scope()
-            scope.add(Item([Entry(relation.name, columns)], [columns]))
-            return classes_of(self.targets(select["targetList"], scope))
-        except (Unsure, LookupError, TypeError, ValueError, AttributeError, RecursionError):
-            return self.top
-        finally:
-            self.prepared.running.discard(name)
+    def computed(self, relation: Relation, expression: str) -> Classes:
+        """The classes of what a table computes for a column: a generation expression, a default."""
+        evaluated = self._evaluated(relation, expression, purpose="computed")
+        return self.top if evaluated is None else evaluated.columns.classes
 
-    def _runs_unseen(self, relation: Relation, expressions: Sequence[str], *, of_use: bool = False) -> bool:
-        """Whether what a table evaluates by itself cannot be seen through, or, where its value is of use, is classified."""
-        return any(self._is_unseen(relation, expression, of_use=of_use) for expression in expressions)
-
-    def _is_unseen(self, relation: Relation, expression: str, *, of_use: bool) -> bool:
-        name = f"{relation.qualified}?{expression}"
-        if name in self.prepared.running:
+    def _runs_unseen(self, relation: Relation, expression: str) -> bool:
+        """Whether what a table evaluates by itself cannot be seen through."""
+        evaluated = self._evaluated(relation, expression, purpose="run")
+        if evaluated is None:
             return True
+        found = evaluated.found
+        return found.opaque or found.effects or found.refusal is not None
+
+    def _evaluated(self, relation: Relation, expression: str, *, purpose: str) -> Expansion | None:
+        """An expression over a relation's own columns resolved; None where it cannot be followed."""
+        columns = self._stored_columns(relation)  # which may ask for this expression itself
+        name = f"{relation.qualified}!{purpose}!{expression}"
+        if name in self.prepared.running:
+            return None
         self.prepared.running.add(name)
         inner = type(self)(self.prepared, path=BUILTIN_PATH)
         try:
-            select = _one_select(parse_tree(f"SELECT {expression}"))["SelectStmt"]
-            columns = self._stored_columns(relation, {})
+            select = _one_select(parse_tree(f"SELECT ({expression})"))["SelectStmt"]
             scope = Scope()
-            scope.add(Item([Entry(relation.name, columns)], [columns]))
-            classes = classes_of(inner.targets(select["targetList"], scope))
-        except (Unsure, LookupError, TypeError, ValueError, AttributeError, RecursionError):
-            return True
+            scope.add(Item([Entry(relation.name, columns, stored=True)], [columns], stored=True))
+            return Expansion(Columns(inner.targets(select["targetList"], scope)), inner.found)
+        except NOT_FOLLOWABLE:
+            return None
         finally:
             self.prepared.running.discard(name)
-        found = inner.found
-        return found.opaque or found.effects or found.refusal is not None or (of_use and bool(classes))
 
     # Statements
 
-    def verdict(self, node: JSONObject) -> Lineage:
+    def followed(self, node: JSONObject) -> Followed:
         """Resolve one statement."""
         tag, body = opened(node)
-        if tag in READERS:
-            columns: Row = self.query(node, None)
-            return self._lineage(columns)
-        if tag == "ExplainStmt":
-            return self._explained(body)
         if tag == "VariableShowStmt":
-            return self._shown(body)
-        if tag == "CopyStmt":
-            return refused(COPY_UNDER_MASKING, self.top)
-        return refused(NOT_UNDER_MASKING.format(statement=statement_name(tag, body)), self.top)
+            return Followed(self._lineage(_shown(body)), NO_USES)
+        columns = self.query(_query_in(node), None)
+        uses = uses_found(columns, self.found, self.prepared)
+        return Followed(self._explained(body) if tag == "ExplainStmt" else self._lineage(columns), uses)
 
     def _lineage(self, columns: Row) -> Lineage:
-        found = self.found
+        found, data = self.found, self.data
         if found.refusal is not None:
-            return refused(found.refusal, self.top)
+            return refused(found.refusal, data)
         if self.prepared.has_opaque_unwritten_cast:
             # Where one of them is applied, only types tell, and those are not followed.
             found.opaque = True
             columns = tuple(_unless_stored(column, self.top) for column in columns)
+        inference = {kind: told for kind, of in found.facts.items() if (told := of & data)}
+        touched = found.touch.union(classes_of(columns), *[of for kind, of in inference.items() if kind != "null_test"])
         return Lineage(
-            columns=tuple([OutputColumn(name=name, classes=of.classes, stored=of.base) for name, of in columns]),
-            touch=found.touch.union(
-                classes_of(columns), *[of for kind, of in found.facts.items() if kind != "null_test"]
-            ),
+            columns=tuple([OutputColumn(name=name, classes=of.classes & data, stored=of.base) for name, of in columns]),
+            touch=touched & data,
             opaque=found.opaque,
-            inference=dict(found.facts),
+            inference=inference,
             relations=frozenset(found.relations),
             functions=frozenset(found.functions),
         )
 
     def _explained(self, body: JSONObject) -> Lineage:
         """A plan prints what the planner has evaluated, user functions among it, and ANALYZE what it counted."""
-        tag, _ = opened(body["query"])
-        if tag not in READERS:
-            return refused(NOT_UNDER_MASKING.format(statement=f"EXPLAIN {statement_name(tag, {})}"), self.top)
-        self.query(body["query"], None)
         found = self.found
         classes = self.top if found.opaque else found.spoken
         if any(option["DefElem"]["defname"] == "analyze" for option in body.get("options", ())):
             classes = classes.union(*(of for kind, of in found.facts.items() if kind not in UNCOUNTED))
         return self._lineage((Column(PLAN, Value(classes)),))
 
-    def _shown(self, body: JSONObject) -> Lineage:
-        if body["name"] == "all":
-            return self._lineage(tuple(Column(name, Value()) for name in ("name", "setting", "description")))
-        return self._lineage((Column(None, Value()),))
+
+def follow(statements: list[JSONObject], prepared: ClassifiedCatalog) -> Followed:
+    """What one call would return and use; never raises.
+
+    On a target without classified columns there is nothing to prove: the verdict is empty and refuses nothing.
+    """
+    if not prepared.data:
+        return Followed(Lineage(columns=None), _followed(statements, prepared).uses)
+    return _followed(statements, prepared)
 
 
-def resolve_statement(statements: list[JSONObject], prepared: ClassifiedCatalog) -> Lineage:
-    """The verdict on what one call would run; never raises."""
+def _followed(statements: list[JSONObject], prepared: ClassifiedCatalog) -> Followed:
     if len(statements) != 1:
-        return refused(ONE_STATEMENT.format(count=len(statements)), prepared.top)
+        return Followed(refused(ONE_STATEMENT.format(count=len(statements)), prepared.data), None)
+    reason = None
     try:
-        return Resolver(prepared, path=prepared.path).verdict(statements[0]["stmt"])
+        reason = _not_under_masking(statements[0]["stmt"])
+        found = Resolver(prepared, path=prepared.path).followed(statements[0]["stmt"])
     except Exception:  # noqa: BLE001 - whatever went wrong, the statement is not understood: everything is masked
-        return unsure(statements[0], prepared)
+        found = Followed(unsure(statements[0], prepared), None)
+    return found if reason is None else found._replace(lineage=refused(reason, prepared.data))
 
 
 def refused(reason: str, top: Classes) -> Lineage:
@@ -270,13 +295,41 @@ def unsure(statement: JSONObject, prepared: ClassifiedCatalog) -> Lineage:
 
     What writes may move data, and what calls user code may hand it over; neither was checked.
     """
-    top = prepared.top
+    data = prepared.data
     for tag, name in _tags_and_names(statement):
         if tag in WRITERS or (name is not None and _is_effectful(name, prepared)):
-            return refused(NOT_FOLLOWED, top)
-        if tag.endswith("Stmt") and tag not in READERS | {"ExplainStmt", "VariableShowStmt"}:
-            return refused(NOT_UNDER_MASKING.format(statement=statement_name(tag, {})), top)
-    return Lineage(columns=None, touch=top, opaque=True, inference=dict.fromkeys(KINDS, top) if top else {})
+            return refused(NOT_FOLLOWED, data)
+        if tag.endswith("Stmt") and tag not in UNDER_MASKING:
+            return refused(NOT_UNDER_MASKING.format(statement=statement_name(tag, {})), data)
+    return Lineage(columns=None, touch=data, opaque=True, inference=dict.fromkeys(KINDS, data) if data else {})
+
+
+def _not_under_masking(node: JSONObject) -> str | None:
+    """Why a statement of this kind may not run where columns are classified; None where it may."""
+    for tag, body in node.items():
+        if tag == "CopyStmt":
+            return COPY_UNDER_MASKING
+        if tag not in UNDER_MASKING:
+            return NOT_UNDER_MASKING.format(statement=statement_name(tag, body))
+        if tag == "ExplainStmt" and (explained := next(iter(body["query"]))) not in READERS:
+            return NOT_UNDER_MASKING.format(statement=f"EXPLAIN {statement_name(explained, {})}")
+    return None
+
+
+def _query_in(node: JSONObject) -> JSONObject:
+    """The query whose columns count: the statement itself or what it wraps. Raises `Unsure` where there is none."""
+    tag, body = opened(node)
+    if tag in READERS:
+        return node
+    if tag in WRAPPERS or (tag == "CopyStmt" and "query" in body):
+        return _query_in(body["query"])
+    raise Unsure(f"a {tag}")
+
+
+def _shown(body: JSONObject) -> Row:
+    if body["name"] == "all":
+        return tuple(Column(name, Value()) for name in ("name", "setting", "description"))
+    return (Column(None, Value()),)
 
 
 def statement_name(tag: str, body: JSONObject) -> str:
@@ -288,10 +341,8 @@ def statement_name(tag: str, body: JSONObject) -> str:
 
 
 def _unless_stored(column: Column, top: Classes) -> Column:
-    """A column as it is if it is a stored one of one type, so that no cast was applied to it; else with all classes."""
-    if column.value.base and column.value.type is not None:
-        return column
-    return Column(column.name, Value(top, plain=False))
+    """A column as it is if no cast can have been applied to it; else with all classes."""
+    return column if column.value.is_untouched else Column(column.name, Value(top, plain=False))
 
 
 def _one_select(statements: list[JSONObject]) -> JSONObject:

@@ -10,7 +10,15 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 Classes: TypeAlias = frozenset[str]
+"""What a value may derive from, or a fact may tell of: data classes, and stored columns, each a class of its own."""
 NONE: Classes = frozenset()
+COLUMN = "#"
+"""Stands before a stored column as facts call it, `#public.users.ssn`; no data class begins so."""
+ANY_COLUMN: Classes = frozenset({COLUMN})
+"""Of what cannot be followed."""
+
+MOVED = "moved"
+"""Beside the kinds of inference: the stored columns that are written somewhere."""
 
 SILENT = frozenset({"count_distinct", "may_fail", "null_test", "test"})
 """Kinds that do not change which rows there are, so they do not flow out of a subquery."""
@@ -32,6 +40,11 @@ class Value(NamedTuple):
     """`schema.type` where it is known; arrays end in `[]`."""
     row: tuple[Column, ...] | None = None
     """The columns of a composite value, where they are known."""
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether it is a stored column of one type, so that no cast was applied to it unseen."""
+        return self.base and self.type is not None
 
 
 class Column(NamedTuple):
@@ -64,11 +77,15 @@ def merged(first: Value, second: Value) -> Value:
     return Value(
         first.classes | second.classes,
         # Among values of its own choice a statement can recognise a fingerprint.
-        first.base and second.base and first.classes == second.classes,
+        first.base and second.base and _have_same_data(first.classes, second.classes),
         first.plain and second.plain,
         first.type if first.type == second.type else None,
         row,
     )
+
+
+def _have_same_data(first: Classes, second: Classes) -> bool:
+    return all(one.startswith(COLUMN) for one in first ^ second)
 
 
 def tainted(value: Value, classes: Classes) -> Value:
@@ -77,6 +94,12 @@ def tainted(value: Value, classes: Classes) -> Value:
         return value
     row = None if value.row is None else tuple(Column(name, tainted(of, classes)) for name, of in value.row)
     return value._replace(classes=value.classes | classes, row=row)
+
+
+def limited(value: Value, classes: Classes) -> Value:
+    """`value` with none but these classes, those of its columns included."""
+    row = None if value.row is None else tuple(Column(name, limited(of, classes)) for name, of in value.row)
+    return value._replace(classes=value.classes & classes, row=row)
 
 
 def classes_of(columns: Iterable[Column]) -> Classes:

@@ -13,8 +13,9 @@ from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.catalog import Function, Relation
 from mcp_gateway.masking.lineage.classified import ClassifiedCatalog, Expansion, Known, Path
 from mcp_gateway.masking.lineage.scopes import CTE, Scope
-from mcp_gateway.masking.lineage.values import NONE, Classes, Column, Columns, Found, Unsure, Value
+from mcp_gateway.masking.lineage.values import ANY_COLUMN, NONE, Classes, Column, Columns, Found, Unsure, Value
 
+HANDED_OVER = "classified data may not be handed to {name}: what happens to it there cannot be seen"
 MAX_VISITS = 20_000
 """Nodes; recursive CTEs in each other multiply, so the work must be bounded and not only the text."""
 
@@ -27,6 +28,7 @@ class Walker(ABC):
     ) -> None:
         self.prepared = prepared
         self.top = prepared.top
+        self.data = prepared.data
         self.path = path
         self.parameters = parameters
         """Names of the arguments, in the body of a function."""
@@ -48,6 +50,13 @@ class Walker(ABC):
         self.found.opaque = True
         self.found.fact("may_fail", self.top)
         return Value(self.top, plain=False)
+
+    def hand_over(self, classes: Classes, name: str) -> None:
+        """Record that all this goes into code that nobody sees, where data that is classified may not go."""
+        if classes & self.data:
+            self.found.refuse(HANDED_OVER.format(name=name))
+        if classes:
+            self.found.fact("may_fail", ANY_COLUMN)
 
     @abstractmethod
     def value(self, node: JSONObject, scope: Scope) -> Value:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from mcp_gateway.facts.catalog import Catalog, Column, Function, Relation
 from mcp_gateway.facts.parser import parse_tree
-from mcp_gateway.masking.lineage import Lineage, prepare, resolve
+from mcp_gateway.masking.lineage import Lineage, follow, prepare
 
 CLASSIFY = {"public.users.ssn": "ssn", "public.users.email": "email"}
 FIRST_USER_OID = 16384
@@ -144,8 +144,8 @@ PREPARED = prepare(CATALOG, CLASSIFY)
 def lineage(sql: str, of: Catalog | None = None, *, classify: Mapping[str, str] = CLASSIFY) -> Lineage:
     """The verdict on a statement."""
     if of is None and classify is CLASSIFY:
-        return resolve(parse_tree(sql), catalog=PREPARED, classify=CLASSIFY)
-    return resolve(parse_tree(sql), catalog=of or CATALOG, classify=classify)
+        return follow(parse_tree(sql), PREPARED).lineage
+    return follow(parse_tree(sql), prepare(of or CATALOG, classify)).lineage
 
 
 def masked(sql: str, of: Catalog | None = None) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from mcp_gateway_policies import starter_policies
 
 from mcp_gateway.facts.parser import parse_tree
-from mcp_gateway.masking.lineage import ClassifiedCatalog, Lineage, prepare, resolve
+from mcp_gateway.masking.lineage import ClassifiedCatalog, Lineage, follow, prepare
 from mcp_gateway.policy.loader import load_policies
 from tests.masking.lineage import shop
 from tests.masking.lineage.databases import catalog_of, database, outcome
@@ -102,7 +102,7 @@ def prepared(postgres_server: PostgresServer, connection: psycopg.Connection[Any
 def test_ordinary_analytics_pass_untouched(
     sql: str, connection: psycopg.Connection[Any], prepared: ClassifiedCatalog
 ) -> None:
-    verdict = resolve(parse_tree(sql), catalog=prepared, classify=shop.CLASSIFY)
+    verdict = follow(parse_tree(sql), prepared).lineage
 
     result = outcome(connection, sql)
     assert result.sqlstate is None, result.message
@@ -132,7 +132,7 @@ def test_ordinary_analytics_pass_untouched(
 def test_what_is_asked_about_secrets_is_one_fact_and_no_mask(
     sql: str, fact: str, decision: str, prepared: ClassifiedCatalog
 ) -> None:
-    verdict = resolve(parse_tree(sql), catalog=prepared, classify=shop.CLASSIFY)
+    verdict = follow(parse_tree(sql), prepared).lineage
     assert verdict.columns is not None
     assert not any(column.classes for column in verdict.columns)
     assert set(verdict.inference) == {fact}

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from mcp_gateway.facts.parser import parse_tree
-from mcp_gateway.masking.lineage import ClassifiedCatalog, Lineage, prepare, resolve
+from mcp_gateway.masking.lineage import ClassifiedCatalog, Lineage, follow, prepare
 from tests.corpora import CORPORA, HINT
 from tests.masking.lineage.databases import catalog_of, database, outcome
 from tests.masking.lineage.evasion import CASES, CLASSIFY, leaking, own_literals
@@ -43,7 +43,7 @@ def test_no_way_around_masking_gives_a_value(
     sql, expected = case["input"]["sql"], case["expected"]
     assert {path: CLASSIFY[path] for path in case["input"]["masked_columns"]} == CLASSIFY
 
-    verdict = resolve(parse_tree(sql), catalog=prepared, classify=CLASSIFY)
+    verdict = follow(parse_tree(sql), prepared).lineage
 
     if expected["must_pass"]:
         assert passes_untouched(verdict, connection, sql)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from mcp_gateway.facts.parser import parse_tree
-from mcp_gateway.masking.lineage import uses_of
+from mcp_gateway.masking.lineage import uses_by_text
 
 
 def used(sql: str) -> tuple[str, str] | None:
-    found = uses_of(parse_tree(sql), catalog=None)
+    found = uses_by_text(parse_tree(sql))
     return None if found is None else (" ".join(sorted(found.returned)), " ".join(sorted(found.conditions)))
 
 

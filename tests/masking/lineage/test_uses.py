@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mcp_gateway.facts.parser import parse_tree
-from mcp_gateway.masking.lineage import ColumnCatalog, uses_of
+from mcp_gateway.masking.lineage import ClassifiedCatalog, follow, prepare
 from tests.masking.lineage.catalogs import catalog, generated, relation
 
 OF_HAND = catalog(
@@ -23,16 +23,16 @@ OF_HAND = catalog(
     generated(relation("whole", "id int4, iban text", "p"), "tail", "lower(iban)"),
     generated(relation("part", "id int4, iban text, own text", parents=("public.whole",)), "tail", "upper(own)"),
 )
-CATALOG = ColumnCatalog(OF_HAND)
+CATALOG = prepare(OF_HAND, {})
 EVERYTHING = ("?", "?")
 NAMES = ", ".join(f"c{number}" for number in range(201))
 TURNED = ", ".join(f"c{number}" for number in (*range(1, 201), 0))
 """Columns that change places from round to round, more than anybody follows."""
 
 
-def used(sql: str, of: ColumnCatalog = CATALOG) -> tuple[str, str]:
+def used(sql: str, of: ClassifiedCatalog = CATALOG) -> tuple[str, str]:
     """The columns that are returned, and those in conditions, without `public.`; `?` for those of all that are named."""
-    found = uses_of(parse_tree(sql), catalog=of)
+    found = follow(parse_tree(sql), of).uses
     return EVERYTHING if found is None else (shown(found.returned), shown(found.conditions))
 
 
@@ -162,7 +162,7 @@ def test_columns_are_followed_through_what_the_catalog_knows(sql: str, returned:
 
 @pytest.mark.parametrize("order", [("whole", "part"), ("part", "whole")])
 def test_it_makes_no_difference_which_relation_is_met_first(order: tuple[str, str]) -> None:
-    fresh = ColumnCatalog(OF_HAND)
+    fresh = prepare(OF_HAND, {})
     found = {name: used(f"SELECT tail FROM {name}", fresh)[0] for name in order}
     assert found == {"whole": "part.own whole.iban whole.tail", "part": "part.own part.tail whole.tail"}
 

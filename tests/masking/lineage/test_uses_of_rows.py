@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from mcp_gateway.facts.parser import parse_tree
 from mcp_gateway.facts.sql import examine_statements, judge_of
-from mcp_gateway.masking.lineage import ColumnCatalog, uses_of
+from mcp_gateway.masking.lineage import ClassifiedCatalog, follow, prepare, uses_by_text
 from tests.facts.databases import catalog_of, empty_database
 from tests.peers.postgres import PostgresServer
 
@@ -234,7 +234,7 @@ class World:
     """A server's schemas and what is known of the first of them."""
 
     connection: psycopg.Connection[Any]
-    columns: ColumnCatalog
+    columns: ClassifiedCatalog
     judge: Any
 
     def rows(self, sql: str, *, changed: str = "") -> list[tuple[Any, ...]]:
@@ -250,7 +250,7 @@ def world(postgres_server: PostgresServer) -> Iterator[World]:
         for column in COLUMNS:
             connection.execute(schema(column.replace(".", "_"), changed=column).encode())
         catalog = catalog_of(postgres_server, database=name)
-        yield World(connection=connection, columns=ColumnCatalog(catalog), judge=judge_of(catalog))
+        yield World(connection=connection, columns=prepare(catalog, {}), judge=judge_of(catalog))
 
 
 @settings(
@@ -264,12 +264,12 @@ def test_columns_do_what_they_are_said_to_do(seed: int, world: World) -> None:
     maker = Maker(Random(seed))
     query = maker.query(MAX_DEPTH, [])
     statements = parse_tree(query.sql)
-    uses = uses_of(statements, catalog=world.columns)
+    uses = follow(statements, world.columns).uses
     assert uses is not None, query.sql
     facts = examine_statements(statements, judge=world.judge, uses=uses).facts
     returned, conditions = facts.returned_columns or frozenset(), facts.condition_columns or frozenset()
     assert returned | conditions <= facts.columns, query.sql
-    by_text = uses_of(statements, catalog=None)
+    by_text = uses_by_text(statements)
     assert by_text is not None, query.sql
     assert {column.removeprefix("public.") for column in returned} <= by_text.returned, query.sql
     assert {column.removeprefix("public.") for column in conditions} <= by_text.conditions, query.sql

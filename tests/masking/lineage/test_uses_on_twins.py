@@ -16,9 +16,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from mcp_gateway.facts.catalog import Catalog
 from mcp_gateway.facts.parser import parse_tree
 from mcp_gateway.facts.uses import Uses
-from mcp_gateway.masking.lineage import ColumnCatalog, uses_of
+from mcp_gateway.masking.lineage import ClassifiedCatalog, follow, prepare
 from tests.masking.lineage import shop
 from tests.masking.lineage.databases import catalog_of, database, outcome
 from tests.masking.lineage.statements import Generator
@@ -26,6 +27,7 @@ from tests.peers.postgres import PostgresServer
 
 STATEMENTS = int(os.environ.get("LINEAGE_STATEMENTS", "360"))
 BATCHES = 3
+WALKED = 400
 TEXTS = ("users.name", "users.email", "users.ssn", "users.city", "orders.note", "products.name", "products.email",
          "person.name", "events.actor", "partner.accounts.iban", "partner.accounts.name")  # fmt: skip
 NUMBERS = ("users.age", "orders.user_id", "orders.total", "products.price", "lines.amount", "lines.product_id")
@@ -69,25 +71,51 @@ def twins(postgres_server: PostgresServer) -> Iterator[Connections]:
 
 
 @pytest.fixture(scope="module")
-def columns(postgres_server: PostgresServer, twins: Connections) -> ColumnCatalog:
+def columns(postgres_server: PostgresServer, twins: Connections) -> ClassifiedCatalog:
     assert "" in twins
-    return ColumnCatalog(catalog_of(postgres_server, "uses_0"))
+    return prepare(catalog_of(postgres_server, "uses_0"), {})
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_a_column_changes_only_what_it_is_said_to_be_used_for(
-    batch: int, twins: Connections, columns: ColumnCatalog
+    batch: int, twins: Connections, columns: ClassifiedCatalog
 ) -> None:
     seen: Counter[str] = Counter()
     for seed in range(batch, STATEMENTS, BATCHES):
         sql = Generator(seed).statement()
-        found = uses_of(parse_tree(sql), catalog=columns)
+        found = follow(parse_tree(sql), columns).uses
         if found is None:
             seen["not followed"] += 1
         else:
             seen.update(check(sql, found, twins))
     assert seen["not followed"] < STATEMENTS / BATCHES / 3, seen
     assert seen["unused"] > STATEMENTS and seen["only a condition"] > STATEMENTS / BATCHES / 6, seen
+
+
+def test_columns_and_data_classes_are_found_in_one_walk_and_do_not_depend_on_each_other(
+    postgres_server: PostgresServer, columns: ClassifiedCatalog
+) -> None:
+    catalog = catalog_of(postgres_server, "uses_0")
+    classified = prepare(catalog, shop.CLASSIFY)
+    everything = prepare(catalog, dict.fromkeys(all_columns(catalog), "any"))
+    told = 0
+    for seed in range(WALKED):
+        tree = parse_tree(Generator(seed).statement())
+        lineage, uses = follow(tree, classified)
+        assert uses == follow(tree, columns).uses == follow(tree, everything).uses
+        classes = {*lineage.touch, *lineage.returned(otherwise=classified.data)}.union(*lineage.inference.values())
+        assert classes <= classified.data
+        told += uses is not None
+    assert told > WALKED * 2 / 3
+
+
+def all_columns(catalog: Catalog) -> list[str]:
+    return [
+        f"{relation.qualified}.{column.name}"
+        for relation in catalog.relations.values()
+        if relation.schema in ("public", "partner")
+        for column in relation.columns
+    ]
 
 
 def check(sql: str, found: Uses, twins: Connections) -> Iterator[str]:
