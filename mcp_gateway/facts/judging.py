@@ -373,9 +373,10 @@ class Judge:
         return max(map(self._evaluated, reached))
 
     def written_along(self, relation: Relation) -> Sequence[Relation]:
-        """A relation, and what a write to it changes along with it."""
+        """A relation, what a view is made of, and what a write to any of these changes along with it."""
         relations = {} if self.catalog is None else self.catalog.relations
-        names = self._families.written_along(relation.qualified)
+        made_of = self.meanings.made_of(relation.qualified)
+        names = dict.fromkeys(name for one in made_of for name in self._families.written_along(one))
         return [relations[name] for name in names if name in relations]
 
     def _evaluated(self, relation: Relation) -> Trust:

@@ -74,6 +74,7 @@ class Meanings:
         self._families = families
         self.of = lru_cache(MAX_NAMES)(self._of)
         self.along = lru_cache(MAX_NAMES)(self._along)
+        self.made_of = lru_cache(MAX_NAMES)(self._made_of)
 
     def _of(self, qualified: str, *, whole: bool) -> Meant:
         """Of the relation `schema.name`, at any depth; `whole` if its parts are meant, too.
@@ -96,6 +97,12 @@ class Meanings:
             has_unnamed=found.has_unnamed,
             beyond=found.out_of_reach(table),
         )
+
+    def _made_of(self, qualified: str) -> tuple[str, ...]:
+        """The relation `schema.name` and, if it is a view, all that it is made of: a row put into it is put into that."""
+        table = self._table(qualified)
+        found = [] if table is None else self._found(table, whole=False).looked_through
+        return tuple(dict.fromkeys((qualified, *(name for name, _ in found))))
 
     def _along(self, qualified: str, *, whole: bool, effect: Effect) -> Along:
         """With `effect` on the relation `schema.name`: foreign keys change other tables, triggers may change any."""

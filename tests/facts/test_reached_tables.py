@@ -137,6 +137,77 @@ def test_a_write_reads_what_its_defaults_and_checks_read(catalog: Catalog) -> No
     assert facts.columns == named("filled.id", "customers.ssn")
 
 
+THROUGH_VIEWS = """
+CREATE TABLE pay (id int PRIMARY KEY, amount int);
+CREATE FUNCTION most() RETURNS int LANGUAGE sql STABLE AS 'SELECT max(amount) FROM public.pay';
+CREATE FUNCTION fixed(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + (SELECT count(*)::int FROM public.pay)';
+CREATE FUNCTION hidden() RETURNS int LANGUAGE plpgsql AS 'BEGIN DELETE FROM public.pay; RETURN 1; END';
+CREATE TABLE filled (id int, amount int DEFAULT most());
+CREATE TABLE checked (id int CHECK (id <> most()));
+CREATE TABLE computed (id int, other int GENERATED ALWAYS AS (fixed(id)) STORED);
+CREATE TABLE sorted (id int);
+CREATE INDEX ON sorted (fixed(id));
+CREATE TABLE guarded (id int);
+ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON guarded USING (true) WITH CHECK (id = most());
+CREATE TABLE parted (id int, k int) PARTITION BY LIST (k);
+CREATE TABLE parted_1 PARTITION OF parted (CHECK (id <> most())) FOR VALUES IN (1);
+CREATE TABLE emptying (id int, n int DEFAULT hidden());
+CREATE VIEW v_filled AS SELECT id FROM filled;
+CREATE VIEW vv_filled AS SELECT id FROM v_filled;
+CREATE VIEW v_checked AS SELECT id FROM checked;
+CREATE VIEW v_computed AS SELECT id FROM computed;
+CREATE VIEW v_sorted AS SELECT id FROM sorted;
+CREATE VIEW v_guarded AS SELECT id FROM guarded;
+CREATE VIEW v_parted AS SELECT id, k FROM parted;
+CREATE VIEW v_emptying AS SELECT id FROM emptying;
+"""
+
+
+@pytest.fixture(scope="module")
+def views(postgres_server: PostgresServer) -> Iterator[str]:
+    with empty_database(postgres_server) as name:
+        postgres_server.execute(THROUGH_VIEWS, database=name)
+        yield name
+
+
+@pytest.mark.parametrize("table", ["filled", "checked", "computed", "sorted", "guarded", "parted"])
+def test_a_write_through_a_view_reads_what_the_table_below_reads(
+    postgres_server: PostgresServer, views: str, table: str
+) -> None:
+    catalog = catalog_of(postgres_server, database=views)
+    through = [name for name in (f"v_{table}", f"vv_{table}") if f"public.{name}" in catalog.relations]
+    for view in through:
+        columns, values = ("id, k", "2, 1") if table == "parted" else ("id", "2")
+        facts = facts_of(f"INSERT INTO {view} ({columns}) VALUES ({values})", catalog)
+        assert facts.reads >= named("pay"), view
+        assert facts.function_traits >= {"own", "language:sql"}, view
+
+
+def test_code_below_a_view_that_cannot_be_looked_into_is_told(postgres_server: PostgresServer, views: str) -> None:
+    catalog = catalog_of(postgres_server, database=views)
+    assert "unnamed_tables" in facts_of("INSERT INTO v_emptying (id) VALUES (1)", catalog).function_traits
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TRIGGER t AFTER INSERT ON customers FOR EACH ROW EXECUTE FUNCTION f()",
+        "ALTER TRIGGER t ON customers RENAME TO u",
+        "DROP TRIGGER t ON public.customers",
+        "CREATE RULE r AS ON INSERT TO customers DO INSTEAD NOTHING",
+        "ALTER RULE r ON customers RENAME TO s",
+        "DROP RULE r ON customers",
+        "CREATE POLICY p ON customers USING (true)",
+        "ALTER POLICY p ON customers USING (false)",
+        "DROP POLICY p ON customers",
+        "ALTER INDEX customers RENAME TO others",
+    ],
+)
+def test_what_decides_over_rows_of_a_table_changes_that_table(catalog: Catalog, sql: str) -> None:
+    assert facts_of(sql, catalog).writes == named("customers")
+
+
 def test_a_refresh_reads_what_its_query_reads(catalog: Catalog) -> None:
     facts = facts_of("REFRESH MATERIALIZED VIEW kept", catalog)
     assert facts.reads == named("customers")
