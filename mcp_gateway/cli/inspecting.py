@@ -211,12 +211,20 @@ def inspector_for(
             return TextInspector(detectors)
 
 
-async def inspect_stream(inspector: Inspector, stream: BinaryIO, *, jsonl: bool) -> None:
-    """Read items and print an object for each, in order."""
+async def inspect_stream(inspector: Inspector, stream: BinaryIO) -> None:
+    """Read one item a line and print an object for each, in order; a bad one has its `error` and stops nothing."""
     try:
-        for read in _lines(stream) if jsonl else [stream.read(MAX_ITEM_BYTES + 1)]:
-            print_json(await _inspect_one(inspector, read, jsonl=jsonl))
+        for read in _lines(stream):
+            print_json(await _inspect_one(inspector, read, jsonl=True))
             sys.stdout.flush()  # whoever sends items one by one waits for each answer
+    finally:
+        await inspector.aclose()
+
+
+async def inspect_single(inspector: Inspector, read: bytes) -> JSONObject:
+    """The object for one item; what is longer than `MAX_ITEM_BYTES` is refused."""
+    try:
+        return await _inspect_one(inspector, read, jsonl=False)
     finally:
         await inspector.aclose()
 

@@ -25,6 +25,8 @@ LEAST_ROOM = 20
 """Columns; in less, a text is easier to read as the terminal breaks it."""
 TAB_COLUMNS = 8
 INDENTED = "    "
+DEEPEST = 6
+"""Levels of a JSON value that are laid out; what is below stands on one line."""
 
 AsJSON: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -37,6 +39,12 @@ def print_json(value: Any) -> None:
 def print_json_document(value: Any) -> None:
     """One JSON value over several lines, to be copied into a file."""
     sys.stdout.write(json.dumps(value, ensure_ascii=True, allow_nan=False, indent=2) + "\n")
+
+
+def print_json_laid_out(value: Any) -> None:
+    """One JSON value for people who look at it: over several lines, and what fits into the terminal's width on one."""
+    room = shutil.get_terminal_size().columns
+    sys.stdout.write(_laid_out(value, room=room, whole=isinstance(value, dict)) + "\n")
 
 
 def print_line(text: str = "") -> None:
@@ -150,6 +158,36 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+def _laid_out(value: Any, *, room: int, before: int = 0, depth: int = 1, whole: bool = False) -> str:
+    """`before`: columns that are taken where it begins. If `whole`, it is broken into lines though it may fit."""
+    line = json.dumps(value, ensure_ascii=True, allow_nan=False)
+    if not isinstance(value, dict | list) or not value or depth > DEEPEST:
+        return line
+    if not whole and before + len(line) < room:
+        return line
+    indent = "  " * depth
+    names = [f"{json.dumps(name)}: " for name in value] if isinstance(value, dict) else [""] * len(value)
+    inner = value.values() if isinstance(value, dict) else value
+    parts = [
+        name + _laid_out(part, room=room, before=len(indent + name), depth=depth + 1)
+        for name, part in zip(names, inner, strict=True)
+    ]
+    opened, closed = "{}" if isinstance(value, dict) else "[]"
+    lines = parts if whole or any("\n" in part for part in parts) else _filled(parts, room=room - len(indent))
+    return f"{opened}\n{indent}" + f",\n{indent}".join(lines) + f"\n{indent[2:]}{closed}"
+
+
+def _filled(parts: Sequence[str], *, room: int) -> list[str]:
+    """As many on a line as fit."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if len(f"{lines[-1]}, {part},") <= room:
+            lines[-1] += f", {part}"
+        else:
+            lines.append(part)
+    return lines
 
 
 def _print_rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

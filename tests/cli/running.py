@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -58,6 +60,31 @@ def run_script(*arguments: str, given: str | bytes = b"", home: Path, environ: M
         env={"HOME": str(home), "PATH": os.environ["PATH"], **(environ or {})},
     )
     return Ran(status=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
+
+
+def run_on_a_terminal(*command: str | Path, columns: int = 80, home: Path | None = None) -> Ran:
+    """Run a program whose standard output and error are a terminal; both are in `out`. It must not write much."""
+    environ = {"COLUMNS": str(columns), "LINES": "24", "PATH": os.environ["PATH"]}
+    leader, follower = pty.openpty()
+    with open(leader, "rb", buffering=0) as terminal:  # noqa: PTH123 - it is a descriptor
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=follower,
+                stderr=follower,
+                check=False,
+                timeout=60,
+                cwd=home,
+                env=environ | ({"HOME": str(home)} if home else {}),
+            )
+        finally:
+            os.close(follower)
+        said = b""
+        with contextlib.suppress(OSError):  # which Linux says at the end
+            while piece := terminal.read(65536):
+                said += piece
+    return Ran(status=done.returncode, out=said.decode(), err="")
 
 
 def write_config(folder: Path, text: str) -> Path:

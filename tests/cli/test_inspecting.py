@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from mcp_gateway.cli.inspecting import Kind, inspect_stream, inspector_for
+from mcp_gateway.cli.inspecting import Kind, inspect_single, inspect_stream, inspector_for
 from mcp_gateway.errors import ConfigError
 from mcp_gateway.inference import KINDS
 
@@ -26,12 +26,12 @@ def inspected(capsys: pytest.CaptureFixture[str]) -> Any:
     def run(kind: Kind, given: str | bytes, *, jsonl: bool = False, detectors: Sequence[str] = ("default",)) -> Any:
         data = given if isinstance(given, bytes) else given.encode()
 
-        async def main() -> None:
-            await inspect_stream(inspector_for(kind, detectors=detectors), io.BytesIO(data), jsonl=jsonl)
+        async def main() -> Any:
+            inspector = inspector_for(kind, detectors=detectors)
+            return await (inspect_stream(inspector, io.BytesIO(data)) if jsonl else inspect_single(inspector, data))
 
-        anyio.run(main)
-        found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-        return found if jsonl else found[0]
+        found = anyio.run(main)
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()] if jsonl else found
 
     return run
 

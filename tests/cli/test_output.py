@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import subprocess
+import io
+import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mcp_gateway.cli.output import (
     fold,
     print_error,
     print_fields,
     print_json,
+    print_json_laid_out,
     print_line,
     print_note,
     print_table,
@@ -22,6 +25,7 @@ from mcp_gateway.cli.output import (
     progress,
 )
 from mcp_gateway.errors import ConfigError, Problem, StoreError
+from tests.cli.running import run_on_a_terminal
 
 HOSTILE = "a\x1b[31m\u202eb\rc\x00"
 SHOWN = "a<U+001B>[31m<U+202E>b<U+000D>c<U+0000>"
@@ -129,18 +133,62 @@ def test_a_problem_has_its_line_below_it_on_a_terminal(tmp_path: Path) -> None:
 def on_a_terminal(call: str, *, columns: int) -> list[str]:
     """The lines that a call of `output` writes to a terminal."""
     program = f"from mcp_gateway.cli.output import *; {call}"
-    leader, follower = pty.openpty()
-    try:
-        subprocess.run(
-            [sys.executable, "-I", "-c", program],
-            stdin=subprocess.DEVNULL,
-            stdout=follower,
-            stderr=follower,
-            check=True,
-            timeout=60,
-            env={"COLUMNS": str(columns), "LINES": "24"},
-        )
-        return os.read(leader, 65536).decode().splitlines()
-    finally:
-        os.close(leader)
-        os.close(follower)
+    ran = run_on_a_terminal(sys.executable, "-I", "-c", program, columns=columns)
+    assert ran.status == 0, ran.out
+    return ran.out.splitlines()
+
+
+def laid_out(
+    capsys: pytest.CaptureFixture[str], value: object, *, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    print_json_laid_out(value)
+    return capsys.readouterr().out
+
+
+def test_json_for_people_breaks_what_is_too_wide(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = {"id": None, "kinds": ["A", "B"], "tables": ["shop.orders", "shop.customers", "shop.items"], "none": []}
+
+    assert laid_out(capsys, value, columns=40, monkeypatch=monkeypatch).splitlines() == [
+        "{",
+        '  "id": null,',
+        '  "kinds": ["A", "B"],',
+        '  "tables": [',
+        '    "shop.orders", "shop.customers",',
+        '    "shop.items"',
+        "  ],",
+        '  "none": []',
+        "}",
+    ]
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=30),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=8), inner, max_size=5),
+    max_leaves=40,
+)
+
+
+@given(JSON_VALUES, st.integers(min_value=1, max_value=100))
+def test_json_for_people_is_the_same_value_in_plain_ascii(value: object, columns: int) -> None:
+    with pytest.MonkeyPatch.context() as patch, io.StringIO() as out:
+        patch.setenv("COLUMNS", str(columns))
+        patch.setattr(sys, "stdout", out)
+        print_json_laid_out(value)
+        said = out.getvalue()
+
+    assert json.loads(said) == value
+    assert said.isascii()
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", said)
+
+
+def test_json_that_is_nested_without_end_is_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value: object = None
+    for _ in range(400):
+        value = [value]
+
+    assert json.loads(laid_out(capsys, {"id": value}, columns=40, monkeypatch=monkeypatch)) == {"id": value}

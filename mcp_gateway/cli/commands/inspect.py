@@ -1,21 +1,23 @@
 """`mcp-gateway inspect`: what the gateway makes of something, as JSON, for people who write policies and for test suites.
 
-One item from standard input, or one a line with `--jsonl`; one JSON object each, in order. A bad item gets an object
-with an `error` and stops nothing.
+One item from the command line or from standard input, or one a line with `--jsonl`; one JSON object each, in order. A bad
+item gets an object with an `error` and stops nothing. On a terminal a single object stands over several lines.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
 from mcp_gateway.cli.groups import CommandGroup
-from mcp_gateway.cli.output import print_note
+from mcp_gateway.cli.output import print_json, print_json_laid_out, print_note
 
 if TYPE_CHECKING:
     from mcp_gateway.cli.catalogs import TargetCatalog
+    from mcp_gateway.cli.inspecting import Kind
     from mcp_gateway.facts.programs import Knowledge
     from mcp_gateway.facts.requests import Interface
 
@@ -28,57 +30,64 @@ app = typer.Typer(
     help="Show what the gateway makes of a statement, a command, a URL or a text.",
 )
 
-Lines = Annotated[bool, typer.Option("--jsonl", help="Read one JSON object a line.")]
-AsJSON = Annotated[bool, typer.Option("--json", help="As it is in any case.")]
+Lines = Annotated[bool, typer.Option("--jsonl", help="Read one JSON object a line; a bad one is no failure then.")]
+AsJSON = Annotated[bool, typer.Option("--json", help="Print it on one line on a terminal, too.")]
+Item: TypeAlias = Annotated[str | None, typer.Argument(metavar="ITEM", help="In place of standard input.")]
 
 
 @app.command()
 def sql(
     context: typer.Context,
+    item: Item = None,
     target: Annotated[
         str, typer.Option(metavar="NAME", help="Read the catalog of this configured database, and judge by it.")
     ] = "",
     jsonl: Lines = False,
-    as_json: AsJSON = False,  # noqa: ARG001 - JSON is all there is
+    as_json: AsJSON = False,
 ) -> None:
-    """A statement on standard input: text, or {"id", "sql"}.
+    """A statement: text, or {"id", "sql"}. Exit status 1: it cannot be understood.
 
     With --target the database is asked for its catalog once, as a running gateway asks it, and that look is recorded;
     nothing of a statement is sent. Without, what only a catalog could tell is taken as the worst.
     """
-    if not target:
-        _inspect("sql", jsonl=jsonl)
-        return
-    from functools import partial
 
-    import anyio
+    def read() -> TargetCatalog:
+        from functools import partial
 
-    from mcp_gateway.cli.catalogs import read_catalog
-    from mcp_gateway.cli.logs import log_to_stderr
+        import anyio
 
-    log_to_stderr(quiet=True)
-    work = partial(read_catalog, context.obj.settings(), target, otherwise=WITHOUT_CATALOG)
-    _inspect("sql", jsonl=jsonl, catalog=anyio.run(work))
+        from mcp_gateway.cli.catalogs import read_catalog
+
+        return anyio.run(partial(read_catalog, context.obj.settings(), target, otherwise=WITHOUT_CATALOG))
+
+    _inspect("sql", item, jsonl=jsonl, as_json=as_json, read_catalog=read if target else None)
 
 
 @app.command()
-def shell(context: typer.Context, jsonl: Lines = False, as_json: AsJSON = False) -> None:  # noqa: ARG001 - JSON is all there is
-    """A command on standard input: text, or {"id", "command"} or {"id", "argv"}. By the configured programs, if there is a configuration."""
+def shell(context: typer.Context, item: Item = None, jsonl: Lines = False, as_json: AsJSON = False) -> None:
+    """A command: text, or {"id", "command"} or {"id", "argv"}. By the configured programs, if there is a configuration.
+
+    Exit status 1: it cannot be understood.
+    """
     from mcp_gateway.cli.loading import load_knowledge
 
-    _inspect("shell", jsonl=jsonl, knowledge=load_knowledge(context.obj.settings_if_any()))
+    _inspect("shell", item, jsonl=jsonl, as_json=as_json, knowledge=load_knowledge(context.obj.settings_if_any()))
 
 
 @app.command()
 def url(
+    item: Item = None,
     jsonl: Lines = False,
-    as_json: AsJSON = False,  # noqa: ARG001 - JSON is all there is
+    as_json: AsJSON = False,
     graphql: Annotated[str, typer.Option(metavar="PATH", help="Where the API's GraphQL is, below base_url.")] = "",
     openapi: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="The API's OpenAPI document.")
     ] = None,
 ) -> None:
-    """A request on standard input: {"id", "base_url", "path", "method"?, "headers"?, "json"?, "body"?, "addresses"?}."""
+    """A request: {"id", "base_url", "path", "method"?, "headers"?, "json"?, "body"?, "addresses"?}.
+
+    Exit status 1: it cannot be understood.
+    """
     from mcp_gateway.cli.loading import read_document
     from mcp_gateway.config_values import parse_path_below
     from mcp_gateway.facts.requests import Interface
@@ -89,44 +98,63 @@ def url(
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--graphql") from None
     document = read_document(openapi) if openapi is not None else None
-    _inspect("url", jsonl=jsonl, interface=Interface(graphql=graphql, document=document))
+    _inspect("url", item, jsonl=jsonl, as_json=as_json, interface=Interface(graphql=graphql, document=document))
 
 
 @app.command()
 def text(
     jsonl: Lines = False,
-    as_json: AsJSON = False,  # noqa: ARG001 - JSON is all there is
+    as_json: AsJSON = False,
     detectors: Annotated[
         list[str] | None, typer.Option("--detector", metavar="NAME", help="As in [masking] detectors; repeatable.")
     ] = None,
 ) -> None:
     """A text on standard input: as it is, or {"id", "text"}."""
-    _inspect("text", jsonl=jsonl, detectors=detectors or ["default"])
+    _inspect("text", None, jsonl=jsonl, as_json=as_json, detectors=detectors or ["default"])
 
 
 def _inspect(
-    kind: Literal["sql", "shell", "url", "text"],
+    kind: Kind,
+    item: str | None,
     *,
     jsonl: bool,
+    as_json: bool,
     detectors: list[str] | None = None,
-    catalog: TargetCatalog | None = None,
+    read_catalog: Callable[[], TargetCatalog] | None = None,
     knowledge: Knowledge | None = None,
     interface: Interface | None = None,
 ) -> None:
+    import os
     import sys
 
     import anyio
 
-    from mcp_gateway.cli.inspecting import inspect_stream, inspector_for
+    from mcp_gateway.cli.inspecting import MAX_ITEM_BYTES, inspect_single, inspect_stream, inspector_for
     from mcp_gateway.cli.logs import log_to_stderr
     from mcp_gateway.facts.requests import Interface
 
+    if jsonl and item is not None:
+        raise typer.BadParameter("lines are read from standard input; give an item or --jsonl", param_hint="--jsonl")
     log_to_stderr(quiet=True)
-    if sys.stdin is None:
+    if item is None and sys.stdin is None:
         raise typer.BadParameter("expected something on standard input, which is closed", param_hint=kind)
-    if sys.stdin.isatty():
-        print_note("reading from the terminal; end with Ctrl-D")
     inspector = inspector_for(
-        kind, detectors=detectors or [], catalog=catalog, knowledge=knowledge, interface=interface or Interface()
+        kind,
+        detectors=detectors or [],
+        catalog=read_catalog() if read_catalog is not None else None,
+        knowledge=knowledge,
+        interface=interface or Interface(),
     )
-    anyio.run(lambda: inspect_stream(inspector, sys.stdin.buffer, jsonl=jsonl))
+    if item is None and sys.stdin.isatty():
+        print_note("reading from the terminal; end with Ctrl-D")
+    if jsonl:
+        anyio.run(inspect_stream, inspector, sys.stdin.buffer)
+        return
+    read = os.fsencode(item) if item is not None else sys.stdin.buffer.read(MAX_ITEM_BYTES + 1)
+    found = anyio.run(inspect_single, inspector, read)
+    if sys.stdout.isatty() and not as_json:
+        print_json_laid_out(found)
+    else:
+        print_json(found)
+    if found["error"] is not None:
+        raise typer.Exit(1)

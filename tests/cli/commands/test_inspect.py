@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import run_here, run_script, write_config
+from tests.cli.running import SCRIPT, run_here, run_on_a_terminal, run_script, write_config
 
 
 def test_lines_in_lines_out(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_lines_in_lines_out(tmp_path: Path) -> None:
 def test_what_stalls_the_parser_is_an_error_and_no_log_line(tmp_path: Path) -> None:
     ran = run_script("inspect", "sql", given=f"SELECT {'+'.join('1' * 16_000)}", home=tmp_path)
 
-    assert (ran.status, ran.err) == (0, "")
+    assert (ran.status, ran.err) == (1, "")
     assert ran.json["error"]
 
 
@@ -61,7 +61,7 @@ def test_an_item_without_an_end_is_refused_and_fills_no_memory(tmp_path: Path, m
     ran = run_script("inspect", "text", *more, given=given, home=tmp_path)
 
     first, *rest = map(json.loads, ran.out.splitlines())
-    assert ran.status == 0
+    assert ran.status == (0 if more else 1)
     assert first == {"id": None, "found": [], "masked": None, "error": "expected at most 16,777,216 bytes, got more"}
     assert [item["id"] for item in rest] == ([2] if more else [])
 
@@ -77,3 +77,67 @@ def test_commands_are_inspected_by_the_configured_programs(tmp_path: Path) -> No
 
     assert (known.json["read_only"], known.json["subcommands"]) == (True, ["shopctl status"])
     assert (unknown.json["read_only"], unknown.json["subcommands"]) == (False, [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "item", "key", "expected"),
+    [
+        ("sql", "DELETE FROM a", "writes", ["a"]),
+        ("sql", '{"id": 7, "sql": "DELETE FROM a"}', "id", 7),
+        ("sql", "", "statements", 0),
+        ("shell", "ls -l | grep x", "programs", ["grep", "ls"]),
+        ("shell", '{"argv": ["ls", ";"]}', "programs", ["ls"]),
+        ("url", '{"base_url": "https://a.example.com", "path": "/x"}', "url", "https://a.example.com/x"),
+    ],
+)
+def test_an_item_may_stand_on_the_command_line(
+    tmp_path: Path, kind: str, item: str, key: str, expected: object
+) -> None:
+    """What comes on standard input is then nobody's item."""
+    as_argument = run_script("inspect", kind, item, given="nonsense", home=tmp_path)
+    on_standard_input = run_script("inspect", kind, given=item, home=tmp_path)
+
+    assert (as_argument.status, as_argument.err, as_argument.json[key]) == (0, "", expected)
+    assert as_argument == on_standard_input
+
+
+def test_an_item_and_lines_are_misuse(tmp_path: Path) -> None:
+    ran = run_script("inspect", "sql", "SELECT 1", "--jsonl", given='{"sql": "SELECT 2"}', home=tmp_path)
+
+    assert (ran.status, ran.out) == (2, "")
+    assert "lines are read from standard input; give an item or --jsonl" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("kind", "item"), [("sql", "SELEC"), ("sql", "SELECT '\udcff'"), ("shell", '{"argv": []}'), ("url", "https://a/b")]
+)
+def test_an_item_that_cannot_be_understood_is_a_no(tmp_path: Path, kind: str, item: str) -> None:
+    ran = run_script("inspect", kind, item, home=tmp_path)
+
+    assert (ran.status, ran.err) == (1, "")
+    assert ran.json["error"]
+
+
+def test_one_that_is_understood_and_may_not_be_is_none(tmp_path: Path) -> None:
+    refused = run_script("inspect", "sql", "SELECT 1; SELECT 2", home=tmp_path)
+    not_allowed = run_script(
+        "inspect", "url", '{"base_url": "https://a.example.com/v1", "path": "/../x"}', home=tmp_path
+    )
+
+    assert (refused.status, bool(refused.json["refusal"])) == (0, True)
+    assert (not_allowed.status, not_allowed.json["allowed"]) == (0, False)
+
+
+@pytest.mark.requirement("R37")
+def test_people_get_json_over_several_lines_and_programs_one_line(tmp_path: Path) -> None:
+    item = "ls -l /a /b; echo \x1b[31m\u202e"
+    shown = run_on_a_terminal(SCRIPT, "inspect", "shell", item, home=tmp_path)
+    one_line = run_on_a_terminal(SCRIPT, "inspect", "shell", "--json", item, home=tmp_path)
+    piped = run_script("inspect", "shell", item, home=tmp_path)
+
+    assert shown.json == one_line.json == piped.json
+    assert shown.out.splitlines()[:3] == ["{", '  "id": null,', '  "programs": ["echo", "ls"],']
+    assert one_line.out.splitlines() == piped.out.splitlines()
+    assert len(piped.out.splitlines()) == 1
+    assert "\x1b" not in shown.out + one_line.out
+    assert "\u202e" not in shown.out + one_line.out
