@@ -8,12 +8,12 @@ bidirectional character standing, and JSON is printed in ASCII.
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, repeat
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TextIO, TypeAlias
 from unicodedata import east_asian_width
 
 import typer
@@ -24,6 +24,8 @@ PROGRAM = "mcp-gateway"
 LEAST_ROOM = 20
 """Columns; in less, a text is easier to read as the terminal breaks it."""
 TAB_COLUMNS = 8
+USUAL_COLUMNS = 80
+"""Of a terminal that does not tell."""
 INDENTED = "    "
 DEEPEST = 6
 """Levels of a JSON value that are laid out; what is below stands on one line."""
@@ -43,7 +45,7 @@ def print_json_document(value: Any) -> None:
 
 def print_json_laid_out(value: Any) -> None:
     """One JSON value for people who look at it: over several lines, and what fits into the terminal's width on one."""
-    room = shutil.get_terminal_size().columns
+    room = _width(sys.stdout)
     sys.stdout.write(_laid_out(value, room=room, whole=isinstance(value, dict)) + "\n")
 
 
@@ -55,7 +57,7 @@ def print_line(text: str = "") -> None:
 def print_note(text: str) -> None:
     """One line beside the result, to standard error; on a terminal folded between words where it is too long."""
     sys.stdout.flush()
-    room = shutil.get_terminal_size().columns - len(INDENTED) if sys.stderr.isatty() else 0
+    room = _width(sys.stderr) - len(INDENTED) if sys.stderr.isatty() else 0
     pieces = fold(_visible(text), room=room)
     sys.stderr.write(f"\n{INDENTED}".join(piece.rstrip() for piece in pieces) + "\n")
 
@@ -80,7 +82,7 @@ def print_excerpt(problem: Problem) -> None:
         return
     from mcp_gateway.cli.excerpts import excerpt
 
-    for line in excerpt(problem, room=shutil.get_terminal_size().columns - len(INDENTED)):
+    for line in excerpt(problem, room=_width(sys.stderr) - len(INDENTED)):
         sys.stderr.write(f"{INDENTED}{line}\n")
 
 
@@ -105,7 +107,7 @@ def print_fields(fields: Sequence[tuple[str, str]]) -> None:
     long statement could write a field of its own.
     """
     width = max((len(name) for name, _ in fields), default=0)
-    room = shutil.get_terminal_size().columns - width - 2 if sys.stdout.isatty() else 0
+    room = _width(sys.stdout) - width - 2 if sys.stdout.isatty() else 0
     for name, value in fields:
         lines = [piece for line in _visible(value, block=True).split("\n") for piece in fold(line, room=room)]
         for mark, line in zip(chain([_visible(name)], repeat("")), lines, strict=False):
@@ -137,6 +139,17 @@ def fold(line: str, *, room: int) -> Iterator[str]:
 def columns_of(text: str) -> int:
     """How wide a text is drawn at most."""
     return sum(map(_columns, text))
+
+
+def _width(stream: TextIO) -> int:
+    """Columns of the terminal that a stream leads to. `shutil` asks the stream that `cli.streams` has taken apart."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isascii() and said.isdigit() and len(said) < 6 and int(said):
+        return int(said)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or USUAL_COLUMNS
+    except (OSError, ValueError):
+        return USUAL_COLUMNS
 
 
 def _columns(character: str) -> int:

@@ -8,6 +8,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +65,8 @@ def run_script(*arguments: str, given: str | bytes = b"", home: Path, environ: M
 
 def run_on_a_terminal(*command: str | Path, columns: int = 80, home: Path | None = None) -> Ran:
     """Run a program whose standard output and error are a terminal; both are in `out`. It must not write much."""
-    environ = {"COLUMNS": str(columns), "LINES": "24", "PATH": os.environ["PATH"]}
     leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, columns))
     with open(leader, "rb", buffering=0) as terminal:  # noqa: PTH123 - it is a descriptor
         try:
             done = subprocess.run(
@@ -76,7 +77,7 @@ def run_on_a_terminal(*command: str | Path, columns: int = 80, home: Path | None
                 check=False,
                 timeout=60,
                 cwd=home,
-                env=environ | ({"HOME": str(home)} if home else {}),
+                env={"PATH": os.environ["PATH"], **({"HOME": str(home)} if home else {})},
             )
         finally:
             os.close(follower)

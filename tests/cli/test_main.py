@@ -31,7 +31,7 @@ from mcp_gateway.errors import (
     TargetTimeout,
     TargetUnavailable,
 )
-from tests.cli.running import SCRIPT, run_here, run_script
+from tests.cli.running import SCRIPT, run_here, run_on_a_terminal, run_script
 
 HEAVY = [
     "anyio",
@@ -318,3 +318,15 @@ def test_an_interrupt_has_the_usual_status_and_no_traceback(tmp_path: Path) -> N
         _, said = running.communicate(timeout=60)
 
     assert (running.returncode, said) == (130, b"")
+
+
+@pytest.mark.parametrize("columns", [50, 170])
+def test_what_is_folded_is_as_wide_as_the_terminal(tmp_path: Path, columns: int) -> None:
+    config = "/" + "is not there/" * 20
+
+    told = run_on_a_terminal(SCRIPT, "--config", config, "check", columns=columns, home=tmp_path).out.splitlines()
+    shown = run_on_a_terminal(SCRIPT, "inspect", "sql", "SELECT 1", columns=columns, home=tmp_path).out.splitlines()
+
+    assert columns - 15 < max(map(len, told)) <= columns
+    (filled,) = [line for line in shown if '"condition": []' in line]
+    assert columns - 25 < len(filled) <= columns
