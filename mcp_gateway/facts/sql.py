@@ -166,12 +166,14 @@ class Examiner(Walk):
             refusal = SEVERAL.format(count=len(statements)) if statements else EMPTY
         single = len(statements) == 1
         reached = self.judge.reach.of(self.names)
-        columns, traits = reached.used(self.columns)
+        followed = uses is None or uses.followed
+        columns, traits = reached.used(self.columns if followed else self.columns | self._every_column())
         if uses is not None:
             uses, traits = completed(uses, reached=reached, traits=traits)
             if self.judge.catalog is None:
                 uses = among(uses, columns)
             columns = columns.union(uses.returned, uses.conditions)
+        apart = uses if uses is not None and uses.apart else None
         return SQLExamination(
             facts=SQLFacts(
                 read_only=single and not self.effects and self.worst != Trust.UNPROVED,
@@ -180,8 +182,8 @@ class Examiner(Walk):
                 reads=reached.reads,
                 writes=reached.writes,
                 columns=columns,
-                returned_columns=None if uses is None else uses.returned,
-                condition_columns=None if uses is None else uses.conditions,
+                returned_columns=None if apart is None else apart.returned,
+                condition_columns=None if apart is None else apart.conditions,
                 functions=frozenset(self.functions),
                 function_traits=traits,
                 unbounded=self.unbounded,
@@ -197,6 +199,11 @@ class Examiner(Walk):
             unknown=frozenset(self.unheard),
             harmless=single and opened(statements[0])[0] in PLANNED and self.worst == Trust.KNOWN,
         )
+
+    def _every_column(self) -> set[str]:
+        """Every column of the relations in the text, as far as the catalog knows them."""
+        tables = [table for parts in self.named.relations if (table := self.judge.table(parts)) is not None]
+        return {str(column) for table in tables for column in table.columns.values()}
 
     # Statements
 

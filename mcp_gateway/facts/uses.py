@@ -21,6 +21,13 @@ class Uses(NamedTuple):
     """What decides which rows or values there are, how many, or in which order."""
     parts: Mapping[str, Sequence[tuple[str, str]]]
     """To these, their like in every part of their relation: the part and its column."""
+    apart: bool = True
+    """Whether the two are told apart. Otherwise all of these may be in both, and code that nobody sees may use others."""
+    followed: bool = True
+    """Whether the statement was followed to its end. Otherwise it may use any column."""
+
+
+NOT_FOLLOWED = Uses(frozenset(), frozenset(), {}, apart=False, followed=False)
 
 
 def completed(uses: Uses, *, reached: Reached, traits: frozenset[str]) -> tuple[Uses, frozenset[str]]:
@@ -37,7 +44,7 @@ def completed(uses: Uses, *, reached: Reached, traits: frozenset[str]) -> tuple[
     if not reached.beyond.isdisjoint(returned | conditions):
         traits |= {UNNAMED_COLUMNS}
     unseen = reached.columns - returned - conditions
-    return Uses(returned | unseen, conditions | unseen, {}), traits
+    return uses._replace(returned=returned | unseen, conditions=conditions | unseen, parts={}), traits
 
 
 def among(uses: Uses, columns: frozenset[str]) -> Uses:

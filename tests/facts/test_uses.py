@@ -127,3 +127,45 @@ def test_a_text_alone_names_no_column_that_is_not_certain(sql: str, returned: li
     found = inspect_sql(sql)
     assert (found["returned_columns"], found["condition_columns"]) == (returned, conditions)
     assert found["columns"] == sorted(examine_sql(sql, catalog=None).facts.columns)
+
+
+ENDLESS = " WHERE 0 NOT IN (" + ",".join(["1+1"] * 7500) + ")"
+"""More than is followed."""
+OPAQUE = catalog(
+    *CATALOG.relations.values(),
+    relation("dated", "id int4, born date, age int4", oid=20_010),
+    relation("grown", "id int4", "v", definition="SELECT id FROM public.dated WHERE age > 17;", oid=20_011),
+    function("hidden", result_type="pg_catalog.text"),
+)
+
+
+@pytest.mark.parametrize(
+    ("sql", "names"),
+    [
+        ("SELECT (SELECT age FROM generate_series(1, 1) h) FROM dated, events_1", "dated.age events_1.actor"),
+        ("SELECT (SELECT d FROM generate_series(1, 1) h) FROM dated d", "dated.age dated.born dated.id"),
+        ("SELECT count(*) FROM grown", "dated.age"),
+    ],
+)
+def test_of_what_is_too_long_to_be_followed_every_column_is_named(sql: str, names: str) -> None:
+    padded = sql + ENDLESS
+    assert {f"public.{name}" for name in names.split()} <= facts(padded, OPAQUE).columns
+    returned, conditions = apart(facts(padded, OPAQUE))
+    assert returned == conditions >= set(names.split())
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT hidden(), (SELECT age FROM generate_series(1, 1) h) FROM dated, orders",
+        "SELECT hidden((SELECT age FROM generate_series(1, 1) h)) FROM dated, orders",
+        "SELECT id FROM orders WHERE hidden() = (SELECT (SELECT max(age) FROM generate_series(1, 1) h) FROM dated, orders)",
+        "SELECT hidden() FROM grown",
+        "DELETE FROM orders WHERE hidden() = 'x' AND EXISTS (SELECT FROM grown)",
+    ],
+)
+def test_beside_code_that_nobody_sees_columns_are_named_all_the_same(sql: str) -> None:
+    found = facts(sql, OPAQUE)
+    assert "dated.age" in apart(found)[0] & apart(found)[1]
+    assert "dated.born" not in apart(found)[0] | apart(found)[1]
+    assert "unnamed_tables" in found.function_traits

@@ -37,4 +37,5 @@ def uses_by_text(statements: list[JSONObject]) -> Uses | None:
         catalog = catalog_of_text(statements[0]["stmt"])
     except (Unsure, LookupError, TypeError, ValueError, AttributeError, RecursionError):
         return None
-    return follow(statements, prepare(catalog, {})).uses
+    uses = follow(statements, prepare(catalog, {})).uses
+    return uses if uses is not None and uses.apart else None

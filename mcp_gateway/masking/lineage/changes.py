@@ -207,7 +207,7 @@ class Changes(Queries):
         columns = self.targets(clause["exprs"], inside)
         if not written.known.watched:
             return columns
-        return tuple(Column(name, Value(self.top, plain=False)) for name, _ in columns)
+        return tuple(Column(name, Value(self.top | value.classes, plain=False)) for name, value in columns)
 
 
 def _element(body: JSONObject) -> JSONObject:

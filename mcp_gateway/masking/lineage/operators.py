@@ -89,6 +89,7 @@ class Operators(Calls):
         if self.prepared.has_opaque_cast(name):
             return self.given_away(value.classes, f"the cast to {name!r}")
         if self.prepared.is_checked(to):
+            self.found.fact("may_fail", value.classes - self.data)
             return self.opaque()
         limited = bool(body["typeName"].get("typmods")) and name not in TEXT_TYPES
         plain = value.plain and ("A_Const" in body["arg"] or (not limited and _is_total_cast(value.type, name)))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.catalog import Function, Relation
 from mcp_gateway.facts.parser import parse_tree
-from mcp_gateway.facts.uses import Uses
+from mcp_gateway.facts.uses import NOT_FOLLOWED, Uses
 from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.lineage.changes import Changes
 from mcp_gateway.masking.lineage.classified import BUILTIN_PATH, ClassifiedCatalog, Expansion, Known
@@ -35,7 +35,7 @@ from mcp_gateway.masking.lineage.verdict import Lineage, OutputColumn
 ONE_STATEMENT = "a call runs one statement, this text has {count}"
 NOT_UNDER_MASKING = "{statement} is not available on a target with classified columns"
 COPY_UNDER_MASKING = "COPY is not available on a target with classified columns: use SELECT"
-NOT_FOLLOWED = "it writes, or calls code of its own, and cannot be followed: split it into simpler statements"
+REFUSED_UNFOLLOWED = "it writes, or calls code of its own, and cannot be followed: split it into simpler statements"
 READERS = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 WRITERS = READERS - {"SelectStmt"}
 UNDER_MASKING = READERS | {"ExplainStmt", "VariableShowStmt"}
@@ -53,7 +53,7 @@ class Followed(NamedTuple):
 
     lineage: Lineage
     uses: Uses | None
-    """The stored columns that it uses; None where that cannot be told."""
+    """The stored columns that it uses; None where there is no query in it."""
 
 
 class Resolver(Changes):
@@ -281,7 +281,7 @@ def _followed(statements: list[JSONObject], prepared: ClassifiedCatalog) -> Foll
         reason = _not_under_masking(statements[0]["stmt"])
         found = Resolver(prepared, path=prepared.path).followed(statements[0]["stmt"])
     except Exception:  # noqa: BLE001 - whatever went wrong, the statement is not understood: everything is masked
-        found = Followed(unsure(statements[0], prepared), None)
+        found = Followed(unsure(statements[0], prepared), NOT_FOLLOWED if _asks(statements[0]["stmt"]) else None)
     return found if reason is None else found._replace(lineage=refused(reason, prepared.data))
 
 
@@ -298,7 +298,7 @@ def unsure(statement: JSONObject, prepared: ClassifiedCatalog) -> Lineage:
     data = prepared.data
     for tag, name in _tags_and_names(statement):
         if tag in WRITERS or (name is not None and _is_effectful(name, prepared)):
-            return refused(NOT_FOLLOWED, data)
+            return refused(REFUSED_UNFOLLOWED, data)
         if tag.endswith("Stmt") and tag not in UNDER_MASKING:
             return refused(NOT_UNDER_MASKING.format(statement=statement_name(tag, {})), data)
     return Lineage(columns=None, touch=data, opaque=True, inference=dict.fromkeys(KINDS, data) if data else {})
@@ -314,6 +314,11 @@ def _not_under_masking(node: JSONObject) -> str | None:
         if tag == "ExplainStmt" and (explained := next(iter(body["query"]))) not in READERS:
             return NOT_UNDER_MASKING.format(statement=f"EXPLAIN {statement_name(explained, {})}")
     return None
+
+
+def _asks(node: JSONObject) -> bool:
+    """Whether a statement is a query, or has one within it."""
+    return any(tag in READERS | WRAPPERS or (tag == "CopyStmt" and "query" in body) for tag, body in node.items())
 
 
 def _query_in(node: JSONObject) -> JSONObject:

@@ -56,7 +56,7 @@ class Walker(ABC):
         if classes & self.data:
             self.found.refuse(HANDED_OVER.format(name=name))
         if classes:
-            self.found.fact("may_fail", ANY_COLUMN)
+            self.found.fact("may_fail", ANY_COLUMN | classes)
 
     @abstractmethod
     def value(self, node: JSONObject, scope: Scope) -> Value:

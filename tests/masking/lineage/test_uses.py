@@ -33,7 +33,7 @@ TURNED = ", ".join(f"c{number}" for number in (*range(1, 201), 0))
 def used(sql: str, of: ClassifiedCatalog = CATALOG) -> tuple[str, str]:
     """The columns that are returned, and those in conditions, without `public.`; `?` for those of all that are named."""
     found = follow(parse_tree(sql), of).uses
-    return EVERYTHING if found is None else (shown(found.returned), shown(found.conditions))
+    return EVERYTHING if found is None or not found.apart else (shown(found.returned), shown(found.conditions))
 
 
 def shown(columns: frozenset[str]) -> str:

@@ -265,7 +265,7 @@ def test_columns_do_what_they_are_said_to_do(seed: int, world: World) -> None:
     query = maker.query(MAX_DEPTH, [])
     statements = parse_tree(query.sql)
     uses = follow(statements, world.columns).uses
-    assert uses is not None, query.sql
+    assert uses is not None and uses.apart, query.sql
     facts = examine_statements(statements, judge=world.judge, uses=uses).facts
     returned, conditions = facts.returned_columns or frozenset(), facts.condition_columns or frozenset()
     assert returned | conditions <= facts.columns, query.sql
