@@ -1,7 +1,7 @@
 """gateway.toml to typed settings, or every problem in it at once.
 
 This file finds and reads; what the tables are is in `config_models` and `config_targets`, how problems read in
-`config_report`. Everybody may import from here; nothing here opens a target, a credential or a policy.
+`toml_report`. Everybody may import from here; nothing here opens a target, a credential or a policy.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from mcp_gateway.config_models import (
     Settings,
     default_data_dir,
 )
-from mcp_gateway.config_report import report
 from mcp_gateway.config_sources import CommandSource, CredentialSource, EnvSource, FileSource, HTTPAuth, KeyringSource
 from mcp_gateway.config_targets import HTTPTarget, PostgresTarget, SSHTarget, to_target
 from mcp_gateway.errors import ConfigError, Problem
 from mcp_gateway.toml_errors import toml_problem
-from mcp_gateway.toml_lines import key_lines
+from mcp_gateway.toml_places import key_places
+from mcp_gateway.toml_report import report
 from mcp_gateway.trusted_files import UntrustedFileError, read_trusted
 
 __all__ = [
@@ -121,4 +121,4 @@ def parse_settings(text: str, *, file: str) -> Settings:
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(report(error, raw=raw, file=file, lines=key_lines(text))) from None
+        raise ConfigError(report(error, model=Settings, raw=raw, file=file, places=key_places(text))) from None

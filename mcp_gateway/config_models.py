@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -41,6 +40,7 @@ from mcp_gateway.config_values import (
 from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.quantities import format_duration
 from mcp_gateway.rates import Rate
+from mcp_gateway.toml_report import did_you_mean
 
 Algorithm: TypeAlias = Literal["RS256", "PS256", "ES256", "EdDSA"]
 Style: TypeAlias = Literal["redact", "last4", "hash", "null", "token"]
@@ -354,12 +354,6 @@ def refuse(wrong: Iterable[Wrong]) -> None:
     ]
     if details:
         raise ValidationError.from_exception_data("configuration", details)
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` where something known is close to a name, else nothing."""
-    close = get_close_matches(name.lower(), sorted(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _wrong_scopes(identity: IdentitySettings, *, tools: frozenset[str]) -> list[Wrong]:

@@ -48,10 +48,11 @@ def imagined_usage(given: Mapping[str, int | frozenset[str]]) -> Usage:
             raise ValueError(f"there is no usage {name!r}; there are {', '.join(known)}")
         if name.startswith("touched_"):
             if not isinstance(value, frozenset):
-                raise ValueError(f"{name} is a set of data classes, got {value!r}")
+                raise ValueError(f"{name} is data classes, got the number {value}")
             touched[name.removeprefix("touched_")] = value
         elif type(value) is not int or value < 0:
-            raise ValueError(f"{name} is a number from 0, got {value!r}")
+            got = value if isinstance(value, int) else "data classes"
+            raise ValueError(f"{name} is a number from 0, got {got}")
         else:
             counts[name] = value
     return Usage(counts=counts, touched=touched)

@@ -31,20 +31,20 @@ kind = "telnet"
         parse(text)
 
     assert str(caught.value).splitlines() == [
-        f"{FILE}:2: server.listen: expected address:port, such as '127.0.0.1:8765', '[::1]:8765' or '0.0.0.0:8765'",
-        f"{FILE}:3: identity.audience: is required",
-        f"{FILE}:4: identity.issuer: an issuer's URL is https, or http on loopback",
-        f"{FILE}:5: gatway: unknown key; did you mean 'gateway'?",
-        f"{FILE}:7: approvals.ttl: expected a duration such as '50s', '15m' or '1h', got 'soon'",
-        f"{FILE}:8: targets.orders.labels: is required",
-        f"{FILE}:8: targets.orders.host: is required",
-        f"{FILE}:8: targets.orders.database: is required",
-        f"{FILE}:8: targets.orders.user: is required",
-        f"{FILE}:10: targets.orders.prot: unknown key; did you mean 'port'?",
-        f"{FILE}:11: targets.orders.password: a credential never stands here itself; name its source, such as "
+        f"{FILE}:2:1: server.listen: expected address:port, such as '127.0.0.1:8765', '[::1]:8765' or '0.0.0.0:8765'",
+        f"{FILE}:3:1: identity.audience: is required",
+        f"{FILE}:4:1: identity.issuer: an issuer's URL is https, or http on loopback",
+        f"{FILE}:5:1: gatway: unknown key; did you mean 'gateway'?",
+        f"{FILE}:7:1: approvals.ttl: expected a duration such as '50s', '15m' or '1h', got 'soon'",
+        f"{FILE}:8:1: targets.orders.labels: is required",
+        f"{FILE}:8:1: targets.orders.host: is required",
+        f"{FILE}:8:1: targets.orders.database: is required",
+        f"{FILE}:8:1: targets.orders.user: is required",
+        f"{FILE}:10:1: targets.orders.prot: unknown key; did you mean 'port'?",
+        f"{FILE}:11:1: targets.orders.password: a credential never stands here itself; name its source, such as "
         '{ env = "NAME" }',
-        f"{FILE}:12: targets.Web: expected 1 to 64 of a-z, 0-9, '_' and '-'",
-        f"{FILE}:13: targets.Web.kind: expected one of 'postgres', 'ssh', 'http', got 'telnet'",
+        f"{FILE}:12:1: targets.Web: expected 1 to 64 of a-z, 0-9, '_' and '-'",
+        f"{FILE}:13:1: targets.Web.kind: expected one of 'postgres', 'ssh', 'http', got 'telnet'",
     ]
 
 

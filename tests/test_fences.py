@@ -32,12 +32,12 @@ VALUES, DOMAIN, ROAD, DOORS, COMMANDS = range(5)
 LAYERS = {
     VALUES: {
         "__version__", "answers", "authorities", "bounds", "calls", "clock", "decisions", "errors", "events", "held", "inference", "quantities", "rates",
-        "surroundings", "toml_errors", "toml_lines", "trouble", "trusted_files", "turns", "usage",
+        "surroundings", "toml_errors", "toml_places", "trouble", "trusted_files", "turns", "usage",
     },
     DOMAIN: {
-        "approval", "audit", "config", "config_models", "config_report", "config_sources", "config_targets",
+        "approval", "audit", "config", "config_models", "config_sources", "config_targets",
         "config_values", "credentials", "facts", "identity", "journal", "masking", "policy", "refusals", "registry", "targets",
-        "tool", "mcp_gateway_tools", "mcp_gateway_policies",
+        "toml_report", "tool", "mcp_gateway_tools", "mcp_gateway_policies",
     },
     ROAD: {"admission", "admitting", "aside", "establishing", "masked_facts", "pipeline", "reception", "running"},
     DOORS: {"doors"},

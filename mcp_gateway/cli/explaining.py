@@ -23,7 +23,8 @@ from mcp_gateway.decisions import Approved
 from mcp_gateway.facts.requests import PLAIN
 from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.classes import BUILT_IN
-from mcp_gateway.policy.case_files import TOOL_OF_KIND, CallerCase, imagined_caller
+from mcp_gateway.policy.case_files import TOOL_OF_KIND, imagined_caller
+from mcp_gateway.policy.case_models import CallerCase
 from mcp_gateway.policy.engine import Question
 from mcp_gateway.policy.examiners import facts_of
 from mcp_gateway.policy.explain import explain

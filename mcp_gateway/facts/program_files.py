@@ -22,7 +22,7 @@ from typing import Any, cast, get_args
 from mcp_gateway.errors import ConfigError, Problem
 from mcp_gateway.facts.programs import Argument, Effect, Grammar, Knowledge, Operands, Option, Program
 from mcp_gateway.toml_errors import toml_problem
-from mcp_gateway.toml_lines import key_lines, line_of
+from mcp_gateway.toml_places import key_places, place_of
 
 BUILT_IN_FILES = ("programs.toml", "programs_packages.toml", "programs_services.toml")
 MAX_FILE_BYTES = 1024 * 1024
@@ -79,9 +79,9 @@ def read_programs(files: Sequence[tuple[str, str]]) -> Knowledge:
             problems.append(toml_problem(error, file=file))
             continue
         # Nobody is told of lines of what is built in, and finding them takes a fifth of the time.
-        lines = key_lines(content) if number >= len(own) else {}
+        where = key_places(content) if number >= len(own) else {}
         for name, table in raw.items():
-            place = Problem(file=file, line=line_of((name,), lines), path=name, message="")
+            place = Problem(file=file, line=place_of((name,), where).line, path=name, message="")
             wrong = _wrong_table(name, table, known=known)
             problems += [replace(place, message=message) for message in wrong]
             if not wrong:

@@ -33,159 +33,41 @@ What `expect` leaves out is not compared. `cases` runs them.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from mcp_gateway.calls import Assurance, Caller, Door, Target, TargetKind
+from mcp_gateway.calls import Caller, Door, Target
 from mcp_gateway.decisions import Approved
 from mcp_gateway.errors import ConfigError, Problem
 from mcp_gateway.facts.requests import Interface
-from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.classes import BUILT_IN
+from mcp_gateway.policy.case_models import (
+    ARGUMENTS,
+    DEFAULT_BASE_URL,
+    NOON,
+    CallerCase,
+    CaseFile,
+    CaseModel,
+    Expectation,
+    TargetCase,
+)
 from mcp_gateway.policy.schema import ACTIONS
 from mcp_gateway.toml_errors import toml_problem
-from mcp_gateway.usage import History, imagined_usage
+from mcp_gateway.toml_places import KeyPath, Place, key_places, place_of
+from mcp_gateway.toml_report import Path as PathInside
+from mcp_gateway.toml_report import did_you_mean, dotted, in_order, report
+from mcp_gateway.usage import History, Usage, imagined_usage
 
 TOOL_OF_KIND: Mapping[str, str] = {action.kind: name for name, action in ACTIONS.items()}
-DEFAULT_BASE_URL = "https://api.example.com"
-NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _has_env(labels: dict[str, str]) -> dict[str, str]:
-    if "env" not in labels:
-        raise ValueError("env is required")
-    return labels
-
-
-def _is_kind(kind: str) -> str:
-    if kind not in KINDS:
-        raise ValueError(f"there is no kind of inference {kind!r}; there are {', '.join(KINDS)}")
-    return kind
-
-
-Inference = dict[Annotated[str, AfterValidator(_is_kind)], frozenset[str]]
-"""By kind, the data classes that a statement tells about."""
-
-
-class TargetCase(_Model):
-    """A target that exists only for the cases."""
-
-    kind: TargetKind
-    labels: Annotated[dict[str, str], AfterValidator(_has_env)]
-    classes: frozenset[str] = frozenset()
-    base_url: str = DEFAULT_BASE_URL
-    graphql: str = ""
-    """As in the configuration."""
-    openapi: str = ""
-    """As in the configuration, or beside this file."""
-    description: str = ""
-
-
-class CallerCase(_Model):
-    """A caller, as their token would have it."""
-
-    groups: frozenset[str] = frozenset()
-    subject: str = "somebody"
-    issuer: str = "https://idp.example.com"
-    actor: str = "agent"
-    email: str | None = None
-    scopes: frozenset[str] = frozenset()
-    assurance: Assurance = "token"
-
-
-class ApprovalCase(_Model):
-    """An approval that has been given."""
-
-    by: frozenset[str]
-    approvers: int = Field(default=1, ge=1)
-
-
-class QueryArguments(_Model):
-    """Arguments of `query_database`."""
-
-    sql: str
-    params: list[Any] = []
-    max_rows: int | None = None
-
-
-class CommandArguments(_Model):
-    """Arguments of `run_ssh_command`."""
-
-    argv: list[str] | None = None
-    command: str | None = None
-    stdin: str | None = None
-    timeout_s: int | None = None
-
-
-class RequestArguments(_Model):
-    """Arguments of `call_api`."""
-
-    method: str = "GET"
-    path: str
-    query: dict[str, str | list[str]] = {}
-    headers: dict[str, str] = {}
-    json_value: Any = Field(default=None, alias="json")
-    body: str | None = None
-
-
-class Expectation(_Model):
-    """What a case has to come to; None is not compared."""
-
-    decision: Literal["allow", "ask", "deny", "refused"]
-    policies: list[str] | None = None
-    approvers: dict[str, int] | None = None
-    """Group to people."""
-    revealed: list[str] | None = None
-    """Every data class that this caller may see raw, of all there are."""
-    visible: bool | None = None
-    """Whether the caller sees the tool on this target at all."""
-
-
-class CaseModel(_Model):
-    """One `[[case]]`."""
-
-    name: str = Field(min_length=1)
-    caller: str | CallerCase = CallerCase()
-    target: str
-    tool: str | None = None
-    """Left out: the tool of the target's kind."""
-    arguments: dict[str, Any]
-    inference: Inference | None = None
-    """What only a catalog could tell of a query. Left out: the worst."""
-    door: Door = "http"
-    token_age: int = 60
-    time: AwareDatetime = NOON
-    approval: ApprovalCase | None = None
-    usage: dict[str, int | frozenset[str]] = {}
-    """What the person did before; what is left out is 0."""
-    agent_usage: dict[str, int | frozenset[str]] = {}
-    """What the agent did before."""
-    expect: Expectation
-
-
-class CaseFile(_Model):
-    """A whole file."""
-
-    policies: list[str] = []
-    targets: dict[str, TargetCase] = {}
-    callers: dict[str, CallerCase] = {}
-    case: list[CaseModel] = []
-
-
-ARGUMENTS: Mapping[str, type[_Model]] = {
-    "query_database": QueryArguments,
-    "run_ssh_command": CommandArguments,
-    "call_api": RequestArguments,
-}
+NAMED_ENTRIES = frozenset({"targets", "callers", "case"})
+"""Tables of a file whose entries are read one by one: a mistake in one hides none in another."""
+STAND_INS: Mapping[str, Any] = {"name": "mistaken", "expect": {"decision": "deny"}}
+"""For keys that a case must have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,29 +104,22 @@ class Cases:
 def read_cases(
     path: Path, *, targets: Sequence[Target] = (), interfaces: Mapping[str, Interface] | None = None
 ) -> Cases:
-    """Read one file; raises `ConfigError`. `targets` are those of the configuration, `interfaces` belong to them by name."""
-    try:
-        model = CaseFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        message = "there is no such file or folder" if missing else f"cannot be read: {error.strerror}"
-        raise ConfigError([Problem(file=str(path), message=message)]) from None
-    except UnicodeDecodeError:
-        raise ConfigError([Problem(file=str(path), message="expected UTF-8")]) from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([toml_problem(error, file=str(path))]) from None
-    except ValidationError as error:
-        raise ConfigError(list(_problems(path, error))) from None
+    """Read one file. `targets` are those of the configuration, `interfaces` belong to them by name.
+
+    Raises:
+        ConfigError: with every mistake in it.
+    """
+    written = _parsed(path)
+    model, numbers = _validated(written)
     known = {target.name: target for target in targets} | {
         name: _target(name, given) for name, given in model.targets.items()
     }
-    own = {name: _interface(path, given) for name, given in model.targets.items()}
-    reader = _Reader(path=path, callers=model.callers, targets=known, interfaces={**(interfaces or {}), **own})
-    cases = [reader.case(given) for given in model.case]
-    if len({case.name for case in model.case}) != len(model.case):
-        reader.problems.append(Problem(file=str(path), path="case", message="two cases have the same name"))
-    if reader.problems:
-        raise ConfigError(reader.problems)
+    own = {name: _interface(written, name, given) for name, given in model.targets.items()}
+    reader = _Reader(written=written, callers=model.callers, targets=known, interfaces={**(interfaces or {}), **own})
+    cases = [reader.case(number, given) for number, given in zip(numbers, model.case, strict=True)]
+    _check_names(written)
+    if written.problems:
+        raise ConfigError(in_order(written.problems))
     return Cases(
         file=path,
         policies=tuple((path.parent / name).resolve() for name in model.policies),
@@ -272,17 +147,131 @@ def imagined_caller(given: CallerCase) -> Caller:
     )
 
 
-def _interface(path: Path, given: TargetCase) -> Interface:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """A file as it is written, and what is wrong in it."""
+
+    path: Path
+    raw: Mapping[str, Any]
+    places: Mapping[KeyPath, Place]
+    problems: list[Problem] = field(default_factory=list)
+
+    def wrong(self, where: PathInside, message: str) -> None:
+        """Keep a mistake."""
+        place = place_of(where, self.places)
+        self.problems.append(
+            Problem(file=str(self.path), line=place.line, column=place.column, path=self.named(where), message=message)
+        )
+
+    def report(self, error: ValidationError, *, model: type[BaseModel], above: PathInside = ()) -> None:
+        """Keep all mistakes in a table."""
+        self.problems.extend(
+            report(
+                error,
+                model=model,
+                raw=self.raw,
+                file=str(self.path),
+                places=self.places,
+                above=above,
+                named=self.named,
+            )
+        )
+
+    def named(self, where: PathInside) -> str:
+        """How a place is called: a case by its name, if it has one."""
+        match where:
+            case ("case", int(number), *below):
+                entry = self.raw["case"][number]
+                name = entry.get("name") if isinstance(entry, dict) else None
+                called = f"case {name!r}" if isinstance(name, str) and name else f"case[{number}]"
+                return f"{called}: {dotted(tuple(below))}" if below else called
+            case _:
+                return dotted(where)
+
+    def has(self, table: str, name: str) -> bool:
+        """Whether there is an entry of that name, mistaken or not."""
+        entries = self.raw.get(table)
+        return isinstance(entries, dict) and name in entries
+
+
+def _parsed(path: Path) -> _Written:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return _Written(path=path, raw=tomllib.loads(text), places=key_places(text))
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        message = "there is no such file or folder" if missing else f"cannot be read: {error.strerror}"
+        raise ConfigError([Problem(file=str(path), message=message)]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([Problem(file=str(path), message="expected UTF-8")]) from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError([toml_problem(error, file=str(path))]) from None
+
+
+def _validated(written: _Written) -> tuple[CaseFile, list[int]]:
+    """What of a file can be understood, and the numbers of its cases. Raises `ConfigError` where nothing can."""
+    try:
+        model = CaseFile.model_validate(written.raw)
+    except ValidationError as error:
+        written.report(error, model=CaseFile)
+        sound, numbers = _sound(written.raw, {item["loc"][:3] for item in error.errors()})
+        try:
+            return CaseFile.model_validate(sound), numbers
+        except ValidationError:
+            raise ConfigError(in_order(written.problems)) from None
+    return model, list(range(len(model.case)))
+
+
+def _sound(raw: Mapping[str, Any], wrong: Collection[PathInside]) -> tuple[dict[str, Any], list[int]]:
+    """A file without what is wrong in it, so that the rest can be looked at; and the numbers of the cases that are left."""
+    whole = {where[0] for where in wrong if len(where) == 1 or where[0] not in NAMED_ENTRIES}
+    left = {key: value for key, value in raw.items() if key not in whole}
+    entries = {where[:2] for where in wrong}
+    for table in ("targets", "callers"):
+        if table in left:
+            left[table] = {name: entry for name, entry in left[table].items() if (table, name) not in entries}
+    cases = {
+        number: _sound_case(entry, {where[2] for where in wrong if where[:2] == ("case", number) and len(where) > 2})
+        for number, entry in enumerate(left.get("case", ()))
+    }
+    left["case"] = [case for case in cases.values() if case is not None]
+    return left, [number for number, case in cases.items() if case is not None]
+
+
+def _sound_case(entry: object, wrong: Collection[str | int]) -> dict[str, Any] | None:
+    """A case of which the wrong keys are left out; None where too little is left to find anything else by."""
+    if not isinstance(entry, dict) or not {"target", "arguments"}.isdisjoint(wrong):
+        return None
+    left = {key: value for key, value in entry.items() if key not in wrong}
+    return left | {key: value for key, value in STAND_INS.items() if key in wrong}
+
+
+def _check_names(written: _Written) -> None:
+    """A report names a case by its name alone."""
+    first: dict[str, int] = {}
+    entries = written.raw.get("case")
+    for number, entry in enumerate(entries if isinstance(entries, list) else ()):
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if not isinstance(name, str):
+            continue
+        if name in first:
+            line = place_of(("case", first[name]), written.places).line
+            written.wrong(("case", number, "name"), f"the case in line {line} has this name already")
+        first.setdefault(name, number)
+
+
+def _interface(written: _Written, name: str, given: TargetCase) -> Interface:
     document = None
     if given.openapi:
         from mcp_gateway.facts.openapi import read_openapi
 
-        described = path.parent / given.openapi
+        described = written.path.parent / given.openapi
         try:
-            text = described.read_text(encoding="utf-8")
+            document = read_openapi(described.read_text(encoding="utf-8"), file=str(described))
         except (OSError, UnicodeDecodeError):
-            raise ConfigError([Problem(file=str(described), message="there is no such text")]) from None
-        document = read_openapi(text, file=str(described))
+            written.wrong(("targets", name, "openapi"), f"there is no text at {str(described)!r}")
+        except ConfigError as error:
+            written.problems.extend(error.problems)
     return Interface(base_url=given.base_url, graphql=given.graphql, document=document)
 
 
@@ -299,32 +288,36 @@ def _target(name: str, given: TargetCase) -> Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reader:
-    """What the cases of one file may name, and what is wrong with them."""
+    """What the cases of one file may name."""
 
-    path: Path
+    written: _Written
     callers: Mapping[str, CallerCase]
     targets: Mapping[str, Target]
     interfaces: Mapping[str, Interface]
-    problems: list[Problem] = field(default_factory=list)
 
-    def case(self, given: CaseModel) -> Case | None:
+    def case(self, number: int, given: CaseModel) -> Case | None:
         """Complete one case; None when something is wrong with it."""
+        at: PathInside = ("case", number)
+        before = len(self.written.problems)
         target = self.targets.get(given.target)
+        if target is None and not self.written.has("targets", given.target):
+            self._unknown((*at, "target"), "target", given.target, self.targets)
         caller = given.caller if isinstance(given.caller, CallerCase) else self.callers.get(given.caller)
-        if target is None:
-            self._wrong(given, "target", f"there is no target {given.target!r}; there are {_listed(self.targets)}")
-        if caller is None:
-            self._wrong(given, "caller", f"there is no caller {given.caller!r}; there are {_listed(self.callers)}")
-        if target is None or caller is None:
+        if isinstance(given.caller, str) and caller is None and not self.written.has("callers", given.caller):
+            self._unknown((*at, "caller"), "caller", given.caller, self.callers)
+        tool = given.tool or (TOOL_OF_KIND[target.kind] if target is not None else None)
+        arguments = {} if tool is None else self._arguments(at, given, tool)
+        history = History(
+            person=self._usage((*at, "usage"), given.usage), agent=self._usage((*at, "agent_usage"), given.agent_usage)
+        )
+        if target is None or tool is None or caller is None:
             return None
-        tool = given.tool or TOOL_OF_KIND[target.kind]
-        arguments = self._arguments(given, tool)
-        history = self._history(given)
-        if arguments is None or history is None or not self._knows_classes(given, target, tool):
+        self._check_inference((*at, "inference"), given, target, tool)
+        if len(self.written.problems) > before:
             return None
         approval = given.approval
         return Case(
-            file=self.path,
+            file=self.written.path,
             name=given.name,
             caller=imagined_caller(caller),
             target=target,
@@ -340,46 +333,41 @@ class _Reader:
             expect=given.expect,
         )
 
-    def _history(self, given: CaseModel) -> History | None:
-        try:
-            return History(person=imagined_usage(given.usage), agent=imagined_usage(given.agent_usage))
-        except ValueError as error:
-            self._wrong(given, "usage", str(error))
-            return None
+    def _usage(self, where: PathInside, given: Mapping[str, int | frozenset[str]]) -> Usage:
+        sound: dict[str, int | frozenset[str]] = {}
+        for name, value in given.items():
+            try:
+                imagined_usage({name: value})
+                sound[name] = value
+            except ValueError as error:
+                self.written.wrong((*where, name), str(error))
+        return imagined_usage(sound)
 
-    def _arguments(self, given: CaseModel, tool: str) -> dict[str, Any] | None:
-        if tool not in ARGUMENTS:
-            self._wrong(given, "tool", f"there is no tool {tool!r}; there are {_listed(ARGUMENTS)}")
-            return None
+    def _arguments(self, at: PathInside, given: CaseModel, tool: str) -> dict[str, Any]:
+        model = ARGUMENTS.get(tool)
+        if model is None:
+            self._unknown((*at, "tool"), "tool", tool, ARGUMENTS)
+            return {}
         try:
-            return ARGUMENTS[tool].model_validate(given.arguments).model_dump(by_alias=True)
+            return model.model_validate(given.arguments).model_dump(by_alias=True)
         except ValidationError as error:
-            for item in error.errors():
-                self._wrong(given, ".".join(("arguments", *map(str, item["loc"]))), item["msg"])
-            return None
+            self.written.report(error, model=model, above=(*at, "arguments"))
+            return {}
 
-    def _knows_classes(self, given: CaseModel, target: Target, tool: str) -> bool:
-        """Whether `inference` is about a query and about data classes that there are."""
+    def _check_inference(self, where: PathInside, given: CaseModel, target: Target, tool: str) -> None:
+        """That `inference` is about a query and about data classes that there are."""
         if given.inference is None:
-            return True
+            return
         if tool != "query_database":
-            self._wrong(given, "inference", f"{tool} tells nothing by inference; only query_database does")
-            return False
+            self.written.wrong(where, f"{tool} tells nothing by inference; only query_database does")
+            return
         known = {*BUILT_IN, *target.classes}
-        unknown = sorted(frozenset[str]().union(*given.inference.values()) - known)
-        for name in unknown:
-            self._wrong(given, "inference", f"there is no data class {name!r} on the target {target.name!r}")
-        return not unknown
+        for kind, classes in given.inference.items():
+            for name in sorted(classes - known):
+                hint = did_you_mean(name, known)
+                message = f"there is no data class {name!r} on the target {target.name!r}{hint}"
+                self.written.wrong((*where, kind), message)
 
-    def _wrong(self, given: CaseModel, key: str, message: str) -> None:
-        self.problems.append(Problem(file=str(self.path), path=f"case {given.name!r}: {key}", message=message))
-
-
-def _problems(path: Path, error: ValidationError) -> Sequence[Problem]:
-    return [
-        Problem(file=str(path), path=".".join(map(str, item["loc"])), message=item["msg"]) for item in error.errors()
-    ]
-
-
-def _listed(names: Mapping[str, object]) -> str:
-    return ", ".join(repr(name) for name in sorted(names)) or "none"
+    def _unknown(self, where: PathInside, what: str, name: str, known: Collection[str]) -> None:
+        listed = ", ".join(map(repr, sorted(known))) or "none"
+        self.written.wrong(where, f"there is no {what} {name!r}{did_you_mean(name, known) or f'; there are {listed}'}")

@@ -11,7 +11,8 @@ from mcp_gateway.calls import JSONObject, SQLFacts, Target
 from mcp_gateway.errors import ConfigError, Problem
 from mcp_gateway.facts.requests import Interface
 from mcp_gateway.masking.classes import BUILT_IN
-from mcp_gateway.policy.case_files import Case, Cases, Expectation, read_cases
+from mcp_gateway.policy.case_files import Case, Cases, read_cases
+from mcp_gateway.policy.case_models import Expectation
 from mcp_gateway.policy.engine import PolicyEngine, Question
 from mcp_gateway.policy.examiners import EXAMINERS, Examiner
 from mcp_gateway.policy.explain import explain, tables_without_schema

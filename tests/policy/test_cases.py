@@ -128,7 +128,7 @@ def test_what_is_wrong_with_cases_and_policies_comes_together(tmp_path: Path) ->
         run_cases([empty, one, two, three], targets=TARGETS)
     assert str(caught.value).splitlines() == [
         f"{empty}: holds no *.toml file",
-        f"{three}: x: Extra inputs are not permitted",
+        f"{three}:1:1: x: unknown key; known here: callers, case, policies, targets",
         f"{broken}:1:1: the policy does not end in ';'",
         f"{two}: policies: names no policies to test; write their paths here, or give --policies",
     ]

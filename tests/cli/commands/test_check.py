@@ -127,7 +127,7 @@ def test_scripts_get_the_problems_of_a_configuration_as_json(
 
     assert (ran.status, ran.err) == (2, "")
     (problem,) = ran.json["problems"]
-    assert problem.startswith(f"{config}:5: identity.colour: unknown key")
+    assert problem.startswith(f"{config}:5:1: identity.colour: unknown key")
 
 
 def test_check_reads_programs_and_names_those_that_replace_built_in_ones(
