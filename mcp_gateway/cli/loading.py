@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mcp_gateway.calls import Target
+from mcp_gateway.calls import Target, TargetKind
 from mcp_gateway.cli.further_tools import load_further_tools
 from mcp_gateway.config import HTTPTarget, Settings, to_target
 from mcp_gateway.errors import ConfigError, Problem
@@ -88,9 +88,14 @@ def load_engine(settings: Settings, *, paths: Sequence[Path] = ()) -> PolicyEngi
         paths or settings.policy.paths,
         targets=targets_of(settings),
         classes=settings.classes,
-        tools={tool.name: tool.kind for tool in load_further_tools(settings.gateway.tools)},
+        tools=kinds_of_tools(settings),
         guarded=not paths,
     )
+
+
+def kinds_of_tools(settings: Settings) -> Mapping[str, TargetKind]:
+    """The further tools, and the kind of target that each is for. Raises `ConfigError`."""
+    return {tool.name: tool.kind for tool in load_further_tools(settings.gateway.tools)}
 
 
 def load_knowledge(settings: Settings | None) -> Knowledge:

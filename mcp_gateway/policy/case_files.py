@@ -1,6 +1,6 @@
 """The files of `mcp-gateway policy test`: TOML to cases, or to every mistake in them.
 
-    policies = ["../mcp_gateway_policies"]       # beside this file; the command line can name others
+    policies = ["../mcp_gateway_policies"]       # beside this file; left out, the configured ones; the command line can name others
 
     [targets.orders]                             # imagined ones, beside those of the configuration
     kind = "postgres"

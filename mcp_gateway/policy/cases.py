@@ -7,19 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mcp_gateway.calls import JSONObject, SQLFacts, Target
+from mcp_gateway.calls import JSONObject, SQLFacts, Target, TargetKind
 from mcp_gateway.errors import ConfigError, Problem
 from mcp_gateway.facts.requests import Interface
 from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.policy.case_files import Case, Cases, read_cases
 from mcp_gateway.policy.case_models import Expectation
+from mcp_gateway.policy.compiling import NO_TOOLS
 from mcp_gateway.policy.engine import PolicyEngine, Question
 from mcp_gateway.policy.examiners import EXAMINERS, Examiner
 from mcp_gateway.policy.explain import explain, tables_without_schema
 from mcp_gateway.policy.loader import load_policies
 
 SUFFIX = ".toml"
-NO_POLICIES = "names no policies to test; write their paths here, or give --policies"
+NO_POLICIES = "names no policies to test, and none are configured; write their paths here, or give --policies"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +67,11 @@ def run_cases(
     paths: Sequence[Path],
     *,
     policies: Sequence[Path] = (),
+    configured: Sequence[Path] = (),
     targets: Sequence[Target] = (),
     interfaces: Mapping[str, Interface] | None = None,
     classes: Collection[str] = (),
+    tools: Mapping[str, TargetKind] = NO_TOOLS,
     examiners: Mapping[str, Examiner] = EXAMINERS,
 ) -> Report:
     """Run the cases of these files, and of every `*.toml` in these folders.
@@ -76,9 +79,11 @@ def run_cases(
     Args:
         paths: case files and folders of them.
         policies: the set to test; left out, each file says which it tests.
+        configured: the set of the configuration, for files that do not say. It is read as a gateway reads it.
         targets: those of the configuration, which cases may name.
         interfaces: what is known of the APIs among them.
         classes: configured data classes.
+        tools: configured further tools, and the kind of target that each is for.
         examiners: how raw arguments become facts, by tool.
 
     Raises:
@@ -87,11 +92,13 @@ def run_cases(
     files, problems = _read(paths, targets=targets, interfaces=interfaces or {})
     engines: list[tuple[Cases, PolicyEngine]] = []
     for cases in files:
-        chosen = tuple(policies) or cases.policies
+        named = tuple(policies) or cases.policies
         try:
-            if not chosen:
+            if not named and not configured:
                 raise ConfigError([Problem(file=str(cases.file), path="policies", message=NO_POLICIES)])
-            engine = load_policies(chosen, targets=cases.targets, classes=classes, guarded=False)
+            engine = load_policies(
+                named or configured, targets=cases.targets, classes=classes, tools=tools, guarded=not named
+            )
         except ConfigError as error:
             problems += [problem for problem in error.problems if problem not in problems]
         else:

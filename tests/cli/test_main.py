@@ -126,9 +126,9 @@ def test_every_problem_of_a_configuration_gets_its_line(tmp_path: Path, capsys: 
 
     assert (ran.status, ran.out) == (2, "")
     assert ran.err.splitlines() == [
-        f"mcp-gateway: {path}:1: identity.audience: is required",
-        f"mcp-gateway: {path}:2: identity.issuer: expected 'local' or the https URL of an OpenID provider, without query",
-        f"mcp-gateway: {path}:4: targets.a.kind: expected one of 'postgres', 'ssh', 'http', got 'b'",
+        f"mcp-gateway: {path}:1:1: identity.audience: is required",
+        f"mcp-gateway: {path}:2:1: identity.issuer: expected 'local' or the https URL of an OpenID provider, without query",
+        f"mcp-gateway: {path}:4:1: targets.a.kind: expected one of 'postgres', 'ssh', 'http', got 'b'",
     ]
 
 

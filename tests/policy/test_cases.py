@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -130,5 +131,36 @@ def test_what_is_wrong_with_cases_and_policies_comes_together(tmp_path: Path) ->
         f"{empty}: holds no *.toml file",
         f"{three}:1:1: x: unknown key; known here: callers, case, policies, targets",
         f"{broken}:1:1: the policy does not end in ';'",
-        f"{two}: policies: names no policies to test; write their paths here, or give --policies",
+        f"{two}: policies: names no policies to test, and none are configured; write their paths here, or give --policies",
     ]
+
+
+def test_a_file_that_names_no_policies_is_tested_with_the_configured_ones(tmp_path: Path) -> None:
+    configured = write(tmp_path, "configured.cedar", READ_ALL)
+    configured.chmod(0o600)
+    write(tmp_path, "own.cedar", "")
+    allowed = write(tmp_path, "allowed.toml", case("a", "SELECT 1", 'decision = "allow"'))
+    denied = write(tmp_path, "denied.toml", 'policies = ["own.cedar"]\n' + case("d", "SELECT 1", 'decision = "deny"'))
+
+    report = run_cases([allowed, denied], configured=[configured], targets=TARGETS)
+    instead = run_cases([allowed], configured=[configured], policies=[tmp_path / "own.cedar"], targets=TARGETS)
+
+    assert report.passed
+    assert not instead.passed
+
+
+def test_configured_policies_that_others_can_write_are_not_tested(tmp_path: Path) -> None:
+    """A gateway would not start with them."""
+    configured = write(tmp_path, "configured.cedar", READ_ALL)
+    configured.chmod(0o666)
+    one = write(tmp_path, "1.toml", case("a", "SELECT 1", 'decision = "allow"'))
+
+    with pytest.raises(ConfigError, match=re.escape(str(configured))):
+        run_cases([one], configured=[configured], targets=TARGETS)
+
+
+def test_policies_may_name_the_configured_further_tools(tmp_path: Path) -> None:
+    write(tmp_path, "p.cedar", READ_ALL + '@id("more") permit (principal, action == Action::"ask_things", resource);')
+    one = write(tmp_path, "1.toml", 'policies = ["p.cedar"]\n' + case("a", "SELECT 1", 'decision = "allow"'))
+
+    assert run_cases([one], targets=TARGETS, tools={"ask_things": "http"}).passed

@@ -24,6 +24,8 @@ from mcp_gateway.cli.times import parse_time
 
 if TYPE_CHECKING:
     from mcp_gateway.cli.replaying import Replay
+    from mcp_gateway.config import Settings
+    from mcp_gateway.policy.cases import Report
 
 MOST_CALLERS = 5
 
@@ -93,25 +95,25 @@ def run_tests(
 ) -> None:
     """Run cases from raw SQL, command or request to decision and policy ids.
 
-    Works without a configuration: then cases can use only the targets that their own file describes.
+    By the policies of --policies, else those that a file names, else the configured ones. Works without a configuration:
+    then cases can use only the targets that their own file describes.
+
+    Exit status 0: all came as expected. 1: some did not. 2: there are mistakes in cases or policies.
     """
-    from mcp_gateway.cli.examining import examiners
-    from mcp_gateway.cli.loading import load_interfaces, targets_of
-    from mcp_gateway.policy.cases import run_cases
+    from mcp_gateway.errors import ConfigError
 
     settings = context.obj.settings_if_any()
-    with examiners(settings) as examine:
-        report = run_cases(
-            _paths(cases),
-            policies=_paths(policies),
-            targets=targets_of(settings) if settings is not None else (),
-            interfaces=load_interfaces(settings) if settings is not None else {},
-            classes=settings.classes if settings is not None else (),
-            examiners=examine,
-        )
+    try:
+        report = _run_cases(settings, _paths(cases), policies=_paths(policies))
+    except ConfigError as error:
+        if not as_json:
+            raise
+        problems = [problem.to_json() for problem in error.problems]
+        print_json({"passed": False, "problems": problems, "cases": [], "uncovered": []})
+        raise typer.Exit(2) from None
     if as_json:
         results = [result.to_json() for result in report.results]
-        print_json({"passed": report.passed, "cases": results, "uncovered": list(report.uncovered)})
+        print_json({"passed": report.passed, "problems": [], "cases": results, "uncovered": list(report.uncovered)})
     else:
         _print_report(report)
     if not report.passed:
@@ -218,7 +220,27 @@ def _paths(given: list[str] | None) -> list[Path]:
     return [Path(path).absolute() for path in given or ()]
 
 
-def _print_report(report: Any) -> None:
+def _run_cases(settings: Settings | None, paths: list[Path], *, policies: list[Path]) -> Report:
+    from mcp_gateway.cli.examining import examiners
+    from mcp_gateway.cli.loading import kinds_of_tools, load_interfaces, targets_of
+    from mcp_gateway.policy.cases import run_cases
+
+    with examiners(settings) as examine:
+        if settings is None:
+            return run_cases(paths, policies=policies, examiners=examine)
+        return run_cases(
+            paths,
+            policies=policies,
+            configured=settings.policy.paths,
+            targets=targets_of(settings),
+            interfaces=load_interfaces(settings),
+            classes=settings.classes,
+            tools=kinds_of_tools(settings),
+            examiners=examine,
+        )
+
+
+def _print_report(report: Report) -> None:
     failed = [result for result in report.results if not result.passed]
     for result in failed:
         print_line(f"{result.file}: {result.name}")

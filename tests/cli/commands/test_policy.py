@@ -170,9 +170,8 @@ def test_other_policies_can_be_checked_before_they_are_in_force(
 
 
 def test_cases_that_pass(config: Path, cases: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ran = run_here(
-        capsys, "--config", str(config), "policy", "test", str(cases), "--policies", str(config.parent / "all.cedar")
-    )
+    """By the configured policies, where none are named."""
+    ran = run_here(capsys, "--config", str(config), "policy", "test", str(cases))
 
     assert (ran.status, ran.out) == (0, "2 of 2 cases passed\n")
     assert "warning: no case is determined by the policy 'run'" in ran.err
@@ -210,8 +209,27 @@ def test_a_broken_case_file_is_misuse(config: Path, cases: Path, capsys: pytest.
         capsys, "--config", str(config), "policy", "test", str(cases), "--policies", str(config.parent / "all.cedar")
     )
 
+    as_json = run_here(capsys, "--config", str(config), "policy", "test", str(cases), "--json")
+
     assert (ran.status, ran.out) == (2, "")
-    assert "there is no target 'nowhere'" in ran.err
+    assert ran.err == (
+        f"mcp-gateway: {cases}:3:1: case 'x': target: there is no target 'nowhere'; there are 'billing', 'orders', 'web1'\n"
+    )
+    assert (as_json.status, as_json.err) == (2, "")
+    assert as_json.json == {
+        "passed": False,
+        "problems": [
+            {
+                "id": "case 'x': target",
+                "file": str(cases),
+                "line": 3,
+                "column": 1,
+                "message": "there is no target 'nowhere'; there are 'billing', 'orders', 'web1'",
+            }
+        ],
+        "cases": [],
+        "uncovered": [],
+    }
 
 
 def test_cases_with_targets_of_their_own_need_no_configuration(
