@@ -72,13 +72,16 @@ class Journal:
 
     # Endings.
 
-    async def answer(self, refusal: Refusal | None, *, code: str = "", started: bool = False) -> Answer:
-        """Record everything noted and what the door is told; nothing is told that is not recorded."""
+    async def answer(self, refusal: Refusal | None, *, code: str = "", started: bool = False, said: str = "") -> Answer:
+        """Record everything noted and what the door is told; nothing is told that is not recorded.
+
+        `said` is what of it comes from the target: it counts like a result.
+        """
         refusal = refusal or refusals.internal(started=started)
         self.note(Answered(at=self.now(), call_id=self.call_id, code=code or refusal.code))
         try:
             with anyio.CancelScope(shield=True):
-                await self.record_with(lambda _: None, spent=_refused(code or refusal.code, started=started))
+                await self.record_with(lambda _: None, spent=_spent(code or refusal.code, started=started, said=said))
         except StoreError as error:
             log.critical("audit_unavailable", call_id=self.call_id, cause=str(error))
             withheld = refusals.result_withheld() if started else refusals.audit_unavailable()
@@ -95,5 +98,7 @@ class Journal:
             log.critical("audit_unavailable", call_id=self.call_id, cause=str(error))
 
 
-def _refused(code: str, *, started: bool) -> Spent | None:
-    return None if started or code in NO_REFUSALS else Spent(refusals=1)
+def _spent(code: str, *, started: bool, said: str) -> Spent | None:
+    if started:
+        return Spent(bytes=len(said.encode())) if said else None
+    return None if code in NO_REFUSALS else Spent(refusals=1)

@@ -214,7 +214,7 @@ class Road:
             )
         except MaskingError:
             return error.message
-        return f"{error.message}: {detail}"
+        return refusals.shortened(f"{error.message}: {detail}")
 
 
 def share_of(calls: int) -> int:

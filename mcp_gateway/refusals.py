@@ -21,6 +21,8 @@ from mcp_gateway.errors import (
     TargetError,
 )
 
+MAX_SAID = 2000
+"""Characters of what a target says of a failure: a statement can make all that it reads the text of its error."""
 CALL_AGAIN = "call again with exactly the same arguments"
 
 
@@ -201,6 +203,12 @@ def target_failed(error: TargetError, *, target: str, message: str, started: boo
                 message=message,
                 next_step="mend the call" if started else "nothing has run; mend the call",
             )
+
+
+def shortened(said: str) -> str:
+    """The beginning of what a target said, after it has been through the masker."""
+    more = len(said) - MAX_SAID
+    return said if more <= 0 else f"{said[:MAX_SAID]} [... {more:,} characters left out ...]"
 
 
 def revoked(error: RevokedError) -> Refusal:

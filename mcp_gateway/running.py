@@ -185,7 +185,9 @@ class Running:
                 refusal = refusals.internal(started=True)
                 event = Failed(at=journal.now(), call_id=call.id, code="internal", cause=type(error).__name__)
         journal.note(event)
-        return await journal.answer(refusal, started=True)
+        # What a target says of a failure is of its data, too.
+        said = refusal.message if isinstance(error, TargetError) else ""
+        return await journal.answer(refusal, started=True, said=said)
 
     def _timed_out(self) -> Event:
         now = self._journal.now()
@@ -195,12 +197,13 @@ class Running:
         """What may be said of a target's error. A masker that breaks says nothing of it."""
         permitted, masker = self._permitted, self._masker(revealed=frozenset())
         try:
-            return await self._parts.aside.run(
+            said = await self._parts.aside.run(
                 lambda: permitted.tool.mask_error(error, examination=permitted.examination, masker=masker),
                 size=len(error.message) + len(error.detail),
                 key=permitted.call.caller.key,
                 stop=masker.stop,
             )
+            return refusals.shortened(said)
         except Exception as broken:  # noqa: BLE001 - an error text that cannot be masked is withheld
             log.critical("error_text_withheld", call_id=permitted.call.id, error=type(broken).__name__)
             return "the target reported an error; its text is withheld"
