@@ -67,6 +67,11 @@ class Road:
         """How many calls have no answer yet."""
         return self._parts.store.calls_under_way
 
+    @property
+    def max_calls_per_caller(self) -> int:
+        """How many calls of one caller may be under way at once."""
+        return self._parts.shares.each
+
     def let_go(self) -> None:
         """Answer whoever waits for people, now and from now on; their approvals stay as they are."""
         self._parts.holder.let_go()

@@ -29,14 +29,14 @@ class Shares:
     """At most `each` calls at once of one caller."""
 
     def __init__(self, *, each: int) -> None:
-        self._each = each
+        self.each = each
         self._held: Counter[str] = Counter()
 
     def take(self, key: str) -> Release:
         """Take one of a caller's. Raises `LimitError` where it has all of them."""
-        if self._held[key] >= self._each:
+        if self._held[key] >= self.each:
             raise LimitError(
-                f"{self._each} calls of this caller are under way, which is as many as may be at once",
+                f"{self.each} calls of this caller are under way, which is as many as may be at once",
                 next_step="wait until one of them has been answered, then call again; nothing has run",
             )
         self._held[key] += 1

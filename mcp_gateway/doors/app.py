@@ -33,6 +33,7 @@ from mcp_gateway.doors.departures import Watched
 from mcp_gateway.doors.ending import GRACE_SECONDS, RECORD_SECONDS, close_connections, end_in_order
 from mcp_gateway.doors.fast_path import FastPath
 from mcp_gateway.doors.guard import CALLER_KEY, METADATA_PATH, Guard, Reachable
+from mcp_gateway.doors.intake import Intake
 from mcp_gateway.doors.mcp import Identify, MCPDoor, declared
 from mcp_gateway.doors.plain_calls import Reader
 from mcp_gateway.doors.sessions import Sessions
@@ -91,7 +92,7 @@ async def http_app(settings: HTTPSettings, parts: HTTPParts) -> AsyncIterator[Gu
         *approval_routes(parts.desk),
     ]
     if settings.sse:
-        routes += _sse_routes(_door(settings, parts, "sse"))
+        routes += _sse_routes(_door(settings, parts, "sse"), calls=parts.road.max_calls_per_caller)
     app: ASGIApp = AuthContextMiddleware(Starlette(routes=routes))
     if settings.fast_path:
         app = FastPath(
@@ -237,13 +238,14 @@ def _identify_by_request(verifier: TokenVerifier) -> Callable[[Scope], Callable[
     return identify_by
 
 
-def _sse_routes(door: MCPDoor) -> list[Route | Mount]:
-    transport, unread = SseServerTransport("/messages/"), Unread()
+def _sse_routes(door: MCPDoor, *, calls: int) -> list[Route | Mount]:
+    transport, unread, intake = SseServerTransport("/messages/"), Unread(), Intake(calls=calls)
 
     async def connect(request: Request) -> Response:
         async with transport.connect_sse(request.scope, request.receive, request._send) as (read, write):  # noqa: SLF001
-            counted = unread.counted(write, key=request.scope[CALLER_KEY].key)
-            await door.server.run(read, counted, door.server.create_initialization_options())
+            key = request.scope[CALLER_KEY].key
+            async with intake.bounded(read, unread.counted(write, key=key), key=key) as (asked, answered):
+                await door.server.run(asked, answered, door.server.create_initialization_options())
         return Response()
 
     async def post(scope: Scope, receive: Receive, send: Send) -> None:

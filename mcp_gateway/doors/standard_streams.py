@@ -9,6 +9,8 @@ event loop reads and writes, where the descriptors let it.
    much waits for it, nothing more is read of what it says. What has begun meanwhile ends, and is recorded, all the same.
 3. A line that is no message, or one that could be read in two ways (`members`), is answered here (JSON-RPC 2.0, section
    5.1), where the SDK is silent or takes one of the two.
+
+How much of what it asks may be under way is `intake`'s.
 """
 
 from __future__ import annotations

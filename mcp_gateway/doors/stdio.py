@@ -15,6 +15,7 @@ import anyio
 import structlog
 
 from mcp_gateway.calls import Caller, Secret
+from mcp_gateway.doors.intake import Intake
 from mcp_gateway.doors.mcp import MCPDoor
 from mcp_gateway.doors.standard_streams import standard_streams
 from mcp_gateway.identity.sources import TokenSource
@@ -57,9 +58,12 @@ async def serve_stdio(
     try:
         async with anyio.create_task_group() as group:
             group.start_soon(_stop_on_signal, group.cancel_scope)
-            async with standard_streams() as (incoming, outgoing):
+            async with (
+                standard_streams() as (incoming, outgoing),
+                Intake(calls=road.max_calls_per_caller).bounded(incoming, outgoing, key="") as (asked, answered),
+            ):
                 options = door.server.create_initialization_options()
-                await door.server.run(incoming, outgoing, options)
+                await door.server.run(asked, answered, options)
             group.cancel_scope.cancel()
     except* ConnectionError:
         # A client that was killed leaves a broken pipe, or a reset where its host gave us sockets. By now what ran has

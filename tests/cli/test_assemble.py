@@ -96,7 +96,7 @@ async def test_a_gateway_keeps_to_the_configured_limits(tmp_path: Path) -> None:
     try:
         async with running(load_settings(config), doors=["stdio"]) as gateway:
             assert gateway.registry.targets["api"].max_calls == 3
-            assert gateway.road._parts.shares._each == 5
+            assert gateway.road._parts.shares.each == 5
             # A thread that masks is not to keep the event loop from its turn.
             assert sys.getswitchinterval() == pytest.approx(SWITCH_SECONDS)
     finally:

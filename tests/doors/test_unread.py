@@ -78,14 +78,15 @@ class Stream:
                         await anyio.sleep(0.002)
         return taken
 
-    async def read_for(self, numbers: set[int]) -> None:
-        """Read until these calls are answered, in whatever order."""
+    async def read_for(self, numbers: set[int]) -> bytes:
+        """Read until these calls are answered, in whatever order; the last that was read."""
         wanted = {b'"id":%d,' % number for number in numbers}
         said = b""
         with anyio.fail_after(60):
             while wanted:
                 said = said[-100:] + await self.socket.receive(65536)
                 wanted -= {answer for answer in wanted if answer in said}
+        return said
 
 
 @asynccontextmanager

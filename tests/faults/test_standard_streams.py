@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -171,19 +172,80 @@ async def test_a_client_that_does_not_read_is_read_no_more_and_every_outcome_is_
     assert b"Traceback" not in (tmp_path / "stderr.log").read_bytes()
 
 
+BURST, GROWN_BY_A_BURST = 3000, 48 * MIB
+"""As many as there may be are some 15 MiB; were all of them under way, these small ones would be some 70."""
+
+
+@pytest.mark.requirement("R20", "R23", "I8")
+@pytest.mark.skipif(not HAS_PROC, reason="this system has no /proc")
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_of_thousands_of_calls_at_once_a_bounded_number_is_under_way(
+    tmp_path: Path, world: World, cancelled: bool
+) -> None:
+    async with an_api(tmp_path) as api:
+        command = configure(tmp_path, api, world)
+        with (
+            (tmp_path / "stderr.log").open("wb") as errors,
+            subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0
+            ) as process,
+        ):
+            assert process.stdin is not None
+            assert process.stdout is not None
+            stdin, stdout = process.stdin, process.stdout
+            opening = b"".join(orjson.dumps(message) + b"\n" for message in (INITIALIZE, INITIALIZED))
+            write_all(stdin, opening)
+            await anyio.to_thread.run_sync(stdout.readline)
+            before, answers = memory(process.pid, "VmHWM"), dict[int, Any]()
+
+            def read_for(numbers: set[int]) -> None:
+                while not numbers <= answers.keys():
+                    answer = orjson.loads(stdout.readline())
+                    assert answer["id"] not in answers
+                    answers[answer["id"]] = answer
+
+            async with anyio.create_task_group() as group:
+                messages = [orjson.dumps(message) + b"\n" for message in burst(cancelled=cancelled)]
+                group.start_soon(anyio.to_thread.run_sync, write_all, stdin, b"".join(messages))
+                # What is cancelled gets no answer, or had it before.
+                await anyio.to_thread.run_sync(read_for, {BURST + 1} if cancelled else set(range(1, BURST + 2)))
+            found = await stands_still(tmp_path / "data")
+            write_all(stdin, orjson.dumps(call(BURST + 2)) + b"\n")
+            await anyio.to_thread.run_sync(read_for, {BURST + 2})
+            grown = memory(process.pid, "VmHWM") - before
+            stdin.close()
+            assert await anyio.to_thread.run_sync(process.wait) == 0
+    refused = [number for number, answer in answers.items() if "error" in answer]
+    print(f"of {BURST} calls {found['Received']} taken, {len(refused)} refused at once, {grown / MIB:.0f} MiB more")
+    assert {answers[number]["error"]["code"] for number in refused} <= {-32005}
+    assert not answers[BURST + 2]["result"]["isError"]
+    assert found["Received"] == found["Answered"]
+    assert cancelled or found["Received"] == BURST - len(refused)
+    assert grown <= GROWN_BY_A_BURST
+
+
+def burst(*, cancelled: bool) -> Iterator[dict[str, Any]]:
+    """Calls, each of them cancelled behind it or none, and a ping."""
+    for number in range(1, BURST + 1):
+        yield call(number)
+        if cancelled:
+            yield {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": number}}
+    yield {"jsonrpc": "2.0", "id": BURST + 1, "method": "ping"}
+
+
 async def stands_still(data: Path) -> Counter[str]:
     """Wait until calls have ended and no more come in; how often each kind of event is recorded then."""
     before: Counter[str] = Counter()
     with anyio.fail_after(120):
         while True:
             found = Counter(row.kind for row in read_store(data).rows)
-            if found == before and found["Finished"] and found["Answered"] == found["Received"]:
+            if found == before and found["Answered"] and found["Answered"] == found["Received"]:
                 return found
             before = found
             await anyio.sleep(1)
 
 
-def memory(pid: int) -> int:
-    """What a process has in memory, in bytes."""
-    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS:")]
+def memory(pid: int, name: str = "VmRSS") -> int:
+    """What a process has in memory, in bytes; `VmHWM` is the most that it ever had."""
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(f"{name}:")]
     return int(line.split()[1]) * 1024
