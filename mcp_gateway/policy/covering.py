@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.errors import Problem
-from mcp_gateway.policy.contradictions import Budget, Denial, Known, World, excludes, known_from, parts_of
+from mcp_gateway.policy.contradictions import Budget, Denial, Known, excludes, known_from, parts_of
 from mcp_gateway.policy.formulas import Formula
+from mcp_gateway.policy.implications import world_of
 from mcp_gateway.policy.schema import REVEAL
 from mcp_gateway.policy.statement import Policy
+from mcp_gateway.policy.steps import World
 from mcp_gateway.policy.terms import key_of
 from mcp_gateway.policy.vocabulary import Vocabulary
 
@@ -117,7 +119,7 @@ class _Covering:
 
     def _world(self, action: str) -> World:
         if action not in self.worlds:
-            self.worlds[action] = World.of(self.vocabulary, action)
+            self.worlds[action] = world_of(self.vocabulary, action)
         return self.worlds[action]
 
 

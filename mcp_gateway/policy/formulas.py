@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcp_gateway.calls import JSONObject
-from mcp_gateway.policy.contradictions import Claim
 from mcp_gateway.policy.parsing import Condition, Expressions, read_expressions
 from mcp_gateway.policy.split import Place, Statement
 from mcp_gateway.policy.statement import Policy
+from mcp_gateway.policy.steps import Claim
 
 MAX_SHOWN = 80
 """Characters of an expression."""

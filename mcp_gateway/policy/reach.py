@@ -15,10 +15,11 @@ from types import MappingProxyType
 from mcp_gateway.calls import JSONObject, Target
 from mcp_gateway.decisions import CALLER_GROUP
 from mcp_gateway.errors import Problem
-from mcp_gateway.policy.contradictions import Budget, Reason, World, contradictions
+from mcp_gateway.policy.contradictions import Budget, Reason, contradictions
 from mcp_gateway.policy.covering import policies_that_add_nothing
 from mcp_gateway.policy.expressions import Path
 from mcp_gateway.policy.formulas import Formula, formulas_of
+from mcp_gateway.policy.implications import world_of
 from mcp_gateway.policy.schema import REVEAL
 from mcp_gateway.policy.split import Place
 from mcp_gateway.policy.statement import Compiled
@@ -92,7 +93,7 @@ def _never_matching(formula: Formula, vocabulary: Vocabulary, budget: Budget) ->
     actions = [name for name in (*vocabulary.actions, REVEAL) if policy.scope.names(name)]
     found: dict[str, tuple[Reason, ...]] = {}
     for action in actions:
-        world = World.of(vocabulary, action, target=formula.target)
+        world = world_of(vocabulary, action, target=formula.target)
         if (reasons := contradictions(formula.claims, world, budget)) is not None:
             found[action] = reasons
     if actions and len(found) == len(actions):
@@ -148,7 +149,8 @@ def _told_of(formula: Formula, reason: Reason) -> str:
     said = zip(texts, claims, strict=True)
     shown = list(dict.fromkeys(f"`{text}`" if holds else f"not `{text}`" for text, (_, holds) in said))
     if len(shown) > 1:
-        return f"{', '.join(shown[:-1])} and {shown[-1]} cannot {'both' if len(shown) == 2 else 'all'} be true"
+        why = f": {', and '.join(reason.because)}" if reason.because else ""
+        return f"{', '.join(shown[:-1])} and {shown[-1]} cannot {'both' if len(shown) == 2 else 'all'} be true{why}"
     node, holds = claims[0]
     known = {_name_of(value) for value in reason.domain.values or ()}
     asked = next((name for name in _names_in(node) if name not in known), "")

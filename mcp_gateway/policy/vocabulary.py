@@ -112,8 +112,12 @@ class Vocabulary:
         kind = self.actions[action].kind
         return {kind}, {found.name for found in self.targets.values() if found.kind == kind}
 
+    def knows_facts_of(self, action: str) -> bool:
+        """Whether an action is that of a built-in tool."""
+        return action in ACTIONS and self.actions.get(action) == ACTIONS[action]
+
     def _facts(self, action: str) -> Mapping[Path, Domain]:
-        if self.actions.get(action) != ACTIONS.get(action) or action == REVEAL:
+        if not self.knows_facts_of(action):
             return {}
         found = dict(FACTS[action])
         if action == "query_database":

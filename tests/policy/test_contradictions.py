@@ -16,8 +16,9 @@ from mcp_gateway.calls import JSONObject
 from mcp_gateway.decisions import NOT_APPROVED
 from mcp_gateway.errors import ConfigError, Problem
 from mcp_gateway.policy import contradictions as module
-from mcp_gateway.policy.contradictions import Budget, World, contradictions
+from mcp_gateway.policy.contradictions import Budget, contradictions
 from mcp_gateway.policy.formulas import Formula
+from mcp_gateway.policy.implications import world_of
 from mcp_gateway.policy.literals import Literal, conflict, matches
 from mcp_gateway.policy.question import context_of, named, principal_of, rendered, resource_of
 from mcp_gateway.policy.schema import ACTIONS, REVEAL
@@ -143,9 +144,8 @@ def requests(seed: int, count: int) -> Iterator[tuple[JSONObject, list[JSONObjec
         )
         inference = [{"__entity": named(("Inference", kind))} for kind in ("where", "order") if pick.random() < 0.5]
         call = {"door": pick.choice(["stdio", "http", "sse", "cli"]), "time": NOW.replace(day=pick.randint(4, 6))}
-        sql = {
+        sql: dict[str, Any] = {
             "read_only": pick.random() < 0.5,
-            "unbounded": pick.random() < 0.5,
             "statements": pick.randint(0, 3),
             "row_limit": pick.randint(-1, 2),
             "fingerprint": pick.choice(["abc", "abd", "abxc", "bcd", ""]),
@@ -155,6 +155,8 @@ def requests(seed: int, count: int) -> Iterator[tuple[JSONObject, list[JSONObjec
             "inference": inference,
             "function_traits": pick.choice([[], ["files"], ["language:sql"]]),
         }
+        changes_rows = not sql["read_only"] and not {"DELETE", "UPDATE"}.isdisjoint(sql["kinds"])
+        sql["unbounded"] = changes_rows and pick.random() < 0.5
         context = {**template, "call": {**template["call"], **call}, "sql": {**template["sql"], **sql}}
         request = {
             "principal": named(("Caller", principal.key)),
@@ -279,14 +281,14 @@ def test_a_search_without_end_ends_and_says_nothing() -> None:
     found = compiled(text)
     vocabulary = Vocabulary.of(TARGETS, actions=found.actions, classes=found.classes)
     formula = Formula.of(found.policies["a"], found.forms["a"])
-    assert contradictions(formula.claims, World.of(vocabulary, "query_database"), budget) is None
+    assert contradictions(formula.claims, world_of(vocabulary, "query_database"), budget) is None
     assert budget.steps > 10**6 - 2 * module.MAX_STEPS * module.STEPS_OF_ONE
 
 
 def test_a_search_that_may_take_no_step_says_nothing() -> None:
     found = compiled('@id("a") forbid (principal, action == Action::"reveal", resource) when { false };')
     formula = Formula.of(found.policies["a"], found.forms["a"])
-    world = World.of(Vocabulary.of((), actions=found.actions, classes=()), REVEAL)
+    world = world_of(Vocabulary.of((), actions=found.actions, classes=()), REVEAL)
     assert contradictions(formula.claims, world, Budget(steps=0)) is None
     assert contradictions(formula.claims, world, Budget(steps=100)) is not None
 
