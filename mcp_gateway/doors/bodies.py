@@ -4,19 +4,30 @@ MCP demands UTF-8 of every message. The SDK reads a body of the newer era with `
 UTF-32, a byte order mark and encoded surrogates as well, and nothing else here does: what one reader refuses and
 another one runs must not come in at all. Nor does JSON that names a member twice (`members`), or a body whose client
 went away in the middle of it, which would be an error further in.
+
+How many requests a person has open is bounded by the guard. Here it is how many bytes they are together, on the wire while
+they arrive and in memory once they are read: else a few people with slow or intricate bodies could fill it for everybody.
 """
 
 from __future__ import annotations
 
 import codecs
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import orjson
 from starlette.types import Message, Receive, Scope
 
 from mcp_gateway.doors.members import MAX_VALUES, flaw
+from mcp_gateway.doors.weight import weight_of
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
+MAX_OPEN_BYTES = 64 * 1024 * 1024
+"""Of one person's open requests: as many calls as a caller may have by default, each as large as it may be, and as much again."""
+WEIGHED_BYTES = 8 * 1024
+"""A smaller body is not much, whatever it holds."""
 PARSE_ERROR, INVALID_REQUEST = -32700, -32600
 
 
@@ -41,9 +52,38 @@ NO_JSON = Unfit(status=400, code=PARSE_ERROR, message="Parse error: the body is 
 TWICE = Unfit(status=400, message="Invalid Request: an object in the body has a member twice")
 MANY = Unfit(status=400, message=f"Invalid Request: the body holds more than {MAX_VALUES:,} values")
 NO_TEXT = Unfit(status=400, code=PARSE_ERROR, message="Parse error: the body is no text in UTF-8")
+TOO_MUCH = Unfit(status=429, message="Too many requests: those of this person that are open are too large together")
+
+Fits = Callable[[int], bool]
+"""Counts so many bytes more of a request; False where they do not fit beside the person's others."""
 
 
-async def whole_body(scope: Scope, receive: Receive) -> bytes | Unfit:
+class OpenBodies:
+    """What the open requests of each person hold."""
+
+    def __init__(self) -> None:
+        self._sizes: Counter[str] = Counter()
+
+    @contextmanager
+    def counted(self, key: str) -> Iterator[Fits]:
+        """Count one request of a person's for as long as the block lasts. One alone fits, however large it is."""
+        own = 0
+
+        def fits(size: int) -> bool:
+            nonlocal own
+            own += size
+            self._sizes[key] += size
+            return self._sizes[key] <= MAX_OPEN_BYTES or self._sizes[key] == own
+
+        try:
+            yield fits
+        finally:
+            self._sizes[key] -= own
+            if not self._sizes[key]:
+                del self._sizes[key]
+
+
+async def whole_body(scope: Scope, receive: Receive, *, fits: Fits) -> bytes | Unfit:
     """Read all of a body. One that says itself that it is too large is not read at all."""
     declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
     if declared.isdigit() and (len(declared) > 12 or int(declared) > MAX_BODY_BYTES):
@@ -59,6 +99,8 @@ async def whole_body(scope: Scope, receive: Receive) -> bytes | Unfit:
         size += len(pieces[-1])
         if size > MAX_BODY_BYTES:
             return TOO_LARGE
+        if not fits(len(pieces[-1])):
+            return TOO_MUCH
         more = message.get("more_body", False)
     body = b"".join(pieces)
     if not _is_text(body):
@@ -73,6 +115,8 @@ async def whole_body(scope: Scope, receive: Receive) -> bytes | Unfit:
                 return NO_JSON
             case None:
                 pass
+    if len(body) > WEIGHED_BYTES and not fits(weight_of(body)):
+        return TOO_MUCH
     return body
 
 

@@ -5,7 +5,8 @@ One ASGI layer around all routes, deciding on the path that is routed and on not
 1. Exactly one `Host`, one of ours; an `Origin`, where there is one, is one of ours (DNS rebinding).
 2. Health and the resource metadata are public; everything else needs exactly one bearer token that is verified now.
    Without one: 401 with `resource_metadata` (RFC 9728 section 5.1).
-3. A person has only so many requests open at once, streams with them: else 429. Those of others find room.
+3. A person has only so many requests open at once, streams with them, and only so large ones: else 429. Those of others
+   find room.
 4. The body arrives whole, is not too large, is text in UTF-8, and JSON that names no member twice (`bodies`).
 5. A `tools/call` of a tool that demands a scope which the token lacks: 403 with the scope (RFC 6750 section 3.1). The
    road checks it again: this layer is a courtesy to clients, which start a new authorization on it.
@@ -24,7 +25,7 @@ from mcp.server.auth.provider import AccessToken
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_gateway.calls import Caller
-from mcp_gateway.doors.bodies import Unfit, replayed, whole_body
+from mcp_gateway.doors.bodies import TOO_MUCH, Fits, OpenBodies, Unfit, replayed, whole_body
 from mcp_gateway.errors import GatewayError, IdentityError, LimitError, StoreError
 from mcp_gateway.identity.tokens import TokenVerifier
 from mcp_gateway.turns import Shares
@@ -87,6 +88,7 @@ class Guard:
         self._scoped = scoped
         self._metadata_url = metadata_url
         self._requests = Shares(each=requests_each)
+        self._bodies = OpenBodies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -125,16 +127,19 @@ class Guard:
                 await _refuse(send, 429, "too many requests of this person are open", headers=[(b"retry-after", b"1")])
                 return
             try:
-                await self._serve(scope, receive, send, caller)
+                with self._bodies.counted(caller.key) as fits:
+                    await self._serve(scope, receive, send, caller, fits)
             finally:
                 release()
             return
         await self._app(scope, receive, send)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, caller: Caller) -> None:
-        # 4.
-        body = await whole_body(scope, receive)
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, caller: Caller, fits: Fits) -> None:
+        # 3. and 4.
+        body = await whole_body(scope, receive, fits=fits)
         if isinstance(body, Unfit):
+            if body is TOO_MUCH:
+                log.warning("http_too_large_requests", caller=caller.key)
             await _turn_away(send, body)
             return
         # 5.
@@ -201,7 +206,7 @@ async def _turn_away(send: Send, unfit: Unfit) -> None:
     if not unfit.status:
         log.info("http_client_gone")
         return
-    await _answer(send, unfit.status, unfit.to_json(), headers=[])
+    await _answer(send, unfit.status, unfit.to_json(), headers=[(b"retry-after", b"1")] if unfit.status == 429 else [])
 
 
 async def _refuse(send: Send, status: int, text: str, *, headers: list[tuple[bytes, bytes]] | None = None) -> None:

@@ -25,7 +25,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, replace
-from sys import getsizeof
 from typing import Any
 
 import anyio
@@ -35,6 +34,7 @@ import structlog
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
 
 from mcp_gateway import refusals
+from mcp_gateway.doors.weight import weight
 from mcp_gateway.errors import LimitError
 
 log = structlog.get_logger(__name__)
@@ -215,21 +215,6 @@ class Answered:
         finally:
             if place is not None:
                 place.leave()
-
-
-def weight(value: Any) -> int:
-    """About how many bytes a JSON value takes in memory."""
-    total, left = 0, [value]
-    while left:
-        item = left.pop()
-        total += getsizeof(item)
-        kind = type(item)
-        if kind is dict:
-            left += item
-            left += item.values()
-        elif kind is list:
-            left += item
-    return total
 
 
 def _leaving(place: Place, metadata: object) -> ServerMessageMetadata:

@@ -10,10 +10,14 @@ from starlette.types import Message
 from mcp_gateway.doors.bodies import (
     GONE,
     MAX_BODY_BYTES,
+    MAX_OPEN_BYTES,
     NO_JSON,
     NO_TEXT,
     TOO_LARGE,
+    TOO_MUCH,
     TWICE,
+    Fits,
+    OpenBodies,
     Unfit,
     replayed,
     whole_body,
@@ -23,7 +27,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.requirement("R21")]
 CALL = '{"method":"tools/call","path":"xé\u2028😀"}'
 
 
-async def read(*pieces: bytes, goes: bool = False, length: bytes = b"") -> bytes | Unfit:
+async def read(*pieces: bytes, goes: bool = False, length: bytes = b"", fits: Fits = lambda _: True) -> bytes | Unfit:
     """What is made of a body that comes in pieces."""
     left: list[Message] = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
     left.append({"type": "http.disconnect"} if goes else {"type": "http.request", "more_body": False})
@@ -32,7 +36,7 @@ async def read(*pieces: bytes, goes: bool = False, length: bytes = b"") -> bytes
         return left.pop(0)
 
     headers = [(b"content-length", length)] if length else []
-    return await whole_body({"type": "http", "headers": headers}, receive)
+    return await whole_body({"type": "http", "headers": headers}, receive, fits=fits)
 
 
 async def test_utf8_arrives_as_it_was_sent_however_it_is_cut() -> None:
@@ -84,3 +88,24 @@ async def test_what_was_read_is_told_again_and_then_what_comes() -> None:
     again = replayed(b"x", receive)
     assert await again() == {"type": "http.request", "body": b"x", "more_body": False}
     assert await again() == {"type": "http.disconnect"}
+
+
+@pytest.mark.requirement("R22", "R23")
+async def test_what_a_person_has_open_is_bounded_in_bytes_while_it_arrives_and_once_it_is_read() -> None:
+    bodies = OpenBodies()
+    with bodies.counted("alex") as fits:
+        assert fits(MAX_OPEN_BYTES - 10)
+        with bodies.counted("alex") as further:
+            assert await read(b'"', b"x" * 10, b'"', fits=further) == TOO_MUCH
+        with bodies.counted("alex") as further:
+            assert await read(b'"', b"x" * 7, b'"', fits=further) == b'"xxxxxxx"'
+        with bodies.counted("sam") as others:
+            assert await read(b'"', b"x" * 10, b'"', fits=others) == b'"xxxxxxxxxx"'
+    many = b"[" + b",".join([b"[]"] * 40_000) + b"]"
+    with bodies.counted("alex") as fits:
+        assert fits(MAX_OPEN_BYTES - 2 * len(many))
+        with bodies.counted("alex") as further:
+            assert await read(many, fits=further) == TOO_MUCH
+    with bodies.counted("alex") as alone:
+        assert alone(2 * MAX_OPEN_BYTES)
+    assert not bodies._sizes

@@ -17,7 +17,7 @@ from mcp.shared.message import SessionMessage
 from structlog.testing import capture_logs
 
 from mcp_gateway.doors import intake
-from mcp_gateway.doors.intake import LIMIT_EXCEEDED, PINGS, Intake, weight
+from mcp_gateway.doors.intake import LIMIT_EXCEEDED, PINGS, Intake
 from mcp_gateway.errors import LimitError
 from mcp_gateway.turns import Shares
 from tests.doors.servers import served
@@ -172,14 +172,6 @@ async def test_what_is_under_way_is_bounded_in_bytes_and_the_first_always_fits(
             assert await client.hear() == (2, LIMIT_EXCEEDED)
             await client.ask("e", 3, text="x" * 10_000)
             assert client.running == ["c", "e"]
-
-
-@pytest.mark.parametrize(
-    ("value", "least"),
-    [("x" * 1000, 1000), ("x" * 1000 + "\U0001f600", 4000), ([[]] * 1000, 56_000), ({"x" * 1000: 1}, 1000)],
-)
-def test_a_value_weighs_what_it_takes_in_memory(value: Any, least: int) -> None:
-    assert least <= weight([value]) <= 2 * least + 1000
 
 
 async def test_clients_do_not_count_for_each_other_and_an_end_leaves_nothing() -> None:

@@ -12,7 +12,7 @@ import httpx2
 import orjson
 import pytest
 
-from mcp_gateway.doors import sessions
+from mcp_gateway.doors import bodies, sessions
 from mcp_gateway.doors.connections import ConnectionBounds
 from tests.doors.servers import Served, served
 from tests.invariants.world import World
@@ -221,6 +221,35 @@ async def test_one_persons_open_requests_leave_room_for_the_others(tmp_path: Pat
             group.cancel_scope.cancel()
         with anyio.fail_after(20):
             while (await post(server, tool_call(9), token=server.token("alex"), session=session)).status_code != 200:
+                await anyio.sleep(0.02)
+
+
+@pytest.mark.requirement("R22", "R23")
+async def test_one_persons_large_open_requests_leave_room_for_the_others(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "MAX_OPEN_BYTES", 100_000)
+    async with served(tmp_path, world=world) as server:
+        alex, sam = server.token("alex"), server.token("sam")
+        session, another = await opened(server, alex), await opened(server, sam)
+        large = tool_call(1)
+        large["params"]["arguments"] |= {"query": {"text": "x" * 40_000}}
+        server.bench.api.stall = True
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(post, server, large, token=alex, session=session))
+            with anyio.fail_after(20):
+                while not server.bench.api.stalling:
+                    await anyio.sleep(0.02)
+            server.bench.api.stall = False
+            refused = await post(server, large, token=alex, session=session)
+
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+            assert "too large together" in refused.json()["error"]["message"]
+            assert (await post(server, tool_call(2), token=alex, session=session)).status_code == 200
+            assert (await post(server, large, token=sam, session=another)).status_code == 200
+            group.cancel_scope.cancel()
+        with anyio.fail_after(20):
+            while (await post(server, large, token=alex, session=session)).status_code != 200:
                 await anyio.sleep(0.02)
 
 
