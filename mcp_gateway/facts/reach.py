@@ -355,6 +355,8 @@ class _Search:
 
     def _write(self, relation: Relation) -> None:
         if self._is_new(("write", relation.qualified)):
+            if relation.has_triggers:  # what these are tells no whole
+                self._by_itself.add(written((relation.schema, relation.name)))
             self._read(relation)
             if relation.kind == "m":
                 self._query_of(relation, runs=True)

@@ -219,15 +219,16 @@ SELECT coalesce(json_agg(json_build_array(kind, oid::int8, version)), '[]')::tex
 DEPENDENCIES = f"""
 SELECT coalesce(json_agg(DISTINCT jsonb_build_array(
     CASE WHEN d.classid = 'pg_catalog.pg_proc'::regclass THEN 'f' ELSE 'r' END,
-    coalesce(w.ev_class, f.adrelid, k.conrelid, y.polrelid, d.objid)::int8,
+    coalesce(w.ev_class, f.adrelid, k.conrelid, y.polrelid, g.tgrelid, d.objid)::int8,
     CASE WHEN d.refclassid = 'pg_catalog.pg_class'::regclass THEN 'r' ELSE 'f' END, d.refobjid::int8)), '[]')::text
 FROM pg_catalog.pg_depend d
 LEFT JOIN pg_catalog.pg_rewrite w ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND w.oid = d.objid
 LEFT JOIN pg_catalog.pg_attrdef f ON d.classid = 'pg_catalog.pg_attrdef'::regclass AND f.oid = d.objid
 LEFT JOIN pg_catalog.pg_constraint k ON d.classid = 'pg_catalog.pg_constraint'::regclass AND k.oid = d.objid
 LEFT JOIN pg_catalog.pg_policy y ON d.classid = 'pg_catalog.pg_policy'::regclass AND y.oid = d.objid
-WHERE (d.classid IN ('pg_catalog.pg_rewrite'::regclass, 'pg_catalog.pg_proc'::regclass,
-    'pg_catalog.pg_attrdef'::regclass, 'pg_catalog.pg_policy'::regclass) OR (k.contype = 'c' AND k.conrelid <> 0))
+LEFT JOIN pg_catalog.pg_trigger g ON d.classid = 'pg_catalog.pg_trigger'::regclass AND g.oid = d.objid
+WHERE (d.classid IN ('pg_catalog.pg_rewrite'::regclass, 'pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_attrdef'::regclass,
+    'pg_catalog.pg_policy'::regclass, 'pg_catalog.pg_trigger'::regclass) OR (k.contype = 'c' AND k.conrelid <> 0))
   AND d.refclassid IN ('pg_catalog.pg_class'::regclass, 'pg_catalog.pg_proc'::regclass)
   AND d.objid >= {FIRST_USER_OID} AND d.refobjid >= {FIRST_USER_OID}
 """

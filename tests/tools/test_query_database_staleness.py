@@ -38,9 +38,19 @@ CREATE TABLE keyed (id int PRIMARY KEY);
 CREATE TABLE tied (id int REFERENCES keyed);
 CREATE TABLE base (id int, note text);
 CREATE TABLE heir (extra int) INHERITS (base);
+CREATE FUNCTION firing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TABLE watched (id int);
+CREATE TRIGGER fires BEFORE INSERT ON watched FOR EACH ROW EXECUTE FUNCTION firing();
+CREATE VIEW watched_view AS SELECT id FROM watched;
+CREATE TABLE split (id int, note text) PARTITION BY LIST (id);
+CREATE TABLE split_1 PARTITION OF split FOR VALUES IN (1);
+CREATE TRIGGER fires BEFORE INSERT ON split_1 FOR EACH ROW EXECUTE FUNCTION firing();
+GRANT ALL ON watched, watched_view, split TO PUBLIC;
 GRANT ALL ON notes, outer_view, base, heir, parted, keyed, tied TO PUBLIC;
 """
 
+FIRING = """CREATE OR REPLACE FUNCTION firing() RETURNS trigger LANGUAGE plpgsql
+AS 'BEGIN DELETE FROM people; RETURN NEW; END'"""
 CHANGES = {
     "a view": ("SELECT s FROM v", "CREATE OR REPLACE VIEW v AS SELECT id, name AS s FROM people"),
     "a view below a view": ("SELECT s FROM outer_view", "CREATE OR REPLACE VIEW v AS SELECT id, name AS s FROM people"),
@@ -103,6 +113,13 @@ CHANGES = {
     "a default": ("INSERT INTO notes (id) VALUES (1)", "ALTER TABLE notes ALTER note SET DEFAULT current_user"),
     "a part of a part": ("SELECT id FROM parted", "CREATE TABLE parted_1_b PARTITION OF parted_1 FOR VALUES IN ('b')"),
     "a part that goes": ("DELETE FROM parted WHERE id = 1", "ALTER TABLE parted_1 DETACH PARTITION parted_1_a"),
+    "a trigger's function": ("INSERT INTO watched VALUES (1)", FIRING),
+    "a trigger's function below a view": ("INSERT INTO watched_view VALUES (1)", FIRING),
+    "a trigger's function of a part": ("INSERT INTO split VALUES (1, 'x')", FIRING),
+    "a second trigger of a part": (
+        "INSERT INTO split VALUES (1, 'x')",
+        "CREATE TRIGGER more BEFORE INSERT ON split_1 FOR EACH ROW EXECUTE FUNCTION firing()",
+    ),
     "an heir": ("SELECT note FROM notes", "CREATE TABLE notes_child (x int) INHERITS (notes)"),
 }
 
