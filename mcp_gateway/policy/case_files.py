@@ -75,6 +75,7 @@ class Case:
     """One case, complete."""
 
     file: Path
+    line: int
     name: str
     caller: Caller
     target: Target
@@ -318,6 +319,7 @@ class _Reader:
         approval = given.approval
         return Case(
             file=self.written.path,
+            line=place_of(at, self.written.places).line,
             name=given.name,
             caller=imagined_caller(caller),
             target=target,

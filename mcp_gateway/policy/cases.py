@@ -28,6 +28,7 @@ class CaseResult:
     """How one case went."""
 
     file: Path
+    line: int
     name: str
     differences: tuple[str, ...]
     """One line for each expectation that was not met; none: it passed."""
@@ -43,6 +44,8 @@ class CaseResult:
         """One row for `--json`."""
         return {
             "id": f"{self.file.name}: {self.name}",
+            "file": str(self.file),
+            "line": self.line,
             "passed": self.passed,
             "differences": list(self.differences),
             "got": self.got,
@@ -174,7 +177,8 @@ def _run(
         covered.update(policy.id for policy in explanation.policies)
         for name in classes:
             covered.update(engine.evaluate_reveal(question, name).policies)
-    return CaseResult(file=case.file, name=case.name, differences=tuple(_differences(case.expect, got)), got=got)
+    differences = tuple(_differences(case.expect, got))
+    return CaseResult(file=case.file, line=case.line, name=case.name, differences=differences, got=got)
 
 
 def _differences(expect: Expectation, got: JSONObject) -> list[str]:

@@ -243,7 +243,7 @@ def _run_cases(settings: Settings | None, paths: list[Path], *, policies: list[P
 def _print_report(report: Report) -> None:
     failed = [result for result in report.results if not result.passed]
     for result in failed:
-        print_line(f"{result.file}: {result.name}")
+        print_line(f"{result.file}:{result.line}: {result.name}")
         for difference in result.differences:
             print_line(f"    {difference}")
     print_line(f"{len(report.results) - len(failed)} of {len(report.results)} cases passed")

@@ -185,7 +185,9 @@ def test_a_case_that_differs_is_a_no(config: Path, cases: Path, capsys: pytest.C
     )
 
     assert ran.status == 1
-    assert ran.out == (f"{cases}: writing waits\n    approvers: expected 2 of dba, got 1 of dba\n1 of 2 cases passed\n")
+    assert ran.out == (
+        f"{cases}:9: writing waits\n    approvers: expected 2 of dba, got 1 of dba\n1 of 2 cases passed\n"
+    )
 
 
 def test_cases_in_json(config: Path, cases: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,6 +202,7 @@ def test_cases_in_json(config: Path, cases: Path, capsys: pytest.CaptureFixture[
         "cases.toml: reading is for everybody",
         "cases.toml: writing waits",
     ]
+    assert [(case["file"], case["line"]) for case in ran.json["cases"]] == [(str(cases), 4), (str(cases), 9)]
 
 
 def test_a_broken_case_file_is_misuse(config: Path, cases: Path, capsys: pytest.CaptureFixture[str]) -> None:
