@@ -276,12 +276,15 @@ def follow(statements: list[JSONObject], prepared: ClassifiedCatalog) -> Followe
 def _followed(statements: list[JSONObject], prepared: ClassifiedCatalog) -> Followed:
     if len(statements) != 1:
         return Followed(refused(ONE_STATEMENT.format(count=len(statements)), prepared.data), None)
-    reason = None
+    reason: str | None = None
+    uses: Uses | None = NOT_FOLLOWED
     try:
-        reason = _not_under_masking(statements[0]["stmt"])
-        found = Resolver(prepared, path=prepared.path).followed(statements[0]["stmt"])
+        node = statements[0]["stmt"]
+        uses = NOT_FOLLOWED if _asks(node) else None
+        reason = _not_under_masking(node)
+        found = Resolver(prepared, path=prepared.path).followed(node)
     except Exception:  # noqa: BLE001 - whatever went wrong, the statement is not understood: everything is masked
-        found = Followed(unsure(statements[0], prepared), NOT_FOLLOWED if _asks(statements[0]["stmt"]) else None)
+        found = Followed(unsure(statements[0], prepared), uses)
     return found if reason is None else found._replace(lineage=refused(reason, prepared.data))
 
 
