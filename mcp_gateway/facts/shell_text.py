@@ -34,8 +34,8 @@ LINE_SO_FAR = re.compile(r"!(?:#|\{)")
 """What csh puts commands of before in place of, whatever the quotes."""
 ASSIGNMENT = re.compile(r"[A-Za-z0-9_]+\+?=")
 """zsh and fish take a number for a variable's name."""
-FOUND_BY_NAME = re.compile(r"=(?!=?\Z)")
-"""What zsh puts a program's path in place of, `=rm`, and tcsh a folder of its stack, `=0`."""
+FOUND_BY_NAME = re.compile(r"=(?!=?\Z)|%self\Z")
+"""What zsh puts a program's path in place of, `=rm`, tcsh a folder of its stack, `=0`, and fish its number."""
 
 
 def simple_commands(text: str) -> tuple[list[list[str]], bool]:

@@ -31,13 +31,14 @@ from mcp_gateway.facts.sql_statements import (
     SEVERAL,
     analyzes,
     changed_tables,
+    decides_over_rows,
     drops_unnamed,
     kind_of,
     knows_explain_options,
     refusal_of,
 )
 from mcp_gateway.facts.sql_walk import Handler, Walk
-from mcp_gateway.facts.traits import FILES, LOCKS, PROGRAMS, UNKNOWN, UNNAMED_TABLES
+from mcp_gateway.facts.traits import FILES, LOCKS, PROGRAMS, TRIGGERS, UNKNOWN, UNNAMED_TABLES
 from mcp_gateway.facts.tree import opened, relation_parts, strings, use_of
 from mcp_gateway.facts.uses import Uses, among, completed
 
@@ -295,6 +296,8 @@ class Examiner(Walk):
             self.named.changed.update(changed_tables(kind, body))
             if drops_unnamed(kind, body):
                 self.named.traits.add(UNNAMED_TABLES)
+            if decides_over_rows(kind, body):
+                self.named.traits.add(TRIGGERS)
         match kind:
             case "RefreshMatViewStmt":
                 self.named.written.add(relation_parts(body["relation"]))
@@ -360,7 +363,7 @@ class Examiner(Walk):
         relation = self._taking_rows(body["relation"]) if kind == "InsertStmt" else body["relation"]
         self._write(relation)
         level = self.with_clause(body, scope)
-        is_read = self.running and self._reads_target(kind, body)
+        is_read = self._reads_target(kind, body)
         target = self.relation(relation, level, only_stored=True, is_read=is_read)
         self.named.written.add(relation_parts(body["relation"]))
         self.doubt(self.judge.writing(relation_parts(body["relation"]), running=self.running))
@@ -446,6 +449,8 @@ class Examiner(Walk):
     def _reads_target(self, kind: str, body: JSONObject) -> bool:
         """Whether rows of the target are looked at: then SELECT on it is needed, as in PostgreSQL's own rights."""
         if kind == "MergeStmt" or "returningClause" in body:
+            return True
+        if not self.running and kind != "InsertStmt":  # a plan tells how many rows there may be, by what they hold
             return True
         if kind == "InsertStmt":
             return "onConflictClause" in body and body["onConflictClause"].get("action") == "ONCONFLICT_UPDATE"

@@ -94,7 +94,8 @@ FALSE_WORDS = frozenset({"false", "off"})
 TABLE_OBJECTS = frozenset({"OBJECT_TABLE", "OBJECT_FOREIGN_TABLE", "OBJECT_MATVIEW"})
 ON_TABLE_OBJECTS = frozenset({"OBJECT_POLICY", "OBJECT_RULE", "OBJECT_TRIGGER"})
 """What decides over a table's rows, and is called by its name and that of the table."""
-RENAMED_WITH_TABLE = TABLE_OBJECTS | ON_TABLE_OBJECTS | {"OBJECT_INDEX", "OBJECT_TABCONSTRAINT"}
+ON_TABLES = frozenset({"AlterPolicyStmt", "CreatePolicyStmt", "CreateTrigStmt", "RuleStmt"})
+RENAMED_WITH_TABLE = TABLE_OBJECTS | {"OBJECT_INDEX", "OBJECT_TABCONSTRAINT"}
 """The server also takes ALTER INDEX ... RENAME for a table."""
 
 TYING = frozenset({"AT_AttachPartition", "AT_DetachPartition", "AT_AddInherit", "AT_DropInherit"})
@@ -167,10 +168,8 @@ def _is_false(argument: JSONObject | None) -> bool:
 def changed_tables(statement: str, body: JSONObject) -> list[Use]:
     """Tables whose rows or definition a statement changes that is no INSERT, UPDATE, DELETE or MERGE."""
     match statement:
-        case "CreateStmt" | "RefreshMatViewStmt" | "CreateTrigStmt" | "RuleStmt":
+        case "CreateStmt" | "RefreshMatViewStmt":
             return [use_of(body["relation"])]
-        case "CreatePolicyStmt" | "AlterPolicyStmt":
-            return [use_of(body["table"])]
         case "CreateForeignTableStmt":
             return [use_of(body["base"]["relation"])]
         case "AlterTableStmt" if body.get("objtype") in TABLE_OBJECTS:
@@ -181,8 +180,6 @@ def changed_tables(statement: str, body: JSONObject) -> list[Use]:
             return [use_of(body["relation"])]
         case "DropStmt" if body.get("removeType") in TABLE_OBJECTS:
             return [Use(strings(name["List"]["items"])) for name in body["objects"]]
-        case "DropStmt" if body.get("removeType") in ON_TABLE_OBJECTS:
-            return [Use(strings(name["List"]["items"])[:-1]) for name in body["objects"]]
         case "TruncateStmt":
             return [use_of(relation["RangeVar"]) for relation in body["relations"]]
         case _:
@@ -200,6 +197,11 @@ def drops_unnamed(statement: str, body: JSONObject) -> bool:
             return body.get("behavior") == "DROP_CASCADE"
         case _:
             return statement in ON_UNNAMED_TABLES
+
+
+def decides_over_rows(statement: str, body: JSONObject) -> bool:
+    """Whether it makes, changes or drops a trigger, a rule or a policy, which decides over the rows of its table."""
+    return statement in ON_TABLES or not ON_TABLE_OBJECTS.isdisjoint({body.get("removeType"), body.get("renameType")})
 
 
 def _commands(body: JSONObject) -> list[JSONObject]:

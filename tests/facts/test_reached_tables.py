@@ -201,11 +201,16 @@ def test_code_below_a_view_that_cannot_be_looked_into_is_told(postgres_server: P
         "CREATE POLICY p ON customers USING (true)",
         "ALTER POLICY p ON customers USING (false)",
         "DROP POLICY p ON customers",
-        "ALTER INDEX customers RENAME TO others",
     ],
 )
-def test_what_decides_over_rows_of_a_table_changes_that_table(catalog: Catalog, sql: str) -> None:
-    assert facts_of(sql, catalog).writes == named("customers")
+def test_a_change_of_what_decides_over_rows_of_a_table_is_told(catalog: Catalog, sql: str) -> None:
+    assert "triggers" in facts_of(sql, catalog).function_traits
+    assert "triggers" in examine_sql(sql, catalog=None).facts.function_traits
+    assert "triggers" not in facts_of("TRUNCATE log", catalog).function_traits
+
+
+def test_an_index_that_is_renamed_may_be_a_table(catalog: Catalog) -> None:
+    assert facts_of("ALTER INDEX customers RENAME TO others", catalog).writes == named("customers")
 
 
 def test_a_refresh_reads_what_its_query_reads(catalog: Catalog) -> None:

@@ -67,7 +67,7 @@ def test_kinds_are_those_of_nested_statements_too(sql: str, kinds: str) -> None:
         ("DELETE FROM a", "", "a"),
         ("DELETE FROM a USING b WHERE a.id = b.id", "a b", "a"),
         ("MERGE INTO a USING (SELECT * FROM b) c ON true WHEN MATCHED THEN DELETE", "a b", "a"),
-        ("EXPLAIN DELETE FROM a WHERE b IN (TABLE c)", "c", ""),
+        ("EXPLAIN DELETE FROM a WHERE b IN (TABLE c)", "a c", ""),
         ("EXPLAIN ANALYZE DELETE FROM a WHERE b IN (TABLE c)", "a c", "a"),
         ("EXPLAIN SELECT * INTO a FROM b", "b", ""),
         ("EXPLAIN CREATE TABLE a AS SELECT * FROM b", "b", ""),

@@ -582,10 +582,10 @@ CREATE FUNCTION evil() RETURNS int LANGUAGE sql AS 'DELETE FROM orders; SELECT 1
 -- kinds: CREATE; shows: writes
 CREATE OR REPLACE PROCEDURE p() LANGUAGE plpgsql AS $$ BEGIN NULL; END $$
 
--- kinds: CREATE; writes: public.orders; shows: locks, writes
+-- kinds: CREATE; also: public.orders; shows: locks, writes
 CREATE TRIGGER t AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION count_stock()
 
--- kinds: CREATE, INSERT; writes: audit.log, public.cache
+-- kinds: CREATE, INSERT; writes: audit.log
 -- unseen: what it makes writes to that table only when it fires
 CREATE RULE r AS ON INSERT TO cache DO ALSO INSERT INTO audit.log (what) VALUES (new.key)
 
@@ -610,8 +610,7 @@ CREATE EXTENSION cube
 -- kinds: CREATE; shows: writes
 CREATE ROLE corpus_intruder SUPERUSER LOGIN
 
--- kinds: CREATE; writes: public.orders; shows: locks, writes
--- unseen: the table's own definition stays, and who sees which of its rows changes
+-- kinds: CREATE; shows: locks, writes
 CREATE POLICY only_own ON orders USING (customer_id = 1)
 
 -- kinds: CREATE; shows: writes
