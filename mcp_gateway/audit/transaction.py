@@ -25,14 +25,15 @@ EVENT_MAX_BYTES = 1 << 25
 OUTCOMES = tuple(sorted(kind for kind, found in EVENT_KINDS.items() if found.ends_call))
 """The kinds of events that end a call."""
 ENDING = ", ".join(f"'{kind}'" for kind in OUTCOMES)
+ROWS_AT_ONCE = 32
+"""In one statement, which does not give the interpreter's lock away between them; the driver keeps one for each number."""
 INSERT = "INSERT INTO events (sequence, at, call_id, kind, body, hash) VALUES "
-PLACE = "(?, ?, ?, ?, ?, ?)"
-ROWS_AT_ONCE = (64, 16, 4, 1)
-"""A statement of many rows runs without giving the interpreter's lock away between them."""
+INSERTS = tuple(INSERT + ", ".join(["(?, ?, ?, ?, ?, ?)"] * count) for count in range(ROWS_AT_ONCE + 1))
 STARTED_OR_ENDED = (
-    f"SELECT kind FROM events WHERE call_id = ? AND kind IN ('Started', {ENDING}) "  # noqa: S608 - our own classes
+    f"SELECT kind FROM events WHERE call_id = ?1 AND kind IN ('Started', {ENDING}) "  # noqa: S608 - our own classes
     "ORDER BY sequence DESC LIMIT 1"
 )
+OPEN = f"INSERT INTO intents (call_id, instance, sequence) SELECT ?1, ?2, ?3 WHERE NOT EXISTS ({STARTED_OR_ENDED})"
 
 Row: TypeAlias = tuple[int, str, "str | None", str, str, bytes]
 
@@ -150,11 +151,9 @@ class Transaction:
         if isinstance(event, Started):
             if event.call_id is None:
                 raise StoreError("an intent needs its call's id", next_step="report this")
-            self._refuse_second(event.call_id)
-            self.execute(
-                "INSERT INTO intents (call_id, instance, sequence) VALUES (?, ?, ?)",
-                (event.call_id, event.instance, self._sequence + 1),
-            )
+            opened = self.execute(OPEN, (event.call_id, event.instance, self._sequence + 1)).rowcount
+            if not opened:
+                self._refuse_second(event.call_id)
         elif event.call_id is not None:
             ended = self.execute("DELETE FROM intents WHERE call_id = ?", (event.call_id,)).rowcount
             if not ended:
@@ -170,9 +169,6 @@ class Transaction:
 
 def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
     """Write events, in as few statements as a handful of prepared ones allow."""
-    done = 0
-    for size in ROWS_AT_ONCE:
-        while len(rows) - done >= size:
-            values = [value for row in rows[done : done + size] for value in row]
-            connection.execute(INSERT + ", ".join([PLACE] * size), values)
-            done += size
+    for begin in range(0, len(rows), ROWS_AT_ONCE):
+        part = rows[begin : begin + ROWS_AT_ONCE]
+        connection.execute(INSERTS[len(part)], [value for row in part for value in row])

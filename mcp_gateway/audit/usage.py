@@ -10,13 +10,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
+from itertools import product
 from typing import Any, TypeAlias
 
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.calls import Caller
 from mcp_gateway.usage import COUNTED, TOUCHED_WINDOWS, WINDOWS, History, Spent, Usage
 
-Execute: TypeAlias = Callable[[str, Sequence[Any]], object]
+Execute: TypeAlias = Callable[[str, Sequence[Any]], sqlite3.Cursor]
 
 SECOND, MINUTE = 1, 60
 KEPT = {SECOND: 2 * MINUTE, MINUTE: 25 * 60 * MINUTE}
@@ -26,12 +27,10 @@ _COLUMNS = ", ".join(COUNTED)
 _ADDED = ", ".join(f"{name} = {name} + excluded.{name}" for name in COUNTED)
 ADD = (
     f"INSERT INTO usage (who, unit, slot, {_COLUMNS}) VALUES {', '.join(['(?, ?, ?, ?, ?, ?, ?)'] * 4)}"  # noqa: S608 - constants
-    f" ON CONFLICT (who, unit, slot) DO UPDATE SET {_ADDED}"
+    f" ON CONFLICT (who, unit, slot) DO UPDATE SET {_ADDED} RETURNING unit, calls"
 )
-TOUCH = (
-    "INSERT INTO touched (who, class, slot) VALUES (?, ?, ?)"
-    " ON CONFLICT (who, class) DO UPDATE SET slot = max(slot, excluded.slot)"
-)
+TOUCH = "INSERT INTO touched (who, class, slot) VALUES "
+TOUCHED_LATER = " ON CONFLICT (who, class) DO UPDATE SET slot = max(slot, excluded.slot)"
 FORGET = "DELETE FROM usage WHERE who = ? AND unit = ? AND slot < ?"
 FORGET_ALL = "DELETE FROM usage WHERE unit = ? AND slot < ?"
 _SUMS = ", ".join(f"coalesce(sum({name}), 0)" for name in COUNTED)
@@ -63,16 +62,17 @@ def add(execute: Execute, caller: Caller, spent: Spent, *, at: datetime) -> None
     for who in names_of(caller):
         for unit in (SECOND, MINUTE):
             values += [who, unit, seconds // unit, *counts]
-    execute(ADD, values)
-    for who in names_of(caller):
-        for name in sorted(spent.touched):
-            execute(TOUCH, (who, name, seconds))
-    if spent.calls:
+    counted = execute(ADD, values).fetchall()
+    touched = list(product(names_of(caller), sorted(spent.touched)))
+    if touched:
+        places = ", ".join(["(?, ?, ?)"] * len(touched))
+        execute(TOUCH + places + TOUCHED_LATER, [value for pair in touched for value in (*pair, seconds)])
+    if spent.calls and (MINUTE, spent.calls) in counted:
         _forget(execute, caller, seconds=seconds)
 
 
 def _forget(execute: Execute, caller: Caller, *, seconds: int) -> None:
-    """Drop what no window reaches any more: of this caller each time, of everybody once in a while."""
+    """Drop what no window reaches any more: of this caller with the first call of a minute, of everybody once in a while."""
     for unit, kept in KEPT.items():
         before = (seconds - kept) // unit
         for who in names_of(caller):
