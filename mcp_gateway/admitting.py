@@ -12,10 +12,10 @@ Whatever raises here refuses the call; above is `pipeline`, which records that.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import structlog
@@ -45,6 +45,8 @@ from mcp_gateway.turns import Release, Turns, working_for
 from mcp_gateway.usage import NO_HISTORY, History, Spent
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 VOTER_REVOKED = "somebody who approved it was revoked since"
 POLICY_CHANGED = "the policy changed"
@@ -136,29 +138,30 @@ class Admitting:
             self._rates.take_target(call.target.name, caller.key, now=self._parts.token_clock())
         working_for.set(caller.key)
         # No turn is held meanwhile: a target that does not answer is in the way of nobody who asks another one.
-        with self._in_time():
-            examination = await tool.examine(
-                arguments, target=registered.target, connector=registered.connector, fresh=fresh
-            )
-            known = _Examined(call=call, tool=tool, arguments=arguments, registered=registered, examination=examination)
-            if self._parts.policies().looks_at_plan:
-                known = await self._plan(known)
+        known = await self._in_time(self._found_out(call, tool, arguments, registered, fresh=fresh))
         engine, known, history = await self._complete(known)
         known = self._concealed(known, engine, history)
         await self._note_examination(known, looked=known.examination.looked)
         return known
 
-    @contextmanager
-    def _in_time(self) -> Iterator[None]:
+    async def _found_out(
+        self, call: Call, tool: AnyTool, arguments: Arguments, registered: Registered, *, fresh: bool
+    ) -> _Examined:
+        examination = await tool.examine(
+            arguments, target=registered.target, connector=registered.connector, fresh=fresh
+        )
+        known = _Examined(call=call, tool=tool, arguments=arguments, registered=registered, examination=examination)
+        return await self._plan(known) if self._parts.policies().looks_at_plan else known
+
+    async def _in_time(self, work: Awaitable[T]) -> T:
         """Refuse the call where what it would do is not found out within the time of an examination."""
         seconds = self._parts.examine_within.total_seconds()
-        with anyio.move_on_after(seconds) as scope:
-            yield
-        if scope.cancelled_caught:
-            raise LimitError(
-                f"what the call would do was not found out within {seconds:g} s",
-                next_step="call again later, or ask for less at a time; nothing has run",
-            )
+        with anyio.move_on_after(seconds):
+            return await work
+        raise LimitError(
+            f"what the call would do was not found out within {seconds:g} s",
+            next_step="call again later, or ask for less at a time; nothing has run",
+        )
 
     async def _plan(self, known: _Examined) -> _Examined:
         """With what the target expects of the call, where its tool can ask."""
@@ -178,8 +181,7 @@ class Admitting:
         while True:
             engine = self._parts.policies()
             if engine.looks_at_plan and not known.planned:
-                with self._in_time():
-                    known = await self._plan(known)
+                known = await self._in_time(self._plan(known))
             history = await self._history(known.call, engine)
             if self._parts.policies().version == engine.version:
                 return engine, known, history

@@ -74,17 +74,17 @@ class Running:
     async def _execute(self) -> Any:
         permitted = self._permitted
         try:
-            with anyio.fail_after((permitted.permit.timeout + OVERRUN).total_seconds()):
-                return await self._parts.revocations.unless_revoked(
-                    permitted.call.caller,
-                    lambda: permitted.tool.execute(
-                        permitted.arguments,
-                        examination=permitted.examination,
-                        connector=permitted.registered.connector,
-                        permit=permitted.permit,
-                    ),
-                    target=permitted.call.target.name,
-                )
+            return await self._parts.revocations.unless_revoked(
+                permitted.call.caller,
+                lambda: permitted.tool.execute(
+                    permitted.arguments,
+                    examination=permitted.examination,
+                    connector=permitted.registered.connector,
+                    permit=permitted.permit,
+                ),
+                target=permitted.call.target.name,
+                seconds=(permitted.permit.timeout + OVERRUN).total_seconds(),
+            )
         finally:
             permitted.turn()
 

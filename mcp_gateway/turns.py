@@ -48,6 +48,14 @@ class Shares:
             del self._held[key]
 
 
+async def acquire(semaphore: anyio.Semaphore) -> None:
+    """Wait for a place; one that is free is taken without a look at whether the task was cancelled."""
+    if semaphore.value:
+        semaphore.acquire_nowait()
+    else:
+        await semaphore.acquire()
+
+
 @dataclass(slots=True, kw_only=True)
 class _Lane:
     """One key's own queue, for as long as somebody stands in it."""
@@ -66,12 +74,14 @@ class Turns:
 
     async def take(self, key: str) -> Release:
         """Wait for a turn, however long."""
-        lane = self._lanes.setdefault(key, _Lane(own=anyio.Semaphore(self._each, fast_acquire=True)))
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = _Lane(own=anyio.Semaphore(self._each, fast_acquire=True))
         lane.users += 1
         try:
-            await lane.own.acquire()
+            await acquire(lane.own)
             try:
-                await self._all.acquire()
+                await acquire(self._all)
             except BaseException:
                 lane.own.release()
                 raise

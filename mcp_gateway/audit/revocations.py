@@ -8,6 +8,7 @@ mark is another one, or when the last look was some time ago, as after a process
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
 import threading
 import time
@@ -135,25 +136,30 @@ class Revocations:
             ("agent", actor),
         )
 
-    async def unless_revoked(self, caller: Caller, work: Callable[[], Awaitable[T]], *, target: str) -> T:
-        """Do `work` on a target for `caller` and return what it gave; cancel it as soon as either is revoked.
+    async def unless_revoked(
+        self, caller: Caller, work: Callable[[], Awaitable[T]], *, target: str, seconds: float = math.inf
+    ) -> T:
+        """Do `work` on a target for `caller` and return what it gave; cancel it as soon as either is revoked, or its time over.
 
         A result that came in the same moment is dropped as well: who is revoked gets nothing any more. While the store
         does not say, the work goes on: nothing of it is released before the store works again.
 
         Raises:
-            RevokedError: either was revoked before or while it ran. Otherwise whatever `work` raises.
+            RevokedError: either was revoked before or while it ran.
+            TimeoutError: the time was over. Otherwise whatever `work` raises.
         """
-        what = self.refuses(caller) or self.stops(target)
+        self._refresh()
+        what = self._found(caller) or self._stops(target)
         if what is not None:
             raise RevokedError(what)
-        running = _Running(caller=caller, target=target, scope=anyio.CancelScope())
+        scope = anyio.CancelScope(deadline=anyio.current_time() + seconds)
+        running = _Running(caller=caller, target=target, scope=scope)
         self._running.add(running)
         done: list[T] = []
         try:
             if self._timer is None:
                 self._watch()
-            with running.scope:
+            with scope:
                 done.append(await work())
         except Exception:
             if running.what is None:
@@ -162,6 +168,8 @@ class Revocations:
             self._running.discard(running)
         if running.what is not None:
             raise RevokedError(running.what)
+        if scope.cancelled_caught:
+            raise TimeoutError
         return done[0]
 
     def _watch(self) -> None:

@@ -11,8 +11,7 @@ Whether a statement may run is decided before; what may be shown of its rows and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -253,32 +252,33 @@ class PostgresConnector:
         return self._path
 
     async def _look(self, ask: Callable[[Session], Awaitable[T]], *, seconds: float | None = None) -> T:
-        """Ask something of the gateway's own, once more if a session had died in the pool."""
+        """Ask something of the gateway's own, in time."""
         seconds = seconds or self._look_seconds
         try:
-            with anyio.fail_after(seconds):
-                while True:
-                    async with self._catalog_session() as (session, new):
-                        try:
-                            return await ask(session)
-                        except ConnectionLost:
-                            if new:
-                                raise
-                    self._catalog_sessions.purge()
+            with anyio.move_on_after(seconds):
+                return await self._asked(ask)
+            raise TimeoutError
         except (ConnectionLost, TimeoutError, asyncpg.PostgresError, *PROTOCOL_ERRORS) as error:
             if isinstance(error, TimeoutError):
                 self._catalog_sessions.purge()  # those that are idle may lead to a host that has vanished, too
             raise self._unavailable(error, seconds=seconds) from error
 
-    @asynccontextmanager
-    async def _catalog_session(self) -> AsyncIterator[tuple[Session, bool]]:
-        session, new = await self._catalog_sessions.acquire()
-        reusable = False
-        try:
-            yield session, new
-            reusable = session.unchanged
-        finally:
-            await self._catalog_sessions.release(session, reusable=reusable)
+    async def _asked(self, ask: Callable[[Session], Awaitable[T]]) -> T:
+        """What a session says; asked once more if one had died in the pool."""
+        while True:
+            session, new = await self._catalog_sessions.acquire()
+            reusable = False
+            try:
+                found = await ask(session)
+                reusable = session.unchanged
+            except ConnectionLost:
+                if new:
+                    raise
+            else:
+                return found
+            finally:
+                await self._catalog_sessions.release(session, reusable=reusable)
+            self._catalog_sessions.purge()
 
     # Statements.
 
@@ -366,7 +366,7 @@ class PostgresConnector:
         self._catalog_sessions.purge()
 
     async def end(self, session: Session, *, reusable: bool) -> None:
-        """Give a session back."""
+        """Give a session back; that cannot be cancelled."""
         await self._sessions.release(session, reusable=reusable)
 
     async def bind(self, prepared: Prepared, values: Sequence[Any]) -> list[str | None]:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from mcp_gateway.targets.postgres_session import Session
+from mcp_gateway.turns import acquire
 
 MAX_AGE_SECONDS = 1800.0
 """So that a rotated password, a changed address and a new right of the role take effect without a restart."""
@@ -28,7 +29,7 @@ class Pool:
 
     async def acquire(self) -> tuple[Session, bool]:
         """Wait for a slot; return a session and whether it is new. Whatever opening one raises is passed on."""
-        await self._slots.acquire()
+        await acquire(self._slots)
         try:
             while self._idle:
                 session = self._idle.pop()

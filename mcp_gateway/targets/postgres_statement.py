@@ -89,7 +89,7 @@ class Lender(Protocol):
         """A session on which `start` has begun a transaction."""
 
     async def end(self, session: Session, *, reusable: bool) -> None:
-        """Give it back."""
+        """Give it back; that cannot be cancelled."""
 
     def suspect(self) -> None:
         """The server is not the one that it was: use no idle session again."""
@@ -149,11 +149,10 @@ class Execution:
         except TargetFailed:
             usable = statement.read_only and await self._roll_back(session)
             raise
-        finally:
-            with anyio.CancelScope(shield=True):  # 5.
-                # A write may fire triggers and draw from sequences: what they leave in a session is not looked for.
-                kept = usable and statement.read_only and statement.harmless and session.unchanged
-                await self._lender.end(session, reusable=kept)
+        finally:  # 5.
+            # A write may fire triggers and draw from sequences: what they leave in a session is not looked for.
+            kept = usable and statement.read_only and statement.harmless and session.unchanged
+            await self._lender.end(session, reusable=kept)
         # From the commit to here nothing waits, so that a cancellation cannot take the outcome away.
         return self._lender.result(prepared, fetched, max_rows=statement.max_rows)
 

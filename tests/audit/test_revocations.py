@@ -172,6 +172,23 @@ async def test_work_that_is_revoked_gives_nothing_even_if_it_ends_in_its_own_way
         await revocations.revoke(what="agent", value="agent-1", by="ops")
 
 
+@pytest.mark.parametrize("seconds", [-1.0, 0.0, 0.01])
+async def test_work_whose_time_is_over_is_cancelled(tmp_path: Path, seconds: float) -> None:
+    ended = anyio.Event()
+
+    async def endless() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+
+    async with opened(tmp_path / "data") as (_, revocations):
+        with pytest.raises(TimeoutError):
+            await revocations.unless_revoked(CALLER, endless, target="db", seconds=seconds)
+
+    assert ended.is_set()
+
+
 @pytest.mark.requirement("R42")
 async def test_a_revocation_without_a_mark_is_known_once_revoke_returns(tmp_path: Path) -> None:
     async with opened(tmp_path / "data") as (_, here), opened(tmp_path / "data") as (_, there):
