@@ -66,6 +66,19 @@ class Examination(Generic[E]):
     private: E
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column of a result as it came, and what is proved of it."""
+
+    name: str
+    values: Sequence[Any]
+    """JSON values."""
+    classes: frozenset[str]
+    """That its values may derive from."""
+    computed: bool
+    """Whether it is not proved to be a stored column passed through unchanged."""
+
+
 class Masker(Protocol):
     """What stands between a raw result and everybody else. Built by `mcp_gateway.masking` for one call."""
 
@@ -81,6 +94,9 @@ class Masker(Protocol):
         passed through unchanged, because `nullif(ssn, 'guess')` answers by being NULL. `computed` where that is not
         proved of it: then no marker depends on a value, whatever the style.
         """
+
+    def table(self, columns: Sequence[Column]) -> tuple[list[str], list[list[Any]]]:
+        """The names of columns, masked as `texts` are, and their values, each column's as `column` masks it."""
 
     def text(self, value: str, *, cut: bool = False, headless: bool = False) -> str:
         """Mask a text by detectors and credential scrubbing; `cut` and `headless` as for `raw`."""

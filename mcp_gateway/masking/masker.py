@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import count
+from itertools import count, islice, starmap
 from typing import Any
 
 import orjson
@@ -28,7 +28,10 @@ from mcp_gateway.masking.scrub import CREDENTIAL, SEPARATOR, Scrubber, scrubber_
 from mcp_gateway.masking.stopping import Stop
 from mcp_gateway.masking.streams import MaskStream
 from mcp_gateway.masking.styles import Markers
+from mcp_gateway.tool import Column
 
+TOGETHER = 4096
+"""Characters of cells up to which columns are gone through together; of a column alone one more may be added."""
 SMALL_NUMBER = 10**7
 """Integers of fewer digits than this are nothing that a detector finds."""
 HAS_MEMBERS = (dict, list, tuple)
@@ -132,6 +135,31 @@ class CallMasker:
         for name in hidden:
             self._counts[name] += len(values) - kept
         return masked
+
+    def table(self, columns: Sequence[Column]) -> tuple[list[str], list[list[Any]]]:
+        """Mask the names of columns as `texts`, and each one's values as `column` does.
+
+        The texts of a small result are gone through in one go, because most of what that takes is the beginning.
+        """
+        together = [column.name for column in columns]
+        names, left = len(together), TOGETHER
+        cells: list[list[Any] | None] = []
+        for column in columns:
+            found = None
+            if left < 0 or self.hides(column.classes) or set(map(type, column.values)) != {str}:
+                found = self.column(column.values, classes=column.classes, computed=column.computed)
+            else:
+                left -= sum(map(len, column.values))
+                together += column.values
+                self._shown |= column.classes
+            cells.append(found)
+        pairs = zip(together, self._each(together), strict=True)
+        masked = [name for _, name in islice(pairs, names)]
+        settled = starmap(self._settled, pairs)
+        return masked, [
+            list(islice(settled, len(column.values))) if found is None else found
+            for column, found in zip(columns, cells, strict=True)
+        ]
 
     def text(self, value: str, *, cut: bool = False, headless: bool = False) -> str:
         """Mask a text by detectors and credential scrubbing; `cut` and `headless` as for `raw`."""

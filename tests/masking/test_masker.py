@@ -16,8 +16,8 @@ from mcp_gateway.calls import Secret
 from mcp_gateway.errors import MaskingError
 from mcp_gateway.masking.detectors import DEFAULT
 from mcp_gateway.masking.encoded import EncodedBytes
-from mcp_gateway.masking.masker import MAX_DEPTH, CallMasker, masker_for
-from mcp_gateway.tool import Masker
+from mcp_gateway.masking.masker import MAX_DEPTH, TOGETHER, CallMasker, masker_for
+from mcp_gateway.tool import Column, Masker
 from tests.masking.samples import CANARY, JWT, PEM, texts
 
 CLASSES = frozenset({"pii.email", "pii.national_id", "payment.card", "pii.name"})
@@ -172,6 +172,42 @@ def test_texts_together_are_masked_as_each_alone(names: list[str], style: str) -
 
     assert together.texts(names) == [alone.text(name) for name in names]
     assert together.counts == alone.counts
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    columns=st.lists(
+        st.tuples(
+            texts | st.sampled_from(["password=", PEM[:60]]),
+            st.lists(texts | st.sampled_from([PEM[:60], "password=", "a\0b", "x" * TOGETHER]), min_size=2, max_size=2)
+            | st.lists(st.none() | st.integers() | texts, min_size=2, max_size=2),
+            st.sampled_from([NOTHING, frozenset({"pii.email"}), frozenset({"payment.card", "pii.email"})]),
+            st.booleans(),
+        ),
+        max_size=6,
+    ),
+    style=st.sampled_from(["redact", "null", "hash"]),
+    revealed=st.sampled_from([NOTHING, frozenset({"pii.email"})]),
+)
+def test_columns_together_are_masked_as_each_alone(
+    columns: list[tuple[str, list[Any], frozenset[str], bool]], style: str, revealed: frozenset[str]
+) -> None:
+    styles = dict.fromkeys(CLASSES, style)
+    together, alone = masker(styles=styles, revealed=revealed), masker(styles=styles, revealed=revealed)
+
+    names, cells = together.table(
+        [
+            Column(name=name, values=values, classes=classes, computed=computed)
+            for name, values, classes, computed in columns
+        ]
+    )
+
+    assert names == [alone.text(name) for name, *_ in columns]
+    assert cells == [
+        alone.column(values, classes=classes, computed=computed) for _, values, classes, computed in columns
+    ]
+    assert together.counts == alone.counts
+    assert together.seal({}).touched == alone.seal({}).touched
 
 
 def test_a_key_that_never_closes_takes_no_other_cell_with_it() -> None:

@@ -22,7 +22,7 @@ from mcp_gateway.masking.lineage.verdict import Lineage, OutputColumn
 from mcp_gateway.targets.postgres import PostgresConnector
 from mcp_gateway.targets.postgres_catalog import Snapshot, Touched
 from mcp_gateway.targets.postgres_statement import Result, ResultColumn, Statement
-from mcp_gateway.tool import Arguments, Examination, Looked, Masker, Permit
+from mcp_gateway.tool import Arguments, Column, Examination, Looked, Masker, Permit
 
 log = structlog.get_logger(__name__)
 
@@ -214,14 +214,17 @@ class QueryDatabase:
 
     def mask(self, raw: Result, *, examination: Examination[Prepared], masker: Masker, call_id: str) -> Masked:
         """Each column by the classes that it may derive from, then by what its values look like."""
-        columns: list[JSONObject] = []
-        cells: list[list[Any]] = []
-        names = masker.texts([column.name for column in raw.columns])
         proofs = _proved(raw.columns, examination.private)
-        for name, column, proved in zip(names, raw.columns, proofs, strict=True):
-            hidden = sorted(masker.hides(proved.classes)) if proved.classes else []
-            columns.append({"name": name, "type": column.type, "masked": hidden})
-            cells.append(masker.column(column.values, classes=proved.classes, computed=not proved.stored))
+        names, cells = masker.table(
+            [
+                Column(name=column.name, values=column.values, classes=proved.classes, computed=not proved.stored)
+                for column, proved in zip(raw.columns, proofs, strict=True)
+            ]
+        )
+        columns = [
+            {"name": name, "type": column.type, "masked": sorted(masker.hides(proved.classes))}
+            for name, column, proved in zip(names, raw.columns, proofs, strict=True)
+        ]
         rows = list(zip(*cells, strict=True)) if cells else []
         count = raw.rows if raw.affected is None else raw.affected
         result: JSONObject = {
