@@ -28,7 +28,7 @@ from mcp_gateway.policy.question import (
     resource_of,
 )
 from mcp_gateway.policy.schema import HISTORY, REVEAL, Action
-from mcp_gateway.policy.scopes import Principal, Scope, entities_of_class, entities_of_target
+from mcp_gateway.policy.scopes import Principal, entities_of_class, entities_of_target
 from mcp_gateway.policy.sets import PolicySet, Prepared
 from mcp_gateway.policy.statement import Compiled, Policy
 
@@ -116,12 +116,7 @@ class PolicyEngine:
 
     def reveal(self, question: Question, classes: Collection[str]) -> frozenset[str]:
         """Those of `classes` that this caller may see raw in the result of this call. When in doubt: none."""
-        scopes = self._revealing(Principal.of(question.caller))
-        wanted = [
-            name
-            for name in sorted(self._classes.intersection(classes))
-            if any(scope.matches_class(name) for scope in scopes)
-        ]
+        wanted = self._revealing(Principal.of(question.caller), frozenset(classes))
         if not wanted:
             return frozenset()
         try:
@@ -183,7 +178,8 @@ class PolicyEngine:
         known = self._targets.get(question.target.name)
         if known is None or (known.kind, known.labels) != (question.target.kind, question.target.labels):
             raise QuestionError(f"{question.target.name!r} is not a target that the policies were loaded for")
-        approval_of(question.approval)
+        if question.approval is not NOT_APPROVED:
+            approval_of(question.approval)
         caller = Principal.of(question.caller)
         return Prepared(
             caller=caller,
@@ -199,10 +195,15 @@ class PolicyEngine:
             *(reach for policy, reach in self._permits if reach and policy.scope.matches_principal(principal))
         )
 
-    def _reveals_for(self, principal: Principal) -> tuple[Scope, ...]:
-        """The scopes of the permits that could reveal something to a caller: nothing else is worth asking Cedar."""
-        scopes = (policy.scope for policy, _ in self._permits if policy.scope.names(REVEAL))
-        return tuple(scope for scope in scopes if scope.matches_principal(principal))
+    def _reveals_for(self, principal: Principal, classes: frozenset[str]) -> tuple[str, ...]:
+        """Those of `classes` that the scope of some permit could reveal to a caller: nothing else is worth asking Cedar."""
+        scopes = [
+            policy.scope
+            for policy, _ in self._permits
+            if policy.scope.names(REVEAL) and policy.scope.matches_principal(principal)
+        ]
+        known = sorted(self._classes & classes)
+        return tuple(name for name in known if any(scope.matches_class(name) for scope in scopes))
 
     def _parsed_entities(self, principal: Principal, target: str) -> Any:
         document = orjson.dumps([self._principals(principal), resource_of(self._targets[target])])

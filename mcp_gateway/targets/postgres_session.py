@@ -194,6 +194,7 @@ class Session:
         self._driver = driver
         self._guard = driver.guard
         self._began_as = self._reported()
+        self._reports = self._guard.reports
         self.opened_at = asyncio.get_running_loop().time()
         self.known: dict[str, Prepared] = {}
         """Statements of the gateway's own that stay prepared; none where agents' statements run."""
@@ -211,7 +212,9 @@ class Session:
     @property
     def unchanged(self) -> bool:
         """Whether every setting that the server reports is what it was at the beginning, outside any transaction."""
-        return not self._connection.is_in_transaction() and self._reported() == self._began_as
+        if self._guard.reports != self._reports and self._reported() != self._began_as:
+            return False
+        return not self._connection.is_in_transaction()
 
     def _reported(self) -> tuple[str | None, ...]:
         settings = self._driver.get_settings()

@@ -70,7 +70,8 @@ class Filter:
         self._keep = True
         self._ready = False
         self._control = 0
-        self._reports = 0
+        self.reports = 0
+        """Changes of settings that the server has told of, from the beginning on."""
         self._room = 0
         self._max_bytes = 0
         self._rows_left = 0
@@ -198,8 +199,8 @@ class Filter:
         if kind == PARAMETER_STATUS:
             if data.startswith(OUR_NAME, position + HEADER_BYTES):
                 return "drop"
-            self._reports += 1
-            if self._reports > MAX_PARAMETER_REPORTS:
+            self.reports += 1
+            if self.reports > MAX_PARAMETER_REPORTS:
                 raise WireError("the server reports parameters without end")
         elif kind == AUTHENTICATION:
             self._check_authentication(_length.unpack_from(data, position + HEADER_BYTES)[0])
