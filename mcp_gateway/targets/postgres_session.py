@@ -157,17 +157,37 @@ def missing_driver_parts() -> list[str]:
     return missing
 
 
+class _Way:
+    """A transport on which something of the gateway's own goes out with the driver's next message. Whatever is not here is
+    the transport's.
+
+    The event loop writes at once what is written to an idle connection: in two writes the server would be woken twice.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self.before = self.behind = b""
+
+    def write(self, data: Any) -> None:
+        """Send a message of the driver's, which has all of an operation in one."""
+        if self.before or self.behind:
+            data, self.before, self.behind = b"".join((self.before, data, self.behind)), b"", b""
+        self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class _GuardedDriver(Driver):
     """The driver's protocol with the wire filter in front."""
 
     guard: Filter
     failure: WireError | None = None
-    way: Any = None
-    """The transport. uvloop's are of none of asyncio's classes."""
+    way: _Way
 
     def connection_made(self, transport: Any) -> None:
-        self.way = transport
-        super().connection_made(transport)
+        self.way = _Way(transport)
+        super().connection_made(self.way)
 
     def data_received(self, data: Any) -> None:
         if self.failure is not None:
@@ -249,9 +269,8 @@ class Session:
             ConnectionLost: the session is gone.
         """
         self._guard.expect(max_rows=0, max_bytes=0, drain=False, begins=bool(begin))
+        self._driver.way.before = _query(begin) if begin else b""
         try:
-            if begin:
-                self._send(begin)
             # What asyncpg's own `prepare` does but for two things: it would ask the server what unknown types are,
             # and it would send the statement once more to run it.
             state = await self._driver.prepare(name, sql, None, record_class=asyncpg.Record)
@@ -272,6 +291,8 @@ class Session:
                 raise BeginRefused(str(error)) from error
             self._raise_if_lost(error)
             raise
+        finally:
+            self._driver.way.before = b""
         if len(found.origins) != len(found.columns):
             raise ConnectionLost("the row description was read in two ways")
         return found
@@ -296,8 +317,7 @@ class Session:
             ConnectionLost: the session is gone.
         """
         self._guard.expect(max_rows=max_rows, max_bytes=max_bytes, drain=drain, rolls_back=roll_back)
-        # The driver sends what it has to before it waits for the first time.
-        behind = asyncio.get_running_loop().call_soon(self._send, "ROLLBACK") if roll_back else None
+        self._driver.way.behind = _query("ROLLBACK") if roll_back else b""
         try:
             rows, tag, _ = await self._driver.bind_execute(prepared.state, values, "", max_rows, True, None)  # noqa: FBT003
         except PROTOCOL_ERRORS as error:
@@ -306,8 +326,7 @@ class Session:
             self._raise_if_lost(error)
             raise
         finally:
-            if behind is not None:
-                behind.cancel()
+            self._driver.way.behind = b""
         return Fetched(rows=rows, tag=tag.decode() if tag else "", cut=self._guard.cut, size=self._guard.size)
 
     async def value(self, sql: str, *values: str) -> str:
@@ -317,12 +336,6 @@ class Session:
         if not fetched.rows or fetched.rows[0][0] is None:
             raise ConnectionLost("a query of the gateway's own gave nothing")
         return fetched.rows[0][0]
-
-    def _send(self, sql: str) -> None:
-        """Send SQL of the gateway's own by the simple protocol, beside what the driver sends."""
-        body = sql.encode() + b"\0"
-        if not self._driver.way.is_closing():
-            self._driver.way.write(b"Q" + struct.pack("!i", 4 + len(body)) + body)
 
     def _raise_if_lost(self, error: asyncpg.PostgresError, *, closed: bool | None = None) -> None:
         if (self.closed if closed is None else closed) or isinstance(error, asyncpg.PostgresConnectionError):
@@ -342,6 +355,12 @@ class Session:
                 await self._connection.close(timeout=CLOSE_SECONDS)
             except (*PROTOCOL_ERRORS, asyncpg.PostgresError):
                 self._connection.terminate()
+
+
+def _query(sql: str) -> bytes:
+    """A message of the simple protocol, beside what the driver sends."""
+    body = sql.encode() + b"\0"
+    return b"Q" + struct.pack("!i", 4 + len(body)) + body
 
 
 async def open_session(address: Address, *, password: Secret | None, settings: Mapping[str, str]) -> Session:
