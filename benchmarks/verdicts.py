@@ -53,16 +53,16 @@ def cases() -> list[Case]:
 
 
 async def verdict_ms(case: Case) -> float:
-    """Milliseconds for one verdict, which has to be the right one."""
+    """Milliseconds of CPU for one verdict, which has to be the right one."""
     check = verifier(case.policy)
-    begin = time.perf_counter()
+    begin = time.process_time()
     try:
         await check.verify(case.token)
     except IdentityError:
         accepted = False
     else:
         accepted = True
-    took = (time.perf_counter() - begin) * 1000
+    took = (time.process_time() - begin) * 1000
     assert accepted is case.accepted, case.name
     return took
 

@@ -79,9 +79,10 @@ class Journal:
         """
         refusal = refusal or refusals.internal(started=started)
         self.note(Answered(at=self.now(), call_id=self.call_id, code=code or refusal.code))
+        spent = _spent(code or refusal.code, started=started, said=said)
         try:
             with anyio.CancelScope(shield=True):
-                await self.record_with(lambda _: None, spent=_spent(code or refusal.code, started=started, said=said))
+                await self.record_with(lambda _: None, spent=spent)
         except StoreError as error:
             log.critical("audit_unavailable", call_id=self.call_id, cause=str(error))
             withheld = refusals.result_withheld() if started else refusals.audit_unavailable()
@@ -100,5 +101,5 @@ class Journal:
 
 def _spent(code: str, *, started: bool, said: str) -> Spent | None:
     if started:
-        return Spent(bytes=len(said.encode())) if said else None
+        return Spent(bytes=len(said.encode(errors="surrogatepass"))) if said else None
     return None if code in NO_REFUSALS else Spent(refusals=1)

@@ -52,6 +52,8 @@ class _Scan:
         self._text = text
         self._at = 0
         self._offsets: dict[KeyPath, int] = {}
+        self._implied: dict[KeyPath, int] = {}
+        """Of tables that so far only the headers of those below them make."""
         self._tables: dict[KeyPath, int] = {}
         """How many tables each array of tables has so far."""
 
@@ -62,6 +64,8 @@ class _Scan:
             if self._text[begin] == "[":
                 table = self._header()
                 self._note(table, begin)
+                for length in range(1, len(table)):
+                    self._implied.setdefault(table[:length], begin)
                 self._at = self._end_of_line()
             elif path := self._key():
                 self._note(table + path, begin, above=len(table))
@@ -69,8 +73,9 @@ class _Scan:
             else:
                 self._at = self._end_of_line()
         ends = [0, *(match.end() for match in re.finditer("\n", self._text))]
-        lines = {path: bisect_right(ends, offset) for path, offset in self._offsets.items()}
-        return {path: Place(line, self._offsets[path] - ends[line - 1] + 1) for path, line in lines.items()}
+        offsets = self._implied | self._offsets
+        lines = {path: bisect_right(ends, offset) for path, offset in offsets.items()}
+        return {path: Place(line, offsets[path] - ends[line - 1] + 1) for path, line in lines.items()}
 
     def _note(self, path: KeyPath, offset: int, *, above: int | None = None) -> None:
         """Keep where something stands first; with `above` also where the tables begin that a dotted key makes below."""

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from mcp_gateway_tools.query_database import QueryDatabase
 
+from mcp_gateway.errors import TargetFailed
 from mcp_gateway.facts.worker import SQLWorker
 from mcp_gateway.refusals import MAX_SAID, shortened
 from mcp_gateway.registry import Registered
+from mcp_gateway.targets.postgres import PostgresConnector
 from tests.peers.postgres import PostgresDatabase
 from tests.roads import Bench, laid, refusal
 from tests.targets.postgres_settings import connector_for, orders_target
@@ -73,6 +75,21 @@ async def test_an_error_holds_no_more_than_its_beginning(bench: Bench) -> None:
 async def test_what_errors_hold_counts_like_results(bench: Bench) -> None:
     codes = [refusal(await query(bench, f"{DUMP} -- {number}")).code for number in range(4)]
     assert codes == ["failed", "failed", "failed", "denied"]
+
+
+async def test_an_error_that_cannot_be_written_as_utf_8_is_recorded_all_the_same(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(*_: object, **__: object) -> None:
+        raise TargetFailed("no row \ud800 of that name")
+
+    monkeypatch.setattr(PostgresConnector, "run", failing)
+    told = refusal(await query(bench, "SELECT 1"))
+    assert told.code == "failed"
+    kinds = await bench.store.read(
+        lambda connection: [kind for (kind,) in connection.execute("SELECT kind FROM events ORDER BY sequence")]
+    )
+    assert kinds[-3:] == ["Started", "Failed", "Answered"]
 
 
 def test_how_much_was_left_out_is_said() -> None:

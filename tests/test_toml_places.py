@@ -56,6 +56,7 @@ def test_tables_keys_and_entries_have_their_places() -> None:
         ("server", "indented"): (10, 3),
         ("server", "text"): (11, 1),
         ("server", "raw"): (15, 1),
+        ("targets",): (18, 1),
         ("targets", "a.b"): (18, 1),
         ("targets", "a.b", "kind"): (19, 1),
         ("targets", "a.b", "key"): (20, 1),
@@ -139,3 +140,10 @@ def test_every_key_of_a_text_is_found_where_it_stands(
     for path in key_paths(tomllib.loads(text)):
         line, column = places[path]
         assert lines[line - 1][column - 1 :].startswith((f'"{path[-1]}"', f'[ "{path[-1]}"', f'[["{path[-1]}"'))
+
+
+def test_a_table_that_only_a_header_below_it_makes_is_where_that_header_is() -> None:
+    places = key_places("a = 1\n[identity.scopes]\nx = 1\n[targets.b.labels]\n[targets.b]\n")
+
+    assert places["identity",] == places["identity", "scopes"] == (2, 1)
+    assert places["targets", "b"] == (5, 1)

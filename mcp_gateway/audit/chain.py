@@ -121,7 +121,7 @@ def follow(entries: Iterable[Entry], *, head: Head) -> tuple[Head, Flaw | None]:
                 body=body,
                 previous=previous,
             )
-        except UnicodeDecodeError:
+        except (UnicodeDecodeError, AttributeError, TypeError):  # damage can make a number of it, too
             flaw = Flaw(sequence=number, why="is not text")
             break
         if found != expected:

@@ -168,7 +168,7 @@ class Transaction:
 
 
 def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    """Write events, in as few statements as a handful of prepared ones allow."""
+    """Write events, in as few statements as there may be: one is prepared for each number of rows."""
     for begin in range(0, len(rows), ROWS_AT_ONCE):
         part = rows[begin : begin + ROWS_AT_ONCE]
         connection.execute(INSERTS[len(part)], [value for row in part for value in row])

@@ -102,6 +102,8 @@ async def examine_by_catalog(
     try:
         return catalog, await catalog.examine(sql, worker=worker)
     except RequestError as error:
+        if error.code == "internal":
+            raise
         raise ValueError(error.message) from None
     finally:
         with anyio.CancelScope(shield=True):

@@ -25,7 +25,7 @@ from mcp_gateway.doors.weight import weight_of
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_OPEN_BYTES = 64 * 1024 * 1024
-"""Of one person's open requests: as many calls as a caller may have by default, each as large as it may be, and as much again."""
+"""Of one person's open requests, as they arrive and as they lie in memory once they are read: 25 of the largest calls."""
 WEIGHED_BYTES = 8 * 1024
 """A smaller body is not much, whatever it holds."""
 PARSE_ERROR, INVALID_REQUEST = -32700, -32600

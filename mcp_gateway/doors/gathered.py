@@ -7,6 +7,7 @@ apart: that would be two system calls, two packets, and a client that is woken t
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 HELD_BYTES = 64 * 1024
@@ -30,6 +31,10 @@ class Gathered:
         self._size += len(data)
         if self._size > HELD_BYTES:
             self._send()
+
+    def writelines(self, data: Iterable[bytes]) -> None:
+        """The same of several pieces."""
+        self.write(b"".join(data))
 
     def close(self) -> None:
         """Send what waits, and hang up."""

@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 MORE = 256
 """Requests beyond the calls that a caller may have under way: those that the road is about to refuse, and what is no call."""
 MAX_BYTES = 32 * 1024 * 1024
-"""Of requests under way, as they lie in memory: as many calls as a caller may have by default, each as large as it may be."""
+"""Of requests under way, as they lie in memory: 16 of the largest calls, of 512 KiB of text that is wide there."""
 PINGS = 32
 """Places for pings alone."""
 MAX_PING_BYTES = 4096
@@ -105,7 +105,7 @@ class _Load:
     size: int = 0
     """In bytes."""
     is_told: bool = False
-    """Whether the log says already that there is no place."""
+    """Whether the log says already that there is no place. It says it again once all that was under way is over."""
 
 
 class Place:
@@ -127,7 +127,6 @@ class Place:
         self._places.remove(self)
         self._load.requests -= 1
         self._load.size -= self._size
-        self._load.is_told = False
         if not self._load.requests:
             self._emptied()
 

@@ -267,12 +267,13 @@ class Judge:
             self.paths_known = False
 
     def _doubt(self, *, hidden: bool) -> None:
-        """Not proved to leave anything alone; `hidden`: not even to run nothing else."""
+        """Not proved to leave anything alone; `hidden`: not even to run nothing else, with whatever rights."""
         self.harmless = False
         self.writing = True
         self.network = True
         self.paths_known = False
         self.opaque |= hidden
+        self.privileged |= hidden
 
     def _hide(self) -> None:
         self._doubt(hidden=True)

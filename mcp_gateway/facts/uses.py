@@ -1,6 +1,6 @@
-"""Columns that a statement uses, apart: what it returns, and what only decides over that. Pure.
+"""Columns that a statement uses: what it returns, and what only decides over that. Pure.
 
-`masking.lineage.uses` finds them; here they are made complete by what else is known of the statement.
+`masking.lineage` finds them; here they are made complete by what else is known of the statement.
 """
 
 from __future__ import annotations
@@ -59,4 +59,4 @@ def among(uses: Uses, columns: frozenset[str]) -> Uses:
         brought = [star + "*" for star in stars if any(one.startswith(star) for one in others)]
         return (names & columns).union(brought)
 
-    return Uses(certain(uses.returned), certain(uses.conditions), {})
+    return uses._replace(returned=certain(uses.returned), conditions=certain(uses.conditions), parts={})

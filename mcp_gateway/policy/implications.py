@@ -75,6 +75,7 @@ IMPLICATIONS: Mapping[str, Sequence[Implication]] = {
         Implication("context.shell.read_only", "context.shell.paths_known", "what is read_only writes no paths"),
         Implication("context.shell.opaque", "context.shell.writes_files", "what is opaque may write files"),
         Implication("context.shell.opaque", "context.shell.network", "what is opaque may reach the network"),
+        Implication("context.shell.opaque", "context.shell.privileged", "what is opaque may take more rights"),
         Implication("context.shell.opaque", "!context.shell.paths_known", "what is opaque may write any path"),
         Implication("!context.shell.paths_known", "context.shell.writes_files", "what writes no files writes no paths"),
         Implication("!context.shell.writes.isEmpty()", "context.shell.writes_files", "writes are of files"),

@@ -42,6 +42,9 @@ MAX_STEPS = 1_000_000
 MAX_LISTED = 20
 
 
+NO_POLICY = "there is no policy in any *.cedar file: nothing is permitted to anybody"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
     """What is no error in a set of policies, but worth a look."""
@@ -58,6 +61,8 @@ def findings_on(compiled: Compiled, *, targets: Sequence[Target]) -> Findings:
     Where there are none, policies are for targets to come, and nothing is said of the names of targets.
     """
     policies = sorted(compiled.policies.values(), key=lambda one: (one.place.file, one.place.line, one.place.column))
+    if not policies:
+        return Findings(warnings=(Problem(message=NO_POLICY),))
     formulas = formulas_of(policies, compiled.forms)
     vocabulary = Vocabulary.of(targets, actions=compiled.actions, classes=compiled.classes)
     budget = Budget(steps=MAX_STEPS)

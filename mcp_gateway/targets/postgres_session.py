@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,6 +173,10 @@ class _Way:
         if self.before or self.behind:
             data, self.before, self.behind = b"".join((self.before, data, self.behind)), b"", b""
         self._transport.write(data)
+
+    def writelines(self, data: Iterable[Any]) -> None:
+        """The same of one that is in several pieces."""
+        self.write(b"".join(data))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

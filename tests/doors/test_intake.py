@@ -194,6 +194,12 @@ async def test_the_log_says_once_that_a_client_is_at_its_bound(world: World) -> 
         async with connected(Intake(calls=CALLS), key="somebody") as client:
             for method in ("a", "b", "c", "d", "e"):
                 await client.ask(method)
+            assert [await client.hear(), await client.hear()] == [(1, LIMIT_EXCEEDED)] * 2
+            client.gates["a"].set()
+            assert await client.hear() == (1, None)
+            await client.ask("f")
+            await client.ask("g", 2)
+            assert await client.hear() == (2, LIMIT_EXCEEDED), "again, after one place was free"
     told = [entry for entry in logs if entry["event"] == "too_many_requests"]
     assert [(entry["log_level"], entry["caller"]) for entry in told] == [("warning", "somebody")]
 

@@ -82,8 +82,9 @@ class Host:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for it."""
-    while not condition():
-        await anyio.sleep(0.02)
+    with anyio.fail_after(120):
+        while not condition():
+            await anyio.sleep(0.02)
 
 
 @asynccontextmanager

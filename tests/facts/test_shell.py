@@ -227,3 +227,12 @@ def test_bash_runs_nothing_that_is_not_named_or_opaque(witness: Path, command: s
     )
     ran = set(log.read_text().split()) if log.exists() else set()
     assert ran <= facts.programs
+
+
+@pytest.mark.parametrize(
+    "command", ["python3 x.py", 'eval "$X"', "cat $FILE", 'bash -c "$(echo bHM= | base64 -d)"', 'echo "']
+)
+def test_what_is_opaque_may_do_anything_with_any_rights(command: str) -> None:
+    facts = examine_shell(command=command)
+    assert facts.opaque and facts.writes_files and facts.network and facts.privileged
+    assert not (facts.read_only or facts.paths_known)

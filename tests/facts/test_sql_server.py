@@ -54,9 +54,11 @@ STEP = 7
 class Witnessed:
     catalog: Catalog
     connection: psycopg.Connection[Any]
+    looking_on: psycopg.Connection[Any]
+    """That no time limit ends."""
 
     def drawn(self) -> Any:
-        return self.connection.execute("SELECT last_value, is_called FROM s").fetchone()
+        return self.looking_on.execute("SELECT last_value, is_called FROM s").fetchone()
 
     def has_effect(self, sql: str) -> bool:
         before = self.drawn()
@@ -67,10 +69,16 @@ class Witnessed:
 
 @pytest.fixture(scope="module")
 def witnessed(postgres_server: PostgresServer) -> Iterator[Witnessed]:
-    with empty_database(postgres_server) as name, postgres_server.connect(name) as connection:
+    with (
+        empty_database(postgres_server) as name,
+        postgres_server.connect(name) as looking_on,
+        postgres_server.connect(name) as connection,
+    ):
         for objects in (OBJECTS, DOMAINS, TABLES):
             connection.execute(objects.encode())
-        yield Witnessed(catalog=catalog_of(postgres_server, database=name), connection=connection)
+        yield Witnessed(
+            catalog=catalog_of(postgres_server, database=name), connection=connection, looking_on=looking_on
+        )
 
 
 def test_what_is_called_read_only_has_no_effect_on_a_server(witnessed: Witnessed) -> None:

@@ -12,6 +12,7 @@ from mcp_gateway.facts.inspect_sql import inspect_sql
 from mcp_gateway.facts.meant import MAX_PART_COLUMNS, MAX_PARTS
 from mcp_gateway.facts.parser import parse_tree
 from mcp_gateway.facts.sql import examine_sql, examine_statements, judge_of
+from mcp_gateway.facts.uses import NOT_FOLLOWED
 from mcp_gateway.masking.lineage import follow, prepare
 from tests.masking.lineage.catalogs import catalog, function, relation
 
@@ -169,3 +170,9 @@ def test_beside_code_that_nobody_sees_columns_are_named_all_the_same(sql: str) -
     assert "dated.age" in apart(found)[0] & apart(found)[1]
     assert "dated.born" not in apart(found)[0] | apart(found)[1]
     assert "unnamed_tables" in found.function_traits
+
+
+def test_what_was_not_followed_stays_so_where_only_a_text_is_known() -> None:
+    facts = examine_statements(parse_tree("SELECT a FROM t"), judge=judge_of(None), uses=NOT_FOLLOWED).facts
+    assert (facts.returned_columns, facts.condition_columns) == (None, None)
+    assert facts.columns == {"t.a"}

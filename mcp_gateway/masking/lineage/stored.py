@@ -32,12 +32,22 @@ class StoredColumns:
         found = self._known.get(qualified)
         if found is None:
             found = self._known[qualified] = self._named(self._relations[qualified])
-            # A query of the whole reads its parts, where a column may be generated in another way.
-            for name in (qualified, *self._prepared.families.descendants(qualified)):
-                for column, sources in self._generated(name).items():
-                    if column in found:
-                        found[column] |= sources
+            try:
+                self._add_sources(found, qualified)
+            except BaseException:
+                del self._known[qualified]  # it would pass for whole from now on
+                raise
         return found
+
+    def _add_sources(self, found: dict[str, Classes], qualified: str) -> None:
+        """What columns are generated from. A query of the whole reads its parts, where that may be something else."""
+        before = {**found}
+        for name in (qualified, *self._prepared.families.descendants(qualified)):
+            for column, sources in self._generated(name).items():
+                if column in found:
+                    found[column] |= sources
+        if found != before:
+            self._prepared.forget()  # what a function's body reads may have been met without these
 
     def parts_of(self, columns: frozenset[str]) -> dict[str, Sequence[tuple[str, str]]]:
         """Columns of relations with parts to the same in these: the part and its column. None of too many parts."""

@@ -123,6 +123,20 @@ def test_check_warns_and_strictly_is_a_no(config: Path, tmp_path: Path, capsys: 
     assert f"{warning['file']}:{warning['line']}:{warning['column']}: odd: {warning['message']}" == warned
 
 
+def test_a_folder_without_policies_is_warned_of(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "cases.toml").write_text("")
+
+    ran = run_here(
+        capsys, "--config", str(config), "policy", "check", "--strict", "--policies", str(tmp_path / "empty")
+    )
+
+    assert ran.status == 1
+    assert "there is no policy in any *.cedar file" in ran.err
+
+
 def test_what_is_only_noted_is_no_warning(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "all.cedar"
     file.write_text('@id("a") permit (principal, action == Action::"call_api", resource in Env::"test");')

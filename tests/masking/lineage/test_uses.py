@@ -6,6 +6,7 @@ import pytest
 
 from mcp_gateway.facts.parser import parse_tree
 from mcp_gateway.masking.lineage import ClassifiedCatalog, follow, prepare
+from mcp_gateway.masking.lineage.resolver import Resolver
 from tests.masking.lineage.catalogs import catalog, generated, relation
 
 OF_HAND = catalog(
@@ -226,3 +227,16 @@ def test_what_is_written_somewhere_counts_as_returned(sql: str, returned: str, c
 )
 def test_what_is_not_followed_may_be_both(sql: str) -> None:
     assert used(sql) == EVERYTHING
+
+
+def test_what_columns_are_generated_from_is_known_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = prepare(OF_HAND, {})
+    with monkeypatch.context() as patch:
+        patch.setattr(Resolver, "computed", broken)
+        with pytest.raises(MemoryError):
+            fresh.columns.of("public.bills")
+    assert used("SELECT tail FROM bills", fresh)[0] == "bills.iban bills.tail"
+
+
+def broken(*_: object) -> None:
+    raise MemoryError
