@@ -6,10 +6,13 @@ newlines in names) is made visible. Every channel shows this text or these field
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from mcp_gateway.approval.ticket import Ticket
+from mcp_gateway.calls import JSONObject
+from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.visible import make_visible
 
 NOTHING: tuple[object, ...] = ([], {}, "", None, -1)
@@ -32,10 +35,15 @@ def lines(ticket: Ticket) -> Iterator[tuple[str, str]]:
             yield name.replace("_", " "), make_visible(fact_text(value))
     if ticket.preview:
         yield "preview", make_visible(ticket.preview)
-    reasons = "; ".join(reason for reason in ticket.policy_reasons if reason)
-    yield "policy", make_visible(f"{', '.join(ticket.policies)}{': ' + reasons if reasons else ''}")
+    yield "policy", make_visible(policy_text(ticket.policies, ticket.policy_reasons))
     if ticket.reason:
         yield "the agent says", make_visible(ticket.reason)
+
+
+def policy_text(policies: Sequence[str], reasons: Sequence[str]) -> str:
+    """Each policy with its reason."""
+    pairs = zip_longest(policies, reasons, fillvalue="")
+    return "; ".join(f"{policy}: {reason}" if reason else policy for policy, reason in pairs)
 
 
 def fact_text(value: Any) -> str:
@@ -46,6 +54,16 @@ def fact_text(value: Any) -> str:
         case list():
             return ", ".join(map(str, value))
         case dict():
-            return "; ".join(f"{name.replace('_', ' ')} of {fact_text(of)}" for name, of in value.items())
+            return _by_what_is_told(value)
         case _:
             return str(value)
+
+
+def _by_what_is_told(value: JSONObject) -> str:
+    """`inference`: kinds that tell of the same classes together, since a statement that is not followed has them all."""
+    told: dict[str, list[str]] = {}
+    for name, of in value.items():
+        told.setdefault(fact_text(of), []).append(name.replace("_", " "))
+    if len(told) == 1 and value.keys() == {*KINDS}:
+        return f"every kind, of {next(iter(told))}"
+    return "; ".join(f"{', '.join(names)} of {of}" for of, names in told.items())

@@ -133,7 +133,7 @@ def _run(context: typer.Context, person: str | None, url: str | None, work: Call
 
 def _fields(item: JSONObject) -> list[tuple[str, str]]:
     """Label and text in the order to be read: the statement comes before anything that explains it."""
-    from mcp_gateway.approval.describe import NOTHING, fact_text
+    from mcp_gateway.approval.describe import NOTHING, fact_text, policy_text
 
     who = f"{item['email'] or item['subject']}, through the agent {item['agent']}"
     rows = [("approval", f"{item['id']}, {item['state']}"), ("who", who)]
@@ -143,8 +143,7 @@ def _fields(item: JSONObject) -> list[tuple[str, str]]:
     rows += [(name.replace("_", " "), fact_text(value)) for name, value in facts]
     if item["preview"]:
         rows.append(("preview", item["preview"]))
-    reasons = "; ".join(reason for reason in item["policy_reasons"] if reason)
-    rows.append(("policy", f"{', '.join(item['policies'])}{': ' + reasons if reasons else ''}"))
+    rows.append(("policy", policy_text(item["policies"], item["policy_reasons"])))
     if item["reason"]:
         rows.append(("the agent says", item["reason"]))
     rows += [("needs", _needs(item)), ("until", _until(item))]
