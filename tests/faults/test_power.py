@@ -115,7 +115,9 @@ def judge(
         if step.kind != "send":
             continue
         target = ports.get(step.port)
-        ids = {call_id for call_id in answered if call_id.encode() in step.data and call_id not in told}
+        # A statement goes out with the id of its call, too: what names one to a target is no answer.
+        named = {call_id for call_id in answered if call_id.encode() in step.data and call_id not in told}
+        ids = named if target is None else set()
         marks = (
             {mark for mark in range(9_000_001, 9_000_001 + rounds) if str(mark).encode() in step.data}
             if target
