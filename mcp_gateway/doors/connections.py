@@ -13,8 +13,8 @@ costs a descriptor and a little memory, and the others nothing.
    and of HTTP only what can be read here: the parser takes a line of HTTP/0.9 or HTTP/2 with the rest as of HTTP/1.1.
 6. What is no HTTP is answered only where no answer is owed to an earlier request of the same connection; else the client
    would take it for that one.
-7. Small answers leave at once, and in one piece (`gathered`): uvicorn leaves the first to the loop, and asyncio's does not
-   do it for a socket it did not make.
+7. Small answers leave at once and in one piece, big ones bit by bit (`gathered`): uvicorn leaves the first to the loop,
+   and asyncio's does not do it for a socket it did not make.
 8. Every request of a connection that is over learns of it. uvicorn tells the latest alone: an earlier one, which is being
    answered while others wait, would go on for nobody and then write to what is closed.
 9. All of this counts for connections over TLS from their first moment: their handshake is a part of the first request.
@@ -150,8 +150,8 @@ class Connection(HttpToolsProtocol):
         # 9.
         if self._connections.tls is not None:
             self._secured = Secured(transport, self._connections.tls)
-        gathered = Gathered(self._secured or transport, loop=self.loop)
-        super().connection_made(cast("asyncio.Transport", gathered))
+        self._gathered = Gathered(self._secured or transport, loop=self.loop)
+        super().connection_made(cast("asyncio.Transport", self._gathered))
         self.address = _address(transport)
         if not self._connections.admit(self):
             transport.abort()
@@ -172,6 +172,11 @@ class Connection(HttpToolsProtocol):
                 cycle.disconnected = True
                 cycle.message_event.set()
         super().connection_lost(exc)
+
+    def resume_writing(self) -> None:
+        """The transport has sent enough to take more."""
+        super().resume_writing()
+        self._gathered.go_on()
 
     def data_received(self, data: bytes) -> None:
         """Take some bytes."""

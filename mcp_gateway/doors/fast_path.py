@@ -32,6 +32,7 @@ from mcp_gateway.approval.holding import Channels, InputRequired
 from mcp_gateway.calls import Caller, JSONObject
 from mcp_gateway.doors.mcp import text_of
 from mcp_gateway.doors.plain_calls import PlainCall, Reader
+from mcp_gateway.doors.splice import send_body
 from mcp_gateway.doors.under_way import KEY, CallUnderWay
 from mcp_gateway.pipeline import Road
 
@@ -121,13 +122,15 @@ class FastPath:
 
     async def _send(self, plain: PlainCall, ready: bytes, send: Send) -> None:
         # 4.
-        body = (
-            b'{"jsonrpc":"2.0","id":%b,"result":{"content":[{"type":"text","text":%b}],"structuredContent":%b,'
-            b'"isError":false,"resultType":"complete","_meta":%b}}'
-        ) % (orjson.dumps(plain.id), orjson.dumps(text_of(ready)), ready, self._meta)
-        headers = [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/json")]
+        before = b'{"jsonrpc":"2.0","id":%b,"result":{"content":[{"type":"text","text":%b}],"structuredContent":' % (
+            orjson.dumps(plain.id),
+            orjson.dumps(text_of(ready)),
+        )
+        after = b',"isError":false,"resultType":"complete","_meta":%b}}' % self._meta
+        length = len(before) + len(ready) + len(after)
+        headers = [(b"content-length", str(length).encode()), (b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send_body(send, [before, ready, after])
 
 
 class _Heard:

@@ -1,17 +1,21 @@
-"""What is written to a connection in one turn of the event loop goes out in one piece.
+"""Small writes to a connection leave together, and a big one leaves bit by bit.
 
 An event loop sends at once what is written to an idle connection, and uvicorn writes the head of a response and its body
-apart: that would be two system calls, two packets, and a client that is woken twice.
+apart: that would be two system calls, two packets, and a client that is woken twice. Of what the system does not take at
+once an event loop makes copies: a big answer would stand in memory several times until a slow client has read it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
 HELD_BYTES = 64 * 1024
-"""Beyond this nothing is held: whoever writes much is told by the transport to wait."""
+"""Beyond this nothing is held to be gathered, and the transport below is given no more until it has sent what it has."""
+PIECE_BYTES = 256 * 1024
+"""What it is given at a time of something big."""
 
 
 class Gathered:
@@ -22,6 +26,10 @@ class Gathered:
         self._loop = loop
         self._held: list[bytes] = []
         self._size = 0
+        self._behind: deque[memoryview] = deque()
+        """What the carrier is to be given as soon as it has sent what it has."""
+        self._is_closing = False
+        carrier.set_write_buffer_limits(high=HELD_BYTES)
 
     def write(self, data: bytes) -> None:
         """Send it with what else is written until the event loop's next turn."""
@@ -36,20 +44,54 @@ class Gathered:
         """The same of several pieces."""
         self.write(b"".join(data))
 
+    def go_on(self) -> None:
+        """Give the carrier more. To be called when it says that it may be written to again."""
+        while self._behind and self._carrier.get_write_buffer_size() <= HELD_BYTES:
+            if self._carrier.is_closing():
+                self._behind.clear()
+                return
+            piece = self._behind[0][:PIECE_BYTES]
+            if len(piece) == len(self._behind[0]):
+                self._behind.popleft()
+            else:
+                self._behind[0] = self._behind[0][PIECE_BYTES:]
+            self._carrier.write(bytes(piece))
+        if self._is_closing and not self._behind:
+            self._carrier.close()
+
     def close(self) -> None:
-        """Send what waits, and hang up."""
+        """Send what waits, and hang up; nothing more is read."""
         self._send()
-        self._carrier.close()
+        self._is_closing = True
+        if self._behind:
+            self._carrier.pause_reading()
+        else:
+            self._carrier.close()
+
+    def is_closing(self) -> bool:
+        """Whether it is over, or will be once all is sent."""
+        return self._is_closing or bool(self._carrier.is_closing())
+
+    def resume_reading(self) -> None:
+        """Read on, unless it is over."""
+        if not self._is_closing:
+            self._carrier.resume_reading()
 
     def get_write_buffer_size(self) -> int:
         """What has not left this process."""
         waiting: int = self._carrier.get_write_buffer_size()
-        return self._size + waiting
+        return self._size + sum(map(len, self._behind)) + waiting
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._carrier, name)
 
     def _send(self) -> None:
-        held, self._held, self._size = self._held, [], 0
-        if held and not self._carrier.is_closing():
+        held, size = self._held, self._size
+        self._held, self._size = [], 0
+        if not held or self.is_closing():
+            return
+        if size <= PIECE_BYTES and not self._behind:
             self._carrier.write(b"".join(held))
+        else:
+            self._behind += map(memoryview, held)
+            self.go_on()

@@ -25,6 +25,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 SPLICES_KEY = "mcp_gateway.splices"
 """Where in the ASGI scope a request's own `Splices` stand."""
 MARK = "spliced"
+BIG_BYTES = 256 * 1024
+"""Beyond this a copy costs more than another message."""
 LINE_ENDS = {"\u2028".encode(): rb"\u2028", "\u2029".encode(): rb"\u2029", "\x85".encode(): rb"\u0085"}
 """Beside the control characters, which JSON escapes by itself."""
 
@@ -49,17 +51,19 @@ class Splices:
         self._waiting[token.encode()] = ready
         return {MARK: token}
 
-    def fill(self, body: bytes, *, events: bool) -> bytes:
-        """A part of the response with the bytes where their placeholders stand. Raises `SpliceError`."""
+    def fill(self, body: bytes, *, events: bool) -> list[bytes]:
+        """A part of the response with the bytes where their placeholders stand, in pieces. Raises `SpliceError`."""
+        pieces = [body]
         for token, ready in tuple(self._waiting.items()):
-            if token not in body:
+            places = [place for place, piece in enumerate(pieces) if token in piece]
+            if not places:
                 continue
-            before, found, after = body.partition(b'{"%s":"%s"}' % (MARK.encode(), token))
-            if not found or token in after:
+            before, found, after = pieces[places[0]].partition(b'{"%s":"%s"}' % (MARK.encode(), token))
+            if not found or token in after or len(places) > 1:
                 raise SpliceError("a placeholder does not stand in the response as it was made")
             del self._waiting[token]
-            body = before + (_on_one_line(ready) if events else ready) + after
-        return body
+            pieces[places[0] : places[0] + 1] = [before, _on_one_line(ready) if events else ready, after]
+        return pieces
 
 
 class Splicer:
@@ -98,14 +102,26 @@ class _Filling:
                     await self._whole(self._head)
                 return
             case "http.response.body" if self._splices:
-                message = {**message, "body": self._splices.fill(message.get("body", b""), events=self._events)}
+                pieces = self._splices.fill(message.get("body", b""), events=self._events)
+                await send_body(self._send, pieces, more=message.get("more_body", False))
+                return
         await self._send(message)
 
     async def _whole(self, head: Message) -> None:
         body = self._splices.fill(b"".join(self._held), events=self._events)
+        length = sum(map(len, body))
         headers = [(name, value) for name, value in head["headers"] if name != b"content-length"]
-        await self._send({**head, "headers": [*headers, (b"content-length", str(len(body)).encode())]})
-        await self._send({"type": "http.response.body", "body": body})
+        await self._send({**head, "headers": [*headers, (b"content-length", str(length).encode())]})
+        await send_body(self._send, body)
+
+
+async def send_body(send: Send, pieces: list[bytes], *, more: bool = False) -> None:
+    """Send what these are together, a big one apart: joined to others it would stand in memory twice."""
+    if sum(map(len, pieces)) > BIG_BYTES:
+        for piece in pieces[:-1]:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        del pieces[:-1]
+    await send({"type": "http.response.body", "body": b"".join(pieces), "more_body": more})
 
 
 def structured(ready: bytes, request: object) -> Any:

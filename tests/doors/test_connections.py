@@ -235,6 +235,22 @@ async def test_what_all_slow_readers_together_keep_waiting_is_bounded(
                 await anyio.sleep(0.05)
 
 
+async def test_a_big_answer_arrives_whole_although_the_connection_ends_with_it(tmp_path: Path, world: World) -> None:
+    async with bounded(tmp_path, world, max_bytes=4_000_000) as server:
+        server.bench.api.answers = [answer(b"x" * 3_000_000)]
+        loop = asyncio.get_running_loop()
+        with slow_reader() as small, anyio.fail_after(60):
+            await loop.sock_connect(small, ("127.0.0.1", int(server.url.rpartition(":")[2])))
+            asked = request(server, 1).replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
+            await loop.sock_sendall(small, asked)
+            while server.bench.road.calls_under_way or not server.bench.api.requests:
+                await anyio.sleep(0.01)
+            head, _, body = (await rest(small)).partition(b"\r\n\r\n")
+
+    assert b"content-length: %d" % len(body) in head
+    assert len(orjson.loads(body)["result"]["structuredContent"]["text"]) == 3_000_000
+
+
 @pytest.mark.requirement("R22")
 @pytest.mark.parametrize("head", ["a long target", "a long header", "a header without an end", "many headers"])
 async def test_a_head_beyond_its_size_is_refused(server: Served, head: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mcp_gateway.doors.gathered import HELD_BYTES, Gathered
+from mcp_gateway.doors.gathered import HELD_BYTES, PIECE_BYTES, Gathered
 
 pytestmark = pytest.mark.anyio
 
@@ -18,10 +18,15 @@ class Carrier:
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.closed = False
+        self.reads = True
+        self.unsent = 7
+        self.takes = True
 
     def write(self, data: bytes) -> None:
         assert not self.closed, "nothing is written to a connection that is over"
         self.written.append(data)
+        if not self.takes:
+            self.unsent += len(data)
 
     def close(self) -> None:
         self.closed = True
@@ -32,7 +37,16 @@ class Carrier:
         return self.closed
 
     def get_write_buffer_size(self) -> int:
-        return 7
+        return self.unsent
+
+    def set_write_buffer_limits(self, *, high: int) -> None:
+        assert high == HELD_BYTES
+
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True
 
     def get_extra_info(self, name: str) -> Any:
         return name
@@ -94,3 +108,71 @@ async def test_whatever_else_is_asked_is_the_carriers_to_say() -> None:
 
     assert one.get_extra_info("peername") == "peername"
     assert one.is_closing() is carrier.closed
+
+
+def slow() -> tuple[Gathered, Carrier, bytes]:
+    """Whose client does not read, and what was written to it."""
+    one, carrier = gathered()
+    carrier.takes = False
+    content = bytes(range(256)) * (10 * PIECE_BYTES // 256)
+    one.write(b"head")
+    one.write(content)
+    return one, carrier, b"head" + content
+
+
+def read(one: Gathered, carrier: Carrier) -> None:
+    """The client takes what was sent."""
+    carrier.unsent = 0
+    one.go_on()
+
+
+async def test_of_much_a_client_that_does_not_read_is_given_one_piece_and_all_of_it_counts() -> None:
+    one, carrier, content = slow()
+    one.write(b"and more")
+
+    for pieces in range(1, 11):
+        await asyncio.sleep(0)
+        assert sum(map(len, carrier.written)) <= pieces * PIECE_BYTES + HELD_BYTES
+        assert (
+            one.get_write_buffer_size()
+            == len(content) + len(b"and more") - sum(map(len, carrier.written)) + carrier.unsent
+        )
+        read(one, carrier)
+    read(one, carrier)
+
+    assert b"".join(carrier.written) == content + b"and more"
+
+
+async def test_what_is_written_while_much_waits_does_not_overtake_it() -> None:
+    one, carrier, content = slow()
+
+    one.write(b"next")
+    await asyncio.sleep(0)
+    for _ in range(12):
+        read(one, carrier)
+
+    assert b"".join(carrier.written) == content + b"next"
+
+
+async def test_a_connection_that_is_closed_over_much_sends_it_and_reads_nothing_more() -> None:
+    one, carrier, content = slow()
+
+    one.close()
+    one.resume_reading()
+    assert (one.is_closing(), carrier.closed, carrier.reads) == (True, False, False)
+    one.write(b"too late")
+    for _ in range(12):
+        read(one, carrier)
+
+    assert (b"".join(carrier.written), carrier.closed) == (content, True)
+
+
+async def test_a_connection_that_is_lost_over_much_keeps_nothing_of_it() -> None:
+    one, carrier, _ = slow()
+    sent = len(carrier.written)
+
+    one.abort()
+    carrier.unsent = 0
+    one.go_on()
+
+    assert (len(carrier.written), one.get_write_buffer_size()) == (sent, 0)

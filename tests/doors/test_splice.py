@@ -12,7 +12,7 @@ import pytest
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, PROTOCOL_VERSION_META_KEY
 from starlette.types import Message, Receive, Scope, Send
 
-from mcp_gateway.doors.splice import MARK, SPLICES_KEY, SpliceError, Splicer, Splices, structured
+from mcp_gateway.doors.splice import BIG_BYTES, MARK, SPLICES_KEY, SpliceError, Splicer, Splices, structured
 from tests.doors.servers import Served, served
 from tests.doors.test_mcp import LEGACY, MODERN, SSE, connected
 from tests.invariants.world import World
@@ -111,7 +111,35 @@ async def test_a_response_without_the_placeholder_is_left_as_it_is() -> None:
         await send(start(JSON_HEAD, length=2))
         await send(body(b"{}"))
 
-    assert await respond(handler) == [start(JSON_HEAD, length=2), {"type": "http.response.body", "body": b"{}"}]
+    assert await respond(handler) == [start(JSON_HEAD, length=2), body(b"{}")]
+
+
+@pytest.mark.parametrize("kind", [JSON_HEAD, EVENTS_HEAD])
+async def test_a_big_result_is_a_part_of_its_own_and_not_copied(kind: dict[bytes, bytes]) -> None:
+    big = b'{"text":"' + b"x" * BIG_BYTES + b'"}'
+
+    async def handler(splices: Splices, send: Send) -> None:
+        content = around(splices.placeholder(big))
+        await send(start(kind, length=len(content) if kind is JSON_HEAD else None))
+        await send(body(content))
+
+    head, *parts = await respond(handler)
+
+    assert any(part["body"] is big for part in parts)
+    assert [part["more_body"] for part in parts] == [True, True, False]
+    whole = b"".join(part["body"] for part in parts)
+    assert whole == around(0).replace(b"0", big, 1)
+    assert kind is EVENTS_HEAD or dict(head["headers"])[b"content-length"] == str(len(whole)).encode()
+
+
+async def test_a_placeholder_that_stands_twice_around_another_breaks_the_response_off() -> None:
+    async def handler(splices: Splices, send: Send) -> None:
+        inner, outer = splices.placeholder(b'{"n":1}'), splices.placeholder(b'{"n":2}')
+        await send(start(EVENTS_HEAD))
+        await send(body(orjson.dumps([outer, inner, outer])))
+
+    with pytest.raises(SpliceError):
+        await respond(handler)
 
 
 @pytest.mark.parametrize(
