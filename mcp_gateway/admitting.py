@@ -292,7 +292,12 @@ class Admitting:
         request, journal = self._request, self._journal
         holder, call = self._parts.holder, known.call
         await holder.check_repeat(call)
-        preview = await self._preview(known)
+        try:
+            preview = await self._preview(known)
+        except RequestError:
+            if not await holder.has_ended(call):
+                raise
+            preview = ""  # a retry after a lost answer hears what became of it, though it has dropped what it names
         draft = holder.draft(call, examination=known.examination, ask=ask, preview=preview)
         held = await holder.open_or_continue(draft, journal=journal)
         if not held.stale:
@@ -311,7 +316,10 @@ class Admitting:
         return await self._claim(known, held.ticket)
 
     async def _preview(self, known: _Examined) -> str:
-        """What may be said of a plan, for the approver; a target that cannot say costs the call nothing."""
+        """What may be said of a plan, for the approver; a target that cannot say costs the call nothing.
+
+        Raises `RequestError` where the target says that the call could only fail: then nobody is asked.
+        """
         said, outcome = "", "timeout"
         try:
             with anyio.move_on_after(self._parts.examine_within.total_seconds()):
@@ -321,17 +329,18 @@ class Admitting:
                 outcome = "ok"
         except TargetError as error:
             outcome = error.code
+        except RequestError:
+            self._note_preview(known, outcome="refused")
+            raise
         if said or outcome != "ok":
-            self._journal.note(
-                Inspected(
-                    at=self._journal.now(),
-                    call_id=known.call.id,
-                    target=known.call.target.name,
-                    what="preview",
-                    outcome=outcome,
-                )
-            )
+            self._note_preview(known, outcome=outcome)
         return said
+
+    def _note_preview(self, known: _Examined, *, outcome: str) -> None:
+        target = known.call.target.name
+        self._journal.note(
+            Inspected(at=self._journal.now(), call_id=known.call.id, target=target, what="preview", outcome=outcome)
+        )
 
     async def _not_approved(self, held: Held) -> Answer:
         journal = self._journal

@@ -120,6 +120,17 @@ class RequestError(GatewayError):
         return self.message
 
 
+class UnknownNameError(RequestError):
+    """What is asked for names something that the target does not have, so that it could only fail there.
+
+    `detail` is what names it, in the agent's own words or the target's: it goes through the detectors.
+    """
+
+    def __init__(self, message: str, *, detail: str, next_step: str) -> None:
+        super().__init__(message, next_step=next_step)
+        self.detail = detail
+
+
 class LimitError(RequestError):
     """A limit of this caller or target is reached."""
 

@@ -33,6 +33,7 @@ from mcp_gateway.errors import (
     StoreError,
     TargetError,
     TargetUnavailable,
+    UnknownNameError,
 )
 from mcp_gateway.events import Answered, Refused
 from mcp_gateway.journal import Journal
@@ -187,12 +188,15 @@ class Road:
                 return Answer(call_id=call_id, outcome=refusals.audit_unavailable())
             case IdentityError():
                 refusal, cause = refusals.not_identified(error), error.cause
+            case UnknownNameError():
+                cause = await self._said(error.message, detail=error.detail)
+                refusal = refusals.bad_request(RequestError(cause, next_step=error.next_step))
             case RequestError():
                 refusal, cause = refusals.bad_request(error), error.message
             case StoppedError():
                 refusal, cause = refusals.stopped(error), str(error)
             case TargetError():
-                cause = await self._said(error)
+                cause = await self._said(error.message, detail=error.detail if error.detail_released else "")
                 refusal = refusals.target_failed(error, target=target, message=cause, started=False)
                 if isinstance(error, TargetUnavailable):
                     log.warning("target_unavailable", call_id=call_id, target=target, cause=cause)
@@ -208,18 +212,18 @@ class Road:
         journal.note(Refused(at=now, call_id=call_id, code=refusal.code, cause=cause))
         return await journal.answer(refusal)
 
-    async def _said(self, error: TargetError) -> str:
-        """What may be said of an error of a target that has run nothing."""
-        if not error.detail or not error.detail_released:
-            return error.message
+    async def _said(self, message: str, *, detail: str) -> str:
+        """What may be said of an error of a target that has run nothing; `detail` is not ours, and may be masked."""
+        if not detail:
+            return message
         masker = self._parts.masker_of(None, revealed=frozenset())
         try:
-            detail = await self._parts.aside.run(
-                lambda: masker.text(error.detail), size=len(error.detail), key="", stop=masker.stop
+            masked = await self._parts.aside.run(
+                lambda: masker.text(detail), size=len(detail), key="", stop=masker.stop
             )
         except MaskingError:
-            return error.message
-        return refusals.shortened(f"{error.message}: {detail}")
+            return message
+        return refusals.shortened(f"{message}: {masked}")
 
 
 def share_of(calls: int) -> int:

@@ -167,7 +167,11 @@ class Tool(Protocol[E]):
         """
 
     async def preview(self, arguments: Any, *, examination: Examination[E], connector: Any) -> str:
-        """What an approver may be told beyond the facts, such as planned rows; empty where it is not safe to ask."""
+        """What an approver may be told beyond the facts, such as planned rows; empty where it is not safe to ask.
+
+        Raises `TargetError`, which is taken as empty, and `RequestError` where the target is sure to refuse the call:
+        then that is the answer, and nobody is asked.
+        """
 
     async def execute(self, arguments: Any, *, examination: Examination[E], connector: Any, permit: Permit) -> Any:
         """Do it. Cancellation is passed on to the target. Raises `TargetError`."""

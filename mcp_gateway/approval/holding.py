@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 import anyio
 
 from mcp_gateway.approval.store import GATEWAY, ApprovalStore, Opened
-from mcp_gateway.approval.ticket import Ticket, Vote, binding
+from mcp_gateway.approval.ticket import Ticket, Vote, binding, remembered
 from mcp_gateway.calls import ESTIMATES, Call, Caller, digest_of
 from mcp_gateway.decisions import CALLER_GROUP, Ask
 from mcp_gateway.errors import IdentityError, RequestError, StoppedError, StoreError
@@ -161,6 +161,12 @@ class Holder:
                 "repeat_of names no approved call of yours that ran with these arguments",
                 next_step="leave repeat_of out; already_run says when it is needed and what it has to be",
             )
+
+    async def has_ended(self, call: Call) -> bool:
+        """Whether this very call has run or was denied, and is still answered with that."""
+        latest = await self.approvals.latest(call.digest)
+        ended = latest is not None and latest.state in {"denied", "consumed"}
+        return latest is not None and ended and remembered(latest, now=self._clock())
 
     async def open_or_continue(self, draft: Ticket, *, journal: Journal) -> Held:
         """Record what is noted and open the approval, or continue the one that this very call has.

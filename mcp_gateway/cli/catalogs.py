@@ -6,7 +6,7 @@ look of the gateway's own. Of the statement nothing is sent.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -19,6 +19,7 @@ from mcp_gateway.config import HTTPTarget, PostgresTarget, Settings, SSHTarget, 
 from mcp_gateway.credentials.sources import fetch
 from mcp_gateway.errors import CredentialError, RequestError, StoreError, TargetError, TargetUnavailable
 from mcp_gateway.events import Inspected
+from mcp_gateway.facts.absent import KINDS
 from mcp_gateway.facts.catalog import Catalog
 from mcp_gateway.facts.sql import SQLExamination
 from mcp_gateway.facts.worker import SQLWorker, settled
@@ -44,12 +45,14 @@ class TargetCatalog:
         examination, _ = settled(found, classes=self.target.classes)
         return examination
 
-    def to_json(self, *, unknown: Collection[str]) -> JSONObject:
-        """Which one it is, of when, and what of a statement it does not know."""
+    def to_json(self, *, of: SQLExamination | None) -> JSONObject:
+        """Which one it is, of when, and what of a statement it does not know; None for a text that is none."""
+        unknown, absent = (of.unknown, of.absent) if of else (frozenset(), frozenset())
         return {
             "target": self.target.name,
             "read_at": self.read_at.astimezone(UTC).isoformat(timespec="seconds"),
             "unknown": sorted(unknown),
+            "absent": [{"id": one.said, "kind": KINDS[one.kind]} for one in sorted(absent)],
         }
 
 

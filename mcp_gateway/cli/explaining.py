@@ -104,7 +104,10 @@ def _examined(
     if tool == "query_database" and by_catalog:
         work = partial(examine_by_catalog, settings, target.name, arguments["sql"], otherwise=WITHOUT_CATALOG)
         catalog, examination = anyio.run(work)
-        return facts_of(examination), catalog.to_json(unknown=examination.unknown)
+        if examination.refusal is not None and examination.absent:
+            lacking = ", no ".join(map(str, sorted(examination.absent)))
+            raise ValueError(f"{examination.refusal}; its catalog has no {lacking}")
+        return facts_of(examination), catalog.to_json(of=examination)
     with examiners(settings) as examine:
         facts = examine[tool](arguments, load_interfaces(settings).get(target.name, PLAIN))
     if isinstance(facts, SQLFacts):

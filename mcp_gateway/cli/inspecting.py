@@ -21,6 +21,7 @@ from mcp_gateway.inference import KINDS
 
 if TYPE_CHECKING:
     from mcp_gateway.cli.catalogs import TargetCatalog
+    from mcp_gateway.facts.sql import SQLExamination
 
 MAX_ITEM_BYTES = 16 * 1024 * 1024
 """Far beyond what a call may hold; a device or a wrong file must not fill the memory."""
@@ -97,14 +98,14 @@ class SQLInspector(Inspector):
             examination, _ = await self._worker.examine(sql)
         else:
             examination = await self._catalog.examine(sql, worker=self._worker)
-        return inspection_of(examination) | {"refusal": examination.refusal} | self._told(examination.unknown)
+        return inspection_of(examination) | {"refusal": examination.refusal} | self._told(examination)
 
     def of_the_unread(self) -> JSONObject:
         """With the catalog that nothing was found by."""
-        return self.worst | self._told(frozenset())
+        return self.worst | self._told(None)
 
-    def _told(self, unknown: frozenset[str]) -> JSONObject:
-        return {} if self._catalog is None else {"catalog": self._catalog.to_json(unknown=unknown)}
+    def _told(self, examination: SQLExamination | None) -> JSONObject:
+        return {} if self._catalog is None else {"catalog": self._catalog.to_json(of=examination)}
 
     async def aclose(self) -> None:
         """End the worker."""

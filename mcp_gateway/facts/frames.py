@@ -15,6 +15,7 @@ from typing import Any, ClassVar, get_type_hints
 import orjson
 
 from mcp_gateway.calls import SQLFacts
+from mcp_gateway.facts.absent import Absent
 from mcp_gateway.facts.sql import SQLExamination
 from mcp_gateway.masking.lineage import Lineage, OutputColumn
 
@@ -58,7 +59,7 @@ def shape_of(*kinds: type[Any]) -> str:
     return hashlib.sha256(orjson.dumps(hints)).hexdigest()
 
 
-SHAPE = shape_of(Answer, SQLExamination, SQLFacts, Lineage, OutputColumn)
+SHAPE = shape_of(Answer, SQLExamination, Absent, SQLFacts, Lineage, OutputColumn)
 """Of an answer. Both sides must have the same: a process that was started after an upgrade might leave out a field."""
 
 

@@ -35,7 +35,7 @@ from mcp_gateway.facts.harmless import (
 from mcp_gateway.facts.meant import Meanings
 from mcp_gateway.facts.parser import SQLSyntaxError
 from mcp_gateway.facts.reach import Named, Parts, Reach
-from mcp_gateway.facts.scopes import Table, table_of
+from mcp_gateway.facts.scopes import SYSTEM_COLUMNS, Table, table_of
 from mcp_gateway.facts.traits import traits_of
 
 FIRST_USER_OID = 16384
@@ -109,6 +109,21 @@ class Judge:
         if self.catalog is None or len(parts) not in {1, 2}:
             return True
         return bool(self.candidates(parts[0] if len(parts) == 2 else "", parts[-1]))
+
+    def knows_column(self, name: str) -> bool:
+        """Whether anything in the catalog has a column of this name, or what is written like one: a field, a function."""
+        return self.catalog is None or name in self._root._column_names  # noqa: SLF001 - of the same class
+
+    @cached_property
+    def _column_names(self) -> frozenset[str]:
+        if self.catalog is None:
+            return frozenset()
+        functions = [function for named in self.catalog.functions.values() for function in named]
+        return frozenset(self.catalog.functions).union(
+            (column.name for relation in self.catalog.relations.values() for column in relation.columns),
+            (name for function in functions for name in (*function.arguments, *function.outputs)),
+            SYSTEM_COLUMNS,
+        )
 
     def _traits(self, parts: Parts) -> frozenset[str]:
         """What is known of the functions that a name may mean, without what is behind them."""

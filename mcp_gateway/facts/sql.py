@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from mcp_gateway.calls import JSONObject, SQLFacts
+from mcp_gateway.facts.absent import Absent, claimed
 from mcp_gateway.facts.catalog import Catalog
 from mcp_gateway.facts.conditions import is_unbounded
 from mcp_gateway.facts.families import Effect, How
@@ -67,6 +68,8 @@ class SQLExamination:
     """Of the relations, those whose version need not be watched: parts of one that tells when it has others."""
     unknown: frozenset[str] = frozenset()
     """Relations and functions that the catalog does not know: misspelt, or newer than the snapshot."""
+    absent: frozenset[Absent] = frozenset()
+    """Names for which the server must refuse the statement, as long as the snapshot holds."""
 
 
 def examine_sql(sql: str, *, catalog: Catalog | None) -> SQLExamination:
@@ -198,6 +201,7 @@ class Examiner(Walk):
             called=reached.functions.union(self.called),
             leaves=reached.leaves,
             unknown=frozenset(self.unheard),
+            absent=claimed(self.absent, statements[0]) if single else frozenset(),
             harmless=single and opened(statements[0])[0] in PLANNED and self.worst == Trust.KNOWN,
         )
 
@@ -427,7 +431,10 @@ class Examiner(Walk):
     def _targets(self, targets: Sequence[JSONObject], entry: Entry) -> None:
         """Columns that are assigned to."""
         for target in targets:
-            self.columns.update(stored(entry, target["ResTarget"].get("name", "")))
+            name = target["ResTarget"].get("name", "")
+            self.columns.update(stored(entry, name))
+            if not self.judge.knows_column(name):
+                self.lacks("target", (name,))
 
     def _returning(self, body: JSONObject, level: Scope, entries: Sequence[Entry]) -> None:
         clause = body.get("returningClause", {})

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeAlias
 
 from mcp_gateway.calls import JSONObject
+from mcp_gateway.facts.absent import Absent, AbsentKind, absent_of
 from mcp_gateway.facts.judging import Judge, Trust
 from mcp_gateway.facts.reach import Named
 from mcp_gateway.facts.scopes import (
@@ -63,10 +64,18 @@ class Walk:
         """Bare names, in their own case, of what may be a function."""
         self.unheard: set[str] = set()
         """Relations and functions that the catalog does not know."""
+        self.absent: set[Absent] = set()
+        """Names that the catalog has nothing for, unless the statement brings them itself."""
 
     def doubt(self, trust: Trust) -> None:
         """Something of this trust takes part."""
         self.trust = max(self.trust, trust)
+
+    def lacks(self, kind: AbsentKind, parts: tuple[str, ...]) -> None:
+        """The catalog has nothing of this name."""
+        absent = absent_of(kind, parts)
+        if absent is not None:
+            self.absent.add(absent)
 
     def effect(self) -> None:
         """Something would change, if it runs here."""
@@ -144,9 +153,17 @@ class Walk:
         self.doubt(self.judge.function(parts))
         if not self.judge.knows_function(parts):
             self.unheard.add(name)
+            self._lacks_function(parts, arguments=len(body.get("args", ())))
         if parts in SESSION_FUNCTIONS:
             self.session_function = True
         self.fields(body, scope, without=("funcname",))
+
+    def _lacks_function(self, parts: tuple[str, ...], *, arguments: int) -> None:
+        """With one argument a name may be a field of that, or a type."""
+        if arguments != 1:
+            self.lacks("function", parts)
+        elif len(parts) > 1 or not self.judge.knows_column(parts[0]):
+            self.lacks("applied", parts)
 
     def _operation(self, body: JSONObject, scope: Scope) -> None:
         """An operator. Chains lean to the left and may be long, so they are not walked by recursion."""
@@ -233,7 +250,10 @@ class Walk:
             entry = scope.qualified(qualifier) if qualifier else None
             entries = scope.entries if not qualifier else [entry] if entry else []
             self.columns.update(column for one in entries for column in all_stored(one))
-        elif not qualifier:
+            return
+        if not self.judge.knows_column(name):
+            self.lacks("column", (name,))
+        if not qualifier:
             self.columns.update(scope.unqualified(name))
         else:
             entry = scope.qualified(qualifier)
@@ -377,6 +397,7 @@ class Walk:
             self.computes = self.computes or table.relation.kind == "v" or bool(table.relation.policies)
         elif self.judge.catalog is not None:
             self.unheard.add(name)
+            self.lacks("relation", parts)
         self.named.relations.add(parts)
         if is_read:
             self.named.reads.add(use)

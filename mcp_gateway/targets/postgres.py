@@ -11,7 +11,7 @@ Whether a statement may run is decided before; what may be shown of its rows and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -22,6 +22,7 @@ import orjson
 
 from mcp_gateway.calls import Secret
 from mcp_gateway.errors import TargetFailed, TargetUnavailable
+from mcp_gateway.facts.absent import Absent
 from mcp_gateway.facts.catalog import Catalog
 from mcp_gateway.masking.lineage.origins import Origins, origins_of
 from mcp_gateway.targets import postgres_errors
@@ -32,9 +33,10 @@ from mcp_gateway.targets.postgres_catalog import (
     catalog_stamp,
     load_snapshot,
     read_versions,
+    text_array,
 )
 from mcp_gateway.targets.postgres_pool import Pool
-from mcp_gateway.targets.postgres_queries import BUILTIN_TYPES, OWN_PATH, RIGHTS, TYPES_BEHIND, VERSIONS
+from mcp_gateway.targets.postgres_queries import ABSENT, BUILTIN_TYPES, OWN_PATH, RIGHTS, TYPES_BEHIND, VERSIONS
 from mcp_gateway.targets.postgres_rights import Findings, read_findings
 from mcp_gateway.targets.postgres_session import (
     CATALOG_BYTES,
@@ -59,6 +61,8 @@ STAMP_SECONDS = 1.0
 STAMP_SHARE = 0.02
 """A snapshot counts as fresh for a while after it was checked, so that checking takes at most this share of time."""
 IDLE_IN_TRANSACTION = "60s"
+
+EXPLAIN = "EXPLAIN (FORMAT JSON) "
 
 CATALOG_SETTINGS = {
     "application_name": "mcp-gateway/catalog",
@@ -215,6 +219,21 @@ class PostgresConnector:
 
         return await self._look(ask)
 
+    async def absent(self, names: Iterable[Absent]) -> list[Absent]:
+        """Those that the server has nothing for now. Only the names are sent, as values."""
+        asked = sorted(names)
+        path = ("pg_catalog", *await self._search_path())
+        said = orjson.dumps([[one.kind, one.schema, one.name] for one in asked]).decode()
+
+        async def ask(session: Session) -> list[int]:
+            prepared = await session.prepare(ABSENT)
+            fetched = await session.fetch(
+                prepared, (said, text_array(path)), max_rows=1, max_bytes=CATALOG_BYTES, drain=False
+            )
+            return [int(number) for number in orjson.loads(fetched.rows[0][0] or "[]")]
+
+        return [asked[number] for number in await self._look(ask)]
+
     async def _stamp(self) -> str:
         async def ask(session: Session) -> str:
             session.allow()
@@ -298,6 +317,10 @@ class PostgresConnector:
         """The plan of a statement as `EXPLAIN (FORMAT JSON)` has it; it is planned and not run.
 
         Planning evaluates functions: only for statements whose functions are all known to be harmless.
+
+        Raises:
+            NameUnknown: the server finds no table, column, function or type for a name in it, and so would not run it.
+            TargetError: it cannot be planned, or there is no way to the server.
         """
         path = await self._search_path()
 
@@ -307,7 +330,10 @@ class PostgresConnector:
                 f"SET LOCAL search_path = {_path_setting(path)}; SELECT 1"
             )
             try:
-                prepared = await session.prepare("EXPLAIN (FORMAT JSON) " + sql)
+                try:
+                    prepared = await session.prepare(EXPLAIN + sql)
+                except postgres_errors.NAMELESS as error:
+                    raise postgres_errors.nameless(error, before=len(EXPLAIN)) from error
                 values = await self.bind(prepared, parameters)
                 fetched = await session.fetch(prepared, values, max_rows=1, max_bytes=CATALOG_BYTES, drain=False)
                 return orjson.loads(fetched.rows[0][0] or "null")

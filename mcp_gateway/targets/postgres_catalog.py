@@ -63,10 +63,10 @@ class Touched:
     def parameters(self) -> tuple[str, str, str, str]:
         """The four arrays that the query for versions takes."""
         return (
-            _text_array(self.relation_names),
-            _text_array(self.relation_oids),
-            _text_array(self.function_names),
-            _text_array(self.function_oids),
+            text_array(self.relation_names),
+            text_array(self.relation_oids),
+            text_array(self.function_names),
+            text_array(self.function_oids),
         )
 
     @cached_property
@@ -159,7 +159,8 @@ def read_versions(text: str) -> Versions:
     return {(kind, oid): version for kind, oid, version in orjson.loads(text)}
 
 
-def _text_array(values: Iterable[str | int]) -> str:
+def text_array(values: Iterable[str | int]) -> str:
+    """An array in the server's text form, its values in order."""
     escaped = (str(value).replace("\\", "\\\\").replace('"', '\\"') for value in sorted(values, key=str))
     return "{" + ",".join(f'"{value}"' for value in escaped) + "}"
 

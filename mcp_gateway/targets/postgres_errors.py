@@ -19,6 +19,15 @@ from mcp_gateway.targets.postgres_session import Address, AuthorityUnreadable, C
 CONDITIONS = {"PostgresSyntaxError": "syntax_error", "DataError": "data_exception", "RaiseError": "raise_exception"}
 READ_ONLY_SERVER = (asyncpg.ReadOnlySQLTransactionError, asyncpg.FeatureNotSupportedError)
 """What a standby says to the beginning of a transaction that may write, or to a write in it."""
+NAMELESS = (
+    asyncpg.UndefinedColumnError,
+    asyncpg.UndefinedFunctionError,
+    asyncpg.UndefinedObjectError,
+    asyncpg.UndefinedTableError,
+)
+"""What parsing ends with where a name in a statement means nothing."""
+_NAMES_ONLY = (asyncpg.UndefinedColumnError, asyncpg.UndefinedTableError)
+"""Of these, what holds no names but the statement's own: of a function it tells the types of the arguments."""
 _OTHER_AUTHORITY = "set 'tls_ca' to the certificates of the authority that signed it"
 _CERTIFICATE_ADVICE = {
     10: "whoever runs the server has to renew it",
@@ -31,6 +40,10 @@ _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 class SnapshotStale(TargetFailed):
     """What the call was examined with is no longer what the database has; nothing of it has run."""
+
+
+class NameUnknown(TargetFailed):
+    """The server finds nothing for a name in the statement; nothing of it has run."""
 
 
 def condition(error: asyncpg.PostgresError) -> str:
@@ -61,6 +74,17 @@ def refused(error: asyncpg.PostgresError) -> TargetFailed:
         detail_released=True,
         position=position,
     )
+
+
+def nameless(error: asyncpg.PostgresError, *, before: int) -> NameUnknown:
+    """The server would not parse a statement in which it does not know a name; `before` characters stood before it.
+
+    Its hint is left out: that may be the name of something that the caller is not to hear of yet.
+    """
+    position = _number(getattr(error, "position", None)) - before
+    where = f" at character {position}" if position > 0 else ""
+    said = str(error.args[0]) if error.args and isinstance(error, _NAMES_ONLY) else ""
+    return NameUnknown(f"{condition(error)}{where}", detail=said, detail_released=True, position=max(position, 0))
 
 
 def failed(error: asyncpg.PostgresError, *, quiet: bool) -> TargetFailed:

@@ -216,6 +216,35 @@ SELECT coalesce(json_agg(json_build_array(kind, oid::int8, version)), '[]')::tex
 ) found
 """
 
+ABSENT = """
+WITH asked AS (
+  SELECT number, said ->> 0 AS kind, said ->> 1 AS schema, (said ->> 2)::name AS name
+  FROM json_array_elements($1::text::json) WITH ORDINALITY AS one (said, number)
+), place AS (
+  SELECT asked.number, n.oid FROM asked JOIN pg_catalog.pg_namespace n
+    ON n.nspname = ANY (CASE asked.schema WHEN '' THEN $2::text::name[] ELSE ARRAY[asked.schema::name] END)
+)
+SELECT coalesce(json_agg(number - 1 ORDER BY number), '[]')::text FROM asked
+WHERE NOT EXISTS (SELECT FROM place WHERE place.number = asked.number
+    AND NOT pg_catalog.has_schema_privilege(place.oid, 'USAGE'))
+  AND CASE
+    WHEN kind = 'relation' THEN NOT EXISTS (SELECT FROM place JOIN pg_catalog.pg_class c ON c.relnamespace = place.oid
+      WHERE place.number = asked.number AND c.relname = asked.name)
+    WHEN kind IN ('function', 'applied') THEN
+      NOT EXISTS (SELECT FROM place JOIN pg_catalog.pg_proc p ON p.pronamespace = place.oid
+        WHERE place.number = asked.number AND p.proname = asked.name)
+      AND NOT EXISTS (SELECT FROM place JOIN pg_catalog.pg_type t ON t.typnamespace = place.oid
+        WHERE place.number = asked.number AND t.typname = asked.name)
+    ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_proc WHERE proname = asked.name)
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_type WHERE typname = asked.name)
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_get_keywords() WHERE word = asked.name::text)
+    END
+  AND (kind IN ('relation', 'function') OR NOT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attname = asked.name)
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc WHERE asked.name::text = ANY (proargnames)))
+"""
+"""Which of the names in $1, by their place there, nothing has. A name in a schema that the role may not use is none of them:
+that would tell what is in it."""
+
 DEPENDENCIES = f"""
 SELECT coalesce(json_agg(DISTINCT jsonb_build_array(
     CASE WHEN d.classid = 'pg_catalog.pg_proc'::regclass THEN 'f' ELSE 'r' END,

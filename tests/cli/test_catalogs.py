@@ -160,7 +160,25 @@ def test_it_is_said_which_catalog_was_read_and_when(config: Path, capsys: pytest
     assert line.startswith("catalog    that of orders, read 20")
     assert line.endswith(" UTC; it does not know hr.poeple, nonsense")
     assert (as_json["target"], as_json["unknown"]) == ("orders", ["hr.poeple", "nonsense"])
+    assert as_json["absent"] == [{"id": "nonsense", "kind": "function"}, {"id": "hr.poeple", "kind": "table or view"}]
     assert as_json["read_at"].endswith("+00:00")
+
+
+def test_it_is_said_that_nobody_would_be_asked_about_a_name_that_is_not_there(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (config.parent / "all.cedar").open("a") as file:
+        file.write('@id("asks") @approval("dba") forbid (principal, action == Action::"query_database", resource)\n')
+        file.write('when { context.sql.statements == 1 } unless { context.approval.by.contains("dba") };\n')
+
+    there, nowhere = [explained(capsys, config, f"SELECT {name} FROM orders") for name in ("person", "persn")]
+    write = explained(capsys, config, "UPDATE orders SET persn = 1")
+
+    but = "but        nobody is asked and the call refused, if its server says as well that it has no column 'persn'"
+    assert but in nowhere.out.splitlines()
+    assert "but  " not in there.out
+    assert (write.status, "cannot be followed" in write.err) == (2, True)
+    assert write.err.rstrip().endswith("; its catalog has no column 'persn'")
 
 
 def test_of_the_plan_it_is_said_that_nobody_asks_for_it(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import orjson
 import structlog
@@ -13,7 +13,7 @@ from pydantic import Field
 
 from mcp_gateway.answers import Masked
 from mcp_gateway.calls import MAX_EXACT, JSONObject, SQLFacts, Target, TargetKind
-from mcp_gateway.errors import RequestError, TargetError
+from mcp_gateway.errors import RequestError, TargetError, UnknownNameError
 from mcp_gateway.facts.parser import SQLSyntaxError
 from mcp_gateway.facts.sql import SQLExamination
 from mcp_gateway.facts.worker import SQLWorker, settled
@@ -21,6 +21,7 @@ from mcp_gateway.masking.lineage.origins import Origins
 from mcp_gateway.masking.lineage.verdict import Lineage, OutputColumn
 from mcp_gateway.targets.postgres import PostgresConnector
 from mcp_gateway.targets.postgres_catalog import Snapshot, Touched
+from mcp_gateway.targets.postgres_errors import NameUnknown
 from mcp_gateway.targets.postgres_statement import Result, ResultColumn, Statement
 from mcp_gateway.tool import Arguments, Column, Examination, Looked, Masker, Permit
 
@@ -57,6 +58,22 @@ class Prepared:
         return bool(self.lineage.touch) or self.lineage.opaque or unsure
 
 
+class _Found(NamedTuple):
+    """What the worker makes of a statement by one snapshot, before it is settled what that comes to."""
+
+    examination: SQLExamination
+    lineage: Lineage | None
+
+    def touched(self, snapshot: Snapshot) -> Touched:
+        """What of the database it rests on."""
+        facts, lineage = self.examination.facts, self.lineage
+        relations = (facts.reads | facts.writes) - self.examination.leaves
+        functions = self.examination.called
+        if lineage is not None:
+            relations, functions = relations | lineage.relations, functions | lineage.functions
+        return snapshot.touched(relations=relations, functions=functions)
+
+
 class QueryDatabase:
     """Runs one statement."""
 
@@ -84,45 +101,26 @@ class QueryDatabase:
     async def examine(
         self, arguments: QueryDatabaseArguments, *, target: Target, connector: PostgresConnector, fresh: bool = False
     ) -> Examination[Prepared]:
-        """Parse the statement against the catalog: what it would do, and where its columns come from."""
+        """Parse the statement against the catalog: what it would do, and where its columns come from.
+
+        A name that the snapshot has nothing for may be newer than that, so it is looked for as if `fresh`.
+        """
         snapshot, looked = await connector.snapshot()
-        examination = await self._examine(
-            arguments, target=target, connector=connector, snapshot=snapshot, looked=looked
-        )
-        if fresh:
-            touched = examination.private.touched
+        found = await self._found(arguments, target=target, connector=connector, snapshot=snapshot)
+        if fresh or found.examination.absent:
+            touched = found.touched(snapshot)
             if await connector.versions(touched) != touched.expected:
                 snapshot, looked = await connector.snapshot(beside=snapshot)
-                examination = await self._examine(
-                    arguments, target=target, connector=connector, snapshot=snapshot, looked=looked
-                )
-        return examination
-
-    async def _examine(
-        self,
-        arguments: QueryDatabaseArguments,
-        *,
-        target: Target,
-        connector: PostgresConnector,
-        snapshot: Snapshot,
-        looked: str,
-    ) -> Examination[Prepared]:
-        try:
-            found = await self._worker.examine(
-                arguments.sql, catalog_key=target.name, catalog=snapshot.catalog, classify=connector.classify
-            )
-        except SQLSyntaxError as error:
-            where = f" at character {error.position}" if error.position else ""
-            raise RequestError(f"{error.message}{where}", next_step="mend the SQL") from None
-        examination, lineage = settled(found, classes=target.classes)
+                found = await self._found(arguments, target=target, connector=connector, snapshot=snapshot)
+        examination, lineage = settled((found.examination, found.lineage), classes=target.classes)
         if examination.refusal is not None:
+            if found.examination.refusal is None:
+                await _check_names(examination, connector)
             message = f"this statement cannot run in a call: {examination.refusal}"
             raise RequestError(message, next_step="change the statement")
-        facts = examination.facts
-        relations = ((facts.reads | facts.writes) - examination.leaves) | lineage.relations
-        touched = snapshot.touched(relations=relations, functions=examination.called | lineage.functions)
+        touched = found.touched(snapshot)
         return Examination(
-            facts=facts,
+            facts=examination.facts,
             environment=_environment(target, snapshot, touched),
             shown=_shown(arguments),
             looked=(Looked(what=looked),) if looked else (),
@@ -136,6 +134,23 @@ class QueryDatabase:
             ),
         )
 
+    async def _found(
+        self,
+        arguments: QueryDatabaseArguments,
+        *,
+        target: Target,
+        connector: PostgresConnector,
+        snapshot: Snapshot,
+    ) -> _Found:
+        try:
+            examination, lineage = await self._worker.examine(
+                arguments.sql, catalog_key=target.name, catalog=snapshot.catalog, classify=connector.classify
+            )
+        except SQLSyntaxError as error:
+            where = f" at character {error.position}" if error.position else ""
+            raise RequestError(f"{error.message}{where}", next_step="mend the SQL") from None
+        return _Found(examination, lineage)
+
     async def preview(
         self,
         arguments: QueryDatabaseArguments,
@@ -143,8 +158,16 @@ class QueryDatabase:
         examination: Examination[Prepared],
         connector: PostgresConnector,
     ) -> str:
-        """Planned rows by EXPLAIN, only where planning runs nothing but what is known to be harmless."""
-        rows, _ = await self._planned(arguments, examination=examination, connector=connector)
+        """Planned rows by EXPLAIN, only where planning runs nothing but what is known to be harmless.
+
+        Where not even that is possible because a name in the statement means nothing, nobody needs to look at it. Of a
+        statement that may do more the server is asked for such names alone: parsing can run the CHECK of a domain.
+        """
+        await _check_names(examination.private.examination, connector)
+        try:
+            rows, _ = await self._planned(arguments, examination=examination, connector=connector)
+        except NameUnknown as error:
+            raise _unknown(f"{error.message}{': ' if error.detail else ''}{error.detail}") from None
         return "" if rows < 0 else f"PostgreSQL expects about {rows:,} row{'' if rows == 1 else 's'}"
 
     async def plan(
@@ -275,6 +298,20 @@ def _resolved(columns: tuple[ResultColumn, ...], known: Prepared) -> list[Output
         verdict if verdict.name is None or verdict.name == column.name else nothing
         for verdict, column in zip(proved, columns, strict=True)
     ]
+
+
+async def _check_names(examination: SQLExamination, connector: PostgresConnector) -> None:
+    """Raise `UnknownNameError` for names that neither the snapshot nor the server has anything for."""
+    if examination.absent and (missing := await connector.absent(examination.absent)):
+        raise _unknown(f"it has no {', no '.join(map(str, missing))}")
+
+
+def _unknown(detail: str) -> UnknownNameError:
+    return UnknownNameError(
+        "the target does not know a name in this statement",
+        detail=detail,
+        next_step="mend the SQL; nothing has run and nobody is asked",
+    )
 
 
 def _environment(target: Target, snapshot: Snapshot, touched: Touched) -> str:

@@ -284,6 +284,11 @@ def _print_explanation(found: dict[str, Any]) -> None:
     needs = found.get("approvers") or {}
     fields = [("decision", found["decision"] + ("" if found["enforced"] else ", but policy is only observed here"))]
     fields += [("needs", ", ".join(f"{count} of {group}" for group, count in sorted(needs.items())))] if needs else []
+    if needs and (absent := (found["catalog"] or {}).get("absent")):
+        names = ", no ".join(f"{one['kind']} {one['id']!r}" for one in absent)
+        fields.append(
+            ("but", f"nobody is asked and the call refused, if its server says as well that it has no {names}")
+        )
     fields += [("why", why)] if (why := _why_denied(found)) else []
     fields += [("error", found["error"])] if found.get("error") else []
     fields += _catalog_fields(found) if "reads" in found["facts"] else []
