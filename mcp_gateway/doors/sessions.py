@@ -1,8 +1,12 @@
-"""Sessions of the older era, of which one person never holds so many that others get none.
+"""Sessions of the older era, of which one person never holds so many that others get none, and no two answers are crossed.
 
 The SDK bounds all of them together, and keeps one whose client has gone for half an hour: an agent that opens one for each
 call and ends none would fill the table for everybody. Here a person's session beyond their own bound takes the place of
 the one of theirs that has been there longest with nothing under way.
+
+A request's id is its own within a session (MCP 2025-11-25, base protocol, requests). The SDK files the stream that an answer
+leaves by under that id: of two requests at once with one id, one would get the other's answer and the other none. So the
+second is refused. The SDK writes ids as text: 7 and "7" are one.
 
 No events are kept for a client that comes back, so what it says it has heard last is not looked at: the SDK, asked for
 events that it does not keep, gives no answer at all.
@@ -12,10 +16,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from mcp.server.auth.middleware.bearer_auth import AuthorizationContext
-from mcp.server.streamable_http import LAST_EVENT_ID_HEADER, StreamableHTTPServerTransport
+import orjson
+from mcp.server.auth.middleware.bearer_auth import (
+    AuthenticatedUser,
+    AuthorizationContext,
+    authorization_context,
+)
+from mcp.server.streamable_http import LAST_EVENT_ID_HEADER, MCP_SESSION_ID_HEADER, StreamableHTTPServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
+
+from mcp_gateway.doors.bodies import INVALID_REQUEST, replayed
 
 MAX_SESSIONS = 4096
 MAX_SESSIONS_OF_A_PERSON = 64
@@ -27,11 +40,42 @@ class Sessions(StreamableHTTPSessionManager):
 
     def __init__(self, app: Any) -> None:
         super().__init__(app=app, json_response=False, max_sessions=MAX_SESSIONS)
+        self._unanswered: set[tuple[str, str]] = set()
+        """Sessions and ids of their requests."""
 
     async def _handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request as if it named no event."""
         headers = [(name, value) for name, value in scope["headers"] if name.lower() != LAST_EVENT]
         await super()._handle_request({**scope, "headers": headers}, receive, send)
+
+    async def _handle_stateful_request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        session = Headers(scope=scope).get(MCP_SESSION_ID_HEADER, "")
+        if scope["method"] != "POST" or not self._is_owned(session, scope):
+            await super()._handle_stateful_request(scope, receive, send)
+            return
+        body = (await receive()).get("body", b"")  # all of it: `bodies`
+        receive, number = replayed(body, receive), _request_id(body)
+        if number is None:
+            await super()._handle_stateful_request(scope, receive, send)
+            return
+        key = session, str(number)
+        if key in self._unanswered:
+            await _taken(number)(scope, receive, send)
+            return
+        self._unanswered.add(key)
+        try:
+            await super()._handle_stateful_request(scope, receive, send)
+        finally:
+            self._unanswered.discard(key)
+
+    def _is_owned(self, session: str, scope: Scope) -> bool:
+        """Whether it is there and was opened by whoever asks; to others the SDK says that there is none."""
+        user = scope.get("user")
+        return (
+            session in self._server_instances
+            and isinstance(user, AuthenticatedUser)
+            and self._session_owners.get(session) == authorization_context(user)
+        )
 
     def _admit_session(self, requestor: AuthorizationContext | None) -> StreamableHTTPServerTransport | None:
         """Open a session; None, which is answered with 503, where there is no room and none can be made."""
@@ -57,3 +101,19 @@ class Sessions(StreamableHTTPSessionManager):
 
 def _person(owner: AuthorizationContext | None) -> tuple[str | None, str | None]:
     return (owner["issuer"], owner["subject"]) if owner is not None else (None, None)
+
+
+def _request_id(body: bytes) -> int | str | None:
+    """The id of the request that a body is; None where it is none, which the SDK says."""
+    try:
+        message = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    found = message.get("id") if isinstance(message, dict) and "method" in message else None
+    return found if isinstance(found, int | str) and not isinstance(found, bool) else None
+
+
+def _taken(number: int | str) -> JSONResponse:
+    said = f"Invalid Request: the id {number!r} is that of another request of this session, which is not answered yet"
+    error = {"code": INVALID_REQUEST, "message": said}
+    return JSONResponse({"jsonrpc": "2.0", "id": number, "error": error}, status_code=400)

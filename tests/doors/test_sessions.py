@@ -273,3 +273,36 @@ async def test_a_message_for_an_sse_stream_that_has_just_ended_is_dropped_withou
     assert statuses <= {202, 404}
     assert [record.getMessage() for record in caplog.records if record.exc_info] == []
     assert server.bench.api.requests == []
+
+
+@pytest.mark.requirement("R32")
+@pytest.mark.parametrize("same", [7, "7"])
+async def test_of_two_requests_at_once_with_one_id_the_second_is_refused(server: Served, same: int | str) -> None:
+    """The SDK would give one the other's answer, and the other none."""
+    token = server.token()
+    session, others = await opened(server, token), await opened(server, token)
+    held = server.bench.api.held = anyio.Event()
+    found: list[httpx2.Response] = []
+
+    async def first() -> None:
+        found.append(await post(server, tool_call(7), token=token, session=session))
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(first)
+            while not server.bench.api.requests:
+                await anyio.sleep(0.01)
+            second = await post(server, tool_call(7) | {"id": same}, token=token, session=session)
+            stolen = await post(server, tool_call(7), token=server.token("sam"), session=session)
+            told = await post(server, {"jsonrpc": "2.0", "id": 7, "result": {}}, token=token, session=session)
+            server.bench.api.held = None
+            other = await post(server, tool_call(7), token=token, session=others)
+            held.set()
+
+    assert (second.status_code, second.json()["id"], second.json()["error"]["code"]) == (400, same, -32600)
+    assert "not answered yet" in second.json()["error"]["message"]
+    assert (stolen.status_code, told.status_code) == (404, 202)
+    assert '"isError":false' in other.text
+    assert '"isError":false' in found[0].text
+    again = await post(server, tool_call(7), token=token, session=session)
+    assert '"isError":false' in again.text
