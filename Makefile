@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 CLIENTS := $(VENV)/clients/modern/.ready $(VENV)/clients/legacy/.ready
 SOURCES := mcp_gateway tools policies tests benchmarks examples release
 
-.PHONY: help demo test faults fuzz soak test-clients check format lint types coverage policy-test build audit lock clean
+.PHONY: help demo environments test faults fuzz soak test-clients check format lint types coverage policy-test build audit lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,8 +27,13 @@ $(READY): requirements.lock pyproject.toml scripts/mcp-gateway
 demo: $(READY)  ## the whole road in a minute, on your machine
 	@$(BIN)/mcp-gateway demo $(ARGS)
 
+environments: $(READY) $(CLIENTS)
+
+# Each worker begins with a part of its own, so that what a module sets up is seldom set up twice, and takes from others at the end.
+SHARED := -n auto --dist worksteal
+
 test: $(READY) $(if $(filter true,$(CI)),$(CLIENTS))  ## all tests
-	@$(BIN)/python -m pytest -n auto $(ARGS)
+	@$(BIN)/python -m pytest $(SHARED) $(ARGS)
 
 faults: $(READY)  ## the fault scenarios in full
 	@FAULTS=full $(BIN)/python -m pytest tests/faults -n 2 --dist worksteal --timeout=3600 $(ARGS)
@@ -36,8 +41,10 @@ faults: $(READY)  ## the fault scenarios in full
 soak: $(READY)  ## a gateway under mixed load for SOAK_MINUTES=30; nothing may grow
 	@SOAK_MINUTES=$(or $(SOAK_MINUTES),30) $(BIN)/python -m pytest tests/faults/test_soak.py -n 0 -s $(ARGS)
 
+FUZZED := tests/fuzz tests/facts/test_fuzz.py tests/facts/test_graphql_against_execution.py tests/masking/test_cuts.py \
+	tests/policy/test_contradictions.py tests/policy/test_looks.py tests/policy/test_sets.py
 fuzz: $(READY)  ## a million mutated messages at every door, and texts at every parser
-	@FUZZ=full $(BIN)/python -m pytest tests/fuzz tests/facts/test_fuzz.py tests/facts/test_graphql_against_execution.py -n 2 --dist worksteal --timeout=3600 -rP $(ARGS)
+	@FUZZ=full $(BIN)/python -m pytest $(FUZZED) -n 2 --dist worksteal --timeout=3600 -rP $(ARGS)
 
 test-clients: $(READY) $(CLIENTS)  ## agent frameworks as clients, each in an environment of its own
 	@$(BIN)/python -m pytest tests/clients $(ARGS)
@@ -60,7 +67,7 @@ types: $(READY)
 	@$(BIN)/mypy
 
 coverage: $(READY)
-	@$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered $(ARGS)
+	@$(BIN)/python -m pytest $(SHARED) --cov --cov-report=term:skip-covered $(ARGS)
 
 policy-test: $(READY)  ## the starter policies against their cases
 	@$(BIN)/mcp-gateway policy test policies/tests

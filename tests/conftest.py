@@ -59,5 +59,5 @@ def _seconds(item: pytest.Item) -> float:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """What `-n auto` means: one more than there are processors, because tests of servers wait more than they work."""
-    return (os.cpu_count() or 1) + 1
+    """What `-n auto` means: two more than there are processors, because tests of servers wait more than they work."""
+    return (os.cpu_count() or 1) + 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import pty
@@ -37,12 +38,15 @@ class Ran:
         return json.loads(self.out)
 
 
-def run_here(capsys: pytest.CaptureFixture[str], *arguments: str) -> Ran:
+def run_here(capsys: pytest.CaptureFixture[str], *arguments: str, given: str | bytes = b"") -> Ran:
     """Run a command in this process; what it sets up for its logs is taken back."""
     capsys.readouterr()
     logs = structlog.get_config()
+    stdin = io.TextIOWrapper(io.BytesIO(given if isinstance(given, bytes) else given.encode()))
     try:
-        status = run(arguments)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdin", stdin)
+            status = run(arguments)
     finally:
         structlog.configure(**logs)
     said = capsys.readouterr()

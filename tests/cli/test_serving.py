@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import anyio
@@ -19,6 +20,7 @@ import pytest
 from mcp_gateway.cli.serving import bind, heeded_signals, serving
 from mcp_gateway.config import load_settings
 from mcp_gateway.errors import ConfigError
+from mcp_gateway.identity import keys
 from tests.cli.running import SCRIPT, write_config
 from tests.peers.issuer import CONNECT_METADATA, FakeIssuer
 from tests.plain_http import plain_client
@@ -42,7 +44,8 @@ def test_an_address_of_another_machine_is_said() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_gateway_becomes_ready_though_no_token_comes(tmp_path: Path) -> None:
+async def test_a_gateway_becomes_ready_though_no_token_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "COOL_DOWN", timedelta(seconds=1))
     with FakeIssuer(audience="https://gateway.test") as issuer, bind("127.0.0.1:0") as listener:
         issuer.reply(CONNECT_METADATA, status=503)
         config = write_config(

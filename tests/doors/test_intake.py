@@ -52,6 +52,11 @@ class Client:
         await self.send.send(SessionMessage(message))
         await anyio.wait_all_tasks_blocked()
 
+    async def ping(self, number: int, **params: Any) -> None:
+        """Send a ping, whose answer may follow at once."""
+        ping = types.JSONRPCRequest(jsonrpc="2.0", id=number, method="ping", params=params)
+        await self.send.send(SessionMessage(ping))
+
     async def ask(self, method: str, number: int = 1, **params: Any) -> None:
         """Send a request."""
         await self.say(types.JSONRPCRequest(jsonrpc="2.0", id=number, method=method, params=params))
@@ -139,9 +144,9 @@ async def test_pings_have_places_of_their_own_if_they_are_small() -> None:
             for method in ("a", "b", "c"):
                 await client.ask(method)
             for number in range(2 * PINGS):
-                await client.ask("ping", number)
+                await client.ping(number)
                 assert await client.hear() == (number, None)
-            await client.ask("ping", 1, text="x" * intake.MAX_PING_BYTES)
+            await client.ping(1, text="x" * intake.MAX_PING_BYTES)
             assert await client.hear() == (1, LIMIT_EXCEEDED)
 
 

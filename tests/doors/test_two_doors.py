@@ -248,7 +248,7 @@ LINES = st.tuples(
 @pytest.mark.requirement("R21")
 @pytest.mark.timeout(times(commit=300, full=3600))
 @settings(
-    max_examples=times(commit=150, full=2_000),
+    max_examples=times(commit=80, full=2_000),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     deadline=None,
 )
@@ -260,7 +260,7 @@ async def test_whatever_stands_in_a_message_has_one_answer(doors: TwoDoors, path
 @pytest.mark.requirement("R21")
 @pytest.mark.timeout(times(commit=300, full=3600))
 @settings(
-    max_examples=times(commit=150, full=2_000),
+    max_examples=times(commit=80, full=2_000),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     deadline=None,
 )
@@ -278,7 +278,7 @@ async def test_whatever_bytes_a_message_has_it_has_one_answer(
 @pytest.mark.requirement("R21")
 @pytest.mark.timeout(times(commit=300, full=3600))
 @settings(
-    max_examples=times(commit=100, full=2_000),
+    max_examples=times(commit=80, full=2_000),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     deadline=None,
 )

@@ -242,7 +242,7 @@ async def stands_still(data: Path) -> Counter[str]:
             if found == before and found["Answered"] and found["Answered"] == found["Received"]:
                 return found
             before = found
-            await anyio.sleep(1)
+            await anyio.sleep(0.5)
 
 
 def memory(pid: int, name: str = "VmRSS") -> int:

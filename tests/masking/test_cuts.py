@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcp_gateway.masking.streams import AHEAD
+from tests.fuzz.sizes import FULL
 from tests.masking.maskers import masker_with
 from tests.masking.samples import CANARY, PEM, VALUES, texts
 
@@ -27,6 +28,18 @@ SECRET_FORMS = [
 ]
 
 
+STEP = 1 if FULL else 7
+"""Places from one cut to the next where no value begins or ends; it shares no divisor with the lines of a key."""
+NEAR = 100
+
+
+def cuts(first: int, last: int) -> list[int]:
+    """Every place near both ends, and some of those between them."""
+    return [
+        cut for cut in range(first, last + 1) if cut - first < NEAR or last - cut < NEAR or (cut - first) % STEP == 0
+    ]
+
+
 def lines(text: str) -> str:
     """A text between enough ordinary lines that something of it remains whatever is given up."""
     around = "an ordinary line\n" * (EDGE // 16)
@@ -42,11 +55,12 @@ ONE_OF_EACH = [values[0] for name, values in VALUES.items() if name != "secret.p
 def test_a_value_at_any_cut_is_masked_or_left_out(value: str, around: object) -> None:
     assert callable(around)
     text = around(value).encode()
-    whole = masker_with(CANARY).raw(text)
+    masker = masker_with(CANARY)
+    whole = masker.raw(text)
     place = text.index(value.encode())
-    for cut in range(place, place + len(value.encode()) + 1):
-        head = masker_with(CANARY).raw(text[:cut], cut=True)
-        tail = masker_with(CANARY).raw(text[cut:], headless=True)
+    for cut in cuts(place, place + len(value.encode())):
+        head = masker.raw(text[:cut], cut=True)
+        tail = masker.raw(text[cut:], headless=True)
         assert whole.startswith(head)
         assert whole.endswith(tail)
 
@@ -54,11 +68,14 @@ def test_a_value_at_any_cut_is_masked_or_left_out(value: str, around: object) ->
 @pytest.mark.requirement("R19")
 @pytest.mark.parametrize("value", [*ONE_OF_EACH, KEY, *SECRET_FORMS])
 def test_a_value_where_the_edge_is_given_up_is_masked_or_left_out(value: str) -> None:
-    """The edge that is given up is a cut too."""
-    text = ("word " * 40 + value + " ").encode() + b"word " * EDGE
-    whole = masker_with(CANARY).raw(text)
-    for cut in range(200, len(value.encode()) + 2 * AHEAD, 3):
-        assert whole.startswith(masker_with(CANARY).raw(text[:cut], cut=True))
+    """The edge that is given up is a cut too; it lies in the value itself if the cut is `AHEAD` behind one of its places."""
+    before, size = "word " * 40, len(value.encode())
+    text = (before + value + " ").encode() + b"word " * EDGE
+    masker = masker_with(CANARY)
+    whole = masker.raw(text)
+    edge = len(before) + AHEAD
+    for cut in (*range(len(before), size + 2 * AHEAD, STEP), *cuts(edge, edge + size)):
+        assert whole.startswith(masker.raw(text[:cut], cut=True))
 
 
 @pytest.mark.requirement("R19")

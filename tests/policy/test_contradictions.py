@@ -24,6 +24,7 @@ from mcp_gateway.policy.question import context_of, named, principal_of, rendere
 from mcp_gateway.policy.schema import ACTIONS, REVEAL
 from mcp_gateway.policy.scopes import Principal
 from mcp_gateway.policy.vocabulary import ANYTHING, Domain, Vocabulary
+from tests.fuzz.sizes import FULL
 from tests.policy.worlds import CALLER, NOW, TARGETS, compiled, findings, question
 
 ATOMS = st.sampled_from(
@@ -191,7 +192,9 @@ def never(text: str) -> bool:
 
 SEEDS = st.integers(0, 2**32)
 OF_SLOW_POLICIES = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=1000 if FULL else 60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 
 

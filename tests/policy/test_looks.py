@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from mcp_gateway.calls import SQLFacts
 from mcp_gateway.decisions import Allow, Deny
 from mcp_gateway.usage import History, Usage
+from tests.fuzz.sizes import FULL
 from tests.policy.test_engine_memory import count, forbid
 from tests.policy.test_sets import agree
-from tests.policy.worlds import READ, READ_ALL, engine, question
+from tests.policy.worlds import READ, READ_ALL, compiled, engine, question
 
 NAMES = ("a", "b", "c", "\N{GREEK SMALL LETTER ALPHA}")
 CLASSES = ("pii.email", "shop.margin")
@@ -84,7 +85,7 @@ histories = value.map(lambda rows: History(person=Usage(counts={"rows_1h": max(r
 
 
 @pytest.mark.requirement("R28")
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=1500 if FULL else 60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.lists(conditions, min_size=1, max_size=4), st.lists(st.tuples(facts, histories), min_size=2, max_size=8))
 def test_whatever_the_conditions_decisions_are_those_of_cedar_shown_everything(
     written: list[str], asked: list[tuple[SQLFacts, History]]
@@ -94,8 +95,9 @@ def test_whatever_the_conditions_decisions_are_those_of_cedar_shown_everything(
     for facts, history in (*asked, *reversed(asked)):
         found = question(facts=facts, history=history)
         assert remembering.decide(found) == fresh.decide(found)
+    policies = compiled(text)
     for facts, history in asked:
-        agree(text, question(facts=facts, history=history))
+        agree(policies, question(facts=facts, history=history))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from mcp_gateway.policy.question import Question, QuestionError, context_of, nam
 from mcp_gateway.policy.schema import REVEAL, classes_of, schema_text
 from mcp_gateway.policy.scopes import Principal
 from mcp_gateway.policy.statement import Compiled, handle_of
+from tests.fuzz.sizes import FULL
 from tests.policy.test_engine_memory import (
     CLASSES,
     PERMITS,
@@ -77,8 +78,7 @@ def without_words(verdict: Verdict) -> Verdict:
     return replace(verdict, error=None if verdict.error is None else "some")
 
 
-def agree(text: str, asked: Question) -> None:
-    policies = compiled(text)
+def agree(policies: Compiled, asked: Question) -> None:
     engine = PolicyEngine(policies, targets=TARGETS)
     for approval in (NOT_APPROVED, DBA):
         expected = whole(policies, engine.concealed(asked), approval)
@@ -88,9 +88,9 @@ def agree(text: str, asked: Question) -> None:
 @pytest.mark.requirement("R28")
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_a_condition_is_shown_all_that_it_looks_at(condition: str) -> None:
-    text = PERMITS + forbid(1, "query_database", condition, UNLESS[1])
+    policies = compiled(PERMITS + forbid(1, "query_database", condition, UNLESS[1]))
     for changes in variants():
-        agree(text, question(**changes))
+        agree(policies, question(**changes))
 
 
 @pytest.mark.parametrize("condition", REVEAL_CONDITIONS)
@@ -105,7 +105,7 @@ def test_so_is_one_on_revealing(condition: str) -> None:
         assert engine.reveal(asked, CLASSES) == shown, changes
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=1000 if FULL else 60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -127,10 +127,11 @@ def test_policies_that_are_left_out_would_have_changed_nothing(
         for number, (effect, principal, action, resource, condition) in enumerate(written)
         if effect == "forbid" or action != "action"
     )
+    policies = compiled(text)
     for changes in asked:
-        agree(text, question(**changes))
-    agree(text, question(tool="run_ssh_command", target=WEB, facts=COMMAND))
-    agree(text, question(tool="call_api", target=BILLING, facts=REQUEST))
+        agree(policies, question(**changes))
+    agree(policies, question(tool="run_ssh_command", target=WEB, facts=COMMAND))
+    agree(policies, question(tool="call_api", target=BILLING, facts=REQUEST))
 
 
 def guarded(action: str, condition: str) -> str:

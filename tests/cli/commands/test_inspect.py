@@ -1,13 +1,22 @@
-"""`inspect` as a program: JSON on standard output, and nothing else."""
+"""`inspect` as a program: JSON on standard output, and nothing else. What does not depend on the process runs in this one."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.cli.running import SCRIPT, run_here, run_on_a_terminal, run_script, write_config
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither at home nor by a variable."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in [name for name in os.environ if name.startswith(("MCP_GATEWAY_", "XDG_"))]:
+        monkeypatch.delenv(name)
 
 
 def test_lines_in_lines_out(tmp_path: Path) -> None:
@@ -31,18 +40,18 @@ def test_what_stalls_the_parser_is_an_error_and_no_log_line(tmp_path: Path) -> N
     assert ran.json["error"]
 
 
-def test_a_detector_that_there_is_not_is_misuse(tmp_path: Path) -> None:
-    ran = run_script("inspect", "text", "--detector", "nonsense", given="x", home=tmp_path)
+def test_a_detector_that_there_is_not_is_misuse(capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run_here(capsys, "inspect", "text", "--detector", "nonsense", given="x")
 
     assert (ran.status, ran.out) == (2, "")
     assert ran.err.startswith("mcp-gateway: masking.detectors: unknown detector 'nonsense'")
 
 
-def test_a_place_of_graphql_that_could_match_nothing_is_misuse(tmp_path: Path) -> None:
+def test_a_place_of_graphql_that_could_match_nothing_is_misuse(capsys: pytest.CaptureFixture[str]) -> None:
     given = '{"base_url": "https://host/v1", "path": "graphql", "method": "POST", "json": {"query": "mutation { a }"}}'
 
-    wrong = run_script("inspect", "url", "--graphql", "graphql", given=given, home=tmp_path)
-    right = run_script("inspect", "url", "--graphql", "/graphql", given=given, home=tmp_path)
+    wrong = run_here(capsys, "inspect", "url", "--graphql", "graphql", given=given)
+    right = run_here(capsys, "inspect", "url", "--graphql", "/graphql", given=given)
 
     assert (wrong.status, wrong.out) == (2, "")
     assert "expected a path such as '/graphql'" in wrong.err
@@ -66,14 +75,14 @@ def test_an_item_without_an_end_is_refused_and_fills_no_memory(tmp_path: Path, m
     assert [item["id"] for item in rest] == ([2] if more else [])
 
 
-def test_commands_are_inspected_by_the_configured_programs(tmp_path: Path) -> None:
+def test_commands_are_inspected_by_the_configured_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     programs = tmp_path / "programs.toml"
     programs.write_text('[shopctl]\nsubcommands.reads = "status"\n')
     programs.chmod(0o600)
     config = write_config(tmp_path, f'[identity]\nissuer = "local"\n[commands]\nprograms = ["{programs}"]\n')
 
-    known = run_script("--config", str(config), "inspect", "shell", given="shopctl status", home=tmp_path)
-    unknown = run_script("inspect", "shell", given="shopctl status", home=tmp_path)
+    known = run_here(capsys, "--config", str(config), "inspect", "shell", given="shopctl status")
+    unknown = run_here(capsys, "inspect", "shell", given="shopctl status")
 
     assert (known.json["read_only"], known.json["subcommands"]) == (True, ["shopctl status"])
     assert (unknown.json["read_only"], unknown.json["subcommands"]) == (False, [])
@@ -91,18 +100,18 @@ def test_commands_are_inspected_by_the_configured_programs(tmp_path: Path) -> No
     ],
 )
 def test_an_item_may_stand_on_the_command_line(
-    tmp_path: Path, kind: str, item: str, key: str, expected: object
+    capsys: pytest.CaptureFixture[str], kind: str, item: str, key: str, expected: object
 ) -> None:
     """What comes on standard input is then nobody's item."""
-    as_argument = run_script("inspect", kind, item, given="nonsense", home=tmp_path)
-    on_standard_input = run_script("inspect", kind, given=item, home=tmp_path)
+    as_argument = run_here(capsys, "inspect", kind, item, given="nonsense")
+    on_standard_input = run_here(capsys, "inspect", kind, given=item)
 
     assert (as_argument.status, as_argument.err, as_argument.json[key]) == (0, "", expected)
     assert as_argument == on_standard_input
 
 
-def test_an_item_and_lines_are_misuse(tmp_path: Path) -> None:
-    ran = run_script("inspect", "sql", "SELECT 1", "--jsonl", given='{"sql": "SELECT 2"}', home=tmp_path)
+def test_an_item_and_lines_are_misuse(capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run_here(capsys, "inspect", "sql", "SELECT 1", "--jsonl", given='{"sql": "SELECT 2"}')
 
     assert (ran.status, ran.out) == (2, "")
     assert "lines are read from standard input; give an item or --jsonl" in ran.err
@@ -111,18 +120,16 @@ def test_an_item_and_lines_are_misuse(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "item"), [("sql", "SELEC"), ("sql", "SELECT '\udcff'"), ("shell", '{"argv": []}'), ("url", "https://a/b")]
 )
-def test_an_item_that_cannot_be_understood_is_a_no(tmp_path: Path, kind: str, item: str) -> None:
-    ran = run_script("inspect", kind, item, home=tmp_path)
+def test_an_item_that_cannot_be_understood_is_a_no(capsys: pytest.CaptureFixture[str], kind: str, item: str) -> None:
+    ran = run_here(capsys, "inspect", kind, item)
 
     assert (ran.status, ran.err) == (1, "")
     assert ran.json["error"]
 
 
-def test_one_that_is_understood_and_may_not_be_is_none(tmp_path: Path) -> None:
-    refused = run_script("inspect", "sql", "SELECT 1; SELECT 2", home=tmp_path)
-    not_allowed = run_script(
-        "inspect", "url", '{"base_url": "https://a.example.com/v1", "path": "/../x"}', home=tmp_path
-    )
+def test_one_that_is_understood_and_may_not_be_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    refused = run_here(capsys, "inspect", "sql", "SELECT 1; SELECT 2")
+    not_allowed = run_here(capsys, "inspect", "url", '{"base_url": "https://a.example.com/v1", "path": "/../x"}')
 
     assert (refused.status, bool(refused.json["refusal"])) == (0, True)
     assert (not_allowed.status, not_allowed.json["allowed"]) == (0, False)
