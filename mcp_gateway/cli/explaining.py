@@ -4,6 +4,7 @@ come of it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +26,7 @@ from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.policy.case_files import TOOL_OF_KIND, imagined_caller
 from mcp_gateway.policy.case_models import CallerCase
-from mcp_gateway.policy.engine import Question
+from mcp_gateway.policy.engine import PolicyEngine, Question
 from mcp_gateway.policy.examiners import facts_of
 from mcp_gateway.policy.explain import explain
 from mcp_gateway.usage import History, Usage, imagined_usage
@@ -94,6 +95,7 @@ def explain_call(settings: Settings, asked: Imagined, *, policies: Sequence[Path
     return explain(engine, question, classes=settings.classes).to_json() | {
         "catalog": catalog,
         "looks_at_plan": engine.looks_at_plan,
+        "unnamed_groups": _unnamed(asked.groups, engine),
     }
 
 
@@ -113,6 +115,12 @@ def _examined(
     if isinstance(facts, SQLFacts):
         facts = replace(facts, returns=target.classes)  # the worst: no catalog says which of them
     return facts, None
+
+
+def _unnamed(groups: Sequence[str], engine: PolicyEngine) -> list[str]:
+    """Those that stand in no policy, so that belonging to them changes nothing: misspelt ones."""
+    texts = [policy.text for policy in engine.policies.values()]
+    return sorted({name for name in groups if not any(json.dumps(name, ensure_ascii=False) in text for text in texts)})
 
 
 def _caller(asked: Imagined, *, issuer: str) -> Caller:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 MAX_ITEM_BYTES = 16 * 1024 * 1024
 """Far beyond what a call may hold; a device or a wrong file must not fill the memory."""
 
+ONLY_BY_CATALOG = ("returns", "infers", "inference")
+"""Facts about classified columns: without a catalog nobody knows them, and an empty set would say that there is nothing."""
+
 Kind = Literal["sql", "shell", "url", "text"]
 
 
@@ -98,14 +101,16 @@ class SQLInspector(Inspector):
             examination, _ = await self._worker.examine(sql)
         else:
             examination = await self._catalog.examine(sql, worker=self._worker)
-        return inspection_of(examination) | {"refusal": examination.refusal} | self._told(examination)
+        return inspection_of(examination) | self._told(examination) | {"refusal": examination.refusal}
 
     def of_the_unread(self) -> JSONObject:
         """With the catalog that nothing was found by."""
         return self.worst | self._told(None)
 
     def _told(self, examination: SQLExamination | None) -> JSONObject:
-        return {} if self._catalog is None else {"catalog": self._catalog.to_json(of=examination)}
+        if self._catalog is None:
+            return dict.fromkeys(ONLY_BY_CATALOG)
+        return {"catalog": self._catalog.to_json(of=examination)}
 
     async def aclose(self) -> None:
         """End the worker."""

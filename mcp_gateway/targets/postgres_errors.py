@@ -14,7 +14,7 @@ import ssl
 import asyncpg
 
 from mcp_gateway.errors import TargetError, TargetFailed, TargetUnavailable
-from mcp_gateway.targets.postgres_session import Address, AuthorityUnreadable, ConnectionLost
+from mcp_gateway.targets.postgres_session import Address, AuthorityUnreadable, ConnectionLost, NotPostgres
 
 CONDITIONS = {"PostgresSyntaxError": "syntax_error", "DataError": "data_exception", "RaiseError": "raise_exception"}
 READ_ONLY_SERVER = (asyncpg.ReadOnlySQLTransactionError, asyncpg.FeatureNotSupportedError)
@@ -121,6 +121,9 @@ def unavailable(error: BaseException, *, address: Address, seconds: float) -> Ta
             said = f"{place} closed the connection before the log-in had ended"
         case asyncpg.PostgresError():
             said = f"{place} refuses the connection: {condition(error)}"
+        case NotPostgres():
+            said = f"what answers at {address.place} does not speak PostgreSQL's protocol: asked for TLS it answers {error}; "
+            said += "check the target's host and port"
         case ConnectionLost():
             said = f"the connection to {place} cannot be used: {error}"
         case ssl.SSLCertVerificationError():

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,8 +77,20 @@ DEMANDED_REPORTS: Mapping[str, str | None] = {
 would read another statement than the one that was examined."""
 
 
+OTHER_PROTOCOLS = {
+    b"HTTP/": "as an HTTP server",
+    b"SSH-": "as an SSH server",
+    b"\x15\x03": "as a server that speaks TLS from the beginning, such as one of HTTPS",
+}
+"""How the answers of others begin, to a request for TLS or to any connection."""
+
+
 class ConnectionLost(Exception):
     """The session is gone, or can no longer be trusted to be what it says."""
+
+
+class NotPostgres(ConnectionLost):
+    """What answers is something else; the text says what it answered, as far as that tells."""
 
 
 class BeginRefused(Exception):
@@ -155,6 +167,39 @@ def missing_driver_parts() -> list[str]:
     if hasattr(Driver, "get_buffer"):  # then the event loop would no longer call data_received
         missing.append("Protocol reads without data_received")
     return missing
+
+
+class _AskingForTLS:
+    """The event loop as the driver uses it to ask for TLS, and how the answer began: the driver says only that it is no yes."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.answer = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    async def create_connection(self, build: Callable[[], Any], host: str, port: int) -> Any:
+        """The driver's own connection, whose first bytes are seen on the way."""
+
+        def listening() -> Any:
+            protocol = build()
+            hand_on = protocol.data_received
+
+            def data_received(data: bytes) -> None:
+                self.answer = self.answer or bytes(data[:8])
+                hand_on(data)
+
+            protocol.data_received = data_received
+            return protocol
+
+        return await self._loop.create_connection(listening, host, port)
+
+    def refuse_others(self, error: BaseException) -> None:
+        """Raise `NotPostgres` where the answer is none that PostgreSQL gives: yes, no, or the beginning of an error."""
+        if self.answer and self.answer not in {b"S", b"N"} and not self.answer.startswith(b"E"):
+            looks = next((what for begins, what in OTHER_PROTOCOLS.items() if self.answer.startswith(begins)), "")
+            raise NotPostgres(looks or "with what PostgreSQL never says there") from error
 
 
 class _Way:
@@ -413,9 +458,14 @@ async def open_session(address: Address, *, password: Secret | None, settings: M
         elif context is None:
             transport, driver = await loop.create_connection(build, *where)
         else:
-            transport, driver = await connect_utils._create_ssl_connection(  # type: ignore[attr-defined]  # noqa: SLF001
-                build, *where, loop=loop, ssl_context=context, ssl_is_advisory=not _demands_tls(address)
-            )
+            asking = _AskingForTLS(loop)
+            try:
+                transport, driver = await connect_utils._create_ssl_connection(  # type: ignore[attr-defined]  # noqa: SLF001
+                    build, *where, loop=asking, ssl_context=context, ssl_is_advisory=not _demands_tls(address)
+                )
+            except ConnectionError as error:
+                asking.refuse_others(error)
+                raise
         await connected
         for name, wanted in DEMANDED_REPORTS.items():
             said = getattr(driver.get_settings(), name, None)

@@ -12,7 +12,6 @@ import pytest
 
 from mcp_gateway.cli.inspecting import Kind, inspect_single, inspect_stream, inspector_for
 from mcp_gateway.errors import ConfigError
-from mcp_gateway.inference import KINDS
 
 SQL_KEYS = {
     "id", "read_only", "kinds", "merge_actions", "reads", "writes", "columns", "returned_columns",
@@ -53,13 +52,13 @@ def test_a_statement_as_text(inspected: Any) -> None:
         "functions": [],
         "function_traits": [],
         "row_limit": -1,
-        "returns": [],
+        "returns": None,
         "planned_rows": -1,
         "planned_cost": -1,
         "unbounded": True,
         "statements": 1,
-        "infers": [],
-        "inference": {kind: [] for kind in KINDS},
+        "infers": None,
+        "inference": None,
         "refusal": None,
         "error": None,
     }

@@ -211,7 +211,19 @@ async def test_a_server_that_would_read_another_statement_is_not_used(
         (b"S", "TLS with .* failed|cannot be reached|did not answer"),
         (b"E", "cannot be reached|does not offer TLS"),
         (b"S" + message("R", struct.pack("!i", 0)), "TLS|cannot be reached"),
-        (GARBAGE, "TLS"),
+        (
+            GARBAGE,
+            "does not speak PostgreSQL's protocol: asked for TLS it answers with what PostgreSQL never says there",
+        ),
+        (
+            b"HTTP/1.1 400 Bad Request\r\n\r\n",
+            "asked for TLS it answers as an HTTP server; check the target's host and port",
+        ),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", "asked for TLS it answers as an SSH server"),
+        (
+            b"\x15\x03\x01\x00\x02\x02\x46",
+            "answers as a server that speaks TLS from the beginning, such as one of HTTPS",
+        ),
     ],
 )
 async def test_where_tls_is_demanded_nothing_is_sent_without_it(

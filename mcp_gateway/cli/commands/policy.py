@@ -20,6 +20,7 @@ from mcp_gateway.cli.output import (
     print_warning,
     progress,
 )
+from mcp_gateway.cli.statuses import MISUSED, UNAVAILABLE
 from mcp_gateway.cli.times import parse_time
 
 if TYPE_CHECKING:
@@ -162,6 +163,7 @@ def explain(
     """
     from mcp_gateway.cli.explaining import Imagined, explain_call
     from mcp_gateway.cli.logs import log_to_stderr
+    from mcp_gateway.errors import RequestError, StoreError, TargetUnavailable
 
     log_to_stderr(quiet=True)
     asked = Imagined(
@@ -179,11 +181,19 @@ def explain(
         usage=tuple(usage or ()),
         by_catalog=not no_catalog,
     )
-    explanation = explain_call(context.obj.settings(), asked, policies=_paths(policies))
+    try:
+        explanation = explain_call(context.obj.settings(), asked, policies=_paths(policies))
+    except (RequestError, StoreError, TargetUnavailable) as error:
+        if not as_json:
+            raise
+        print_json({"error": str(error)})
+        raise typer.Exit(MISUSED if isinstance(error, RequestError) else UNAVAILABLE) from None
     if as_json:
         print_json(explanation)
     else:
         _print_explanation(explanation)
+        for name in explanation["unnamed_groups"]:
+            print_warning(f"no policy names the group {name!r}: it changes nothing here")
 
 
 @app.command()

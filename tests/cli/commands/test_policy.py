@@ -271,6 +271,18 @@ def test_a_configuration_that_was_named_and_is_absent_is_misuse(
     assert (ran.status, ran.err) == (2, f"mcp-gateway: {tmp_path / 'absent.toml'}: there is no such file\n")
 
 
+def test_a_group_that_no_policy_names_is_noted(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("--config", str(config), "policy", "explain", "--target", "orders", "--sql", "SELECT 1", "--no-catalog")
+
+    ran = run_here(capsys, *asked, "--group", "dev", "--group", "devv")
+    as_json = run_here(capsys, *asked, "--group", "dev", "--group", "devv", "--json")
+
+    assert (ran.status, ran.err) == (
+        0, "mcp-gateway: warning: no policy names the group 'devv': it changes nothing here\n",
+    )  # fmt: skip
+    assert as_json.json["unnamed_groups"] == ["devv"]
+
+
 def test_a_call_is_explained(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ran = run_here(
         capsys,
