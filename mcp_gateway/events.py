@@ -240,6 +240,8 @@ class Claimed(Event):
     """The approval was consumed by this call. One transaction with `Started`."""
 
     approval_id: str
+    asked_by: str
+    """The call that asked, whose events tell who approved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -274,7 +274,7 @@ class ApprovalStore:
         if isinstance(moved, Rejected):
             raise ClaimError(moved)
         self._save(tx, moved)
-        tx.append(Claimed(at=now, call_id=call_id, approval_id=approval_id))
+        tx.append(Claimed(at=now, call_id=call_id, approval_id=approval_id, asked_by=found.call_id))
 
     # Moves of their own.
 

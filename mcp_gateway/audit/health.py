@@ -16,6 +16,8 @@ from mcp_gateway.errors import StoreError
 
 GOES_ON = "a running gateway goes on by itself within seconds"
 EVIDENCE = "keep the files as evidence, run `mcp-gateway audit verify`, and restore the store from a copy"
+VERIFIED = "keep the files as evidence, and restore the store from a copy"
+"""The same for who has run it."""
 PRIMARY = 0xFF
 """SQLite's extended result codes carry the primary one in their low byte (sqlite.org/rescode.html)."""
 FAILURES = {

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 from mcp_gateway.audit import health
 from mcp_gateway.audit.chain import encode_time
+from mcp_gateway.audit.consents import Consent, consents
 from mcp_gateway.audit.database import connect
 from mcp_gateway.audit.files import Paths, exists
 from mcp_gateway.audit.recordings import RecordingError, unpack
@@ -28,6 +29,9 @@ from mcp_gateway.errors import StoreError
 
 PAGE_CALLS = 200
 EVENTS_OF_CALL = "SELECT sequence, at, call_id, kind, body, hash FROM events WHERE call_id = ? ORDER BY sequence"
+CALLS_BEGINNING = "SELECT DISTINCT call_id FROM events WHERE call_id >= ? AND call_id < ? ORDER BY call_id LIMIT ?"
+LAST_CHARACTER = "\U0010ffff"
+MAX_CANDIDATES = 10
 Clause: TypeAlias = tuple[str, tuple[Any, ...]]
 
 
@@ -61,6 +65,8 @@ class Record:
     """The masked result, if one was recorded and it is whole."""
     result_flaw: str = ""
     """Why a recorded result is not given."""
+    consents: tuple[Consent, ...] = ()
+    """The approvals that it asked for or used, and what people decided."""
 
 
 def search(data_dir: Path, *, filters: Filters, limit: int = 50) -> list[CallSummary]:
@@ -83,7 +89,19 @@ def show(data_dir: Path, *, call_id: str) -> Record | None:
         if not events:
             return None
         result, flaw = _result(connection, call_id, events)
-    return Record(summary=summarise(events), events=tuple(events), result=result, result_flaw=flaw)
+        decided = consents(
+            connection, call_id=call_id, events=events, events_of=lambda asker: _events(connection, asker)
+        )
+    return Record(summary=summarise(events), events=tuple(events), result=result, result_flaw=flaw, consents=decided)
+
+
+def calls_beginning(data_dir: Path, beginning: str, *, limit: int = MAX_CANDIDATES) -> list[str]:
+    """The ids of calls that begin with a text, at most `limit`. None begins with nothing."""
+    if not beginning:
+        return []
+    with opened(data_dir) as connection:
+        rows = connection.execute(CALLS_BEGINNING, (beginning, f"{beginning}{LAST_CHARACTER}", limit)).fetchall()
+    return [call_id for (call_id,) in rows]
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ unreadable, and stops nothing. Texts that an agent wrote are given as they are; 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from mcp_gateway.calls import JSONObject
 from mcp_gateway.events import EVENT_KINDS
 
 UNREADABLE = "unreadable"
+BEGINNING = 200
+"""Characters of a call that a list of calls has at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,8 @@ class CallSummary:
     door: str = ""
     tool: str = ""
     target: str = ""
+    begins: str = ""
+    """How the statement, command or request begins, on one line: to tell calls apart, `show` has all of it."""
     reason: str = ""
     issuer: str = ""
     subject: str = ""
@@ -91,6 +96,7 @@ def summarise(events: Sequence[StoredEvent]) -> CallSummary:
         match event.kind:
             case "Received":
                 found |= _texts(body, "door", "tool", "target", "reason")
+                found["begins"] = beginning(body.get("arguments"))
             case "Identified":
                 found |= _texts(body, "issuer", "subject", "email", "actor")
             case "Decided":
@@ -106,6 +112,22 @@ def summarise(events: Sequence[StoredEvent]) -> CallSummary:
         if event.kind in EVENT_KINDS and EVENT_KINDS[event.kind].ends_call:
             found["outcome"] = event.kind
     return CallSummary(**found, decisions=tuple(decisions), would=tuple(would))
+
+
+def beginning(arguments: Any) -> str:
+    """The beginning of what was asked: the argument that says it in the built-in tools, of others the first text."""
+    found = arguments if isinstance(arguments, dict) else {}
+    match found:
+        case {"sql": str(text)} | {"command": str(text)}:
+            pass
+        case {"argv": [*words]}:
+            text = shlex.join(map(str, words[:BEGINNING]))
+        case {"path": str(path)}:
+            text = f"{found.get('method') or 'GET'} {path}"
+        case _:
+            text = next((value for value in found.values() if isinstance(value, str)), "")
+    line = " ".join(text[: 4 * BEGINNING].split())
+    return line if len(line) <= BEGINNING and len(text) <= 4 * BEGINNING else f"{line[:BEGINNING].rstrip()} ..."
 
 
 def _not_enforced(decided: JSONObject) -> list[str]:

@@ -20,6 +20,7 @@ from mcp_gateway.audit.recordings import RecordingError, unpack
 from mcp_gateway.audit.schema import store_id
 from mcp_gateway.audit.search import opened
 from mcp_gateway.calls import JSONObject
+from mcp_gateway.errors import StoreError
 
 FINISHED = b"Finished"
 STRAY = """
@@ -67,8 +68,14 @@ def verify(
 
     `progress` is told how many events of how many are done. Raises `StoreError` where there is no store to verify.
     """
-    with opened(data_dir) as connection:
-        return _Walk(connection, expected=expected, progress=progress).run()
+    try:
+        with opened(data_dir) as connection:
+            return _Walk(connection, expected=expected, progress=progress).run()
+    except StoreError as error:
+        if error.next_step != health.EVIDENCE:
+            raise
+        # Its advice is to verify, which is what has failed.
+        raise StoreError(error.message, next_step=health.VERIFIED) from error
 
 
 class _Walk:

@@ -27,6 +27,8 @@ TAB_COLUMNS = 8
 USUAL_COLUMNS = 80
 """Of a terminal that does not tell."""
 INDENTED = "    "
+BEGINNING = 70
+"""Characters of a text in a list: with the room before and the mark after it a line of 80 columns."""
 DEEPEST = 6
 """Levels of a JSON value that are laid out; what is below stands on one line."""
 
@@ -47,6 +49,16 @@ def print_json_laid_out(value: Any) -> None:
     """One JSON value for people who look at it: over several lines, and what fits into the terminal's width on one."""
     room = _width(sys.stdout)
     sys.stdout.write(_laid_out(value, room=room, whole=isinstance(value, dict)) + "\n")
+
+
+def json_laid_out(value: Any, *, before: int, otherwise: str) -> str:
+    """The same as a text to be printed after `before` columns; where there is no terminal, `otherwise`.
+
+    Letters of every script stay as they are: whoever prints it makes it visible.
+    """
+    if not sys.stdout.isatty():
+        return otherwise
+    return _laid_out(value, room=_width(sys.stdout) - before, whole=isinstance(value, dict), ascii_only=False)
 
 
 def print_line(text: str = "") -> None:
@@ -104,14 +116,30 @@ def print_fields(fields: Sequence[tuple[str, str]]) -> None:
     """Names and values, one a line; further lines of a value are indented below its first.
 
     On a terminal long lines are folded here: the terminal would go on at its left edge, where names stand, and so a
-    long statement could write a field of its own.
+    long statement could write a field of its own. A word that fits on a line of its own, such as a hash, is not broken.
     """
     width = max((len(name) for name, _ in fields), default=0)
-    room = _width(sys.stdout) - width - 2 if sys.stdout.isatty() else 0
+    columns = _width(sys.stdout) if sys.stdout.isatty() else 0
+    room = columns - width - 2
     for name, value in fields:
-        lines = [piece for line in _visible(value, block=True).split("\n") for piece in fold(line, room=room)]
+        text = _visible(value, block=True)
+        below = _beginning_of(name) + INDENTED
+        if 0 < room < columns_of(text) <= columns - len(below) and " " not in text and "\n" not in text:
+            sys.stdout.write(f"{_visible(name)}\n{below}{text}\n")
+            continue
+        lines = [piece for line in text.split("\n") for piece in fold(line, room=room)]
         for mark, line in zip(chain([_visible(name)], repeat("")), lines, strict=False):
             sys.stdout.write(f"{mark.ljust(width)}  {line}".rstrip() + "\n")
+
+
+def one_line(text: str, *, room: int) -> str:
+    """The beginning of a text, white space as single spaces. Nobody decides by this."""
+    line = " ".join(text.split())
+    return line if len(line) <= room else f"{line[:room].rstrip()} ..."
+
+
+def _beginning_of(name: str) -> str:
+    return name[: len(name) - len(name.lstrip())]
 
 
 def fold(line: str, *, room: int) -> Iterator[str]:
@@ -173,18 +201,24 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
-def _laid_out(value: Any, *, room: int, before: int = 0, depth: int = 1, whole: bool = False) -> str:
+def _laid_out(
+    value: Any, *, room: int, before: int = 0, depth: int = 1, whole: bool = False, ascii_only: bool = True
+) -> str:
     """`before`: columns that are taken where it begins. If `whole`, it is broken into lines though it may fit."""
-    line = json.dumps(value, ensure_ascii=True, allow_nan=False)
+    line = json.dumps(value, ensure_ascii=ascii_only, allow_nan=not ascii_only)
     if not isinstance(value, dict | list) or not value or depth > DEEPEST:
         return line
     if not whole and before + len(line) < room:
         return line
     indent = "  " * depth
-    names = [f"{json.dumps(name)}: " for name in value] if isinstance(value, dict) else [""] * len(value)
+    names = (
+        [f"{json.dumps(name, ensure_ascii=ascii_only)}: " for name in value]
+        if isinstance(value, dict)
+        else [""] * len(value)
+    )
     inner = value.values() if isinstance(value, dict) else value
     parts = [
-        name + _laid_out(part, room=room, before=len(indent + name), depth=depth + 1)
+        name + _laid_out(part, room=room, before=len(indent + name), depth=depth + 1, ascii_only=ascii_only)
         for name, part in zip(names, inner, strict=True)
     ]
     opened, closed = "{}" if isinstance(value, dict) else "[]"

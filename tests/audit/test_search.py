@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_gateway.audit.search import PAGE_CALLS, Filters, search, show
+from mcp_gateway.audit.search import PAGE_CALLS, Filters, calls_beginning, search, show
 from mcp_gateway.errors import StoreError
 from mcp_gateway.events import Answered, Denied
 from tests.audit.records import (
@@ -113,6 +113,7 @@ async def test_a_summary_says_what_happened(data_dir: Path) -> None:
         "door": "http",
         "tool": "query_database",
         "target": "orders",
+        "begins": "",
         "reason": "",
         "issuer": "https://idp.example.com",
         "subject": "dana",
@@ -128,6 +129,19 @@ async def test_a_summary_says_what_happened(data_dir: Path) -> None:
         "masked": {},
     }
     assert (denied.decisions, denied.outcome, denied.code) == (("ask", "deny"), "Denied", "denied")
+
+
+async def test_a_summary_says_how_the_call_begins(data_dir: Path) -> None:
+    assert [call.begins for call in search(data_dir, filters=Filters(tool="run_ssh_command"))] == [
+        'rm -rf "/srv" 100%_ü'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("beginning", "expected"), [("den", ["denied"]), ("ran", ["ran"]), ("r%", []), ("", []), ("x", []), ("nobodyy", [])]
+)
+async def test_calls_are_found_by_how_their_id_begins(data_dir: Path, beginning: str, expected: list[str]) -> None:
+    assert calls_beginning(data_dir, beginning) == expected
 
 
 @pytest.mark.requirement("R7")

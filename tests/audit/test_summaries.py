@@ -3,10 +3,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcp_gateway.audit.summaries import UNREADABLE, StoredEvent, stored_event, summarise
+from mcp_gateway.audit.summaries import UNREADABLE, StoredEvent, beginning, stored_event, summarise
 from mcp_gateway.events import EVENT_KINDS
 
 json_values = st.recursive(
@@ -15,7 +16,7 @@ json_values = st.recursive(
     max_leaves=8,
 )
 keys = st.sampled_from(
-    ["tool", "target", "decision", "policies", "duration", "rows", "masked", "code", "email", "door"]
+    ["tool", "target", "decision", "policies", "duration", "rows", "masked", "code", "email", "door", "arguments"]
 )
 
 
@@ -55,3 +56,25 @@ def test_an_unreadable_body_is_kept_as_it_is() -> None:
 
     assert found.body == {UNREADABLE: "{"}
     assert found.hash == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"sql": "SELECT  1\n FROM t", "reason": "x"}, "SELECT 1 FROM t"),
+        ({"argv": ["ls", "-l", "my file"]}, "ls -l 'my file'"),
+        ({"command": "uptime"}, "uptime"),
+        ({"method": "POST", "path": "/invoices", "json": {"a": 1}}, "POST /invoices"),
+        ({"path": "/invoices"}, "GET /invoices"),
+        ({"count": 3, "query": "of a further tool"}, "of a further tool"),
+        ({"sql": "x" * 201}, "x" * 200 + " ..."),
+        ({"sql": " " * 5000 + "DROP TABLE t"}, " ..."),
+        ({"sql": 5}, ""),
+        ({"argv": []}, ""),
+        ({}, ""),
+        (None, ""),
+        ([1], ""),
+    ],
+)
+def test_the_beginning_of_a_call_tells_it_from_others(arguments: object, expected: str) -> None:
+    assert beginning(arguments) == expected

@@ -12,14 +12,11 @@ import typer
 from mcp_gateway.approval.desk import Move
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.cli.groups import CommandGroup
-from mcp_gateway.cli.output import AsJSON, print_fields, print_json, print_line
+from mcp_gateway.cli.output import BEGINNING, AsJSON, one_line, print_fields, print_json, print_line
 
 app = typer.Typer(
     cls=CommandGroup, add_completion=False, no_args_is_help=True, help="See and decide what waits for a person."
 )
-
-BEGINNING = 70
-"""Characters: with the room before and the mark after it a line of 80 columns."""
 
 As = Annotated[str | None, typer.Option("--as", help='Which local person you are; for issuer = "local" only.')]
 Url = Annotated[str | None, typer.Option("--url", help="A running gateway; without it this machine's own store.")]
@@ -157,8 +154,7 @@ def _fields(item: JSONObject) -> list[tuple[str, str]]:
 
 def _beginning(item: JSONObject) -> str:
     """How the call begins, to tell one from another: nobody decides by this, `show` has all of it."""
-    text = " ".join(next(iter(item["shown"].values()), "").split())
-    return text if len(text) <= BEGINNING else f"{text[:BEGINNING].rstrip()} ..."
+    return one_line(next(iter(item["shown"].values()), ""), room=BEGINNING)
 
 
 def _needs(item: JSONObject) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from mcp_gateway.cli.groups import CommandGroup
-from mcp_gateway.cli.output import PROGRAM, AsJSON, print_fields, print_json, print_line, print_note, progress
+from mcp_gateway.cli.output import BEGINNING, PROGRAM, AsJSON, one_line, print_json, print_line, print_note, progress
 from mcp_gateway.cli.times import Time, time_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mcp_gateway.audit.chain import Flaw, Head
     from mcp_gateway.audit.search import Record
     from mcp_gateway.audit.summaries import CallSummary
@@ -42,13 +43,18 @@ def search(
     as_json: AsJSON = False,
 ) -> None:
     """List calls, the newest first. Times are UTC."""
+    from mcp_gateway.answers import Code
     from mcp_gateway.audit.search import Filters
     from mcp_gateway.audit.search import search as find
     from mcp_gateway.cli.viewing import look_recorded
 
-    for option, given in (("--decision", decision), ("--would", would)):
-        if given not in {None, *DECISIONS}:
-            raise typer.BadParameter(f"expected {', '.join(DECISIONS)}, got {given!r}", param_hint=option)
+    for option, given, known in (
+        ("--decision", decision, DECISIONS),
+        ("--would", would, DECISIONS),
+        ("--code", code, ("ok", *get_args(Code))),
+    ):
+        if given not in {None, *known}:
+            raise typer.BadParameter(f"expected {', '.join(known)}, got {given!r}", param_hint=option)
     data_dir = context.obj.settings().gateway.data_dir
     filters = Filters(
         caller=caller,
@@ -76,11 +82,15 @@ def search(
 def show(
     context: typer.Context, call_id: Annotated[str, typer.Argument(metavar="CALL_ID")], as_json: AsJSON = False
 ) -> None:
-    """Show everything about one call: its events and its masked result."""
+    """Show everything about one call: its events, who decided about it, and its masked result.
+
+    The beginning of an id is enough where only one call has it.
+    """
     from mcp_gateway.audit.search import show as find
     from mcp_gateway.cli.viewing import look_recorded
 
     data_dir = context.obj.settings().gateway.data_dir
+    call_id = _whole_id(data_dir, call_id)
     record = find(data_dir, call_id=call_id)
     if record is None:
         print_note(f"{PROGRAM}: there is no call {call_id!r}; `mcp-gateway audit search` lists them")
@@ -89,7 +99,9 @@ def show(
     if as_json:
         print_json(_record_json(record))
     else:
-        _print_record(record)
+        from mcp_gateway.cli.showing import print_record
+
+        print_record(record)
 
 
 @app.command()
@@ -124,6 +136,21 @@ def verify(
         raise typer.Exit(1)
 
 
+def _whole_id(data_dir: Path, given: str) -> str:
+    """The id that begins so, where there is one such call; what is none stays as it is."""
+    from mcp_gateway.audit.search import MAX_CANDIDATES, calls_beginning
+
+    found = calls_beginning(data_dir, given, limit=MAX_CANDIDATES + 1)
+    if given in found or not found:
+        return given
+    if len(found) > 1:
+        more = " and more" if len(found) > MAX_CANDIDATES else ""
+        candidates = ", ".join(found[:MAX_CANDIDATES])
+        print_note(f"{PROGRAM}: several calls begin with {given!r}: {candidates}{more}; give more of the id")
+        raise typer.Exit(1)
+    return found[0]
+
+
 def _head(given: str | None) -> Head | None:
     from mcp_gateway.audit.chain import Head
 
@@ -151,22 +178,18 @@ def _count(number: int, what: str) -> str:
 
 
 def _print_summary(summary: CallSummary) -> None:
-    """Two lines: what can be found by (the id), and what happened. A table of this has no room on a terminal."""
+    """Three lines: what can be found by (the id), what happened, and how the call begins. A table has no room for it."""
+    from mcp_gateway.cli.showing import seconds
+
     where = f" on {summary.target}" if summary.target else ""
-    print_line(f"{summary.call_id}  {_seconds(summary.at)}  {summary.code or 'not answered'}")
+    print_line(f"{summary.call_id}  {seconds(summary.at)}  {summary.code or 'not answered'}")
     who = summary.email or summary.subject
-    person = f"{who}, through {summary.actor}; " if who else "nobody that was proved; "
+    person = f"{who}, through {summary.actor}; " if who else f"caller not proved, over {summary.door}; "
     decided = f": {' then '.join(summary.decisions)}" if summary.decisions else ""
     decided += f", not enforced: {' then '.join(summary.would)}" if summary.would else ""
     print_line(f"    {person}{summary.tool}{where}{decided}")
-
-
-def _seconds(at: str) -> str:
-    """A recorded time for people, to the second; a text that is none stays as it is."""
-    try:
-        return datetime.fromisoformat(at).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except (ValueError, OverflowError):
-        return at
+    if summary.begins:
+        print_line(f"    {one_line(summary.begins, room=BEGINNING)}")
 
 
 def _record_json(record: Record) -> dict[str, Any]:
@@ -174,23 +197,5 @@ def _record_json(record: Record) -> dict[str, Any]:
         "events": [event.to_json() for event in record.events],
         "result": None if record.result is None else record.result.decode("utf-8", "replace"),
         "result_flaw": record.result_flaw,
+        "approvals": [consent.to_json() for consent in record.consents],
     }
-
-
-def _print_record(record: Record) -> None:
-    import json
-
-    for event in record.events:
-        print_line(f"{event.sequence}  {event.at}  {event.kind}")
-        shown = [(name, value) for name, value in event.body.items() if value not in (None, "", [], {})]
-        print_fields(
-            [
-                (f"    {name.replace('_', ' ')}", value if isinstance(value, str) else json.dumps(value))
-                for name, value in shown
-            ]
-        )
-    if record.result is not None:
-        print_line("result, masked")
-        print_fields([("    ", record.result.decode("utf-8", "replace"))])
-    elif record.result_flaw:
-        print_line(f"the result cannot be shown: {record.result_flaw}")

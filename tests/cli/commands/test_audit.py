@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 
-from tests.audit.records import kinds, opened_store, run_call, tampering
-from tests.cli.running import Ran, run_here, write_config
+from mcp_gateway.events import Claimed, Examined
+from tests.audit.records import AT, kinds, opened_store, received, run_call, started, tampering
+from tests.audit.test_consents import approved, asked
+from tests.cli.running import SCRIPT, Ran, run_here, run_on_a_terminal, write_config
 
 CALL = "0199c0de-0000-7000-8000-000000000001"
 OTHER = "0199c0de-0000-7000-8000-000000000002"
@@ -210,3 +213,116 @@ def test_a_store_that_takes_no_more_records_can_still_be_read(config: Path, audi
     assert ran.status == 0
     assert CALL in ran.out
     assert ran.err.startswith("mcp-gateway: warning: this look could not be recorded: ")
+
+
+ASKS = "0299c0de-0000-7000-8000-000000000001"
+RUNS = "0299c0de-0000-7000-8000-000000000002"
+
+
+@pytest.fixture
+def two_calls(config: Path) -> None:
+    """One call that asked, and the one that ran by the answer, which holds what is hostile to a terminal."""
+
+    async def fill() -> None:
+        async with opened_store(config.parent / "data") as store:
+            facts = {"read_only": False, "writes": ["public.orders"], "reads": [], "estimated_rows": -1}
+            for call_id in (ASKS, RUNS):
+                await store.append(
+                    received(call_id, arguments={"sql": "DELETE FROM orders\n  WHERE id = 7", "params": [None, "a, b"]})
+                )
+            examined = Examined(at=AT, call_id=ASKS, digest="d" * 64, facts=facts, environment="e" * 64)
+            await store.append(examined, examined, asked(ASKS), replace(approved(ASKS), note="fine\x1b[2J\nby  eve"))
+            await store.append(Claimed(at=AT, call_id=RUNS, approval_id="a-1", asked_by=ASKS), started(RUNS))
+
+    anyio.run(fill)
+
+
+def test_a_call_that_ran_says_who_approved_it_and_where_that_is(two_calls: None, audit: Audit) -> None:
+    of_running, of_asking = audit("show", RUNS), audit("show", ASKS)
+
+    approver = "by dana@example.com (https://idp.example.com|dana) for dba at 2026-11-24 12:00:00 UTC by way of api"
+    assert f"approval a-1\n    asked by  call {ASKS}\n    approved  {approver}: fine<U+001B>[2J\n" in of_running.out
+    assert "              by  eve\n" in of_running.out
+    assert "    used by   this call\n    see       mcp-gateway approvals show a-1\n" in of_running.out
+    assert f"    used by   call {RUNS}\n" in of_asking.out
+    assert "\x1b" not in of_running.out
+    (approval,) = audit("show", RUNS, "--json").json["approvals"]
+    assert (approval["id"], approval["asked_by"], approval["used_by"]) == ("a-1", ASKS, RUNS)
+    assert approval["decisions"][0]["body"]["approver_email"] == "dana@example.com"
+
+
+def test_facts_are_shown_in_words_and_once(two_calls: None, audit: Audit) -> None:
+    out = audit("show", ASKS).out
+
+    assert "      read only  no\n      writes     public.orders\n" in out
+    assert "    facts        as in event 15\n" in out
+    assert "estimated rows" not in out
+    assert '      params   [null, "a, b"]\n' in out
+
+
+def test_the_beginning_of_an_id_is_enough_where_one_call_has_it(two_calls: None, audit: Audit) -> None:
+    assert audit("show", "0199c0de-0000-7000-8000-000000000002", "--json").json["id"] == OTHER
+    assert audit("show", ASKS[:-1]).status == 1
+
+    ran = audit("show", "02")
+
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err == f"mcp-gateway: several calls begin with '02': {ASKS}, {RUNS}; give more of the id\n"
+
+
+def test_a_single_call_is_found_by_its_beginning(config: Path, audit: Audit) -> None:
+    with tampering(config.parent / "data") as connection:
+        connection.execute("UPDATE events SET call_id = '55' || call_id WHERE call_id = ?", (OTHER,))
+
+    ran = audit("show", "55", "--json")
+
+    assert (ran.status, ran.json["id"]) == (0, f"55{OTHER}")
+
+
+def test_a_list_of_calls_says_how_each_begins(two_calls: None, audit: Audit) -> None:
+    lines = audit("search", "--text", "DELETE").out.splitlines()
+
+    assert lines[:3] == [
+        f"{RUNS}  2026-11-24 12:00:00  not answered",
+        "    caller not proved, over http; query_database on orders",
+        "    DELETE FROM orders WHERE id = 7",
+    ]
+
+
+def test_a_code_that_there_is_not_is_misuse(audit: Audit) -> None:
+    ran = audit("search", "--code", "foo")
+
+    assert ran.status == 2
+    assert "Error: Invalid value for --code: expected ok, invalid_arguments, " in ran.err
+    assert ran.err.endswith(" got 'foo'\n")
+
+
+def test_hashes_and_results_stay_whole_on_a_terminal(two_calls: None, config: Path) -> None:
+    shown = run_on_a_terminal(SCRIPT, "--config", config, "audit", "show", ASKS).out.splitlines()
+    result = run_on_a_terminal(SCRIPT, "--config", config, "audit", "show", OTHER).out
+    hostile = run_on_a_terminal(SCRIPT, "--config", config, "audit", "show", CALL).out
+
+    assert f"        {'e' * 64}" in shown
+    assert max(map(len, shown)) <= 80
+    assert 'result, masked\r\n      {\r\n        "rows": []\r\n      }\r\n' in result
+    assert '{"rows":[["<U+202E><U+001B>[2J"]]}' in hostile
+
+
+def test_verifying_does_not_advise_to_verify(config: Path, audit: Audit) -> None:
+    (config.parent / "data" / "audit.db").write_bytes(b"no database" * 1000)
+
+    ran = audit("verify")
+
+    assert ran.status == 3
+    assert ran.err.endswith("(SQLITE_NOTADB); keep the files as evidence, and restore the store from a copy\n")
+
+
+def test_a_folder_of_another_mode_is_still_read_with_a_warning(config: Path, audit: Audit) -> None:
+    (config.parent / "data").chmod(0o755)
+
+    ran = audit("search")
+
+    assert ran.status == 0
+    assert CALL in ran.out
+    assert "warning: this look could not be recorded: " in ran.err
+    assert "has the mode 0755, expected 0700" in ran.err
