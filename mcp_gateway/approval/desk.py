@@ -9,12 +9,13 @@ acts for.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias
 
+from mcp_gateway.approval.recorded import is_from_record
 from mcp_gateway.approval.store import ApprovalStore, Decision, Page, Viewer
-from mcp_gateway.approval.ticket import Rejected, Ticket, Vote
+from mcp_gateway.approval.ticket import ENDED, Rejected, Ticket, Vote
 from mcp_gateway.calls import Caller, JSONObject
 from mcp_gateway.decisions import CALLER_GROUP
 from mcp_gateway.identity.approver import ApproverPolicy, MayNotApprove, Requester, judge_approver
@@ -23,6 +24,11 @@ Move: TypeAlias = Decision
 MAX_NOTE = 500
 PAGE_SIZE = 100
 AGENTS_SEE_NOTHING = "only people see what others ask for; sign in with a client that is listed in approvals.clients"
+ONLY_ITS_OWN = (
+    "this is no approver's token (its client is not listed in approvals.clients, or an agent acts by it), so only what it "
+    "asked for itself is listed"
+)
+MAX_CANDIDATES = 10
 NOT_FOUND = "there is no such approval that you may see"
 
 
@@ -45,20 +51,44 @@ class Desk:
 
     async def page(self, person: Caller, *, live_only: bool = True, after: str | None = None) -> Page:
         """The approvals that this person may see, the oldest first, `PAGE_SIZE` at a time from the one behind `after` on."""
+        found = await self._approvals.page(self._viewer(person), live_only=live_only, after=after, limit=PAGE_SIZE)
+        return found if self._is_person(person) else replace(found, note=ONLY_ITS_OWN)
+
+    async def show(self, person: Caller, approval_id: str) -> Ticket | Refused:
+        """One approval, complete; what an ended one was about, as it is on record.
+
+        The beginning of an id is enough where the person may see only one that begins so. A move takes the whole id.
+        """
+        found = await self._approvals.get(approval_id) or await self._only(person, approval_id)
+        if isinstance(found, Refused):
+            return found
+        if not self._may_see(person, found):
+            return self._unseen(person, found)
+        return await self._approvals.as_recorded(found) if found.state in ENDED else found
+
+    async def _only(self, person: Caller, beginning: str) -> Ticket | Refused:
+        if not beginning:
+            return Refused(why=NOT_FOUND)
+        found = await self._approvals.page(
+            self._viewer(person), live_only=False, after=None, limit=MAX_CANDIDATES, beginning=beginning
+        )
+        match found.tickets:
+            case []:
+                return Refused(why=NOT_FOUND)
+            case [only]:
+                return only
+            case several:
+                more = " and more" if found.next_after else ""
+                candidates = ", ".join(ticket.id for ticket in several)
+                return Refused(why=f"several approvals begin so: {candidates}{more}; give more of the id")
+
+    def _viewer(self, person: Caller) -> Viewer:
         own = self._is_person(person)
-        viewer = Viewer(
+        return Viewer(
             person=person.key,
             actor=None if own else person.actor,
             groups=person.groups - {CALLER_GROUP} if own else frozenset(),
         )
-        return await self._approvals.page(viewer, live_only=live_only, after=after, limit=PAGE_SIZE)
-
-    async def show(self, person: Caller, approval_id: str) -> Ticket | Refused:
-        """One approval, complete."""
-        found = await self._approvals.get(approval_id)
-        if found is None:
-            return Refused(why=NOT_FOUND)
-        return found if self._may_see(person, found) else self._unseen(person, found)
 
     async def move(
         self, person: Caller, approval_id: str, *, move: Move, channel: str, note: str = ""
@@ -134,7 +164,7 @@ class Desk:
 
 
 def to_json(ticket: Ticket) -> JSONObject:
-    """An approval for `--json` and the API: complete, nothing cut."""
+    """An approval for `--json` and the API: complete, nothing cut. `as_recorded`: what was asked is masked by detectors."""
     return {
         "id": ticket.id,
         "state": ticket.state,
@@ -144,6 +174,7 @@ def to_json(ticket: Ticket) -> JSONObject:
         "agent": ticket.actor,
         "tool": ticket.tool,
         "target": ticket.target,
+        "as_recorded": is_from_record(ticket),
         "shown": dict(ticket.shown),
         "facts": ticket.facts,
         "preview": ticket.preview,
@@ -153,7 +184,14 @@ def to_json(ticket: Ticket) -> JSONObject:
         "needs": {item.group: item.approvers for item in ticket.requirements},
         "missing": ticket.missing,
         "votes": [
-            {"person": vote.person, "email": vote.email, "groups": sorted(vote.groups), "at": vote.at.isoformat()}
+            {
+                "person": vote.person,
+                "email": vote.email,
+                "groups": sorted(vote.groups),
+                "at": vote.at.isoformat(),
+                "channel": vote.channel,
+                "note": vote.note,
+            }
             for vote in ticket.votes
         ],
         "created_at": ticket.created_at.isoformat(),
@@ -163,5 +201,6 @@ def to_json(ticket: Ticket) -> JSONObject:
         "ended_by": ticket.ended_by,
         "why": ticket.why,
         "call_id": ticket.call_id,
+        "used_by": ticket.consumed_by,
         "digest": ticket.digest,
     }

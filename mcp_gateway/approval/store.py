@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import orjson
 
+from mcp_gateway.approval import recorded
 from mcp_gateway.approval import ticket as machine
 from mcp_gateway.approval.ticket import Rejected, Ticket, Vote
 from mcp_gateway.approval.ticket_form import TicketForm
@@ -52,6 +53,7 @@ PAGE = """
 SELECT body, sealed FROM approvals
 WHERE number > coalesce((SELECT number FROM approvals WHERE id = :after), 0)
 AND (:ended OR state IN ('pending', 'approved'))
+AND (:beginning IS NULL OR id >= :beginning AND id < :beginning || char(0x10ffff))
 AND (
     person = :person AND (:actor IS NULL OR CAST(body AS TEXT) ->> '$.actor' = :actor)
     OR EXISTS (
@@ -61,6 +63,7 @@ AND (
 )
 ORDER BY number LIMIT :limit
 """
+ASKED = "SELECT kind, body FROM events WHERE call_id = ? AND kind IN ('Received', 'Examined') ORDER BY sequence"
 LEFT_PENDING = "SELECT id FROM approvals WHERE id IN (SELECT value FROM json_each(?)) AND state != 'pending'"
 ENDED_AT_ONCE = 100
 """In one transaction: others have theirs between."""
@@ -134,6 +137,8 @@ class Page:
     tickets: list[Ticket]
     next_after: str | None
     """The id to go on after, where there are more."""
+    note: str = ""
+    """What whoever reads it has to know, lest they take it for more than it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,13 +189,24 @@ class ApprovalStore:
         """The approval that a call used."""
         return await self._store.read(lambda connection: self._one(connection, BY_USE, call_id))
 
-    async def page(self, viewer: Viewer, *, live_only: bool, after: str | None, limit: int) -> Page:
-        """At most `limit` of the approvals that somebody may see, from the one behind `after` on."""
+    async def as_recorded(self, ticket: Ticket) -> Ticket:
+        """A ticket that has ended, with what was asked as the audit events of its call keep it: masked by detectors."""
+        rows = await self._store.read(lambda connection: connection.execute(ASKED, (ticket.call_id,)).fetchall())
+        return recorded.restored(ticket, rows)
+
+    async def page(
+        self, viewer: Viewer, *, live_only: bool, after: str | None, limit: int, beginning: str | None = None
+    ) -> Page:
+        """At most `limit` of the approvals that somebody may see, from the one behind `after` on.
+
+        With `beginning`, those whose id begins so.
+        """
         parameters = {
             "person": viewer.person,
             "actor": viewer.actor,
             "groups": orjson.dumps(sorted(viewer.groups)).decode(),
             "after": after,
+            "beginning": beginning,
             "ended": not live_only,
             "limit": limit + 1,
         }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 from urllib.parse import quote
 
@@ -25,16 +26,28 @@ from mcp_gateway.errors import GatewayError, IdentityError
 from mcp_gateway.identity.sources import token_source
 
 API_SECONDS = 30.0
+NOTE = "mcp-gateway-note"
+"""Of `doors.approvals_api`, which need not be imported to ask a gateway."""
+MAX_NOTE = 500
+"""Characters of a note that a gateway's are never longer than."""
 
 
 class MoveRefusedError(GatewayError):
     """A move that was not made; the text is for the person."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Approvals, and what has to be known of the list."""
+
+    items: list[JSONObject]
+    note: str = ""
+
+
 class Counter(Protocol):
     """Where a person decides."""
 
-    async def listing(self, *, everything: bool) -> list[JSONObject]:
+    async def listing(self, *, everything: bool) -> Listing:
         """Approvals that the person may see."""
 
     async def show(self, approval_id: str) -> JSONObject:
@@ -88,13 +101,13 @@ class _Local:
         self._desk = desk
         self._person = person
 
-    async def listing(self, *, everything: bool) -> list[JSONObject]:
+    async def listing(self, *, everything: bool) -> Listing:
         found: list[JSONObject] = []
         page = await self._desk.page(self._person, live_only=not everything)
         while True:
             found += map(to_json, page.tickets)
             if page.next_after is None:
-                return found
+                return Listing(items=found, note=page.note)
             page = await self._desk.page(self._person, live_only=not everything, after=page.next_after)
 
     async def show(self, approval_id: str) -> JSONObject:
@@ -108,14 +121,16 @@ class _Remote:
     def __init__(self, client: httpx2.AsyncClient) -> None:
         self._client = client
 
-    async def listing(self, *, everything: bool) -> list[JSONObject]:
+    async def listing(self, *, everything: bool) -> Listing:
         found: list[JSONObject] = []
         asked: dict[str, str] = {"all": str(everything).lower()}
         while True:
-            page, after = await self._ask("GET", "/api/approvals", params=asked)
+            page, response = await self._ask("GET", "/api/approvals", params=asked)
             found += page
+            following = response.links.get("next", {}).get("url", "")
+            after = httpx2.URL(following).params.get("after")
             if after is None or asked.get("after") == after:
-                return found
+                return Listing(items=found, note=response.headers.get(NOTE, "")[:MAX_NOTE])
             asked["after"] = after
 
     async def show(self, approval_id: str) -> JSONObject:
@@ -126,8 +141,8 @@ class _Remote:
         moved, _ = await self._ask("POST", f"/api/approvals/{_segment(approval_id)}/{move}", json={"note": note})
         return cast("JSONObject", moved)
 
-    async def _ask(self, method: str, path: str, **more: Any) -> tuple[Any, str | None]:
-        """What the gateway answers, and where a list goes on."""
+    async def _ask(self, method: str, path: str, **more: Any) -> tuple[Any, httpx2.Response]:
+        """What the gateway answers, as JSON and as it came."""
         where = str(self._client.base_url).rstrip("/")
         try:
             response = await self._client.request(method, path, **more)
@@ -146,8 +161,7 @@ class _Remote:
         if response.is_error:
             said = answer.get("error") if isinstance(answer, dict) else None
             raise MoveRefusedError(str(said or f"the gateway refused with status {response.status_code}"))
-        following = response.links.get("next", {}).get("url", "")
-        return answer, httpx2.URL(following).params.get("after")
+        return answer, response
 
 
 def _segment(approval_id: str) -> str:

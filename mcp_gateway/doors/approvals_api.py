@@ -1,8 +1,9 @@
 """`/api/approvals`: what the command line uses on a running gateway. The guard has verified the person.
 
 GET  /api/approvals            those that this person may see, 100 a page; `?all=true` ended ones too. Where there are
-                               more, `Link: <...>; rel="next"` leads on (RFC 8288)
-GET  /api/approvals/ID         one, complete
+                               more, `Link: <...>; rel="next"` leads on (RFC 8288); `mcp-gateway-note` says where they
+                               are an agent's own alone
+GET  /api/approvals/ID         one, complete; the beginning of an id is enough where only one begins so
 POST /api/approvals/ID/MOVE    approve, deny or withdraw; body `{"note": "..."}` or empty
 """
 
@@ -22,6 +23,8 @@ from mcp_gateway.doors.guard import CALLER_KEY
 from mcp_gateway.errors import StoreError
 
 MAX_NOTE_BODY_BYTES = 16 * 1024
+NOTE = "mcp-gateway-note"
+"""The header with what whoever reads a list has to know."""
 HEADERS = {
     "cache-control": "no-store",
     # What agents wrote is in these answers: no browser takes them for a page, or shows them inside another one.
@@ -37,6 +40,8 @@ def approval_routes(desk: Desk) -> list[Route]:
         everything = request.query_params.get("all") == "true"
         page = await desk.page(_person(request), live_only=not everything, after=request.query_params.get("after"))
         answer = _json([to_json(item) for item in page.tickets])
+        if page.note:
+            answer.headers[NOTE] = page.note
         if page.next_after is not None:
             query = urlencode({"after": page.next_after} | ({"all": "true"} if everything else {}))
             answer.headers["link"] = f'</api/approvals?{query}>; rel="next"'

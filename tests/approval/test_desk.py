@@ -1,20 +1,31 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mcp_gateway.approval.desk import AGENTS_SEE_NOTHING, NOT_FOUND, Desk, Refused, to_json
-from mcp_gateway.approval.store import MIGRATIONS, ApprovalStore
+from mcp_gateway.approval.desk import (
+    AGENTS_SEE_NOTHING,
+    MAX_CANDIDATES,
+    NOT_FOUND,
+    ONLY_ITS_OWN,
+    Desk,
+    Refused,
+    to_json,
+)
+from mcp_gateway.approval.store import MIGRATIONS, ApprovalStore, Page
 from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.calls import Caller, Secret
 from mcp_gateway.clock import new_id
 from mcp_gateway.decisions import Requirement
+from mcp_gateway.events import Examined
 from mcp_gateway.identity.approver import ApproverPolicy
 from tests.approval.tickets import NOW, a_caller, a_ticket
+from tests.audit.records import received, tampering
 
 pytestmark = pytest.mark.anyio
 
@@ -102,8 +113,9 @@ async def test_an_agent_sees_its_own_requests_and_no_others(opened: tuple[Desk, 
     colleagues = person("dana", "dba", client_id="agent", actor="agent", delegated=True)
 
     assert (await desk.page(own)).tickets == [ticket]
+    assert (await desk.page(person())).note == ""
     for agent in (another, colleagues):
-        assert (await desk.page(agent)).tickets == []
+        assert await desk.page(agent) == Page(tickets=[], next_after=None, note=ONLY_ITS_OWN)
         assert isinstance(await desk.show(agent, ticket.id), Refused)
         for move in ("approve", "deny", "withdraw"):
             assert isinstance(await desk.move(agent, ticket.id, move=move, channel="cli"), Refused)
@@ -146,3 +158,87 @@ def test_the_json_form_is_complete() -> None:
     assert found["shown"] == {"statement": "DELETE FROM orders"}
     assert found["needs"] == {"dba": 2}
     assert found["id"] == ticket.id
+
+
+async def test_an_ended_approval_keeps_what_it_was_about_as_it_is_on_record(opened: tuple[Desk, Ticket]) -> None:
+    desk, ticket = opened
+    store = desk._approvals._store
+    facts = {"kinds": ["DELETE"], "writes": ["public.orders"]}
+    await store.append(
+        received(
+            ticket.call_id, arguments={"sql": "DELETE FROM o WHERE mail = '[pii.email]'", "params": [1]}, reason="why"
+        ),
+        Examined(at=NOW, call_id=ticket.call_id, digest="another", facts={"kinds": []}, environment=""),
+        Examined(at=NOW, call_id=ticket.call_id, digest=ticket.digest, facts=facts, environment=""),
+        received("another-call", arguments={"sql": "SELECT 1"}),
+    )
+    await desk.move(person(), ticket.id, move="deny", channel="cli", note="not today")
+
+    for who in (person(), person("alice", "dev")):
+        shown = await desk.show(who, ticket.id)
+        assert isinstance(shown, Ticket)
+        assert shown.shown == {"sql": "DELETE FROM o WHERE mail = '[pii.email]'", "params": "[1]"}
+        assert (shown.facts, shown.reason, shown.why) == (facts, "why", "not today")
+        assert to_json(shown)["as_recorded"] is True
+    assert await desk.show(person("mallory", "interns"), ticket.id) == Refused(why=NOT_FOUND)
+
+
+@pytest.mark.requirement("R7")
+@pytest.mark.parametrize("body", ["no json", "[1]", '{"arguments": 5, "reason": 7}', "{}"])
+async def test_a_record_that_was_changed_leaves_an_ended_approval_without_a_statement(
+    opened: tuple[Desk, Ticket], tmp_path: Path, body: str
+) -> None:
+    desk, ticket = opened
+    await desk._approvals._store.append(received(ticket.call_id, arguments={"sql": "SELECT 1"}))
+    await desk.move(person(), ticket.id, move="deny", channel="cli")
+    with tampering(tmp_path / "data") as connection:
+        connection.execute("UPDATE events SET body = ? WHERE kind = 'Received'", (body,))
+
+    shown = await desk.show(person(), ticket.id)
+
+    assert isinstance(shown, Ticket)
+    assert (shown.shown, to_json(shown)["as_recorded"]) == ({}, False)
+
+
+async def another(desk: Desk, ticket: Ticket, **changes: Any) -> None:
+    opened = replace(ticket, digest=changes["id"], **changes)
+    await desk._approvals._store.transact(lambda tx: desk._approvals.open_or_continue(tx, opened))
+
+
+async def test_the_beginning_of_an_id_shows_the_one_that_the_person_may_see(opened: tuple[Desk, Ticket]) -> None:
+    desk, ticket = opened
+    await another(desk, ticket, id="ticket-2", subject="bob", requirements=(Requirement(group="interns"),))
+
+    assert await desk.show(person(), "tick") == ticket
+    seen = await desk.show(person("mallory", "interns"), "tick")
+    assert isinstance(seen, Ticket)
+    assert seen.id == "ticket-2"
+    for nothing in ("", "%", "t%", "ticket-11", "icket"):
+        assert await desk.show(person(), nothing) == Refused(why=NOT_FOUND)
+    assert await desk.show(person("eve", "nobodies"), "tick") == Refused(why=NOT_FOUND)
+
+
+async def test_a_beginning_of_several_ids_is_refused_with_those_that_the_person_may_see(
+    opened: tuple[Desk, Ticket],
+) -> None:
+    desk, ticket = opened
+    await another(desk, ticket, id="ticket-2")
+    await another(desk, ticket, id="ticket-3", subject="bob", requirements=(Requirement(group="interns"),))
+
+    assert await desk.show(person(), "tick") == Refused(
+        why="several approvals begin so: ticket-1, ticket-2; give more of the id"
+    )
+    for number in range(4, MAX_CANDIDATES + 3):
+        await another(desk, ticket, id=f"ticket-{number}")
+    refused = await desk.show(person(), "tick")
+    assert isinstance(refused, Refused)
+    assert refused.why.endswith(" and more; give more of the id")
+
+
+@pytest.mark.requirement("R12")
+async def test_a_decision_takes_the_whole_id(opened: tuple[Desk, Ticket]) -> None:
+    desk, ticket = opened
+
+    for move in ("approve", "deny", "withdraw"):
+        assert await desk.move(person(), ticket.id[:-1], move=move, channel="cli") == Refused(why=NOT_FOUND)
+    assert await desk.show(person(), ticket.id) == ticket

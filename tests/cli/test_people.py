@@ -21,6 +21,8 @@ CONFIG = (
 class Peer(ThreadingHTTPServer):
     """Answers everything with one status and body, and remembers what was asked."""
 
+    note = ""
+
     def __init__(self, status: int, body: bytes, link: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.status = status
@@ -42,6 +44,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(peer.body)))
         if peer.link:
             self.send_header("link", peer.link)
+        if peer.note:
+            self.send_header("mcp-gateway-note", peer.note)
         self.end_headers()
         self.wfile.write(peer.body)
 
@@ -209,3 +213,95 @@ def test_the_list_tells_calls_of_one_kind_apart(config: Path, capsys: pytest.Cap
         "    alex@example.com, through an-agent; query_database on orders; needs dba",
         "    DELETE FROM orders WHERE id IN (7, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, ...",
     ]
+
+
+ENDED = {
+    "id": "a1",
+    "state": "denied",
+    "deadline": "2026-01-31T12:00:00+00:00",
+    "claim_until": None,
+    "ended_at": "2026-01-31T11:00:00+00:00",
+    "ended_by": "https://idp.example.com|dana",
+    "why": "not today\x1b[2J",
+    "tool": "query_database",
+    "target": "orders",
+    "email": "alex@example.com",
+    "subject": "alex",
+    "agent": "an-agent",
+    "needs": {"dba": 2},
+    "as_recorded": True,
+    "shown": {"sql": "DELETE FROM orders WHERE mail = '[pii.email]'"},
+    "facts": {"writes": ["orders"], "reads": []},
+    "preview": "",
+    "policies": ["p"],
+    "policy_reasons": ["because"],
+    "reason": "",
+    "votes": [
+        {
+            "person": "https://idp.example.com|erin",
+            "email": "erin@example.com",
+            "groups": ["dba"],
+            "at": "2026-01-31T10:59:00+00:00",
+            "channel": "api",
+            "note": "fine",
+        }
+    ],
+}
+
+
+def test_what_has_ended_is_shown_with_statement_facts_and_who_decided(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with peer(200, json.dumps(ENDED).encode()) as gateway:
+        ran = show(config, capsys, "a1", gateway.url)
+
+    assert ran.out.splitlines() == [
+        "approval   a1, denied",
+        "who        alex@example.com, through the agent an-agent",
+        "wants      query_database on orders",
+        "on record  what was asked, in what follows; what detectors found in it is masked",
+        "sql        DELETE FROM orders WHERE mail = '[pii.email]'",
+        "writes     orders",
+        "policy     p: because",
+        "needs      2 of dba",
+        "approved   by erin@example.com (https://idp.example.com|erin) for dba at 2026-01-31 10:59:00 UTC by way of api: fine",
+        "denied     by https://idp.example.com|dana at 2026-01-31 11:00:00 UTC: not today<U+001B>[2J",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"state": "consumed", "used_by": "c7"}, "used       at 2026-01-31 11:00:00 UTC by call c7"),
+        ({"state": "expired", "ended_by": "", "why": "late"}, "expired    at 2026-01-31 11:00:00 UTC: late"),
+        (
+            {"state": "approved", "claim_until": "2020-01-31T11:00:00+00:00"},
+            "usable until  2020-01-31 11:00:00 UTC, 0 min left to use it",
+        ),
+    ],
+)
+def test_how_an_approval_ended_is_its_last_line(
+    config: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, str], line: str
+) -> None:
+    with peer(200, json.dumps(ENDED | changes).encode()) as gateway:
+        ran = show(config, capsys, "a1", gateway.url)
+
+    assert ran.out.splitlines()[-1] == line
+
+
+def test_an_agents_list_is_not_taken_for_an_empty_queue(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with peer(200, b"[]") as gateway:
+        gateway.note = "only its own" + "x" * 1000
+        ran = run_here(capsys, "--config", str(config), "approvals", "list", "--as", "dana", "--url", gateway.url)
+
+    assert (ran.status, ran.out) == (0, "nothing waits for an approval\n")
+    assert ran.err.startswith("mcp-gateway: warning: only its own")
+    assert len(ran.err) < 600
+
+
+def test_how_long_a_yes_can_be_used_is_in_the_list(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    approved = ENDED | {"state": "approved", "claim_until": "2020-01-31T11:00:00+00:00"}
+    with peer(200, json.dumps([approved]).encode()) as gateway:
+        ran = run_here(capsys, "--config", str(config), "approvals", "list", "--as", "dana", "--url", gateway.url)
+
+    assert ran.out.splitlines()[0] == "a1  approved    0 min left to use it"

@@ -126,9 +126,19 @@ async def test_people_decide_over_the_api_and_the_agent_calls_again(server: Serv
         (listed,) = (await dana.get("/api/approvals")).json()
         approved = await dana.post(f"/api/approvals/{listed['id']}/approve", json={"note": "go"})
         ran = await client.call_tool("call_api", call)
+        listing = await dana.get("/api/approvals")
+        used = (await dana.get(f"/api/approvals/{listed['id'][:-1]}")).json()
 
     assert listed["id"] == held.structured_content["error"]["approval"]["id"]
     assert listed["reason"] == "because"
+    assert (listed["as_recorded"], "mcp-gateway-note" in listing.headers) == (False, False)
+    assert (used["state"], used["used_by"], used["as_recorded"]) == (
+        "consumed",
+        ran.structured_content["call_id"],
+        True,
+    )
+    assert (used["shown"]["method"], used["facts"]["method"], used["reason"]) == ("POST", "POST", "because")
+    assert [(vote["person"].endswith("dana"), vote["note"]) for vote in used["votes"]] == [(True, "go")]
     assert (approved.status_code, approved.json()["state"]) == (200, "approved")
     assert code(ran) == "ok"
 

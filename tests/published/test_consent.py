@@ -82,6 +82,8 @@ async def test_an_agent_approves_nothing_whoever_it_acts_for(server: Served) -> 
     approval = await asked(server.bench, caller=server.bench.caller(subject="dana", issuer=server.issuer.policy.issuer))
     for person in ("alex", "dana", "sam"):
         async with server.client(person) as agent:
+            listing = await agent.get(f"{server.url}/api/approvals")
+            assert "only what it asked for itself" in listing.headers["mcp-gateway-note"]
             for move in ("approve", "deny"):
                 response = await agent.post(f"{server.url}/api/approvals/{approval}/{move}")
                 assert response.status_code in {404, 409}

@@ -12,7 +12,7 @@ import typer
 from mcp_gateway.approval.desk import Move
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.cli.groups import CommandGroup
-from mcp_gateway.cli.output import BEGINNING, AsJSON, one_line, print_fields, print_json, print_line
+from mcp_gateway.cli.output import BEGINNING, AsJSON, one_line, print_fields, print_json, print_line, print_warning
 
 app = typer.Typer(
     cls=CommandGroup, add_completion=False, no_args_is_help=True, help="See and decide what waits for a person."
@@ -32,14 +32,16 @@ def listing(
     everything: Annotated[bool, typer.Option("--all", help="Ended ones, too.")] = False,
     as_json: AsJSON = False,
 ) -> None:
-    """List what waits."""
+    """List what waits, and what is approved and not used yet."""
     found = _run(context, person, url, lambda counter: counter.listing(everything=everything))
+    if found.note:
+        print_warning(found.note)
     if as_json:
-        print_json(found)
+        print_json(found.items)
         return
-    if not found:
-        print_line("nothing waits for an approval")
-    for item in found:
+    if not found.items:
+        print_line("nothing is listed" if everything else "nothing waits for an approval")
+    for item in found.items:
         who = f"{item['email'] or item['subject']}, through {item['agent']}"
         print_line(f"{item['id']}  {item['state']:<9} {_left(item)}".rstrip())
         print_line(f"    {who}; {item['tool']} on {item['target']}; needs {_needs(item)}")
@@ -50,7 +52,10 @@ def listing(
 def show(
     context: typer.Context, approval_id: ApprovalId, person: As = None, url: Url = None, as_json: AsJSON = False
 ) -> None:
-    """Show one, complete."""
+    """Show one, complete. The beginning of an id is enough where you may see only one that begins so.
+
+    What an ended one was about is shown as it is on record: what detectors found in it is masked.
+    """
     item = _run(context, person, url, lambda counter: counter.show(approval_id))
     if as_json:
         print_json(item)
@@ -135,6 +140,8 @@ def _fields(item: JSONObject) -> list[tuple[str, str]]:
     who = f"{item['email'] or item['subject']}, through the agent {item['agent']}"
     rows = [("approval", f"{item['id']}, {item['state']}"), ("who", who)]
     rows.append(("wants", f"{item['tool']} on {item['target']}"))
+    if item.get("as_recorded"):
+        rows.append(("on record", "what was asked, in what follows; what detectors found in it is masked"))
     rows += list(item["shown"].items())
     facts = [(name, value) for name, value in sorted(item["facts"].items()) if value not in NOTHING]
     rows += [(name.replace("_", " "), fact_text(value)) for name, value in facts]
@@ -143,13 +150,29 @@ def _fields(item: JSONObject) -> list[tuple[str, str]]:
     rows.append(("policy", policy_text(item["policies"], item["policy_reasons"])))
     if item["reason"]:
         rows.append(("the agent says", item["reason"]))
-    rows += [("needs", _needs(item)), ("until", _until(item))]
-    rows += [
-        ("decided", f"{vote['email'] or vote['person']} for {', '.join(vote['groups'])}") for vote in item["votes"]
-    ]
-    if item["why"]:
-        rows.append(("because", item["why"]))
+    rows.append(("needs", _needs(item)))
+    if item["state"] == "pending":
+        rows.append(("until", _until(item)))
+    rows += [("approved", _decision(vote, at=vote["at"], why=vote.get("note", ""))) for vote in item["votes"]]
+    if item["state"] == "approved" and item["claim_until"]:
+        rows.append(("usable until", f"{_time(item['claim_until'])}, {_left(item).strip()}"))
+    elif item["state"] == "consumed":
+        rows.append(("used", f"at {_time(item['ended_at'])} by call {item.get('used_by')}"))
+    elif item["ended_at"]:
+        by = {"email": None, "person": item["ended_by"], "groups": []}
+        rows.append((item["state"], _decision(by, at=item["ended_at"], why=item["why"])))
     return rows
+
+
+def _decision(vote: JSONObject, *, at: str, why: str) -> str:
+    """Who, for which groups, when, by which way, and in which words."""
+    who = vote["email"] or vote["person"]
+    parts = [f"by {who}" if who else ""]
+    parts.append(f"({vote['person']})" if vote["email"] else "")
+    parts.append(f"for {', '.join(vote['groups'])}" if vote["groups"] else "")
+    parts.append(f"at {_time(at)}")
+    parts.append(f"by way of {vote['channel']}" if vote.get("channel") else "")
+    return " ".join(part for part in parts if part) + (f": {why}" if why else "")
 
 
 def _beginning(item: JSONObject) -> str:
@@ -166,11 +189,21 @@ def _missing(item: JSONObject) -> str:
 
 
 def _until(item: JSONObject) -> str:
-    at = datetime.fromisoformat(item["deadline"]).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    return f"{at}, {_left(item).strip()}" if item["state"] == "pending" else at
+    return f"{_time(item['deadline'])}, {_left(item).strip()}"
+
+
+def _time(at: str) -> str:
+    return datetime.fromisoformat(at).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _left(item: JSONObject) -> str:
-    left = datetime.fromisoformat(item["deadline"]) - datetime.now(UTC)
-    minutes = max(0, int(left.total_seconds())) // 60
-    return f"{minutes:>3} min left" if item["state"] == "pending" else " " * 12
+    """Of a pending one to decide, of an approved one to use it."""
+    match item:
+        case {"state": "pending", "deadline": str(end)}:
+            what = ""
+        case {"state": "approved", "claim_until": str(end)}:
+            what = " to use it"
+        case _:
+            return ""
+    left = datetime.fromisoformat(end) - datetime.now(UTC)
+    return f"{max(0, int(left.total_seconds())) // 60:>3} min left{what}"
