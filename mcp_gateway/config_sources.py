@@ -61,7 +61,7 @@ class KeyringSource(Section):
     keyring: KeyringEntry
 
     def __str__(self) -> str:
-        return f"the keyring entry {self.keyring.service!r} of {self.keyring.username!r}"
+        return f"the keyring entry of {self.keyring.username!r} for {self.keyring.service!r}"
 
 
 def _argv(value: Any) -> Any:

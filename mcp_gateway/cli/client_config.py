@@ -1,7 +1,9 @@
 """What an MCP host has to be told to start or reach this gateway, and writing it into the host's own file.
 
 The file is merged, never replaced: what else stands there stays, a backup is kept, and a file that is no JSON object is
-left alone. No secret is ever written: over stdio the gateway finds its token itself, over HTTP the host signs in.
+left alone. No secret is ever written: over stdio the gateway finds its token and its credentials itself, over HTTP the
+host signs in. What it finds them by in the environment is told (`needs_of`): hosts hand on little of their own, and what
+somebody puts into the entry for it stays there.
 """
 
 from __future__ import annotations
@@ -10,13 +12,17 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from mcp_gateway.calls import JSONObject
+from mcp_gateway.cli.findings import credential_sources
 from mcp_gateway.cli.urls import gateway_url
+from mcp_gateway.config import EnvSource, Settings
 from mcp_gateway.errors import ConfigError, Problem
+from mcp_gateway.identity.sources import TOKEN_FILE_VARIABLE
 
 FILE_MODE = 0o600
 MAX_HOST_FILE_BYTES = 8 * 1024 * 1024
@@ -30,16 +36,57 @@ KEYS: Mapping[Host, str] = {
 }
 
 
-def entry(host: Host, *, config: Path, url: str | None) -> JSONObject:
-    """One server as this host wants it: over HTTP when a URL is given, else started over stdio."""
-    if url is not None:
-        url = gateway_url(url)
-        if host == "claude-desktop":
-            problem = Problem(message="Claude Desktop's file takes programs only; add the URL in its settings instead")
-            raise ConfigError([problem])
-        return {"url": f"{url}/mcp"} if host == "cursor" else {"type": "http", "url": f"{url}/mcp"}
+def program_entry(host: Host, config: Path) -> JSONObject:
+    """A gateway that the host starts and speaks to over stdio."""
     program: JSONObject = {"command": command(), "args": ["--config", str(config.resolve()), "stdio"]}
     return {"type": "stdio", **program} if host in {"vscode", "claude-code"} else program
+
+
+def url_entry(host: Host, url: str) -> JSONObject:
+    """A gateway that serves HTTP there. Raises `ConfigError`."""
+    url = f"{gateway_url(url)}/mcp"
+    if host == "claude-desktop":
+        message = f"Claude Desktop's file takes programs only; add {url} as a connector in its settings instead"
+        raise ConfigError([Problem(message=message)])
+    return {"url": url} if host == "cursor" else {"type": "http", "url": url}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """A variable that the gateway has to find in its environment when a host starts it."""
+
+    variable: str
+    key: str
+    """What of the configuration needs it."""
+    is_secret: bool = True
+
+    def __str__(self) -> str:
+        if not self.is_secret:
+            return (
+                f"tokens of {self.key} come from a file: put its path into the entry, as "
+                f'"env": {{"{self.variable}": "/path/to/token"}}, and let something keep the file fresh'
+            )
+        return (
+            f"{self.key} comes from the environment variable {self.variable}, and hosts hand on little of their own "
+            'environment: name { file = "/..." }, a keyring or a command there instead, or put the variable into the '
+            'entry\'s "env" yourself, where whoever reads the file has it'
+        )
+
+    def to_json(self) -> JSONObject:
+        """For scripts."""
+        return {"id": self.variable, "key": self.key}
+
+
+def needs_of(settings: Settings) -> list[Need]:
+    """What the gateway takes from its environment, beside the configuration's place, which the entry says."""
+    found = [
+        Need(variable=source.env, key=key)
+        for key, source in credential_sources(settings)
+        if isinstance(source, EnvSource)
+    ]
+    if settings.identity.issuer != "local":
+        found.append(Need(variable=TOKEN_FILE_VARIABLE, key="identity.issuer", is_secret=False))
+    return found
 
 
 def command() -> str:
@@ -71,8 +118,19 @@ def default_path(host: Host, environ: Mapping[str, str] = os.environ) -> Path:
             return home / ".cursor/mcp.json"
 
 
-def merge(path: Path, host: Host, name: str, server: JSONObject) -> Path | None:
-    """Put the server into the file; returns the backup, or None where there was no file.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merged:
+    """What became of a host's file."""
+
+    server: JSONObject
+    """The entry as it stands there now."""
+    changed: bool
+    backup: Path | None = None
+    """The file as it was; None where there was none, or nothing changed."""
+
+
+def merge(path: Path, host: Host, name: str, server: JSONObject) -> Merged:
+    """Put the server into the file; where it says the same already, the file stays as it is.
 
     A symbolic link is followed, so that a file kept elsewhere stays where it is kept. The new text is complete on the
     disk before it takes the old one's place.
@@ -83,7 +141,11 @@ def merge(path: Path, host: Host, name: str, server: JSONObject) -> Path | None:
     try:
         real = path.resolve()
         text = _read(real, shown=path)
-        after = _merged(text, host, name, server, shown=path)
+        before = _parsed(text, host, shown=path)
+        after = _merged(before, host, name, server)
+        written = after[KEYS[host]][name]
+        if text is not None and after == before:
+            return Merged(server=written, changed=False)
         real.parent.mkdir(parents=True, exist_ok=True)
         mode = FILE_MODE if text is None else real.stat().st_mode & 0o777
         backup = None if text is None else _write_backup(real, text, mode=mode)
@@ -91,7 +153,7 @@ def merge(path: Path, host: Host, name: str, server: JSONObject) -> Path | None:
     except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle, up to Python 3.12
         why = error.strerror if isinstance(error, OSError) else "its links lead in a circle"
         raise _problem(path, f"cannot be written: {why}; nothing was changed") from None
-    return backup
+    return Merged(server=written, changed=True, backup=backup)
 
 
 def _read(real: Path, *, shown: Path) -> str | None:
@@ -110,8 +172,8 @@ def _read(real: Path, *, shown: Path) -> str | None:
         raise _problem(shown, "expected UTF-8; nothing was changed") from None
 
 
-def _merged(text: str | None, host: Host, name: str, server: JSONObject, *, shown: Path) -> JSONObject:
-    """The host's settings with the server among them."""
+def _parsed(text: str | None, host: Host, *, shown: Path) -> JSONObject:
+    """The host's settings; raises `ConfigError` for what is none."""
     try:
         before: Any = json.loads(text) if text and text.strip() else {}
     except (ValueError, RecursionError) as error:
@@ -121,7 +183,16 @@ def _merged(text: str | None, host: Host, name: str, server: JSONObject, *, show
         ) from None
     if not isinstance(before, dict) or not isinstance(before.get(KEYS[host], {}), dict):
         raise _problem(shown, f"expected an object, and one in its {KEYS[host]!r}; nothing was changed")
-    return before | {KEYS[host]: before.get(KEYS[host], {}) | {name: server}}
+    return before
+
+
+def _merged(before: JSONObject, host: Host, name: str, server: JSONObject) -> JSONObject:
+    """The host's settings with the server among them. The environment of a program of that name is its user's: it stays."""
+    servers = before.get(KEYS[host], {})
+    known = servers.get(name)
+    if "command" in server and isinstance(known, dict) and "command" in known and "env" in known:
+        server = server | {"env": known["env"]}
+    return before | {KEYS[host]: servers | {name: server}}
 
 
 def _write_backup(real: Path, text: str, *, mode: int) -> Path:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from mcp_gateway.cli.room import check_room
 from mcp_gateway.config import EnvSource, FileSource, HTTPTarget, PostgresTarget, Settings, SSHTarget
 from mcp_gateway.config_sources import CommandSource, KeyringSource
+from mcp_gateway.credentials.sources import keyring_problem
 from mcp_gateway.errors import Problem, StoreError
 from mcp_gateway.facts.requests import Interface
 from mcp_gateway.surroundings import AUTHORITIES
@@ -66,21 +67,31 @@ def find_store_problems(data_dir: Path) -> list[Problem]:
     return []
 
 
-def find_warnings(
-    settings: Settings, *, environ: Mapping[str, str], policies: int, forgotten: Collection[str] = ()
-) -> list[str]:
+def find_warnings(settings: Settings, *, environ: Mapping[str, str], forgotten: Collection[str] = ()) -> list[str]:
     """What is allowed, and weaker or emptier than it may be meant; `forgotten` are variables that are not used."""
-    found = list(_general_warnings(settings, policies=policies))
+    found = list(_general_warnings(settings))
     found += [
         f"the environment variable {name} is not used; name certificate authorities with 'tls_ca'"
         for name in sorted(AUTHORITIES.intersection(forgotten))
     ]
     for name, target in settings.targets.items():
         found += [f"targets.{name}: {warning}" for warning in _target_warnings(target)]
-        for key, source in _sources(target):
-            if isinstance(source, EnvSource) and not environ.get(source.env):
-                found.append(f"targets.{name}.{key}: {source} is not set here; it has to be where the gateway runs")
+    for key, source in credential_sources(settings):
+        if isinstance(source, EnvSource) and not environ.get(source.env):
+            found.append(f"{key}: {source} is not set here; it has to be where the gateway runs")
+        if isinstance(source, KeyringSource) and (problem := keyring_problem()) is not None:
+            found.append(f"{key}: {source} cannot be used here: {problem}")
     return found
+
+
+def credential_sources(settings: Settings) -> Iterator[tuple[str, AnySource]]:
+    """Every credential source of the configuration, and the key that it stands at."""
+    opa = settings.policy.opa
+    if opa is not None and opa.token is not None:
+        yield "policy.opa.token", opa.token
+    for name, target in settings.targets.items():
+        for key, source in _sources(target):
+            yield f"targets.{name}.{key}", source
 
 
 def odd_servers(interfaces: Mapping[str, Interface]) -> list[str]:
@@ -98,11 +109,9 @@ def odd_servers(interfaces: Mapping[str, Interface]) -> list[str]:
     return found
 
 
-def _general_warnings(settings: Settings, *, policies: int) -> Iterator[str]:
+def _general_warnings(settings: Settings) -> Iterator[str]:
     if not settings.targets:
         yield "there is no target, so there is nothing that a call could reach"
-    if not policies:
-        yield "there is no policy, so nothing is permitted"
     observed = sorted(
         name for name, target in settings.targets.items() if (target.mode or settings.policy.mode) == "observe"
     )
@@ -138,16 +147,18 @@ def _files(settings: Settings) -> Iterator[NamedFile]:
         yield NamedFile(key="server.tls_key", path=server.tls_key, private=True)
     if settings.identity.tls_ca is not None:
         yield NamedFile(key="identity.tls_ca", path=settings.identity.tls_ca, private=False)
+    if settings.policy.opa is not None and settings.policy.opa.tls_ca is not None:
+        yield NamedFile(key="policy.opa.tls_ca", path=settings.policy.opa.tls_ca, private=False)
     for name, target in settings.targets.items():
         if isinstance(target, SSHTarget):
             yield NamedFile(key=f"targets.{name}.known_hosts", path=target.known_hosts, private=False)
         if isinstance(target, PostgresTarget | HTTPTarget) and target.tls_ca is not None:
             yield NamedFile(key=f"targets.{name}.tls_ca", path=target.tls_ca, private=False)
-        for key, source in _sources(target):
-            if isinstance(source, FileSource):
-                yield NamedFile(key=f"targets.{name}.{key}", path=source.file, private=True)
-            if isinstance(source, CommandSource):
-                yield NamedFile(key=f"targets.{name}.{key}", path=Path(source.command[0]), private=False)
+    for key, source in credential_sources(settings):
+        if isinstance(source, FileSource):
+            yield NamedFile(key=key, path=source.file, private=True)
+        if isinstance(source, CommandSource):
+            yield NamedFile(key=key, path=Path(source.command[0]), private=False)
 
 
 def _sources(target: AnyTarget) -> Iterator[tuple[str, AnySource]]:

@@ -184,7 +184,7 @@ class TextInspector(Inspector):
         """Raises `ConfigError` for a detector that there is not."""
         from mcp_gateway.masking.detectors import resolve
 
-        self._detectors = resolve(detectors)
+        self._detectors = resolve(detectors, path="--detector")
 
     async def inspect(self, item: JSONObject) -> JSONObject:
         """What the detectors find, and the text without it."""

@@ -66,12 +66,21 @@ def print_line(text: str = "") -> None:
     sys.stdout.write(_visible(text) + "\n")
 
 
+def print_sentence(text: str) -> None:
+    """One line for people to read, not to copy; on a terminal folded between words where it is too long."""
+    _write_folded(text, stream=sys.stdout)
+
+
 def print_note(text: str) -> None:
-    """One line beside the result, to standard error; on a terminal folded between words where it is too long."""
+    """A sentence beside the result, to standard error."""
     sys.stdout.flush()
-    room = _width(sys.stderr) - len(INDENTED) if sys.stderr.isatty() else 0
+    _write_folded(text, stream=sys.stderr)
+
+
+def _write_folded(text: str, *, stream: TextIO) -> None:
+    room = _width(stream) - len(INDENTED) if stream.isatty() else 0
     pieces = fold(_visible(text), room=room)
-    sys.stderr.write(f"\n{INDENTED}".join(piece.rstrip() for piece in pieces) + "\n")
+    stream.write(f"\n{INDENTED}".join(piece.rstrip() for piece in pieces) + "\n")
 
 
 def print_warning(text: str) -> None:

@@ -154,7 +154,7 @@ class _Remote:
         except ValueError:
             raise GatewayAwayError(
                 f"what answers at {where} is not a gateway: status {response.status_code} and no JSON; expected the "
-                "URL that `mcp-gateway serve` prints, without /mcp"
+                "URL that `mcp-gateway serve` prints"
             ) from None
         if response.status_code == 401:
             raise IdentityError("the gateway does not accept this token: it is expired, revoked or for another gateway")

@@ -5,12 +5,17 @@ from __future__ import annotations
 from mcp_gateway.config_values import parse_gateway_url
 from mcp_gateway.errors import ConfigError, Problem
 
+ENDPOINTS = ("/mcp", "/sse")
+"""Where agents come in. `serve` prints the first, so it is what people have at hand."""
+
 
 def gateway_url(given: str) -> str:
-    """The URL without its last slash. Raises `ConfigError`: tokens go to no other URL than these."""
+    """The URL without its last slash and without an endpoint. Raises `ConfigError`: tokens go to no other URL than these."""
     try:
-        return parse_gateway_url(given)
+        url = parse_gateway_url(given)
     except ValueError as error:
         # A password in it is not repeated.
         got = "" if "@" in given else f", got {given!r}"
         raise ConfigError([Problem(path="--url", message=f"{error}{got}")]) from None
+    endpoint = next((path for path in ENDPOINTS if url.endswith(path)), "")
+    return url.removesuffix(endpoint).rstrip("/")

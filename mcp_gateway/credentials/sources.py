@@ -70,13 +70,12 @@ def _from_file(source: FileSource) -> bytes:
 
 
 def _from_keyring(source: KeyringSource) -> bytes:
-    try:
-        import keyring
-        import keyring.errors
-    except ImportError:
-        raise CredentialError(
-            f"{source} cannot be used: the extra is not installed; run pip install 'mcp-infra-gateway[keyring]'"
-        ) from None
+    problem = keyring_problem()
+    if problem is not None:
+        raise CredentialError(f"{source} cannot be used: {problem}")
+    import keyring
+    import keyring.errors
+
     entry: KeyringEntry = source.keyring
     try:
         value = keyring.get_password(entry.service, entry.username)
@@ -85,6 +84,18 @@ def _from_keyring(source: KeyringSource) -> bytes:
     if value is None:
         raise CredentialError(f"{source} does not exist")
     return str(value).encode()
+
+
+def keyring_problem() -> str | None:
+    """Why no entry of a keyring can be read here, and what to do; None where there is a keyring."""
+    try:
+        import keyring
+        from keyring.backends.fail import Keyring as NoKeyring
+    except ImportError:
+        return "the extra is not installed; run pip install 'mcp-infra-gateway[keyring]'"
+    if isinstance(keyring.get_keyring(), NoKeyring):
+        return "there is no keyring for this user here; name a file or a command in its place"
+    return None
 
 
 async def _from_command(source: CommandSource, *, seconds: float) -> bytes:

@@ -7,6 +7,7 @@ with a minus sign in front takes away. A list that begins with a minus starts fr
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -42,25 +43,37 @@ NAMES: Mapping[str, frozenset[str]] = _names()
 def find_problems(names: Iterable[str], *, path: str = "masking.detectors") -> list[Problem]:
     """What is wrong with a list of detectors; all of it."""
     return [
-        Problem(
-            path=path,
-            message=f"unknown detector {name!r}, expected one of {', '.join(sorted(NAMES))}, or one with '-' before it",
-        )
+        Problem(path=path, message=f"unknown detector {name!r}; {_meant(name)}")
         for name in names
         if name.removeprefix("-") not in NAMES
     ]
 
 
-def resolve(names: Iterable[str]) -> frozenset[str]:
-    """The detectors that a list of names stands for; no names stand for `default`. Raises `ConfigError`."""
-    return _resolve(tuple(names))
+def _meant(name: str) -> str:
+    """What is close to a name, else what there is without the single detectors, which are many."""
+    bare = name.removeprefix("-")
+    close = get_close_matches(bare.lower(), sorted(NAMES), n=1)
+    if close:
+        return f"did you mean {name[: len(name) - len(bare)] + close[0]!r}?"
+    classes = sorted(NAMES.keys() - ALL - SETS.keys())
+    return f"expected a set ({', '.join(SETS)}), a data class ({', '.join(classes)}) or a detector of one"
+
+
+def resolve(names: Iterable[str], *, path: str = "masking.detectors") -> frozenset[str]:
+    """The detectors that a list of names stands for; no names stand for `default`.
+
+    Raises:
+        ConfigError: names that are not known, which stand at `path`.
+    """
+    given = tuple(names)
+    problems = find_problems(given, path=path)
+    if problems:
+        raise ConfigError(problems)
+    return _resolve(given)
 
 
 @lru_cache(maxsize=256)
 def _resolve(names: tuple[str, ...]) -> frozenset[str]:
-    problems = find_problems(names)
-    if problems:
-        raise ConfigError(problems)
     found = DEFAULT if not names or names[0].startswith("-") else frozenset[str]()
     for name in names:
         found = found - NAMES[name[1:]] if name.startswith("-") else found | NAMES[name]

@@ -6,14 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from mcp_gateway.cli.client_config import KEYS, Host, document, entry, merge
+from mcp_gateway.cli.client_config import KEYS, Host, document, merge, program_entry, url_entry
 from mcp_gateway.errors import ConfigError
-from tests.cli.running import run_script, write_config
+from tests.cli.running import SCRIPT, Ran, run_on_a_terminal, run_script, write_config
+
+LOCAL = '[identity]\nissuer = "local"\n'
+ORDERS = """
+[targets.orders]
+kind = "postgres"
+labels = { env = "dev" }
+host = "db.internal"
+database = "orders"
+user = "gateway"
+password = { env = "ORDERS_PASSWORD" }
+"""
+SECRET = "canary-4be81a60"
 
 
 @pytest.mark.parametrize("host", list(KEYS))
 def test_a_host_gets_absolute_paths_and_no_secret(host: Host, tmp_path: Path) -> None:
-    server = entry(host, config=tmp_path / "gateway.toml", url=None)
+    server = program_entry(host, tmp_path / "gateway.toml")
 
     assert Path(server["command"]).is_absolute()
     assert server["args"] == ["--config", str(tmp_path / "gateway.toml"), "stdio"]
@@ -21,21 +33,23 @@ def test_a_host_gets_absolute_paths_and_no_secret(host: Host, tmp_path: Path) ->
     assert document(host, "gateway", server) == {KEYS[host]: {"gateway": server}}
 
 
-def test_a_url_is_for_hosts_that_speak_http(tmp_path: Path) -> None:
-    config = tmp_path / "gateway.toml"
+def test_a_url_is_for_hosts_that_speak_http() -> None:
+    assert url_entry("claude-code", "https://g.example/") == {"type": "http", "url": "https://g.example/mcp"}
+    assert url_entry("cursor", "https://g.example") == {"url": "https://g.example/mcp"}
+    with pytest.raises(ConfigError, match=r"takes programs only; add https://g\.example/mcp as a connector"):
+        url_entry("claude-desktop", "https://g.example")
 
-    assert entry("claude-code", config=config, url="https://g.example/") == {
-        "type": "http",
-        "url": "https://g.example/mcp",
-    }
-    with pytest.raises(ConfigError, match="takes programs only"):
-        entry("claude-desktop", config=config, url="https://g.example")
+
+@pytest.mark.parametrize("path", ["/mcp", "/mcp/", "/sse"])
+def test_the_url_that_serve_prints_can_be_given(path: str) -> None:
+    assert url_entry("cursor", f"https://g.example{path}") == {"url": "https://g.example/mcp"}
+    assert url_entry("cursor", f"https://g.example/below{path}") == {"url": "https://g.example/below/mcp"}
 
 
 def test_writing_merges_and_keeps_a_backup(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "config.json"
 
-    assert merge(path, "claude-desktop", "gateway", {"command": "x"}) is None
+    made = merge(path, "claude-desktop", "gateway", {"command": "x"})
     path.write_text(json.dumps({"theme": "dark", "mcpServers": {"other": {"command": "y"}}}))
     path.chmod(0o640)
     first = merge(path, "claude-desktop", "gateway", {"command": "x"})
@@ -45,9 +59,10 @@ def test_writing_merges_and_keeps_a_backup(tmp_path: Path) -> None:
         "theme": "dark",
         "mcpServers": {"other": {"command": "y"}, "gateway": {"command": "z"}},
     }
-    assert first is not None
-    assert "gateway" not in json.loads(first.read_text())["mcpServers"]
-    assert second not in {None, first}
+    assert (made.changed, made.backup) == (True, None)
+    assert first.backup is not None
+    assert "gateway" not in json.loads(first.backup.read_text())["mcpServers"]
+    assert second.backup not in {None, first.backup}
     assert path.stat().st_mode & 0o777 == 0o640
 
 
@@ -64,13 +79,13 @@ def test_a_file_that_cannot_be_merged_into_is_left_alone(tmp_path: Path, text: s
 
 
 @pytest.mark.parametrize("url", ["gateway", "http://gateway.example.com", "ftp://127.0.0.1", "https://u@g.example", ""])
-def test_a_url_that_tokens_may_not_go_to_is_refused(tmp_path: Path, url: str) -> None:
+def test_a_url_that_tokens_may_not_go_to_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match=r"^--url: (expected a URL|a gateway's URL is https, or http on loopback)"):
-        entry("cursor", config=tmp_path, url=url)
+        url_entry("cursor", url)
 
 
 def test_what_is_printed_can_be_copied_into_the_file(tmp_path: Path) -> None:
-    config = write_config(tmp_path, "")
+    config = write_config(tmp_path, LOCAL)
 
     ran = run_script("--config", str(config), "client-config", "vscode", home=tmp_path)
 
@@ -81,14 +96,126 @@ def test_what_is_printed_can_be_copied_into_the_file(tmp_path: Path) -> None:
 
 
 def test_scripts_are_told_what_was_written(tmp_path: Path) -> None:
-    arguments = ("--config", str(write_config(tmp_path, "")), "client-config", "cursor", "--write", "--json")
+    arguments = (
+        "--config",
+        str(write_config(tmp_path, LOCAL + ORDERS)),
+        "client-config",
+        "cursor",
+        "--write",
+        "--json",
+    )
 
     first = run_script(*arguments, home=tmp_path)
+    file = tmp_path / ".cursor/mcp.json"
+    file.write_text("{}")
     second = run_script(*arguments, home=tmp_path)
 
-    file = str(tmp_path / ".cursor/mcp.json")
-    assert first.json == {"id": "gateway", "file": file, "backup": None}
-    assert second.json == {"id": "gateway", "file": file, "backup": f"{file}.backup-1"}
+    needs = [{"id": "ORDERS_PASSWORD", "key": "targets.orders.password"}]
+    always = {"id": "gateway", "file": str(file), "changed": True, "needs": needs}
+    assert first.json == always | {"backup": None}
+    assert second.json == always | {"backup": f"{file}.backup-1"}
+
+
+def test_a_file_that_says_the_same_already_stays_as_it_is(tmp_path: Path) -> None:
+    arguments = ("--config", str(write_config(tmp_path, LOCAL)), "client-config", "cursor", "--write")
+    file = tmp_path / ".cursor/mcp.json"
+
+    run_script(*arguments, home=tmp_path)
+    file.write_text(json.dumps(json.loads(file.read_text())))  # as another program has laid it out
+    before = file.read_bytes()
+    again = run_script(*arguments, home=tmp_path)
+    scripted = run_script(*arguments, "--json", home=tmp_path)
+
+    assert again.out == f"{file} has 'gateway' already, and was not changed\n"
+    assert (scripted.json["changed"], scripted.json["backup"]) == (False, None)
+    assert file.read_bytes() == before
+    assert list(file.parent.iterdir()) == [file]
+
+
+def told(ran: Ran) -> list[str]:
+    assert ran.status == 0
+    return [line for line in ran.err.splitlines() if ": note: " in line]
+
+
+@pytest.mark.parametrize("options", [(), ("--write",), ("--json",)])
+def test_what_the_gateway_takes_from_its_environment_is_told_and_not_written(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    config = write_config(tmp_path, LOCAL + ORDERS)
+
+    ran = run_script(
+        "--config", str(config), "client-config", "claude-desktop", *options, home=tmp_path,
+        environ={"ORDERS_PASSWORD": SECRET},
+    )  # fmt: skip
+
+    assert told(ran) == [
+        "mcp-gateway: note: targets.orders.password comes from the environment variable ORDERS_PASSWORD, and hosts hand on "
+        'little of their own environment: name { file = "/..." }, a keyring or a command there instead, or put the '
+        'variable into the entry\'s "env" yourself, where whoever reads the file has it'
+    ]
+    written = [path.read_text() for path in tmp_path.rglob("claude_desktop_config.json")]
+    assert len(written) == ("--write" in options)
+    assert SECRET not in ran.out + ran.err + "".join(written)
+
+
+def test_a_gateway_with_an_issuer_is_told_to_have_a_token(tmp_path: Path) -> None:
+    identity = '[identity]\nissuer = "https://idp.example.com"\naudience = "https://gateway.example.com"\n'
+
+    ran = run_script("--config", str(write_config(tmp_path, identity)), "client-config", "cursor", home=tmp_path)
+
+    assert told(ran) == [
+        "mcp-gateway: note: tokens of identity.issuer come from a file: put its path into the entry, as "
+        '"env": {"MCP_GATEWAY_TOKEN_FILE": "/path/to/token"}, and let something keep the file fresh'
+    ]
+
+
+def test_what_somebody_put_into_the_entrys_environment_stays_and_counts(tmp_path: Path) -> None:
+    config = write_config(tmp_path, LOCAL + ORDERS)
+    file = tmp_path / "host.json"
+    file.write_text('{"mcpServers": {"gateway": {"command": "old", "env": {"ORDERS_PASSWORD": "x"}, "args": []}}}')
+    arguments = ("--config", str(config), "client-config", "cursor", "--write", "--path", str(file))
+
+    ran = run_script(*arguments, home=tmp_path)
+
+    entry = json.loads(file.read_text())["mcpServers"]["gateway"]
+    assert (entry["command"], entry["env"]) == (str(SCRIPT), {"ORDERS_PASSWORD": "x"})
+    assert told(ran) == []
+
+
+def test_a_url_takes_nothing_over_from_a_program(tmp_path: Path) -> None:
+    file = tmp_path / "host.json"
+    file.write_text('{"mcpServers": {"gateway": {"command": "old", "env": {"ORDERS_PASSWORD": "x"}}}}')
+
+    merge(file, "cursor", "gateway", url_entry("cursor", "https://g.example"))
+
+    assert json.loads(file.read_text()) == {"mcpServers": {"gateway": {"url": "https://g.example/mcp"}}}
+
+
+def test_connecting_to_a_gateway_elsewhere_needs_no_configuration_here(tmp_path: Path) -> None:
+    ran = run_script("client-config", "claude-code", "--url", "https://gateway.example.com", home=tmp_path)
+
+    assert (ran.status, ran.json["mcpServers"]["gateway"]["url"]) == (0, "https://gateway.example.com/mcp")
+
+
+def test_a_configuration_that_cannot_be_used_is_told_before_a_host_starts_it(tmp_path: Path) -> None:
+    config = write_config(tmp_path, LOCAL + "[serve]\n")
+
+    ran = run_script("--config", str(config), "client-config", "cursor", "--write", home=tmp_path)
+
+    assert ran.status == 2
+    assert "serve: unknown key; did you mean 'server'?" in ran.err
+    assert not (tmp_path / ".cursor").exists()
+
+
+def test_what_is_said_fits_the_terminal(tmp_path: Path) -> None:
+    arguments = ("--config", write_config(tmp_path, LOCAL), "client-config", "cursor", "--write")
+    run_on_a_terminal(SCRIPT, *arguments, home=tmp_path)
+
+    ran = run_on_a_terminal(SCRIPT, *arguments, "--name", "other", home=tmp_path)
+
+    words = [word for line in ran.out.splitlines() for word in line.split()]
+    assert " ".join(words).startswith("wrote 'other' into ")
+    assert all(len(line) <= 80 or " " not in line.strip() for line in ran.out.splitlines())
 
 
 @pytest.mark.parametrize(

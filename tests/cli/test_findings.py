@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -25,9 +26,8 @@ def settings(text: str, *, data: Path) -> Settings:
     return parse_settings(f'[gateway]\ndata_dir = "{data}"\n{text}', file="gateway.toml")
 
 
-def warnings(text: str, *, policies: int = 1, environ: Mapping[str, str] | None = None) -> list[str]:
-    found = settings(text, data=Path("/nowhere"))
-    return find_warnings(found, environ=environ or {}, policies=policies)
+def warnings(text: str, *, environ: Mapping[str, str] | None = None) -> list[str]:
+    return find_warnings(settings(text, data=Path("/nowhere")), environ=environ or {})
 
 
 def postgres(more: str = "", *, classify: str = '"public.a.b" = "pii.email"') -> str:
@@ -41,7 +41,7 @@ def test_a_variable_that_named_authorities_is_warned_of_since_it_is_not_used() -
     found = settings(BASE + postgres(), data=Path("/nowhere"))
     forgotten = frozenset({"SSL_CERT_FILE", "SSH_AUTH_SOCK", "HTTPS_PROXY"})
 
-    assert find_warnings(found, environ={}, policies=1, forgotten=forgotten) == [
+    assert find_warnings(found, environ={}, forgotten=forgotten) == [
         "the environment variable SSL_CERT_FILE is not used; name certificate authorities with 'tls_ca'"
     ]
 
@@ -51,55 +51,60 @@ def test_a_set_up_in_order_has_no_warnings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "policies", "expected"),
+    ("text", "expected"),
     [
-        (BASE, 1, "there is no target, so there is nothing that a call could reach"),
-        (BASE + postgres(), 0, "there is no policy, so nothing is permitted"),
+        (BASE, "there is no target, so there is nothing that a call could reach"),
         (
             '[identity]\nissuer = "local"\n' + postgres(),
-            1,
             "approvals.clients is empty, so nobody can approve anything",
         ),
         (
             BASE + postgres() + '[masking.styles]\n"pii.email" = "token"\n"pii.name" = "hash"\n',
-            1,
             "the style 'token' acts as 'redact' until there are tokens: pii.email",
         ),
         (
             EXTERNAL.replace("gateway.example.com", "gateway.example.com/mcp") + postgres(),
-            1,
             "identity.audience has a path: clients that check RFC 9728 metadata may refuse it",
         ),
         (
             BASE + postgres(classify=""),
-            1,
             "targets.orders: no column is classified, so only detectors mask what comes back",
         ),
         (
             BASE + postgres('tls = "require"'),
-            1,
             "targets.orders: tls = 'require' does not check who the server is: anybody between can read along; "
             "use 'verify-full'",
         ),
         (
             BASE + postgres('tls = "verify-ca"'),
-            1,
             "targets.orders: tls = 'verify-ca' takes any host's certificate of that authority; use 'verify-full'",
         ),
         (
             BASE + postgres('password = { env = "ORDERS" }'),
-            1,
             "targets.orders.password: the environment variable ORDERS is not set here; it has to be where the gateway "
             "runs",
         ),
+        (
+            BASE + '[policy.opa]\nurl = "https://opa.internal/v1/data/a"\ntoken = { env = "OPA" }\n' + postgres(),
+            "policy.opa.token: the environment variable OPA is not set here; it has to be where the gateway runs",
+        ),
     ],
 )
-def test_what_is_weaker_than_it_may_be_meant_is_said(text: str, policies: int, expected: str) -> None:
-    assert warnings(text, policies=policies) == [expected]
+def test_what_is_weaker_than_it_may_be_meant_is_said(text: str, expected: str) -> None:
+    assert warnings(text) == [expected]
 
 
 def test_a_variable_that_is_set_is_no_warning() -> None:
     assert warnings(BASE + postgres('password = { env = "ORDERS" }'), environ={"ORDERS": "x"}) == []
+
+
+def test_a_keyring_that_is_not_there_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", None)
+
+    assert warnings(BASE + postgres('password = { keyring = { service = "db", username = "g" } }')) == [
+        "targets.orders.password: the keyring entry of 'g' for 'db' cannot be used here: the extra is not installed; "
+        "run pip install 'mcp-infra-gateway[keyring]'"
+    ]
 
 
 def test_files_that_the_configuration_names_are_looked_at(tmp_path: Path) -> None:
@@ -112,6 +117,10 @@ def test_files_that_the_configuration_names_are_looked_at(tmp_path: Path) -> Non
 tls_cert = "{tmp_path}/cert"
 tls_key = "{tmp_path}/key"
 {EXTERNAL}
+[policy.opa]
+url = "https://opa.internal/v1/data/gateway"
+tls_ca = "{tmp_path}/absent"
+token = {{ file = "{tmp_path}/key" }}
 [targets.web1]
 kind = "ssh"
 labels = {{ env = "dev" }}
@@ -138,11 +147,13 @@ password = {{ command = ["{tmp_path}/absent", "x"] }}
 
     assert [str(problem) for problem in find_file_problems(found)] == [
         f"{tmp_path}/key: server.tls_key: it has mode 0644, so that others can read it; run chmod go= on it",
+        f"{tmp_path}/absent: policy.opa.tls_ca: there is no such file",
         f"{tmp_path}/known_hosts: targets.web1.known_hosts: it has mode 0666, so that others can write to it; "
         "run chmod go-w on it",
+        f"{tmp_path}/absent: targets.orders.tls_ca: there is no such file",
+        f"{tmp_path}/key: policy.opa.token: it has mode 0644, so that others can read it; run chmod go= on it",
         f"{tmp_path}/token: targets.billing.auth.header.value: it has mode 0640, so that others can read it; "
         "run chmod go= on it",
-        f"{tmp_path}/absent: targets.orders.tls_ca: there is no such file",
         f"{tmp_path}/absent: targets.orders.password: there is no such file",
     ]
 

@@ -121,7 +121,7 @@ def test_what_is_no_gateway_is_said(config: Path, capsys: pytest.CaptureFixture[
     assert (ran.status, ran.out) == (3, "")
     assert ran.err == (
         f"mcp-gateway: what answers at {other.url} is not a gateway: status {status} and no JSON; expected the URL that "
-        "`mcp-gateway serve` prints, without /mcp\n"
+        "`mcp-gateway serve` prints\n"
     )
 
 

@@ -287,13 +287,13 @@ def test_a_keyring_entry_gives_its_value(backend: dict[tuple[str, str], str]) ->
 
 
 def test_a_keyring_entry_that_does_not_exist_is_refused(backend: dict[tuple[str, str], str]) -> None:
-    assert refusal(ENTRY) == "the keyring entry 'mcp-gateway' of 'orders' does not exist"
+    assert refusal(ENTRY) == "the keyring entry of 'orders' for 'mcp-gateway' does not exist"
 
 
 def test_a_locked_keyring_is_refused(backend: dict[tuple[str, str], str]) -> None:
     source = KeyringSource(keyring=KeyringEntry(service="mcp-gateway", username="locked"))
 
-    assert refusal(source) == "the keyring entry 'mcp-gateway' of 'locked' cannot be used: KeyringLocked"
+    assert refusal(source) == "the keyring entry of 'locked' for 'mcp-gateway' cannot be used: KeyringLocked"
 
 
 def test_a_keyring_without_the_extra_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,8 +302,20 @@ def test_a_keyring_without_the_extra_says_how_to_get_it(monkeypatch: pytest.Monk
         monkeypatch.setitem(sys.modules, name, module)
 
     assert refusal(ENTRY) == (
-        "the keyring entry 'mcp-gateway' of 'orders' cannot be used: the extra is not installed; "
+        "the keyring entry of 'orders' for 'mcp-gateway' cannot be used: the extra is not installed; "
         "run pip install 'mcp-infra-gateway[keyring]'"
+    )
+
+
+def test_a_user_without_a_keyring_is_told_what_to_do(backend: dict[tuple[str, str], str]) -> None:
+    keyring: Any = pytest.importorskip("keyring")
+    from keyring.backends.fail import Keyring
+
+    keyring.set_keyring(Keyring())
+
+    assert refusal(ENTRY) == (
+        "the keyring entry of 'orders' for 'mcp-gateway' cannot be used: there is no keyring for this user here; "
+        "name a file or a command in its place"
     )
 
 

@@ -21,6 +21,7 @@ __all__ = ["targets"]
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
+LAUNCHER = Path(__file__).parents[2] / "scripts" / "mcp-gateway"
 STARTS = {"the installed command, by a link": ["LINK"], "python -I -m": [sys.executable, "-I", "-m", "mcp_gateway"]}
 BEFORE_ANY_CODE = ("PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
 """Heeded by Python itself, isolated or not: the installed command takes them away, and nothing else can."""
@@ -98,7 +99,7 @@ def test_a_python_that_is_not_isolated_serves_nothing(tmp_path: Path, world: Wor
 def test_without_a_python_beside_it_the_command_says_what_to_do(tmp_path: Path, world: World) -> None:
     world.no_store = "nothing is served"
     alone = tmp_path / "mcp-gateway"
-    alone.write_bytes(SCRIPT.read_bytes())
+    alone.write_bytes(LAUNCHER.read_bytes())
     alone.chmod(0o755)
     done = subprocess.run([alone, "--version"], capture_output=True, text=True, cwd=tmp_path, check=False)
 
@@ -106,3 +107,15 @@ def test_without_a_python_beside_it_the_command_says_what_to_do(tmp_path: Path, 
     assert done.stderr == (
         f"mcp-gateway: there is no Python beside {alone}; install it into an environment of its own (venv, pipx, uv tool)\n"
     )
+
+    python = tmp_path / "python"
+    for make in (lambda: python.write_text("#!/bin/sh\n"), lambda: python.symlink_to(tmp_path / "absent")):
+        make()
+        done = subprocess.run([alone, "--version"], capture_output=True, text=True, cwd=tmp_path, check=False)
+        python.unlink()
+
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            f"mcp-gateway: {python} leads to no program that this user can run; see that it is there, and that this user "
+            "may enter every folder on the way\n"
+        )

@@ -16,6 +16,7 @@ from mcp_gateway.cli.output import (
     print_json,
     print_line,
     print_note,
+    print_sentence,
     print_warning,
 )
 
@@ -49,9 +50,7 @@ def _check(settings: Any, *, config: str, as_json: bool) -> None:
     knowledge = load_knowledge(settings)
     interfaces = load_interfaces(settings)
     problems = find_file_problems(settings)
-    warnings = find_warnings(
-        settings, environ=os.environ, policies=len(engine.policies), forgotten=surroundings.was_set
-    )
+    warnings = find_warnings(settings, environ=os.environ, forgotten=surroundings.was_set)
     odd = findings_on(engine.compiled, targets=targets_of(settings))
     warnings += [str(warning) for warning in odd.warnings]
     notes = [str(note) for note in odd.notes]
@@ -107,4 +106,4 @@ def _print(found: dict[str, Any]) -> None:
         print_line()
         print_targets(found["targets"])
         print_line()
-    print_line(found["setup_line"])
+    print_sentence(found["setup_line"])

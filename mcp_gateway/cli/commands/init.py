@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from mcp_gateway.cli.output import AsJSON, print_json, print_line
+from mcp_gateway.cli.output import AsJSON, print_json, print_line, print_sentence
 
 app = typer.Typer(add_completion=False)
 
@@ -41,7 +41,7 @@ def init(
     print_line(f"wrote {len(policies)} policy files into {chosen / POLICY_FOLDER}")
     print_line()
     print_line("next:")
-    print_line(f"  put a target into {config}; there is an example of each kind")
+    print_sentence(f"  put a target into {config}; there is an example of each kind")
     print_line(f"  mcp-gateway{option} check")
     print_line(f"  mcp-gateway{option} targets test")
     print_line(f"  mcp-gateway{option} client-config claude-code")

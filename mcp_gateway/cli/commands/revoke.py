@@ -10,7 +10,7 @@ import anyio
 import typer
 
 from mcp_gateway.cli.groups import CommandGroup
-from mcp_gateway.cli.output import AsJSON, print_json, print_line, print_table
+from mcp_gateway.cli.output import AsJSON, print_json, print_sentence, print_table
 from mcp_gateway.cli.statuses import NEGATIVE
 
 if TYPE_CHECKING:
@@ -62,14 +62,16 @@ PLACES: dict[What, str] = {"token": "TOKEN_ID", "subject": "SUBJECT", "agent": "
 def _say(what: What, value: str, *, lift: bool, done: bool) -> None:
     thing, verb = ("all calls", "are") if what == "all" else (f"{what} {value}", "is")
     if not done:
-        print_line(f"{thing} {verb} not revoked, so there is nothing to lift; a revocation is lifted as it was written")
+        print_sentence(
+            f"{thing} {verb} not revoked, so there is nothing to lift; a revocation is lifted as it was written"
+        )
         return
     if lift:
-        print_line(f"{thing} {verb} refused no longer, {EVERYWHERE}")
+        print_sentence(f"{thing} {verb} refused no longer, {EVERYWHERE}")
         return
-    print_line(f"{thing} {verb} refused from now on, {EVERYWHERE}")
+    print_sentence(f"{thing} {verb} refused from now on, {EVERYWHERE}")
     if what == "subject" and "@" in value and "|" not in value:
-        print_line(
+        print_sentence(
             "as an address it counts for tokens that carry it, verified or not; revoke the 'sub' as well to be sure"
         )
 

@@ -44,7 +44,11 @@ def test_a_detector_that_there_is_not_is_misuse(capsys: pytest.CaptureFixture[st
     ran = run_here(capsys, "inspect", "text", "--detector", "nonsense", given="x")
 
     assert (ran.status, ran.out) == (2, "")
-    assert ran.err.startswith("mcp-gateway: masking.detectors: unknown detector 'nonsense'")
+    assert ran.err == (
+        "mcp-gateway: --detector: unknown detector 'nonsense'; expected a set (default, ssh, all), a data class "
+        "(payment.card, payment.iban, pii.email, pii.ip_address, pii.mac_address, pii.national_id, pii.phone, "
+        "secret.password, secret.private_key, secret.token) or a detector of one\n"
+    )
 
 
 def test_a_place_of_graphql_that_could_match_nothing_is_misuse(capsys: pytest.CaptureFixture[str]) -> None:
