@@ -7,14 +7,16 @@ costs a descriptor and a little memory, and the others nothing.
 2. A request arrives whole within a time, from the first byte of it, or from the connection's beginning.
 3. An answer is read within a time, and what waits to be read by all clients together is bounded: the one that has kept
    its answer waiting longest goes first. Closing a connection gracefully would wait for such a client.
-4. A head, and a request as a whole, have a size; the parser itself would take any.
+4. A head, and a request as a whole, have a size; the parser itself would take any. So have those that wait on a connection
+   for the answer to one before them: of the smallest, what comes in one reading takes a hundred times its size in memory.
+   What follows a body in chunks is no part of the head, and is left out (RFC 9110 section 6.5.1).
 5. A target in absolute form names a host of its own, which counts in place of `Host` (RFC 9112 section 3.2.2) and which
    uvicorn drops: then what the guard checks would not be what the client asked for. Only targets in origin form pass,
    and of HTTP only what can be read here: the parser takes a line of HTTP/0.9 or HTTP/2 with the rest as of HTTP/1.1.
 6. What is no HTTP is answered only where no answer is owed to an earlier request of the same connection; else the client
    would take it for that one.
 7. Small answers leave at once and in one piece, big ones bit by bit (`gathered`): uvicorn leaves the first to the loop,
-   and asyncio's does not do it for a socket it did not make.
+   and asyncio's does not do it for a socket it did not make. No more is written while some waits to leave.
 8. Every request of a connection that is over learns of it. uvicorn tells the latest alone: an earlier one, which is being
    answered while others wait, would go on for nobody and then write to what is closed.
 9. All of this counts for connections over TLS from their first moment: their handshake is a part of the first request.
@@ -44,6 +46,8 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 200
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """On the wire, with what frames it; a body that may be as large as the door takes is far below."""
+MAX_WAITING_REQUESTS = 32
+"""Of one connection, behind the one that is being answered."""
 MAX_UNREAD_BYTES = 64 * 1024 * 1024
 """Of answers, in this process, of all connections together."""
 LINGER_SECONDS = 1.0
@@ -174,9 +178,11 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def resume_writing(self) -> None:
-        """The transport has sent enough to take more."""
-        super().resume_writing()
+        """The transport has sent enough to take more, of what waits first."""
         self._gathered.go_on()
+        # 7.
+        if not self._gathered.is_behind:
+            super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Take some bytes."""
@@ -203,8 +209,10 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, or a trailer."""
+        """Take a header, or leave out a trailer."""
         # 4.
+        if not self._is_in_head:
+            return
         if len(self.headers) >= MAX_HEADERS:
             raise ValueError(f"more than {MAX_HEADERS} headers")
         super().on_header(name, value)
@@ -215,6 +223,8 @@ class Connection(HttpToolsProtocol):
         # 4.
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
             raise ValueError(f"a head of more than {MAX_HEAD_BYTES} bytes")
+        if len(self.pipeline) >= MAX_WAITING_REQUESTS:
+            raise ValueError(f"more than {MAX_WAITING_REQUESTS} requests before the answer to an earlier one")
         # 5.
         if not self.url.startswith(b"/") or self.parser.get_http_version() not in {"1.0", "1.1"}:
             raise ValueError("this is no request of HTTP/1.1 in origin form")

@@ -59,6 +59,11 @@ class Gathered:
         if self._is_closing and not self._behind:
             self._carrier.close()
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the carrier has not taken all of it yet; it says when it may be written to again."""
+        return bool(self._behind) or self._carrier.get_write_buffer_size() > HELD_BYTES
+
     def close(self) -> None:
         """Send what waits, and hang up; nothing more is read."""
         self._send()

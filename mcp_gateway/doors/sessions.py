@@ -6,7 +6,8 @@ the one of theirs that has been there longest with nothing under way.
 
 A request's id is its own within a session (MCP 2025-11-25, base protocol, requests). The SDK files the stream that an answer
 leaves by under that id: of two requests at once with one id, one would get the other's answer and the other none. So the
-second is refused. The SDK writes ids as text: 7 and "7" are one.
+second is refused. The SDK writes ids as text: 7 and "7" are one. They are read by the reader that the SDK has: to others an
+integer of more than 64 bits is none.
 
 No events are kept for a client that comes back, so what it says it has heard last is not looked at: the SDK, asked for
 events that it does not keep, gives no answer at all.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
+import pydantic_core
 from mcp.server.auth.middleware.bearer_auth import (
     AuthenticatedUser,
     AuthorizationContext,
@@ -106,8 +107,8 @@ def _person(owner: AuthorizationContext | None) -> tuple[str | None, str | None]
 def _request_id(body: bytes) -> int | str | None:
     """The id of the request that a body is; None where it is none, which the SDK says."""
     try:
-        message = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        message = pydantic_core.from_json(body)
+    except ValueError:
         return None
     found = message.get("id") if isinstance(message, dict) and "method" in message else None
     return found if isinstance(found, int | str) and not isinstance(found, bool) else None

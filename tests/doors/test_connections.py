@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -233,6 +234,86 @@ async def test_what_all_slow_readers_together_keep_waiting_is_bounded(
         with anyio.fail_after(60):
             while not await another_is_served(server):
                 await anyio.sleep(0.05)
+
+
+@pytest.mark.requirement("R20")
+async def test_a_reader_that_asks_on_keeps_one_big_answer_waiting_and_not_all(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[connections.Connection] = []
+    admit = connections.Connections.admit
+
+    def admitting(self: connections.Connections, connection: connections.Connection) -> bool:
+        found.append(connection)
+        return admit(self, connection)
+
+    monkeypatch.setattr(connections.Connections, "admit", admitting)
+    asked, size, most = 8, 3_000_000, 0
+    async with bounded(tmp_path, world, max_bytes=4_000_000) as server:
+        server.bench.api.answers = [answer(b"x" * size)]
+        loop = asyncio.get_running_loop()
+        with slow_reader() as small, anyio.fail_after(120):
+            await loop.sock_connect(small, ("127.0.0.1", int(server.url.rpartition(":")[2])))
+            await loop.sock_sendall(small, b"".join(request(server, number) for number in range(asked)))
+            read = 0
+            while read < asked * size:
+                read += len(await loop.sock_recv(small, 1 << 16))
+                most = max(most, found[0].unread_bytes)
+
+    assert most < 1.5 * size
+
+
+@pytest.mark.requirement("R22")
+@pytest.mark.parametrize("reads", [True, False])
+async def test_a_client_that_asks_without_end_before_it_is_answered_is_hung_up_on(
+    server: Served, reads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a token: three megabytes of the smallest requests took 330 in memory."""
+    waiting: list[int] = []
+    take = connections.Connection._take
+
+    def taking(self: connections.Connection, data: bytes) -> None:
+        take(self, data)
+        waiting.append(len(self.pipeline))
+
+    monkeypatch.setattr(connections.Connection, "_take", taking)
+    with slow_reader() as small, anyio.fail_after(60):
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(small, ("127.0.0.1", int(server.url.rpartition(":")[2])))
+        async with anyio.create_task_group() as group:
+            if reads:
+                group.start_soon(rest, small)
+            with pytest.raises(ConnectionError):
+                while True:
+                    await loop.sock_sendall(small, b"GET / HTTP/1.1\r\n\r\n" * 10_000)
+            group.cancel_scope.cancel()
+        assert await another_is_served(server)
+
+    assert 0 < max(waiting) <= connections.MAX_WAITING_REQUESTS
+
+
+async def test_as_many_requests_as_may_wait_are_answered_in_turn(server: Served) -> None:
+    asked = [request(server, number) for number in range(connections.MAX_WAITING_REQUESTS)]
+    last = request(server, 99).replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
+
+    found = await exchange(server, b"".join(asked) + last)
+
+    assert [int(number) for number in re.findall(rb'"id":(\d+),"result"', found)] == [*range(len(asked)), 99]
+
+
+@pytest.mark.requirement("R21")
+@pytest.mark.parametrize("name", ["host", "authorization", "mcp-name"])
+async def test_what_follows_a_body_is_no_header(server: Served, name: str) -> None:
+    head, _, body = request(server, 1).partition(b"\r\n\r\n")
+    lines = [line for line in head.split(b"\r\n") if not line.startswith(b"content-length")]
+    moved = next(line for line in lines if line.lower().startswith(name.encode() + b":"))
+    lines = [*(line for line in lines if line != moved), b"transfer-encoding: chunked", b"connection: close"]
+    chunked = b"%x\r\n%s\r\n0\r\n" % (len(body), body)
+
+    found = await exchange(server, b"\r\n".join([*lines, b"", chunked]) + moved + b"\r\n\r\n")
+
+    assert found.startswith((b"HTTP/1.1 403 ", b"HTTP/1.1 401 ", b"HTTP/1.1 400 "))
+    assert server.bench.api.requests == []
 
 
 async def test_a_big_answer_arrives_whole_although_the_connection_ends_with_it(tmp_path: Path, world: World) -> None:

@@ -130,6 +130,7 @@ async def test_of_much_a_client_that_does_not_read_is_given_one_piece_and_all_of
     one, carrier, content = slow()
     one.write(b"and more")
 
+    assert one.is_behind
     for pieces in range(1, 11):
         await asyncio.sleep(0)
         assert sum(map(len, carrier.written)) <= pieces * PIECE_BYTES + HELD_BYTES
@@ -140,7 +141,9 @@ async def test_of_much_a_client_that_does_not_read_is_given_one_piece_and_all_of
         read(one, carrier)
     read(one, carrier)
 
-    assert b"".join(carrier.written) == content + b"and more"
+    assert (b"".join(carrier.written), one.is_behind) == (content + b"and more", False)
+    carrier.unsent = HELD_BYTES + 1
+    assert one.is_behind
 
 
 async def test_what_is_written_while_much_waits_does_not_overtake_it() -> None:

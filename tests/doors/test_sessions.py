@@ -47,7 +47,7 @@ async def post(server: Served, message: dict[str, Any], *, token: str, session: 
     headers = HEADERS | {"authorization": f"Bearer {token}", "mcp-protocol-version": VERSION}
     headers |= {"mcp-session-id": session} if session else {}
     async with plain_client(headers=headers, timeout=30) as http:
-        return await http.post(f"{server.url}/mcp", content=orjson.dumps(message))
+        return await http.post(f"{server.url}/mcp", json=message)
 
 
 async def opened(server: Served, token: str) -> str:
@@ -145,7 +145,7 @@ async def test_an_sse_session_takes_messages_of_its_own_caller_only(server: Serv
         async def send(message: dict[str, Any], token: str) -> int:
             headers = HEADERS | {"authorization": f"Bearer {token}"}
             async with plain_client(headers=headers, timeout=30) as other:
-                return (await other.post(endpoint, content=orjson.dumps(message))).status_code
+                return (await other.post(endpoint, json=message)).status_code
 
         assert await send(INITIALIZE, server.token("sam")) == 404
         assert await send(INITIALIZE, server.token("alex", agent="another")) == 404
@@ -276,27 +276,33 @@ async def test_a_message_for_an_sse_stream_that_has_just_ended_is_dropped_withou
 
 
 @pytest.mark.requirement("R32")
-@pytest.mark.parametrize("same", [7, "7"])
-async def test_of_two_requests_at_once_with_one_id_the_second_is_refused(server: Served, same: int | str) -> None:
+@pytest.mark.parametrize(("number", "same"), [(7, 7), (7, "7"), (2**70, 2**70), (str(2**70), 2**70)])
+async def test_of_two_requests_at_once_with_one_id_the_second_is_refused(
+    server: Served, number: int | str, same: int | str
+) -> None:
     """The SDK would give one the other's answer, and the other none."""
+
+    def json_of(one: int | str) -> dict[str, Any]:
+        return tool_call(7) | {"id": one}
+
     token = server.token()
     session, others = await opened(server, token), await opened(server, token)
     held = server.bench.api.held = anyio.Event()
     found: list[httpx2.Response] = []
 
     async def first() -> None:
-        found.append(await post(server, tool_call(7), token=token, session=session))
+        found.append(await post(server, json_of(number), token=token, session=session))
 
     with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(first)
             while not server.bench.api.requests:
                 await anyio.sleep(0.01)
-            second = await post(server, tool_call(7) | {"id": same}, token=token, session=session)
-            stolen = await post(server, tool_call(7), token=server.token("sam"), session=session)
-            told = await post(server, {"jsonrpc": "2.0", "id": 7, "result": {}}, token=token, session=session)
+            second = await post(server, json_of(same), token=token, session=session)
+            stolen = await post(server, json_of(number), token=server.token("sam"), session=session)
+            told = await post(server, {"jsonrpc": "2.0", "id": number, "result": {}}, token=token, session=session)
             server.bench.api.held = None
-            other = await post(server, tool_call(7), token=token, session=others)
+            other = await post(server, json_of(number), token=token, session=others)
             held.set()
 
     assert (second.status_code, second.json()["id"], second.json()["error"]["code"]) == (400, same, -32600)
@@ -304,5 +310,5 @@ async def test_of_two_requests_at_once_with_one_id_the_second_is_refused(server:
     assert (stolen.status_code, told.status_code) == (404, 202)
     assert '"isError":false' in other.text
     assert '"isError":false' in found[0].text
-    again = await post(server, tool_call(7), token=token, session=session)
+    again = await post(server, json_of(number), token=token, session=session)
     assert '"isError":false' in again.text
