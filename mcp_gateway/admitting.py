@@ -2,8 +2,8 @@
 
 1. identify   a token becomes a `Caller` (`reception`)
 2. establish  raw arguments become a `Call` on a target that this caller may see (`establishing`)
-3. examine    the tool says what the call would do
-4. decide     policy says allow, ask or deny
+3. examine    the tool says what the call would do (`deciding`)
+4. decide     policy says allow, ask or deny (`deciding`)
 5. approve    an Ask waits for people, and policy decides again with their answer as a fact
 6. start      the intent is durable; an approval is consumed in the same transaction
 
@@ -12,13 +12,10 @@ Whatever raises here refuses the call; above is `pipeline`, which records that.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
 
 import anyio
-import structlog
 
 from mcp_gateway import refusals
 from mcp_gateway.admission import Parts, Permitted, Request
@@ -27,53 +24,19 @@ from mcp_gateway.approval.holding import MAX_WAITING, Held, InputRequired, bound
 from mcp_gateway.approval.store import ClaimError
 from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.audit.store import Transaction
-from mcp_gateway.audit.usage import UsageStore
-from mcp_gateway.calls import Call, Caller, JSONObject
-from mcp_gateway.decisions import NOT_APPROVED, Allow, Approved, Ask, Decision, Deny
-from mcp_gateway.errors import IdentityError, LimitError, RequestError, StoppedError, TargetError
-from mcp_gateway.establishing import establish
-from mcp_gateway.events import Decided, Denied, Examined, Inspected, Refused, Started
+from mcp_gateway.calls import Call
+from mcp_gateway.deciding import Considered, Deciding
+from mcp_gateway.decisions import NOT_APPROVED, Allow, Ask, Deny
+from mcp_gateway.errors import IdentityError, LimitError, RequestError, TargetError
+from mcp_gateway.events import Denied, Inspected, Refused, Started
 from mcp_gateway.journal import Journal
-from mcp_gateway.masked_facts import MaskedFacts
-from mcp_gateway.policy.engine import PolicyEngine, Question
-from mcp_gateway.policy.external import OpinionError, document_of, tightened
-from mcp_gateway.rates import Rates
 from mcp_gateway.reception import Reception
-from mcp_gateway.registry import AnyTool, Registered
-from mcp_gateway.tool import Arguments, Examination, Looked, Permit, Plans
-from mcp_gateway.turns import Release, Turns, working_for
-from mcp_gateway.usage import NO_HISTORY, History, Spent
-
-log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
+from mcp_gateway.tool import Permit
+from mcp_gateway.turns import Release, Turns
+from mcp_gateway.usage import Spent
 
 VOTER_REVOKED = "somebody who approved it was revoked since"
 POLICY_CHANGED = "the policy changed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Examined:
-    """A call whose facts are known."""
-
-    call: Call
-    tool: AnyTool
-    arguments: Arguments
-    registered: Registered
-    examination: Examination[Any]
-    planned: bool = False
-    """Whether it was asked what the target expects of the call; without that its estimates say nothing."""
-    seen_by: str = ""
-    """The version of the policies that said what of it stays masked for its caller."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Decided:
-    """What policy says of a call, and of which facts: a set that looks at more may have come into force meanwhile."""
-
-    known: _Examined
-    decision: Decision
-    revealed: frozenset[str]
 
 
 class Admitting:
@@ -86,10 +49,8 @@ class Admitting:
         *,
         parts: Parts,
         reception: Reception,
-        rates: Rates,
+        deciding: Deciding,
         turns: Mapping[str, Turns],
-        masked_facts: MaskedFacts,
-        usage: UsageStore,
         taken: ExitStack,
     ) -> None:
         """`taken` is given what the call holds; whoever gave it gives that back unless the call is permitted."""
@@ -97,10 +58,8 @@ class Admitting:
         self._journal = journal
         self._parts = parts
         self._reception = reception
-        self._rates = rates
+        self._deciding = deciding
         self._turns = turns
-        self._masked_facts = masked_facts
-        self._usage = usage
         self._taken = taken
 
     async def admit(self) -> Permitted | Answer | InputRequired:
@@ -109,9 +68,9 @@ class Admitting:
         caller = await self._reception.open(self._request, self._journal, taken=self._taken)
         self._reception.check_scope(self._request, caller)
         # 2. and 3.
-        known = await self._examine(caller)
+        known = await self._deciding.examine(caller)
         # 4.
-        decided = await self._decide(known, approval=NOT_APPROVED)
+        decided = await self._deciding.decide(known, approval=NOT_APPROVED)
         match decided.decision:
             case Deny() as deny:
                 return await self._deny(deny)
@@ -120,167 +79,6 @@ class Admitting:
             case Ask() as ask:
                 return await self._approve(decided.known, ask)
 
-    async def _examine(self, caller: Caller, *, fresh: bool = False) -> _Examined:
-        request, journal = self._request, self._journal
-        call, tool, arguments, registered = establish(
-            request.tool,
-            request.arguments,
-            registry=self._parts.registry,
-            visible=self._parts.policies().visible(caller),
-            caller=caller,
-            call_id=journal.call_id,
-            door=request.door,
-            client=request.client,
-            now=journal.now(),
-        )
-        self._refuse_stopped(call)
-        if not fresh:
-            self._rates.take_target(call.target.name, caller.key, now=self._parts.token_clock())
-        working_for.set(caller.key)
-        # No turn is held meanwhile: a target that does not answer is in the way of nobody who asks another one.
-        known = await self._in_time(self._found_out(call, tool, arguments, registered, fresh=fresh))
-        engine, known, history = await self._complete(known)
-        known = self._concealed(known, engine, history)
-        await self._note_examination(known, looked=known.examination.looked)
-        return known
-
-    async def _found_out(
-        self, call: Call, tool: AnyTool, arguments: Arguments, registered: Registered, *, fresh: bool
-    ) -> _Examined:
-        examination = await tool.examine(
-            arguments, target=registered.target, connector=registered.connector, fresh=fresh
-        )
-        known = _Examined(call=call, tool=tool, arguments=arguments, registered=registered, examination=examination)
-        return await self._plan(known) if self._parts.policies().looks_at_plan else known
-
-    async def _in_time(self, work: Awaitable[T]) -> T:
-        """Refuse the call where what it would do is not found out within the time of an examination."""
-        seconds = self._parts.examine_within.total_seconds()
-        with anyio.move_on_after(seconds):
-            return await work
-        raise LimitError(
-            f"what the call would do was not found out within {seconds:g} s",
-            next_step="call again later, or ask for less at a time; nothing has run",
-        )
-
-    async def _plan(self, known: _Examined) -> _Examined:
-        """With what the target expects of the call, where its tool can ask."""
-        examination = known.examination
-        if isinstance(known.tool, Plans):
-            examination = await known.tool.plan(
-                known.arguments, examination=examination, connector=known.registered.connector
-            )
-        return replace(known, examination=examination, planned=True)
-
-    async def _complete(self, known: _Examined) -> tuple[PolicyEngine, _Examined, History]:
-        """The policies in force, and all that they look at.
-
-        Finding that out takes time, in which policies that look at more may have come into force: to them what nobody
-        asked for would be unknown or nothing. So it ends only with those that are still in force then.
-        """
-        while True:
-            engine = self._parts.policies()
-            if engine.looks_at_plan and not known.planned:
-                known = await self._in_time(self._plan(known))
-            history = await self._history(known.call, engine)
-            if self._parts.policies().version == engine.version:
-                return engine, known, history
-
-    def _concealed(self, known: _Examined, engine: PolicyEngine, history: History) -> _Examined:
-        """With what of its statement's tale stays masked for this caller."""
-        question = self._question(known, history)
-        examination = replace(known.examination, facts=engine.concealed(question).facts)
-        return replace(known, examination=examination, seen_by=engine.version)
-
-    def _question(self, known: _Examined, history: History, *, approval: Approved = NOT_APPROVED) -> Question:
-        return Question.about(
-            known.call,
-            known.examination.facts,
-            now=self._journal.now(),
-            token_now=self._parts.token_clock(),
-            approval=approval,
-            history=history,
-        )
-
-    def _refuse_stopped(self, call: Call) -> None:
-        """Raise `StoppedError` where calls on the target, or all, are revoked."""
-        stopped = self._parts.revocations.stops(call.target.name)
-        if stopped is not None:
-            raise StoppedError(call.target.name if stopped == "target" else "")
-
-    async def _note_examination(self, known: _Examined, *, looked: Sequence[Looked]) -> None:
-        call, examination, journal = known.call, known.examination, self._journal
-        for look in looked:
-            journal.note(
-                Inspected(
-                    at=journal.now(), call_id=call.id, target=call.target.name, what=look.what, outcome=look.outcome
-                )
-            )
-        facts = await self._masked_facts.of(examination.facts.to_json(), key=call.caller.key)
-        journal.note(
-            Examined(
-                at=journal.now(),
-                call_id=call.id,
-                digest=call.digest,
-                facts=facts,
-                environment=examination.environment,
-                sources=dict(examination.sources) or None,
-            )
-        )
-
-    async def _history(self, call: Call, engine: PolicyEngine) -> History:
-        """What the caller has done until now, if any policy looks at it."""
-        if not engine.looks_at_history:
-            return NO_HISTORY
-        return await self._usage.of(
-            call.caller, now=self._journal.now(), classes=self._parts.classes | call.target.classes
-        )
-
-    async def _decide(self, known: _Examined, *, approval: Approved) -> _Decided:
-        """Ask the policies in force, and which data classes this caller may see raw."""
-        call, before = known.call, known
-        engine, known, history = await self._complete(before)
-        if engine.version != before.seen_by:
-            known = self._concealed(known, engine, history)
-            looked = known.examination.looked[len(before.examination.looked) :]
-            if looked or known.examination.facts != before.examination.facts:
-                await self._note_examination(known, looked=looked)
-        question = self._question(known, history, approval=approval)
-        decision, shadow = engine.decide(question), engine.decide_shadowed(question)
-        decision, external = await self._second_opinion(question, decision)
-        effective = _observed(decision) if call.target.observed else decision
-        revealed = frozenset[str]()
-        if isinstance(effective, Allow):
-            revealed = engine.reveal(question, self._parts.classes | call.target.classes)
-        self._journal.note(
-            Decided(
-                at=question.time,
-                call_id=call.id,
-                decision=type(decision).__name__.lower(),
-                policies=decision.policies,
-                reasons=decision.reasons,
-                policy_version=engine.version,
-                error=decision.error if isinstance(decision, Deny) else None,
-                revealed=revealed,
-                enforced=effective is decision,
-                external=external,
-                shadow=_as_fact(shadow) if shadow is not None and _as_fact(shadow) != _as_fact(decision) else None,
-            )
-        )
-        return _Decided(known=known, decision=effective, revealed=revealed)
-
-    async def _second_opinion(self, question: Question, decision: Decision) -> tuple[Decision, JSONObject | None]:
-        """What an external decision point makes of a decision, and what it said. It can only tighten."""
-        point = self._parts.decision_point
-        if point is None or isinstance(decision, Deny):
-            return decision, None
-        try:
-            opinion = await point.ask(document_of(question, decision))
-        except OpinionError as error:
-            log.critical("decision_point_failed", call_id=self._journal.call_id, cause=str(error))
-            return Deny(policies=(), error=str(error)), {"error": str(error)}
-        return tightened(decision, opinion, approval=question.approval), opinion.to_json()
-
     async def _deny(self, decision: Deny) -> Answer:
         journal = self._journal
         journal.note(Denied(at=journal.now(), call_id=journal.call_id, code="denied", policies=decision.policies))
@@ -288,7 +86,7 @@ class Admitting:
 
     # Step 5.
 
-    async def _approve(self, known: _Examined, ask: Ask) -> Permitted | Answer | InputRequired:
+    async def _approve(self, known: Considered, ask: Ask) -> Permitted | Answer | InputRequired:
         request, journal = self._request, self._journal
         holder, call = self._parts.holder, known.call
         await holder.check_repeat(call)
@@ -312,10 +110,10 @@ class Admitting:
             if request.answer_by is not None and journal.now() + known.registered.timeout > request.answer_by:
                 return await journal.answer(refusals.approved_call_again(held.ticket, url=self._parts.approval_url))
             caller = await self._reception.identify_again(request, journal, before=caller)
-        known = await self._examine(caller, fresh=True)
+        known = await self._deciding.examine(caller, fresh=True)
         return await self._claim(known, held.ticket)
 
-    async def _preview(self, known: _Examined) -> str:
+    async def _preview(self, known: Considered) -> str:
         """What may be said of a plan, for the approver; a target that cannot say costs the call nothing.
 
         Raises `RequestError` where the target says that the call could only fail: then nobody is asked.
@@ -336,7 +134,7 @@ class Admitting:
             self._note_preview(known, outcome=outcome)
         return said
 
-    def _note_preview(self, known: _Examined, *, outcome: str) -> None:
+    def _note_preview(self, known: Considered, *, outcome: str) -> None:
         target = known.call.target.name
         self._journal.note(
             Inspected(at=self._journal.now(), call_id=known.call.id, target=target, what="preview", outcome=outcome)
@@ -371,7 +169,7 @@ class Admitting:
         journal.note(Refused(at=journal.now(), call_id=journal.call_id, code=refusal.code, cause=refusal.message))
         return await journal.answer(refusal)
 
-    async def _claim(self, known: _Examined, ticket: Ticket) -> Permitted | Answer:
+    async def _claim(self, known: Considered, ticket: Ticket) -> Permitted | Answer:
         """Decide again with the real approval as a fact, then use it."""
         if (what := self._parts.revocations.refuses(known.call.caller)) is not None:
             raise IdentityError(f"the {what} of this call was revoked before it could use its approval")
@@ -379,7 +177,7 @@ class Admitting:
             return await self._stale(known, ticket, why="what it would do, or its target, has changed")
         if self._voter_revoked(ticket):
             return await self._stale(known, ticket, why=VOTER_REVOKED)
-        decided = await self._decide(known, approval=ticket.granted)
+        decided = await self._deciding.decide(known, approval=ticket.granted)
         match decided.decision:
             case Deny() as deny:
                 return await self._deny(deny)
@@ -396,9 +194,9 @@ class Admitting:
             for vote in ticket.votes
         )
 
-    async def _stale(self, known: _Examined, ticket: Ticket, *, why: str) -> Answer:
+    async def _stale(self, known: Considered, ticket: Ticket, *, why: str) -> Answer:
         """Replace an approval that no longer fits: everybody whom the policies ask now is asked anew."""
-        decided = await self._decide(known, approval=NOT_APPROVED)
+        decided = await self._deciding.decide(known, approval=NOT_APPROVED)
         match decided.decision:
             case Deny() as deny:
                 return await self._deny(deny)
@@ -414,7 +212,7 @@ class Admitting:
     # Step 6.
 
     async def _start(
-        self, known: _Examined, allow: Allow, *, revealed: frozenset[str], ticket: Ticket | None
+        self, known: Considered, allow: Allow, *, revealed: frozenset[str], ticket: Ticket | None
     ) -> Permitted | Answer:
         call, registered, journal = known.call, known.registered, self._journal
         turns = self._turns[call.target.name]
@@ -424,8 +222,8 @@ class Admitting:
         if waits:
             # Meanwhile the token, the target or somebody who approved may have been revoked, and the policy replaced.
             await self._reception.identify_again(self._request, journal, before=call.caller)
-            self._refuse_stopped(call)
-            decided = await self._decide(known, approval=ticket.granted if ticket else NOT_APPROVED)
+            self._deciding.refuse_stopped(call)
+            decided = await self._deciding.decide(known, approval=ticket.granted if ticket else NOT_APPROVED)
             known, revealed = decided.known, decided.revealed
             match decided.decision:
                 case Deny() as deny:
@@ -493,14 +291,3 @@ class Admitting:
             f"the target {call.target.name!r} is busy with as many calls as may run on it at once",
             next_step="call again later; nothing has run",
         )
-
-
-def _observed(decision: Decision) -> Decision:
-    """What becomes of a decision on a target that is only observed. What could not be decided is refused there, too."""
-    if isinstance(decision, Ask) or (isinstance(decision, Deny) and decision.error is None):
-        return Allow(policies=decision.policies, reasons=decision.reasons)
-    return decision
-
-
-def _as_fact(decision: Decision) -> JSONObject:
-    return {"decision": type(decision).__name__.lower(), "policies": list(decision.policies)}

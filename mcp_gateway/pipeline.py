@@ -23,6 +23,7 @@ from mcp_gateway.answers import Answer
 from mcp_gateway.approval.holding import InputRequired
 from mcp_gateway.audit.usage import UsageStore
 from mcp_gateway.calls import Caller, JSONObject
+from mcp_gateway.deciding import Deciding
 from mcp_gateway.errors import (
     CredentialError,
     IdentityError,
@@ -97,10 +98,15 @@ class Road:
                 journal,
                 parts=self._parts,
                 reception=self._reception,
-                rates=self._rates,
+                deciding=Deciding(
+                    request,
+                    journal,
+                    parts=self._parts,
+                    rates=self._rates,
+                    masked_facts=self._masked_facts,
+                    usage=self._usage,
+                ),
                 turns=self._turns,
-                masked_facts=self._masked_facts,
-                usage=self._usage,
                 taken=taken,
             ).admit()
         except anyio.get_cancelled_exc_class():

@@ -39,7 +39,7 @@ LAYERS = {
         "config_values", "credentials", "facts", "identity", "journal", "masking", "policy", "refusals", "registry", "targets",
         "toml_report", "tool", "mcp_gateway_tools", "mcp_gateway_policies",
     },
-    ROAD: {"admission", "admitting", "aside", "establishing", "masked_facts", "pipeline", "reception", "running"},
+    ROAD: {"admission", "admitting", "aside", "deciding", "establishing", "masked_facts", "pipeline", "reception", "running"},
     DOORS: {"doors"},
     COMMANDS: {"cli", "demo", "__main__"},
 }  # fmt: skip
