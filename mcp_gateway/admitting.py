@@ -27,7 +27,7 @@ from mcp_gateway.audit.store import Transaction
 from mcp_gateway.calls import Call
 from mcp_gateway.deciding import Considered, Deciding
 from mcp_gateway.decisions import NOT_APPROVED, Allow, Ask, Deny
-from mcp_gateway.errors import IdentityError, LimitError, RequestError, TargetError
+from mcp_gateway.errors import IdentityError, LimitError, RequestError, TargetError, UnknownNameError
 from mcp_gateway.events import Denied, Inspected, Refused, Started
 from mcp_gateway.journal import Journal
 from mcp_gateway.reception import Reception
@@ -68,7 +68,12 @@ class Admitting:
         caller = await self._reception.open(self._request, self._journal, taken=self._taken)
         self._reception.check_scope(self._request, caller)
         # 2. and 3.
-        known = await self._deciding.examine(caller)
+        try:
+            known = await self._deciding.examine(caller)
+        except UnknownNameError:
+            if (told := await self._told_before(self._deciding.call)) is None:
+                raise
+            return told
         # 4.
         decided = await self._deciding.decide(known, approval=NOT_APPROVED)
         match decided.decision:
@@ -92,10 +97,10 @@ class Admitting:
         await holder.check_repeat(call)
         try:
             preview = await self._preview(known)
-        except RequestError:
-            if not await holder.has_ended(call):
+        except UnknownNameError:
+            if (told := await self._told_before(call)) is None:
                 raise
-            preview = ""  # a retry after a lost answer hears what became of it, though it has dropped what it names
+            return told
         draft = holder.draft(call, examination=known.examination, ask=ask, preview=preview)
         held = await holder.open_or_continue(draft, journal=journal)
         if not held.stale:
@@ -112,6 +117,11 @@ class Admitting:
             caller = await self._reception.identify_again(request, journal, before=caller)
         known = await self._deciding.examine(caller, fresh=True)
         return await self._claim(known, held.ticket)
+
+    async def _told_before(self, call: Call | None) -> Answer | None:
+        """What became of this very call: a retry after a lost answer hears that, though it has dropped what it names."""
+        ended = await self._parts.holder.ended(call) if call is not None else None
+        return None if ended is None else await self._not_approved(Held(ticket=ended, waited=False))
 
     async def _preview(self, known: Considered) -> str:
         """What may be said of a plan, for the approver; a target that cannot say costs the call nothing.

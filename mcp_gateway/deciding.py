@@ -78,6 +78,8 @@ class Deciding:
         self._rates = rates
         self._masked_facts = masked_facts
         self._usage = usage
+        self.call: Call | None = None
+        """Whose facts are asked for, once it is established."""
 
     async def examine(self, caller: Caller, *, fresh: bool = False) -> Considered:
         """What the call would do; `fresh` where it was examined before, some time ago."""
@@ -93,6 +95,7 @@ class Deciding:
             client=request.client,
             now=journal.now(),
         )
+        self.call = call
         self.refuse_stopped(call)
         if not fresh:
             self._rates.take_target(call.target.name, caller.key, now=self._parts.token_clock())

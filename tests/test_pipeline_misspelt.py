@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mcp_gateway.errors import TargetUnavailable
+from mcp_gateway.targets import postgres
 from mcp_gateway.targets.postgres import PostgresConnector
 from tests.peers.postgres import PostgresDatabase
 from tests.roads import Bench, refusal, result
@@ -194,9 +195,12 @@ async def test_of_a_statement_that_may_do_anything_no_text_reaches_the_target(
     assert postgres_database.execute("SELECT is_called FROM drawn") == [(False,)]
 
 
+@pytest.mark.parametrize("known", [False, True])
 async def test_a_call_that_has_run_is_answered_so_though_its_table_is_gone(
-    bench: Bench, postgres_database: PostgresDatabase
+    bench: Bench, postgres_database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch, *, known: bool
 ) -> None:
+    """Whether or not the gateway has looked at the catalog since."""
+    monkeypatch.setattr(postgres, "STAMP_SECONDS", 0.0 if known else 3600.0)
     postgres_database.execute("CREATE TABLE brief (id int); GRANT ALL ON brief TO PUBLIC")
     bench.load(ASKED)
     sql = "DELETE FROM brief"

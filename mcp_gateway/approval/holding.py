@@ -162,11 +162,12 @@ class Holder:
                 next_step="leave repeat_of out; already_run says when it is needed and what it has to be",
             )
 
-    async def has_ended(self, call: Call) -> bool:
-        """Whether this very call has run or was denied, and is still answered with that."""
+    async def ended(self, call: Call) -> Ticket | None:
+        """The approval by which this very call has run or was denied, while it still answers for it."""
         latest = await self.approvals.latest(call.digest)
-        ended = latest is not None and latest.state in {"denied", "consumed"}
-        return latest is not None and ended and remembered(latest, now=self._clock())
+        if latest is None or latest.state not in {"denied", "consumed"}:
+            return None
+        return latest if remembered(latest, now=self._clock()) else None
 
     async def open_or_continue(self, draft: Ticket, *, journal: Journal) -> Held:
         """Record what is noted and open the approval, or continue the one that this very call has.
