@@ -21,7 +21,10 @@ import anyio
 import anyio.to_thread
 import pytest
 from mcp.client.streamable_http import streamable_http_client
+from mcp_gateway_policies import starter_policies
 
+from mcp_gateway.policy.loader import load_policies
+from mcp_gateway.policy.reach import NO_PERMIT, findings_on
 from tests.cli.running import SCRIPT
 from tests.invariants.clients import heard
 from tests.invariants.fixtures import tasks_return, world
@@ -30,6 +33,7 @@ from tests.invariants.world import World
 from tests.peers.issuer import FakeIssuer
 from tests.peers.postgres import PostgresDatabase
 from tests.plain_http import plain_client
+from tests.policy.worlds import TARGETS
 
 __all__ = ["tasks_return", "world"]
 
@@ -298,3 +302,15 @@ def test_the_files_of_hosts_are_as_the_readme_shows_them(tmp_path: Path) -> None
         printed = done.stdout.decode().replace(str(SCRIPT), "/path/to/.venv/bin/mcp-gateway")
         printed = printed.replace(str(home.folder / ".config/mcp-gateway"), "/path/to")
         assert json.loads(printed) == json.loads(block("json", number))
+
+
+def test_the_first_policy_adds_something_to_the_starter_policies(tmp_path: Path) -> None:
+    """What a new user copies draws no warning; alone it permits nothing, which one does."""
+    own = tmp_path / "own.cedar"
+    own.write_text(block("cedar"))
+
+    beside = load_policies([starter_policies(), own], targets=TARGETS, classes=[], guarded=False)
+    alone = load_policies([own], targets=TARGETS, classes=[], guarded=False)
+
+    assert findings_on(beside.compiled, targets=TARGETS).warnings == ()
+    assert [warning.message for warning in findings_on(alone.compiled, targets=TARGETS).warnings] == [NO_PERMIT]

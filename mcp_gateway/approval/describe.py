@@ -6,12 +6,13 @@ newlines in names) is made visible. Every channel shows this text or these field
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
 from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.calls import JSONObject
+from mcp_gateway.decisions import CALLER_GROUP
 from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.visible import make_visible
 
@@ -44,6 +45,17 @@ def policy_text(policies: Sequence[str], reasons: Sequence[str]) -> str:
     """Each policy with its reason."""
     pairs = zip_longest(policies, reasons, fillvalue="")
     return "; ".join(f"{policy}: {reason}" if reason else policy for policy, reason in pairs)
+
+
+def people_text(needs: Mapping[str, int]) -> str:
+    """Who has to agree, by group and number of people, in words for people."""
+
+    def words(group: str, people: int) -> str:
+        if group == CALLER_GROUP:
+            return "the person whom the agent acts for"
+        return f"{people} people of {group}" if people > 1 else f"one of {group}"
+
+    return " and ".join(words(group, people) for group, people in sorted(needs.items()))
 
 
 def fact_text(value: Any) -> str:

@@ -171,10 +171,13 @@ def _usage(given: Sequence[str]) -> Usage:
 
 
 def _arguments(asked: Imagined, tool: str) -> JSONObject:
-    given = {"query_database": asked.sql, "run_ssh_command": asked.command, "call_api": asked.path}
-    if given[tool] is None or any(value is not None for name, value in given.items() if name != tool):
-        wanted = {"query_database": "--sql", "run_ssh_command": "--command", "call_api": "--path"}
-        raise refused(f"{asked.target!r} takes {wanted[tool]}, and nothing else of its kind", "see --help")
+    given = {"--sql": asked.sql, "--command": asked.command, "--path": asked.path}
+    wanted = {"query_database": "--sql", "run_ssh_command": "--command", "call_api": "--path"}[tool]
+    others = [option for option, value in given.items() if value is not None and option != wanted]
+    if others:
+        raise refused(f"{asked.target!r} takes {wanted}, not {' and '.join(others)}", "see --help")
+    if given[wanted] is None:
+        raise refused(f"what is to be explained is missing: give {wanted}, which {asked.target!r} takes", "see --help")
     match tool:
         case "query_database":
             return {"sql": asked.sql}

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from functools import cache, partial
-from pathlib import Path
 from typing import Any, get_args
 
 from mcp_gateway.audit import usage
@@ -24,7 +23,7 @@ from mcp_gateway.audit.schema import USAGE_TABLES
 from mcp_gateway.audit.search import opened
 from mcp_gateway.calls import Caller, Door, Facts, JSONObject, ShellFacts, SQLFacts, Target
 from mcp_gateway.cli.commands_anew import NotExactError, command_anew
-from mcp_gateway.cli.loading import load_engine, load_knowledge, targets_of
+from mcp_gateway.cli.loading import load_knowledge, targets_of
 from mcp_gateway.config import Settings
 from mcp_gateway.decisions import Deny
 from mcp_gateway.facts.program_files import built_in
@@ -185,15 +184,15 @@ class Replay:
 
 
 def replay(
-    settings: Settings, *, since: datetime, candidate: Sequence[Path], progress: Callable[[int, int], None]
+    settings: Settings, *, since: datetime, engine: PolicyEngine, progress: Callable[[int, int], None]
 ) -> Replay:
-    """Decide every call that came in since then again, by the candidate policies or else the configured ones.
+    """Decide every call that came in since then again, by these policies.
 
     Raises:
-        ConfigError: the policies, or what is known of programs, cannot be used. StoreError: the record cannot be read.
+        ConfigError: what is known of programs cannot be used. StoreError: the record cannot be read.
     """
     found = Replay(
-        engine=load_engine(settings, paths=candidate),
+        engine=engine,
         targets={target.name: target for target in targets_of(settings)},
         classes=settings.classes,
         knowledge=cache(lambda: load_knowledge(settings)),

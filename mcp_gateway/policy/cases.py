@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from mcp_gateway.policy.case_models import Expectation
 from mcp_gateway.policy.compiling import NO_TOOLS
 from mcp_gateway.policy.engine import PolicyEngine, Question
 from mcp_gateway.policy.examiners import EXAMINERS, Examiner
-from mcp_gateway.policy.explain import explain, tables_without_schema
+from mcp_gateway.policy.explain import decision_to_json, explain, tables_without_schema
 from mcp_gateway.policy.loader import load_policies
 
 SUFFIX = ".toml"
@@ -34,6 +34,8 @@ class CaseResult:
     """One line for each expectation that was not met; none: it passed."""
     got: JSONObject
     """What it came to, with the facts."""
+    because: tuple[str, ...] = ()
+    """Of one that differs: the policies that determined the decision, with their reasons, and what else led there."""
 
     @property
     def passed(self) -> bool:
@@ -48,6 +50,7 @@ class CaseResult:
             "line": self.line,
             "passed": self.passed,
             "differences": list(self.differences),
+            "because": list(self.because),
             "got": self.got,
         }
 
@@ -178,7 +181,27 @@ def _run(
         for name in classes:
             covered.update(engine.evaluate_reveal(question, name).policies)
     differences = tuple(_differences(case.expect, got))
-    return CaseResult(file=case.file, line=case.line, name=case.name, differences=differences, got=got)
+    because = tuple(_because(case, got, engine, examiners=examiners)) if differences else ()
+    return CaseResult(file=case.file, line=case.line, name=case.name, differences=differences, got=got, because=because)
+
+
+def _because(case: Case, got: JSONObject, engine: PolicyEngine, *, examiners: Mapping[str, Examiner]) -> Iterator[str]:
+    """Why a case came to what it did, a line each."""
+    if got["decision"] == "refused":
+        yield f"it is refused before any policy: {'; '.join(got['reasons'])}"
+        return
+    for policy in (engine.policies[name] for name in got["policies"]):
+        yield f"by {policy.effect} {policy.id!r} ({policy.place}){f': {policy.annotations.reason}' if policy.annotations.reason else ''}"
+    if not got["policies"] and not got.get("error"):
+        yield "no policy permits it"
+    if case.inference is None and any(got["facts"].get("inference", {}).values()):
+        told_nothing = question_of(replace(case, inference={}), examiners=examiners)
+        otherwise = decision_to_json(engine.decide(told_nothing))["decision"]
+        if otherwise != got["decision"]:
+            yield (
+                "no catalog says how it uses classified columns, so the worst is taken; with `inference = {}` in the case, "
+                f"which says that it does not, it is {otherwise}"
+            )
 
 
 def _differences(expect: Expectation, got: JSONObject) -> list[str]:

@@ -22,7 +22,7 @@ from mcp_gateway.policy.formulas import Formula, formulas_of
 from mcp_gateway.policy.implications import world_of
 from mcp_gateway.policy.schema import REVEAL
 from mcp_gateway.policy.split import Place
-from mcp_gateway.policy.statement import Compiled
+from mcp_gateway.policy.statement import Compiled, Policy
 from mcp_gateway.policy.vocabulary import ANYTHING, Constant, Domain, Vocabulary
 
 TABLES = ("tables that the target's catalog knows are schema.table there", 1)
@@ -42,6 +42,7 @@ MAX_STEPS = 1_000_000
 MAX_LISTED = 20
 
 
+NO_PERMIT = "no policy permits a call, so every call of everybody is denied: a forbid only takes away"
 NO_POLICY = "there is no policy in any *.cedar file: nothing is permitted to anybody"
 
 
@@ -79,10 +80,21 @@ def findings_on(compiled: Compiled, *, targets: Sequence[Target]) -> Findings:
         warnings += _unqualified_tables(formula)
     lasting = Vocabulary.of((), actions=compiled.actions, classes=compiled.classes)
     warnings += policies_that_add_nothing(matching, vocabulary=lasting, budget=budget)
+    if not any(_permits_a_call(policy, compiled.actions) for policy in policies):
+        warnings.append(Problem(message=NO_PERMIT))
     notes = [*_unused_names(formulas.values(), targets)] if targets else []
     if budget.steps <= 0:
         notes.append(Problem(message="the policies are so many or so large that not all were compared with each other"))
     return Findings(warnings=tuple(sorted(warnings, key=_order)), notes=tuple(notes))
+
+
+def _permits_a_call(policy: Policy, actions: Iterable[str]) -> bool:
+    """Whether it permits, and is enforced, and not of `reveal` alone."""
+    return (
+        policy.effect == "permit"
+        and policy.annotations.mode != "shadow"
+        and any(policy.scope.names(name) for name in actions)
+    )
 
 
 def _order(problem: Problem) -> tuple[str, int, int]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from mcp_gateway.errors import Problem
 
+BEGINNINGS = frozenset({"permit", "forbid", "@"})
 MAX_FILE_CHARACTERS = 1024 * 1024
 MAX_POLICY_CHARACTERS = 16 * 1024
 MAX_NESTING = 40
@@ -197,13 +198,22 @@ def _refusal(statement: Statement) -> Problem | None:
     if open_quote := next((token for token in tokens if token.text == '"'), None):
         return statement.at(open_quote).problem("the string that begins here is not closed", policy=statement.id)
     if tokens[-1].text != ";":
-        return statement.place.problem("the policy does not end in ';'", policy=statement.id)
+        return _unended(statement)
     if len(statement.text) > MAX_POLICY_CHARACTERS:
         return statement.place.problem(
             f"the policy has {len(statement.text):,} characters, more than {MAX_POLICY_CHARACTERS:,}",
             policy=statement.id,
         )
     return _too_deep(statement, tokens)
+
+
+def _unended(statement: Statement) -> Problem:
+    """The last of a file, without its `;`: told where that is missing, or where no policy begins at all."""
+    first, last = statement.tokens[0], statement.tokens[-1]
+    if first.text not in BEGINNINGS:
+        return statement.place.problem(f"expected a policy, which begins with permit, forbid or @, got {first.text!r}")
+    end = place_of(statement.source, last.start + len(last.text))
+    return end.problem("the policy does not end in ';'", policy=statement.id)
 
 
 def _too_deep(statement: Statement, tokens: Sequence[Token]) -> Problem | None:

@@ -325,8 +325,11 @@ def test_what_is_folded_is_as_wide_as_the_terminal(tmp_path: Path, columns: int)
     config = "/" + "is not there/" * 20
 
     told = run_on_a_terminal(SCRIPT, "--config", config, "check", columns=columns, home=tmp_path).out.splitlines()
-    shown = run_on_a_terminal(SCRIPT, "inspect", "sql", "SELECT 1", columns=columns, home=tmp_path).out.splitlines()
+    calls = ", ".join(f"f_{number}()" for number in range(40))
+    shown = run_on_a_terminal(
+        SCRIPT, "inspect", "sql", f"SELECT {calls}", columns=columns, home=tmp_path
+    ).out.splitlines()
 
     assert columns - 15 < max(map(len, told)) <= columns
-    (filled,) = [line for line in shown if '"condition": []' in line]
+    filled = next(line for line in shown if '"f_0", ' in line)
     assert columns - 25 < len(filled) <= columns

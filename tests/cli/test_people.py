@@ -207,10 +207,10 @@ def test_the_list_tells_calls_of_one_kind_apart(config: Path, capsys: pytest.Cap
     assert (ran.status, ran.err) == (0, "")
     assert ran.out.splitlines() == [
         "a1  approved",
-        "    alex@example.com, through an-agent; query_database on orders; needs dba",
+        "    alex@example.com, through an-agent; query_database on orders; needs one of dba",
         "    UPDATE orders SET paid = true",
         "a1  approved",
-        "    alex@example.com, through an-agent; query_database on orders; needs dba",
+        "    alex@example.com, through an-agent; query_database on orders; needs one of dba",
         "    DELETE FROM orders WHERE id IN (7, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, ...",
     ]
 
@@ -263,7 +263,7 @@ def test_what_has_ended_is_shown_with_statement_facts_and_who_decided(
         "sql        DELETE FROM orders WHERE mail = '[pii.email]'",
         "writes     orders",
         "policy     p: because",
-        "needs      2 of dba",
+        "needs      2 people of dba",
         "approved   by erin@example.com (https://idp.example.com|erin) for dba at 2026-01-31 10:59:00 UTC by way of api: fine",
         "denied     by https://idp.example.com|dana at 2026-01-31 11:00:00 UTC: not today<U+001B>[2J",
     ]

@@ -130,7 +130,7 @@ def test_what_is_wrong_with_cases_and_policies_comes_together(tmp_path: Path) ->
     assert str(caught.value).splitlines() == [
         f"{empty}: holds no *.toml file",
         f"{three}:1:1: x: unknown key; known here: callers, case, policies, targets",
-        f"{broken}:1:1: the policy does not end in ';'",
+        f"{broken}:1:7: the policy does not end in ';'",
         f"{two}: policies: names no policies to test, and none are configured; write their paths here, or give --policies",
     ]
 
@@ -164,3 +164,42 @@ def test_policies_may_name_the_configured_further_tools(tmp_path: Path) -> None:
     one = write(tmp_path, "1.toml", 'policies = ["p.cedar"]\n' + case("a", "SELECT 1", 'decision = "allow"'))
 
     assert run_cases([one], targets=TARGETS, tools={"ask_things": "http"}).passed
+
+
+TELLS = (
+    '@id("tells") @reason("it tells about masked data") forbid (principal, action == Action::"query_database", resource)'
+    " when { !context.sql.inference.isEmpty() };"
+)
+
+
+def test_a_case_that_differs_says_by_what(tmp_path: Path) -> None:
+    policies = write(tmp_path, "p.cedar", f"{READ_ALL}\n{TELLS}")
+    told = case("told", "SELECT id FROM public.orders", 'decision = "allow"')
+    cases = [
+        told,
+        told.replace('"told"', '"said"') + "inference = { where = ['pii.email'] }\n",
+        case("two", "SELECT 1; SELECT 2", 'decision = "allow"'),
+    ]
+
+    results = run_cases([write(tmp_path, "c.toml", "\n".join(cases))], policies=[policies], targets=TARGETS).results
+
+    by = f"by forbid 'tells' ({policies}:3:1): it tells about masked data"
+    assert [result.because for result in results] == [
+        (
+            by,
+            "no catalog says how it uses classified columns, so the worst is taken; with `inference = {}` in the case, which "
+            "says that it does not, it is allow",
+        ),
+        (by,),
+        ("it is refused before any policy: a call runs one statement, this text has 2",),
+    ]
+    assert results[0].to_json()["because"] == list(results[0].because)
+
+
+def test_a_case_that_nothing_permits_says_so_and_one_that_passes_says_nothing(tmp_path: Path) -> None:
+    policies = write(tmp_path, "p.cedar", UNUSED)
+    cases = [case(decision, "DELETE FROM public.orders", f'decision = "{decision}"') for decision in ("allow", "deny")]
+
+    results = run_cases([write(tmp_path, "c.toml", "\n".join(cases))], policies=[policies], targets=TARGETS).results
+
+    assert [result.because for result in results] == [("no policy permits it",), ()]

@@ -80,7 +80,7 @@ def test_one_bad_file_does_not_hide_the_problems_of_the_next(folder: Path) -> No
         f"{folder / 'a.cedar'}: it is not UTF-8: byte 3 cannot be read",
         f"{folder / 'b.cedar'}: it has mode 0666, so that others can write to it; run chmod go-w on it",
         f"{folder / 'c.cedar'}: it cannot be read: No such file or directory",
-        f"{folder / 'd.cedar'}:1:1: the policy does not end in ';'",
+        f"{folder / 'd.cedar'}:1:7: the policy does not end in ';'",
     ]
 
 

@@ -6,9 +6,10 @@ import pytest
 from mcp_gateway_policies import starter_policies
 
 from mcp_gateway.calls import TargetKind
+from mcp_gateway.errors import Problem
 from mcp_gateway.policy.compiling import compile_policies
 from mcp_gateway.policy.loader import load_policies
-from mcp_gateway.policy.reach import Findings, findings_on
+from mcp_gateway.policy.reach import NO_PERMIT, Findings, findings_on
 from mcp_gateway.policy.split import Source
 from tests.policy.worlds import READ_ALL, TARGETS, WRITES_ASK, findings
 
@@ -191,7 +192,7 @@ def test_the_facts_of_a_further_tool_may_be_any() -> None:
     tools: dict[str, TargetKind] = {"ask_warehouse": "postgres"}
     text = f'@id("a") forbid (principal, action in [{QUERY[10:]}, Action::"ask_warehouse"], resource) when {{ context.sql.kinds.contains("SEARCH") }};'
     found = compile_policies([Source(file="p.cedar", text=text)], targets=TARGETS, classes=[], tools=tools)
-    (warning,) = findings_on(found, targets=TARGETS).warnings
+    _, warning = findings_on(found, targets=TARGETS).warnings
     assert warning.message.startswith("it never matches query_database: `context.sql.kinds")
 
 
@@ -251,7 +252,23 @@ def test_a_set_of_a_further_tool_may_have_any_member() -> None:
     text = '@id("a") forbid (principal, action in [Action::"ask_warehouse", %s], resource) when { context.sql.unbounded || context.sql.kinds.contains("SEARCH") };'
     sources = [Source(file="p.cedar", text=text % QUERY[10:])]
     found = compile_policies(sources, targets=TARGETS, classes=[], tools=tools)
-    assert findings_on(found, targets=TARGETS).warnings == ()
+    assert [warning.message for warning in findings_on(found, targets=TARGETS).warnings] == [NO_PERMIT]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (WRITES_ASK, True),
+        ('@id("a") permit (principal, action == Action::"reveal", resource == DataClass::"pii.email");', True),
+        (f'@id("a") @mode("shadow") permit (principal, {QUERY}, resource);', True),
+        (f'@id("a") permit (principal, {COMMAND}, resource);', False),
+        (READ_ALL + WRITES_ASK, False),
+    ],
+)
+def test_a_set_in_which_nothing_permits_a_call_is_warned_of(text: str, *, said: bool) -> None:
+    found = compile_policies([Source(file="p.cedar", text=text)], targets=TARGETS, classes=[])
+
+    assert (Problem(message=NO_PERMIT) in findings_on(found, targets=TARGETS).warnings) is said
 
 
 def test_the_starter_policies_have_no_warnings() -> None:

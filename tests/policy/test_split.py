@@ -45,7 +45,9 @@ def test_statements_know_their_line_and_column() -> None:
     ("text", "problem"),
     [
         ('@id("a")\npermit "x', "p.cedar:2:8: a: the string that begins here is not closed"),
-        ('@id("a") permit', "p.cedar:1:1: a: the policy does not end in ';'"),
+        ('@id("a") permit', "p.cedar:1:16: a: the policy does not end in ';'"),
+        ("a;\n\nforbid (principal)\n\n", "p.cedar:3:19: the policy does not end in ';'"),
+        ("hello", "p.cedar:1:1: expected a policy, which begins with permit, forbid or @, got 'hello'"),
         ("a" * 17_000 + ";", "p.cedar:1:1: the policy has 17,001 characters, more than 16,384"),
         ("(" * 41 + ";", "p.cedar:1:41: brackets nest more than 40 deep"),
         ("a" + ".a" * 30 + ";", "p.cedar:1:60: a chain of names has more than 30 parts"),

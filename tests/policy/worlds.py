@@ -11,7 +11,7 @@ from mcp_gateway.calls import Caller, HTTPFacts, ShellFacts, SQLFacts, Target
 from mcp_gateway.errors import ConfigError
 from mcp_gateway.policy.compiling import compile_policies
 from mcp_gateway.policy.engine import PolicyEngine, Question
-from mcp_gateway.policy.reach import Findings, findings_on
+from mcp_gateway.policy.reach import NO_PERMIT, Findings, findings_on
 from mcp_gateway.policy.split import Source
 from mcp_gateway.policy.statement import Compiled
 
@@ -87,8 +87,9 @@ def compiled(text: str, *, targets: Sequence[Target] = TARGETS, classes: Collect
 
 
 def findings(text: str, *, targets: Sequence[Target] = TARGETS) -> Findings:
-    """What is odd about one file of policies."""
-    return findings_on(compiled(text, targets=targets), targets=targets)
+    """What is odd about one file of policies, which need not permit anything alone."""
+    found = findings_on(compiled(text, targets=targets), targets=targets)
+    return replace(found, warnings=tuple(warning for warning in found.warnings if warning.message != NO_PERMIT))
 
 
 def engine(text: str, *, targets: Sequence[Target] = TARGETS, remember: bool = True) -> PolicyEngine:

@@ -39,12 +39,14 @@ def listing(
     if as_json:
         print_json(found.items)
         return
+    from mcp_gateway.approval.describe import people_text
+
     if not found.items:
         print_line("nothing is listed" if everything else "nothing waits for an approval")
     for item in found.items:
         who = f"{item['email'] or item['subject']}, through {item['agent']}"
         print_line(f"{item['id']}  {item['state']:<9} {_left(item)}".rstrip())
-        print_line(f"    {who}; {item['tool']} on {item['target']}; needs {_needs(item)}")
+        print_line(f"    {who}; {item['tool']} on {item['target']}; needs {people_text(item['needs'])}")
         print_line(f"    {_beginning(item)}")
 
 
@@ -116,7 +118,9 @@ def _move(
     if as_json:
         print_json(item)
     elif item["state"] == "pending":
-        print_line(f"your yes counts; still missing: {_missing(item)}")
+        from mcp_gateway.approval.describe import people_text
+
+        print_line(f"your yes counts; still missing: {people_text(item['missing'])}")
     else:
         print_line(f"{item['id']} is {item['state']}")
 
@@ -135,7 +139,7 @@ def _run(context: typer.Context, person: str | None, url: str | None, work: Call
 
 def _fields(item: JSONObject) -> list[tuple[str, str]]:
     """Label and text in the order to be read: the statement comes before anything that explains it."""
-    from mcp_gateway.approval.describe import NOTHING, fact_text, policy_text
+    from mcp_gateway.approval.describe import NOTHING, fact_text, people_text, policy_text
 
     who = f"{item['email'] or item['subject']}, through the agent {item['agent']}"
     rows = [("approval", f"{item['id']}, {item['state']}"), ("who", who)]
@@ -150,7 +154,7 @@ def _fields(item: JSONObject) -> list[tuple[str, str]]:
     rows.append(("policy", policy_text(item["policies"], item["policy_reasons"])))
     if item["reason"]:
         rows.append(("the agent says", item["reason"]))
-    rows.append(("needs", _needs(item)))
+    rows.append(("needs", people_text(item["needs"])))
     if item["state"] == "pending":
         rows.append(("until", _until(item)))
     rows += [("approved", _decision(vote, at=vote["at"], why=vote.get("note", ""))) for vote in item["votes"]]
@@ -178,14 +182,6 @@ def _decision(vote: JSONObject, *, at: str, why: str) -> str:
 def _beginning(item: JSONObject) -> str:
     """How the call begins, to tell one from another: nobody decides by this, `show` has all of it."""
     return one_line(next(iter(item["shown"].values()), ""), room=BEGINNING)
-
-
-def _needs(item: JSONObject) -> str:
-    return " and ".join(f"{count} of {group}" if count > 1 else group for group, count in sorted(item["needs"].items()))
-
-
-def _missing(item: JSONObject) -> str:
-    return " and ".join(f"{count} of {group}" for group, count in sorted(item["missing"].items()))
 
 
 def _until(item: JSONObject) -> str:

@@ -149,6 +149,9 @@ def explain(
     no_catalog: Annotated[
         bool, typer.Option("--no-catalog", help="Connect to nothing: take what only a catalog could tell as the worst.")
     ] = False,
+    all_facts: Annotated[
+        bool, typer.Option("--all-facts", help="Show facts that say nothing, too: none, or no number.")
+    ] = False,
     policies: Policies = None,
     as_json: AsJSON = False,
 ) -> None:
@@ -191,7 +194,7 @@ def explain(
     if as_json:
         print_json(explanation)
     else:
-        _print_explanation(explanation)
+        _print_explanation(explanation, all_facts=all_facts)
         for name in explanation["unnamed_groups"]:
             print_warning(f"no policy names the group {name!r}: it changes nothing here")
 
@@ -210,12 +213,14 @@ def replay(
 
     Exit status 0: all as they were decided. 1: some are not.
     """
+    from mcp_gateway.cli.loading import load_engine
     from mcp_gateway.cli.replaying import replay as run
     from mcp_gateway.cli.viewing import look_recorded
 
     settings, begin = context.obj.settings(), parse_time(since, "--since")
+    engine = load_engine(settings, paths=_paths(candidate))
     with progress("deciding again") as tell:
-        found = run(settings, since=begin, candidate=_paths(candidate), progress=tell)
+        found = run(settings, since=begin, engine=engine, progress=tell)
     look_recorded(settings.gateway.data_dir, what=f"replay: {found.calls} calls")
     if as_json:
         print_json(found.to_json())
@@ -254,11 +259,12 @@ def _print_report(report: Report) -> None:
     failed = [result for result in report.results if not result.passed]
     for result in failed:
         print_line(f"{result.file}:{result.line}: {result.name}")
-        for difference in result.differences:
-            print_line(f"    {difference}")
+        for line in (*result.differences, *result.because):
+            print_line(f"    {line}")
     print_line(f"{len(report.results) - len(failed)} of {len(report.results)} cases passed")
-    for policy in report.uncovered:
-        print_warning(f"no case is determined by the policy {policy!r}")
+    if report.uncovered:
+        which = "policy" if len(report.uncovered) == 1 else f"{len(report.uncovered)} policies"
+        print_warning(f"no case is determined by the {which} {', '.join(report.uncovered)}")
 
 
 def print_replay(found: Replay) -> None:
@@ -290,10 +296,13 @@ def _calls(count: int) -> str:
     return f"{count:,} call{'' if count == 1 else 's'}"
 
 
-def _print_explanation(found: dict[str, Any]) -> None:
+def _print_explanation(found: dict[str, Any], *, all_facts: bool) -> None:
+    """The decision, what led to it, and what it rests on: of the facts those that say something, if not all are wanted."""
+    from mcp_gateway.approval.describe import NOTHING, people_text
+
     needs = found.get("approvers") or {}
     fields = [("decision", found["decision"] + ("" if found["enforced"] else ", but policy is only observed here"))]
-    fields += [("needs", ", ".join(f"{count} of {group}" for group, count in sorted(needs.items())))] if needs else []
+    fields += [("needs", people_text(needs))] if needs else []
     if needs and (absent := (found["catalog"] or {}).get("absent")):
         names = ", no ".join(f"{one['kind']} {one['id']!r}" for one in absent)
         fields.append(
@@ -301,17 +310,20 @@ def _print_explanation(found: dict[str, Any]) -> None:
         )
     fields += [("why", why)] if (why := _why_denied(found)) else []
     fields += [("error", found["error"])] if found.get("error") else []
-    fields += _catalog_fields(found) if "reads" in found["facts"] else []
-    if (shadow := found["shadow"]) is not None:
-        fields.append(("in shadow", shadow["decision"]))
-        fields += [("error", shadow["error"])] if shadow.get("error") else []
-    fields += [("fact", f"{name} = {_shown(value, found)}") for name, value in sorted(found["facts"].items())]
-    fields += [("shown raw", ", ".join(found["revealed"]) or "no data class")]
     for policy in found["determining"]:
         shadow_only = ", in shadow" if policy["mode"] == "shadow" else ""
         fields.append((policy["effect"], f"{policy['id']}{shadow_only} ({policy['file']}:{policy['line']})"))
         if policy["reason"]:
             fields.append(("", policy["reason"]))
+    fields += _catalog_fields(found) if "reads" in found["facts"] else []
+    if (shadow := found["shadow"]) is not None:
+        fields.append(("in shadow", shadow["decision"]))
+        fields += [("error", shadow["error"])] if shadow.get("error") else []
+    fields += [("shown raw", ", ".join(found["revealed"]) or "no data class")]
+    facts = sorted(found["facts"].items())
+    fields += [
+        ("fact", f"{name} = {_shown(value, found)}") for name, value in facts if all_facts or value not in NOTHING
+    ]
     print_fields(fields)
 
 

@@ -12,7 +12,7 @@ from mcp_gateway.cli.commands.policy import print_replay
 from mcp_gateway.cli.replaying import Replay
 from mcp_gateway.inference import KINDS
 from mcp_gateway.policy.loader import load_policies
-from tests.cli.running import Ran, run_here, write_config
+from tests.cli.running import SCRIPT, Ran, run_here, run_on_a_terminal, write_config
 from tests.private import write_private
 from tests.roads import POLICIES as ROAD_POLICIES
 from tests.roads import laid
@@ -188,7 +188,7 @@ def test_cases_that_pass(config: Path, cases: Path, capsys: pytest.CaptureFixtur
     ran = run_here(capsys, "--config", str(config), "policy", "test", str(cases))
 
     assert (ran.status, ran.out) == (0, "2 of 2 cases passed\n")
-    assert "warning: no case is determined by the policy 'run'" in ran.err
+    assert ran.err == "mcp-gateway: warning: no case is determined by the 3 policies call, mail, run\n"
 
 
 def test_a_case_that_differs_is_a_no(config: Path, cases: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,7 +200,10 @@ def test_a_case_that_differs_is_a_no(config: Path, cases: Path, capsys: pytest.C
 
     assert ran.status == 1
     assert ran.out == (
-        f"{cases}:9: writing waits\n    approvers: expected 2 of dba, got 1 of dba\n1 of 2 cases passed\n"
+        f"{cases}:9: writing waits\n"
+        "    approvers: expected 2 of dba, got 1 of dba\n"
+        f"    by forbid 'dba' ({config.parent / 'all.cedar'}:4:1): writes wait for a DBA\n"
+        "1 of 2 cases passed\n"
     )
 
 
@@ -294,31 +297,31 @@ def test_a_call_is_explained(config: Path, capsys: pytest.CaptureFixture[str]) -
     lines = [line for line in ran.out.splitlines() if "fingerprint" not in line]
     assert lines == [
         "decision   ask",
-        "needs      1 of dba",
-        "catalog    not asked, so a gateway may decide otherwise: it knows what views, partitions, foreign keys and code lead to",
-        "fact       columns = shop.orders.id",
-        "fact       condition_columns = shop.orders.id",
-        "fact       function_traits = none",
-        "fact       functions = none",
-        "fact       inference = none",
-        "fact       infers = none",
-        "fact       kinds = DELETE",
-        "fact       merge_actions = none",
-        "fact       planned_cost = -1",
-        "fact       planned_rows = -1",
-        "fact       read_only = no",
-        "fact       reads = shop.orders",
-        "fact       returned_columns = none",
-        "fact       returns = none",
-        "fact       row_limit = -1",
-        "fact       statements = 1",
-        "fact       unbounded = no",
-        "fact       writes = shop.orders",
-        "shown raw  no data class",
+        "needs      one of dba",
         f"forbid     dba ({config.parent / 'all.cedar'}:4)",
         "           writes wait for a DBA",
         f"permit     write ({config.parent / 'all.cedar'}:3)",
+        "catalog    not asked, so a gateway may decide otherwise: it knows what views, partitions, foreign keys and code lead to",
+        "shown raw  no data class",
+        "fact       columns = shop.orders.id",
+        "fact       condition_columns = shop.orders.id",
+        "fact       kinds = DELETE",
+        "fact       read_only = no",
+        "fact       reads = shop.orders",
+        "fact       statements = 1",
+        "fact       unbounded = no",
+        "fact       writes = shop.orders",
     ]
+
+
+def test_all_facts_are_shown_where_they_are_asked_for(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("--config", str(config), "policy", "explain", "--target", "orders", "--sql", "SELECT 1", "--no-catalog")
+
+    lines = run_here(capsys, *asked, "--all-facts").out.splitlines()
+    facts = run_here(capsys, *asked, "--json").json["facts"]
+
+    assert {"fact       row_limit = -1", "fact       writes = none"} <= set(lines)
+    assert [line.split()[1] for line in lines if line.startswith("fact ")] == sorted(facts)
 
 
 @pytest.mark.parametrize(
@@ -416,8 +419,11 @@ def test_what_a_statement_tells_can_be_said(
             ("--target", "nowhere", "--sql", "x"),
             "there is no target 'nowhere'; the configuration has billing, orders, web1",
         ),
-        (("--target", "orders", "--command", "x"), "'orders' takes --sql, and nothing else of its kind; see --help"),
-        (("--target", "orders"), "'orders' takes --sql, and nothing else of its kind; see --help"),
+        (("--target", "orders", "--command", "x"), "'orders' takes --sql, not --command; see --help"),
+        (
+            ("--target", "orders"),
+            "what is to be explained is missing: give --sql, which 'orders' takes; see --help",
+        ),
         (
             ("--target", "billing", "--path", "/../x"),
             "refused before any policy: the path leads above the target's base URL",
@@ -489,6 +495,17 @@ def test_replay_says_what_would_change_and_for_whom(tmp_path: Path, capsys: pyte
     assert re.search(rf"by forbid +never-delete \({re.escape(str(candidate))}:\d+:\d+\)", changed.out)
     assert "1 call of alice@example.com, through agent" in changed.out
     assert run("--since", "yesterday").status == 2
+
+
+def test_replay_draws_no_bar_for_policies_that_cannot_be_used(config: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.cedar"
+    broken.write_text("permit")
+
+    ran = run_on_a_terminal(SCRIPT, "--config", config, "policy", "replay", "--candidate", broken, columns=200)
+
+    assert ran.status == 2
+    assert "the policy does not end in ';'" in ran.out
+    assert "deciding again" not in ran.out
 
 
 def test_replay_says_how_many_commands_were_examined_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
