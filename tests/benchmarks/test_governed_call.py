@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.usefixtures("postgres_programs"), pytest.mark.timeout(
 
 @pytest.mark.parametrize("program", ["governed_call", "stdio_call"])
 def test_it_prints_a_line_for_each_kind_of_work(program: str) -> None:
-    command = [sys.executable, "-m", f"benchmarks.{program}", "--rounds", "2", "--seconds", "0.1", "--callers", "1"]
+    command = [sys.executable, "-m", f"benchmarks.{program}", "--rounds", "1", "--seconds", "0.1", "--callers", "1"]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
 
     assert found.returncode == 0, found.stderr

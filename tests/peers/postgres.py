@@ -293,8 +293,11 @@ def own_database(postgres_server: PostgresServer) -> Iterator[PostgresDatabase]:
         user=f"gateway_{number}",
         password=secrets.token_urlsafe(16),
     )
-    postgres_server.execute(f"CREATE ROLE {database.user} LOGIN PASSWORD '{database.password}'")
-    postgres_server.execute(f"CREATE DATABASE {database.name}")
+    with postgres_server.connect() as connection:
+        connection.execute(f"CREATE ROLE {database.user} LOGIN PASSWORD '{database.password}'".encode())
+        # Whole files take half the time that the log of each page does, which is how versions from 15 on copy else.
+        how = " STRATEGY file_copy" if connection.info.server_version >= 150_000 else ""
+        connection.execute(f"CREATE DATABASE {database.name}{how}".encode())
     database.execute(
         f"""
         GRANT USAGE, CREATE ON SCHEMA public TO {database.user};
@@ -305,5 +308,6 @@ def own_database(postgres_server: PostgresServer) -> Iterator[PostgresDatabase]:
     try:
         yield database
     finally:
-        postgres_server.execute(f"DROP DATABASE {database.name} WITH (FORCE)")
-        postgres_server.execute(f"DROP ROLE {database.user}")
+        with postgres_server.connect() as connection:
+            connection.execute(f"DROP DATABASE {database.name} WITH (FORCE)".encode())
+            connection.execute(f"DROP ROLE {database.user}".encode())
