@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,10 +17,13 @@ from mcp_gateway.config_sources import CommandSource, KeyringSource
 from mcp_gateway.credentials.sources import keyring_problem
 from mcp_gateway.errors import Problem, StoreError
 from mcp_gateway.facts.requests import Interface
+from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.surroundings import AUTHORITIES
 from mcp_gateway.trusted_files import UntrustedFileError, check_trusted
 
 LEAST_FREE_BYTES = 16 * 1024 * 1024
+ALIKE = 0.85
+"""Of `difflib`: two letters changed places or one is missing, and no more."""
 
 AnyTarget = PostgresTarget | SSHTarget | HTTPTarget
 AnySource = EnvSource | FileSource | KeyringSource | CommandSource
@@ -76,6 +80,7 @@ def find_warnings(settings: Settings, *, environ: Mapping[str, str], forgotten: 
     ]
     for name, target in settings.targets.items():
         found += [f"targets.{name}: {warning}" for warning in _target_warnings(target)]
+        found += [f"targets.{name}.classify: {warning}" for warning in _class_warnings(target)]
     for key, source in credential_sources(settings):
         if isinstance(source, EnvSource) and not environ.get(source.env):
             found.append(f"{key}: {source} is not set here; it has to be where the gateway runs")
@@ -138,6 +143,19 @@ def _target_warnings(target: AnyTarget) -> Iterator[str]:
             yield "tls = 'verify-ca' takes any host's certificate of that authority; use 'verify-full'"
         case _:
             pass
+
+
+def _class_warnings(target: AnyTarget) -> Iterator[str]:
+    """Classes of one's own are as good as the built-in ones, but for one that is a misspelt built-in one."""
+    if not isinstance(target, PostgresTarget):
+        return
+    for name in sorted({*target.classify.values()} - BUILT_IN.keys()):
+        if near := get_close_matches(name, BUILT_IN, n=1, cutoff=ALIKE):
+            columns = ", ".join(sorted(column for column, found in target.classify.items() if found == name))
+            yield (
+                f"{name!r} ({columns}) is no built-in data class, so policies, styles and detectors for {near[0]!r} are not "
+                f"for it; did you mean {near[0]!r}?"
+            )
 
 
 def _files(settings: Settings) -> Iterator[NamedFile]:

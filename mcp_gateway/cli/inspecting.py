@@ -45,6 +45,8 @@ class Inspector(ABC):
     """Keys of which an item has at least one."""
     worst: ClassVar[JSONObject]
     """The worst that there is to say."""
+    example: ClassVar[str] = ""
+    """An item, of a kind that is never plain text."""
 
     @abstractmethod
     async def inspect(self, item: JSONObject) -> JSONObject:
@@ -152,6 +154,7 @@ class URLInspector(Inspector):
 
     bare = None
     keys = frozenset({"base_url", "path"})
+    example = '{"base_url": "https://billing.internal/v1", "path": "invoices"}'
     worst: ClassVar[JSONObject] = {"allowed": False, "url": None, "reason": ""} | NO_FACTS
 
     def __init__(self, interface: Interface) -> None:
@@ -271,8 +274,7 @@ def _single(read: bytes, inspector: Inspector) -> JSONObject:
         try:
             return item or _object(read)
         except ItemError as error:
-            wanted = " and ".join(map(repr, sorted(inspector.keys)))
-            raise ItemError(f"{error}; an item of this kind is an object with {wanted}") from None
+            raise ItemError(f"an item of this kind is an object such as {inspector.example}; {error}") from None
     try:
         return {inspector.bare: read.decode().removesuffix("\n").removesuffix("\r")}
     except UnicodeDecodeError as error:

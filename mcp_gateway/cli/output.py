@@ -29,6 +29,7 @@ USUAL_COLUMNS = 80
 INDENTED = "    "
 BEGINNING = 70
 """Characters of a text in a list: with the room before and the mark after it a line of 80 columns."""
+COLUMN_GAP = 2
 DEEPEST = 6
 """Levels of a JSON value that are laid out; what is below stands on one line."""
 
@@ -247,16 +248,39 @@ def _filled(parts: Sequence[str], *, room: int) -> list[str]:
 
 
 def _print_rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Cells are folded between words. Where there is no room for the longest words side by side, each row is a list."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    widths = _widths(columns, rows)
+    if widths is None:
+        for number, row in enumerate(rows):
+            if number:
+                print_line()
+            print_fields(list(zip(columns, row, strict=True)))
+        return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(column, overflow="fold", width=width)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=_width(sys.stdout)).print(table)
+
+
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int] | None:
+    """Of each column, at least its longest word; None where these do not fit beside each other."""
+    cells = list(zip(columns, *rows, strict=True))
+    least = [max(columns_of(word) for cell in column for word in (cell.split() or [""])) for column in cells]
+    spare = _width(sys.stdout) - COLUMN_GAP * (len(columns) - 1) - sum(least)
+    if spare < 0:
+        return None
+    widths = []
+    for column, width in zip(cells, least, strict=True):
+        more = min(spare, max(map(columns_of, column)) - width)
+        widths.append(width + more)
+        spare -= more
+    return widths
 
 
 def _visible(text: str, *, block: bool = False) -> str:

@@ -71,6 +71,11 @@ def test_a_set_up_in_order_has_no_warnings() -> None:
             "targets.orders: no column is classified, so only detectors mask what comes back",
         ),
         (
+            BASE + postgres(classify='"public.c.email" = "pii.emial"\n"public.c.other" = "crm.contact"'),
+            "targets.orders.classify: 'pii.emial' (public.c.email) is no built-in data class, so policies, styles and "
+            "detectors for 'pii.email' are not for it; did you mean 'pii.email'?",
+        ),
+        (
             BASE + postgres('tls = "require"'),
             "targets.orders: tls = 'require' does not check who the server is: anybody between can read along; "
             "use 'verify-full'",

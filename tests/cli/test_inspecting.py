@@ -215,8 +215,8 @@ def test_a_bad_request_is_not_allowed(inspected: Any, item: object, error: str) 
 
 def test_a_request_is_never_plain_text(inspected: Any) -> None:
     assert inspected("url", "https://example.com")["error"] == (
-        "expected JSON: Expecting value: line 1 column 1 (char 0); "
-        "an item of this kind is an object with 'base_url' and 'path'"
+        'an item of this kind is an object such as {"base_url": "https://billing.internal/v1", "path": "invoices"}; '
+        "expected JSON: Expecting value: line 1 column 1 (char 0)"
     )
 
 

@@ -130,6 +130,44 @@ def test_a_problem_has_its_line_below_it_on_a_terminal(tmp_path: Path) -> None:
     assert shown == [f"mcp-gateway: {tmp_path}/p.cedar:1:9: no", "    1 | forbid (principal);", "      |         ^"]
 
 
+TABLE = "['id', 'kind', 'what'], [['orders', 'postgres', 'orders and customers of the shop'], ['b', 'ssh', '']]"
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (80, ["id      kind      what", "orders  postgres  orders and customers of the shop", "b       ssh"]),
+        (
+            34,
+            ["id      kind      what", "orders  postgres  orders and", "                  customers of the", "                  shop", "b       ssh"],
+        ),
+        (
+            26,
+            ["id    orders", "kind  postgres", "what  orders and", "      customers of the", "      shop", "", "id    b", "kind  ssh", "what"],
+        ),
+    ],
+)  # fmt: skip
+def test_a_table_breaks_no_word_however_narrow_the_terminal_is(columns: int, expected: list[str]) -> None:
+    shown = on_a_terminal(f"print_table({TABLE}, empty='none')", columns=columns)
+
+    assert [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in shown] == expected
+
+
+@pytest.mark.requirement("R37")
+def test_a_cell_cannot_pass_for_another_row_on_a_narrow_terminal() -> None:
+    shown = on_a_terminal("print_table(['name', 'state'], [['a', 'x' * 50 + '\\nname  b']], empty='none')", columns=40)
+
+    assert [line[:6].strip() for line in shown] == ["name", "state", ""]
+
+
+def test_a_word_that_fits_on_a_line_of_its_own_is_not_broken() -> None:
+    value = "e" * 64
+    shown = on_a_terminal(f"print_fields([('    environment digest', {value!r}), ('    b', 'x')])", columns=80)
+
+    assert shown == ["    environment digest", f"        {value}", "    b                   x"]
+    assert on_a_terminal(f"print_fields([('name', {value!r})])", columns=60)[0] == f"name  {'e' * 54}"
+
+
 def on_a_terminal(call: str, *, columns: int) -> list[str]:
     """The lines that a call of `output` writes to a terminal."""
     program = f"from mcp_gateway.cli.output import *; {call}"

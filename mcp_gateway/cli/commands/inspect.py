@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from mcp_gateway.cli.groups import CommandGroup
-from mcp_gateway.cli.output import print_json, print_json_laid_out, print_note
+from mcp_gateway.cli.output import PROGRAM, print_json, print_json_laid_out, print_note
 
 if TYPE_CHECKING:
     from mcp_gateway.cli.catalogs import TargetCatalog
@@ -45,7 +45,7 @@ def sql(
     jsonl: Lines = False,
     as_json: AsJSON = False,
 ) -> None:
-    """A statement: text, or {"id", "sql"}. Exit status 1: it cannot be understood.
+    """A statement: text, or {"id", "sql"}. Exit status 1: it cannot be parsed.
 
     With --target the database is asked for its catalog once, as a running gateway asks it, and that look is recorded;
     nothing of a statement is sent. Without, what only a catalog could tell is taken as the worst.
@@ -67,7 +67,8 @@ def sql(
 def shell(context: typer.Context, item: Item = None, jsonl: Lines = False, as_json: AsJSON = False) -> None:
     """A command: text, or {"id", "command"} or {"id", "argv"}. By the configured programs, if there is a configuration.
 
-    Exit status 1: it cannot be understood.
+    What is not understood of a command, an open quote, say, makes it opaque: shells differ, and policy decides on that.
+    Exit status 1: no shell could be given it.
     """
     from mcp_gateway.cli.loading import load_knowledge
 
@@ -103,14 +104,15 @@ def url(
 
 @app.command()
 def text(
+    item: Item = None,
     jsonl: Lines = False,
     as_json: AsJSON = False,
     detectors: Annotated[
         list[str] | None, typer.Option("--detector", metavar="NAME", help="As in [masking] detectors; repeatable.")
     ] = None,
 ) -> None:
-    """A text on standard input: as it is, or {"id", "text"}."""
-    _inspect("text", None, jsonl=jsonl, as_json=as_json, detectors=detectors or ["default"])
+    """A text: as it is, or {"id", "text"}."""
+    _inspect("text", item, jsonl=jsonl, as_json=as_json, detectors=detectors or ["default"])
 
 
 def _inspect(
@@ -152,9 +154,11 @@ def _inspect(
         return
     read = os.fsencode(item) if item is not None else sys.stdin.buffer.read(MAX_ITEM_BYTES + 1)
     found = anyio.run(inspect_single, inspector, read)
-    if sys.stdout.isatty() and not as_json:
-        print_json_laid_out(found)
-    else:
+    if as_json or not sys.stdout.isatty():
         print_json(found)
+    elif found["error"] is None:
+        print_json_laid_out(found)
+    else:  # the rest of it is what programs have to assume
+        print_note(f"{PROGRAM}: {found['error']}")
     if found["error"] is not None:
         raise typer.Exit(1)

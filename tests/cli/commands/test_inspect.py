@@ -99,6 +99,9 @@ def test_commands_are_inspected_by_the_configured_programs(tmp_path: Path, capsy
         ("sql", '{"id": 7, "sql": "DELETE FROM a"}', "id", 7),
         ("sql", "", "statements", 0),
         ("shell", "ls -l | grep x", "programs", ["grep", "ls"]),
+        ("shell", "ls 'x", "opaque", True),
+        ("text", "hello", "masked", "hello"),
+        ("text", '{"text": "a@example.com"}', "masked", "[pii.email]"),
         ("shell", '{"argv": ["ls", ";"]}', "programs", ["ls"]),
         ("url", '{"base_url": "https://a.example.com", "path": "/x"}', "url", "https://a.example.com/x"),
     ],
@@ -129,6 +132,19 @@ def test_an_item_that_cannot_be_understood_is_a_no(capsys: pytest.CaptureFixture
 
     assert (ran.status, ran.err) == (1, "")
     assert ran.json["error"]
+
+
+def test_people_are_told_what_is_wrong_with_an_item_and_nothing_else(tmp_path: Path) -> None:
+    shown = run_on_a_terminal(SCRIPT, "inspect", "url", "https://a/b\x1b[2J", columns=300, home=tmp_path)
+    whole = run_on_a_terminal(SCRIPT, "inspect", "sql", "--json", "SELEC", home=tmp_path)
+
+    assert (shown.status, whole.status) == (1, 1)
+    assert shown.out == (
+        "mcp-gateway: an item of this kind is an object such as "
+        '{"base_url": "https://billing.internal/v1", "path": "invoices"}; expected JSON: '
+        "Expecting value: line 1 column 1 (char 0)\r\n"
+    )
+    assert (whole.json["statements"], bool(whole.json["error"])) == (0, True)
 
 
 def test_one_that_is_understood_and_may_not_be_is_none(capsys: pytest.CaptureFixture[str]) -> None:
