@@ -4,7 +4,8 @@ What is beyond a bound is hung up on without a word, before anything is read of 
 costs a descriptor and a little memory, and the others nothing.
 
 1. At most so many connections, and of one address: an IPv6 one counts by its /64, which is one customer's.
-2. A request arrives whole within a time, from the first byte of it, or from the connection's beginning.
+2. A request arrives whole within a time, from the first byte of it, or from the connection's beginning. Blank lines before it
+   are bytes of it: to uvicorn they end the time that a connection may be idle, and to the parser no request begins with them.
 3. An answer is read within a time, and what waits to be read by all clients together is bounded: the one that has kept
    its answer waiting longest goes first. Closing a connection gracefully would wait for such a client.
 4. A head, and a request as a whole, have a size; the parser itself would take any. So have those that wait on a connection
@@ -197,6 +198,9 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
         if self._is_refused or self._request_bytes > MAX_REQUEST_BYTES:
             return
+        # 2.
+        if self._arriving_since is None and not self._is_answering:
+            self._arriving_since = self.loop.time()
         self._head_bytes += len(data) if self._is_in_head else 0
         super().data_received(data)
         if self._is_in_head and self._head_bytes > MAX_HEAD_BYTES:

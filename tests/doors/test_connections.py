@@ -114,7 +114,9 @@ async def test_one_address_leaves_room_for_the_others(tmp_path: Path, world: Wor
 
 
 @pytest.mark.requirement("R23")
-@pytest.mark.parametrize("sent", ["nothing", "half a head", "half a body", "a head, byte by byte", "a second half"])
+@pytest.mark.parametrize(
+    "sent", ["nothing", "half a head", "half a body", "a head, byte by byte", "a second half", "blank lines"]
+)
 async def test_a_request_that_does_not_arrive_in_time_is_cut(tmp_path: Path, world: World, sent: str) -> None:
     async with (
         bounded(tmp_path, world, request_within=timedelta(seconds=0.5)) as server,
@@ -130,6 +132,9 @@ async def test_a_request_that_does_not_arrive_in_time_is_cut(tmp_path: Path, wor
                 case "a second half":
                     assert await served_on(stream, server)
                     await stream.send(whole[:-20])
+                case "blank lines":
+                    assert await served_on(stream, server)
+                    await stream.send(b"\r\n\r\n")
                 case "a head, byte by byte":
                     group.start_soon(drip, stream, whole)
                 case _:
