@@ -10,6 +10,7 @@ import hashlib
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 import rfc8785
 from pydantic import BeforeValidator, Field, ValidationInfo, field_serializer, field_validator
@@ -111,6 +112,11 @@ class PostgresTarget(TargetSettings):
         return tls
 
     @property
+    def place(self) -> str:
+        """Host and port."""
+        return f"{self.host}:{self.port}"
+
+    @property
     def classes(self) -> frozenset[str]:
         """Data classes that the configuration attaches to columns."""
         return frozenset(self.classify.values())
@@ -127,6 +133,11 @@ class SSHTarget(TargetSettings):
     """The file with the host's key; a host that is not in it is never connected to."""
     key: CredentialSource
     """The private key, in OpenSSH's format."""
+
+    @property
+    def place(self) -> str:
+        """Host and port."""
+        return f"{self.host}:{self.port}"
 
 
 class HTTPTarget(TargetSettings):
@@ -149,6 +160,11 @@ class HTTPTarget(TargetSettings):
     """Where its GraphQL is, below `base_url`."""
     openapi: AbsolutePath | None = None
     """The file of its OpenAPI document."""
+
+    @property
+    def place(self) -> str:
+        """Host and port, as the URL has them; a path may hold what is for the API alone."""
+        return urlsplit(self.base_url).netloc
 
     @field_validator("base_url")
     @classmethod

@@ -205,18 +205,23 @@ class Road:
                 cause = await self._said(error.message, detail=error.detail if error.detail_released else "")
                 refusal = refusals.target_failed(error, target=target, message=cause, started=False)
                 if isinstance(error, TargetUnavailable):
-                    log.warning("target_unavailable", call_id=call_id, target=target, cause=cause)
+                    self._unavailable(call_id, target, cause=cause)
             case MaskingError():
                 cause = f"the arguments could not be masked: {error}"
                 refusal = refusals.bad_request(LimitError(cause, next_step="send less at a time; nothing has run"))
             case CredentialError():
                 refusal, cause = refusals.unavailable(target), str(error)
-                log.warning("target_unavailable", call_id=call_id, target=target, cause=cause)
+                self._unavailable(call_id, target, cause=cause)
             case _:
                 log.error("internal_error", call_id=call_id, error=type(error).__name__, exc_info=error)
                 refusal, cause = refusals.internal(started=False), type(error).__name__
         journal.note(Refused(at=now, call_id=call_id, code=refusal.code, cause=cause))
         return await journal.answer(refusal)
+
+    def _unavailable(self, call_id: str, target: str, *, cause: str) -> None:
+        registered = self._parts.registry.targets.get(target)
+        place = registered.place if registered is not None else ""
+        log.warning("target_unavailable", call_id=call_id, target=target, place=place, cause=cause)
 
     async def _said(self, message: str, *, detail: str) -> str:
         """What may be said of an error of a target that has run nothing; `detail` is not ours, and may be masked."""

@@ -27,6 +27,8 @@ class Registered:
     detectors: tuple[str, ...]
     max_calls: int = 10
     """How many calls run on it at once; more wait for their turn."""
+    place: str = ""
+    """Where it is, for the log of whoever configured it: there causes have gone through the detectors, addresses with them."""
     rate: Rate | None = None
     """How many calls it gets in a time; more are refused."""
 

@@ -170,10 +170,10 @@ class Running:
                         event = OutcomeUnknown(at=journal.now(), call_id=call.id, cause=message)
                     case _:
                         if isinstance(error, TargetUnavailable):
-                            log.warning("target_unavailable", call_id=call.id, target=call.target.name, cause=message)
+                            self._unavailable(cause=message)
                         event = Failed(at=journal.now(), call_id=call.id, code=error.code, cause=message)
             case CredentialError():
-                log.warning("target_unavailable", call_id=call.id, target=call.target.name, cause=str(error))
+                self._unavailable(cause=str(error))
                 refusal = refusals.unavailable(call.target.name)
                 event = Failed(at=journal.now(), call_id=call.id, code=refusal.code, cause=str(error))
             case MaskingError():
@@ -188,6 +188,16 @@ class Running:
         # What a target says of a failure is of its data, too.
         said = refusal.message if isinstance(error, TargetError) else ""
         return await journal.answer(refusal, started=True, said=said)
+
+    def _unavailable(self, *, cause: str) -> None:
+        target = self._permitted.registered
+        log.warning(
+            "target_unavailable",
+            call_id=self._journal.call_id,
+            target=target.target.name,
+            place=target.place,
+            cause=cause,
+        )
 
     def _timed_out(self) -> Event:
         now = self._journal.now()

@@ -229,6 +229,7 @@ async def laid(
     url: str = "",
     observed: bool = False,
     pace: Pace | None = None,
+    place: str = "",
     **more: Any,
 ) -> AsyncIterator[Bench]:
     """A road in a folder of its own; with targets beside the API and their tools; `more` are further of its `Parts`.
@@ -261,6 +262,7 @@ async def laid(
                 max_bytes=max_bytes,
                 detectors=("default",),
                 max_calls=max_calls,
+                place=place,
                 rate=rate,
             )
             holder = Holder(

@@ -20,9 +20,11 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
+from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_gateway_policies import starter_policies
 
+from mcp_gateway.identity.system_user import operating_system_user
 from mcp_gateway.policy.loader import load_policies
 from mcp_gateway.policy.reach import NO_PERMIT, findings_on
 from tests.cli.running import SCRIPT
@@ -51,6 +53,8 @@ PUBLIC_URL = "https://gateway.example.com"
 ISSUER = "https://idp.example.com/realms/corp"
 READ = {"target": "orders", "sql": "SELECT email FROM customers"}
 WRITE = {"target": "orders", "sql": "DELETE FROM customers WHERE id = 7", "reason": "asked to be forgotten"}
+ALONE = {"target": "orders", "sql": "DELETE FROM customers WHERE id = 8"}
+"""What somebody on a machine of their own has an agent do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +186,19 @@ def localised(config: str, *, home: Home, issuer: str, database: PostgresDatabas
     return f'[gateway]\ndata_dir = "{home.folder}/data"\n\n{config}'
 
 
+def localised_alone(home: Home, server: str, *, database: PostgresDatabase) -> str:
+    """What `init` wrote, with the README's local people and target; the password is in a file, as the README says."""
+    password = home.folder / ".config/mcp-gateway/orders-password"
+    password.write_text(database.password)
+    password.chmod(0o600)
+    written = (home.folder / ".config/mcp-gateway/gateway.toml").read_text()
+    people = block("toml", 1).replace("you =", f'"{operating_system_user()}" =')
+    source = 'password = { env = "ORDERS_PASSWORD" }'
+    assert written.count('[identity]\nissuer = "local"\n') == server.count(source) == 1
+    target = server[server.index("[targets.orders]") :].replace(source, f'password = {{ file = "{password}" }}')
+    return written.replace('[identity]\nissuer = "local"\n', people) + target
+
+
 @dataclass(slots=True, kw_only=True)
 class Story:
     """The agent's part in the README, and the approver's token."""
@@ -190,6 +207,23 @@ class Story:
     issuer: FakeIssuer
     home: Home
     world: World
+    database: PostgresDatabase
+
+    async def call_alone(self, home: Home) -> Any:
+        """Over stdio, by the program that a host starts."""
+        way = StdioServerParameters(command=str(SCRIPT), args=["stdio"], env=home.environ)
+        with (home.folder / "stdio.log").open("w") as errors:
+            async with heard(self.world, stdio_client(way, errlog=errors)) as agent:
+                return (await agent.call_tool("query_database", ALONE)).structured_content
+
+    async def alone_before_an_approval(self, own: Home, config: str) -> None:
+        """Who works alone has named people and a target, and a call waits."""
+        text = localised_alone(own, config, database=self.database)
+        (own.folder / ".config/mcp-gateway/gateway.toml").write_text(text.replace('# wait = "40s"', 'wait = "0s"'))
+        self.world.sources.add(own.folder / ".config/mcp-gateway/orders-password")
+        held = (await self.call_alone(own))["error"]
+        assert held["code"] == "approval_pending", held
+        own.placeholders["ID"] = held["approval"]["id"]
 
     async def call(self, arguments: dict[str, Any]) -> Any:
         token = self.issuer.token(sub="alex", client_id="agent", groups=["developers"])
@@ -224,7 +258,7 @@ class Story:
 @pytest.mark.anyio
 @pytest.mark.timeout(300)
 async def test_every_command_runs(tmp_path: Path, postgres_database: PostgresDatabase, world: World) -> None:
-    world.data_dirs.append(tmp_path / "server" / "data")
+    world.data_dirs += [tmp_path / "server" / "data", tmp_path / "own" / ".local/share/mcp-gateway"]
     witness = PostgresWitness(postgres_database, target="orders")
     world.witnesses.append(witness)
     world.canaries |= {"the password": postgres_database.password.encode(), "an address": b"x.canary@example.com"}
@@ -240,20 +274,24 @@ async def test_every_command_runs(tmp_path: Path, postgres_database: PostgresDat
         config = localised(block("toml"), home=server, issuer=issuer.url, database=postgres_database, listen=listen)
         server.environ |= {"EDITOR": an_editor(server, config), "ORDERS_PASSWORD": postgres_database.password}
         server.placeholders[PUBLIC_URL] = url
-        story = Story(url=url, issuer=issuer, home=server, world=world)
+        story = Story(url=url, issuer=issuer, home=server, world=world, database=postgres_database)
         while left[0].text != "mcp-gateway serve":
             await server.run(left.pop(0).text)
         left.pop(0)
         async with server.serving():
             masked = await story.call(READ)
             assert masked["columns"][0]["masked"] == ["pii.email"]
-            assert await said(server, own, left, story) >= {
+            assert await said(server, own, left, story, config=config) >= {
                 "approvals list", "approvals show", "approvals approve", "revoke agent", "revoke list", "audit search",
                 "audit show", "audit verify", "policy check", "policy explain", "client-config claude-code", "client-config claude-desktop",
                 "init", "check",
             }  # fmt: skip
     assert postgres_database.execute("SELECT count(*) FROM customers") == [(0,)]
-    assert [effect.what for effect in witness.effects() if not effect.own] == [READ["sql"], WRITE["sql"]]
+    assert [effect.what for effect in witness.effects() if not effect.own] == [
+        READ["sql"],
+        ALONE["sql"],
+        WRITE["sql"],
+    ]
 
 
 EXPECTED: dict[str, Callable[[Home], str]] = {
@@ -268,22 +306,30 @@ EXPECTED: dict[str, Callable[[Home], str]] = {
     "check": lambda _: "set-up: a safeguard",
 }
 """What a command's answer says, as the README promises."""
+CONFIRMED = "mcp-gateway approvals approve ID"
+"""By the caller, who is not alone asked."""
 
 
-async def said(server: Home, own: Home, left: list[Command], story: Story) -> set[str]:
+async def said(server: Home, own: Home, left: list[Command], story: Story, *, config: str) -> set[str]:
     """Run what is left, with what happens between the commands; which commands ran."""
     ran = set()
     for command in left:
         home = own if command.section.startswith("A safeguard") else server
         if command.text.startswith("export MCP_GATEWAY_TOKEN_FILE"):
             await story.before_an_approval()
+        if command.text == CONFIRMED:
+            await story.alone_before_an_approval(own, config)
         answer = await home.run(command.text)
         words = command.text.split()
         name = " ".join(words[1:3]) if len(words) > 2 and not words[2].startswith("-") else " ".join(words[1:2])
-        if name in EXPECTED:
+        if command.text == CONFIRMED:
+            assert answer == "your yes counts; still missing: 1 of dba\n"
+        elif name in EXPECTED:
             assert EXPECTED[name](home) in answer, f"{command.text}\n{answer}"
-        if name == "approvals approve":
+        if name == "approvals approve" and home is server:
             await story.after_the_yes()
+        elif name == "approvals approve" and command.text != CONFIRMED:
+            assert (await story.call_alone(own))["row_count"] == 0
         ran.add(name)
     return ran
 

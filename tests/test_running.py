@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -11,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from mcp_gateway_tools.call_api import CallAPI
+from structlog.testing import capture_logs
 
 from mcp_gateway.answers import Masked
 from mcp_gateway.aside import Aside
@@ -226,3 +228,21 @@ async def test_a_preview_that_hangs_is_left_out(tmp_path: Path) -> None:
             found = await bench.call({"method": "POST"})
 
         assert refusal(found).code == "approval_pending"
+
+
+@pytest.mark.requirement("I5")
+async def test_the_log_says_where_a_target_that_is_away_is_and_nothing_else_in_the_clear(tmp_path: Path) -> None:
+    """The place is the configuration's. What a target says goes through the detectors, addresses in it with the rest."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        place = f"127.0.0.1:{probe.getsockname()[1]}"
+    async with laid(tmp_path, url=f"http://{place}", place=place) as bench:
+        with capture_logs() as logs:
+            told = refusal(await bench.call())
+        recorded = await bench.store.read(
+            lambda connection: connection.execute("SELECT body FROM events WHERE kind = 'Failed'").fetchone()[0]
+        )
+
+    (line,) = logs
+    assert (line["event"], line["target"], line["place"]) == ("target_unavailable", "api", place)
+    assert "[pii.ip_address]" in line["cause"]
+    assert place not in told.message + told.next_step + str(recorded) + line["cause"]

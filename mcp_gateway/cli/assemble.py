@@ -127,6 +127,7 @@ def build_registry(
                 max_bytes=target.max_bytes,
                 detectors=detectors_of(settings, target),
                 max_calls=target.max_calls,
+                place=target.place,
                 rate=target.rate,
             )
         )

@@ -23,9 +23,12 @@ from mcp_gateway.cli.urls import gateway_url
 from mcp_gateway.clock import utc_now
 from mcp_gateway.config import Settings
 from mcp_gateway.errors import GatewayError, IdentityError
+from mcp_gateway.identity.approver import OWN_CALL
 from mcp_gateway.identity.sources import token_source
+from mcp_gateway.identity.system_user import operating_system_user
 
 API_SECONDS = 30.0
+ADD_PEOPLE = "; identity.local.people adds people who can, with --as"
 NOTE = "mcp-gateway-note"
 """Of `doors.approvals_api`, which need not be imported to ask a gateway."""
 MAX_NOTE = 500
@@ -73,6 +76,19 @@ def person_token(settings: Settings, *, person: str | None) -> Secret:
 @asynccontextmanager
 async def counter(settings: Settings, *, person: str | None, url: str | None) -> AsyncIterator[Counter]:
     """Where this person decides: the gateway at `url` if it is given, else the local store."""
+    try:
+        async with _counter(settings, person=person, url=url) as found:
+            yield found
+    except MoveRefusedError as error:
+        if settings.identity.issuer != "local" or str(error) != OWN_CALL:
+            raise
+        others = sorted(settings.identity.local.people.keys() - {person or operating_system_user()})
+        advice = f"; with --as you are one of {', '.join(others)}" if others else ADD_PEOPLE
+        raise MoveRefusedError(f"{error}{advice}") from None
+
+
+@asynccontextmanager
+async def _counter(settings: Settings, *, person: str | None, url: str | None) -> AsyncIterator[Counter]:
     base_url = None if url is None else gateway_url(url)
     token = person_token(settings, person=person)
     if base_url is not None:

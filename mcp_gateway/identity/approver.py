@@ -21,6 +21,7 @@ from unicodedata import normalize
 from mcp_gateway.calls import Caller
 from mcp_gateway.decisions import CALLER_GROUP
 
+OWN_CALL = "nobody approves their own call"
 MAX_AUTH_AGE = timedelta(minutes=5)
 
 
@@ -73,9 +74,9 @@ def judge_approver(
     if (approver.issuer, approver.subject) == (requester.issuer, requester.subject):
         if CALLER_GROUP in asked:
             return MayApprove(groups=frozenset({CALLER_GROUP}))
-        return MayNotApprove(reason="nobody approves their own call")
+        return MayNotApprove(reason=OWN_CALL)
     if _same_mailbox(approver, requester):
-        return MayNotApprove(reason="nobody approves their own call, whichever account they use")
+        return MayNotApprove(reason=f"{OWN_CALL}, whichever account they use")
     # 5.
     groups = (approver.groups & asked) - {CALLER_GROUP}
     if not groups:

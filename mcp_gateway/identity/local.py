@@ -119,7 +119,9 @@ class LocalIssuer:
         person = self._people.get(subject, LocalPerson())
         if subject != self._user and subject not in self._people:
             known = ", ".join(sorted({self._user, *self._people}))
-            raise IdentityError(f"there is no local person {subject!r}; there is {known}")
+            raise IdentityError(
+                f"there is no local person {subject!r}; there is {known}; identity.local.people adds others"
+            )
         now = int(self._clock().timestamp())
         claims: JSONObject = {
             "iss": LOCAL_ISSUER,

@@ -74,7 +74,7 @@ class NoTokenSource:
 
     def token(self) -> Secret:
         """Raises `IdentityError`."""
-        raise IdentityError(f"no token: {TOKEN_FILE_VARIABLE} is not set")
+        raise IdentityError(f"no token: {TOKEN_FILE_VARIABLE} is not set; it names the file with yours")
 
 
 def token_source(environment: Mapping[str, str], *, local: LocalTokenSource | None) -> TokenSource:

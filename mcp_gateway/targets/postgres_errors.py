@@ -13,6 +13,7 @@ import ssl
 
 import asyncpg
 
+from mcp_gateway.config_values import is_loopback
 from mcp_gateway.errors import TargetError, TargetFailed, TargetUnavailable
 from mcp_gateway.targets.postgres_session import Address, AuthorityUnreadable, ConnectionLost, NotPostgres
 
@@ -140,6 +141,8 @@ def unavailable(error: BaseException, *, address: Address, seconds: float) -> Ta
         case ConnectionError() if "SSL" in str(error):
             said = f"{place} does not offer TLS, which tls = {address.tls!r} demands; "
             said += "whoever runs the server has to switch it on"
+            if is_loopback(address.host):
+                said += ", or tls = 'disable' for the target, which on loopback nobody can read along"
         case OSError():
             said = f"{place} cannot be reached: {error.strerror or type(error).__name__}"
         case _:

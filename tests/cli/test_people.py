@@ -129,7 +129,7 @@ def test_what_is_no_gateway_is_said(config: Path, capsys: pytest.CaptureFixture[
     ("status", "answer", "said"),
     [
         (401, {"error": "x"}, "the gateway does not accept this token: it is expired, revoked or for another gateway"),
-        (403, {"error": "nobody approves their own call"}, "nobody approves their own call"),
+        (403, {"error": "this program decides nothing"}, "nobody approves their own call"),
         (500, {}, "the gateway refused with status 500"),
         (500, [], "the gateway refused with status 500"),
     ],
@@ -151,11 +151,28 @@ def test_an_id_is_one_part_of_the_path_whatever_it_is(config: Path, capsys: pyte
     assert gateway.paths == ["/api/approvals/..%2F..%2Fmcp", "/api/approvals/a%20b%2Fc%3Fx%23y"]
 
 
+def test_who_may_not_approve_their_own_call_is_told_who_may(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = b'{"error": "nobody approves their own call"}'
+    with peer(403, own) as gateway:
+        arguments = ("--config", str(config), "approvals", "show", "a", "--url", gateway.url)
+        as_user = run_here(capsys, *arguments)
+        as_dana = run_here(capsys, *arguments, "--as", "dana")
+
+    assert (as_user.status, as_user.err) == (
+        1,
+        "mcp-gateway: nobody approves their own call; with --as you are one of dana\n",
+    )
+    assert as_dana.err == (
+        "mcp-gateway: nobody approves their own call; identity.local.people adds people who can, with --as\n"
+    )
+
+
 def test_a_person_that_there_is_not_is_told_who_there_is(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ran = run_here(capsys, "--config", str(config), "approvals", "list", "--as", "mallory")
 
     assert (ran.status, ran.out) == (1, "")
     assert ran.err.startswith("mcp-gateway: there is no local person 'mallory'; there is dana")
+    assert ran.err.endswith("; identity.local.people adds others\n")
 
 
 def test_before_anything_ran_nothing_waits(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

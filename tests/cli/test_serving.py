@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from mcp_gateway.cli.serving import bind, heeded_signals, serving
 from mcp_gateway.config import load_settings
 from mcp_gateway.errors import ConfigError
 from mcp_gateway.identity import keys
-from tests.cli.running import SCRIPT, write_config
+from tests.cli.running import SCRIPT, run_here, write_config
 from tests.peers.issuer import CONNECT_METADATA, FakeIssuer
 from tests.plain_http import plain_client
 
@@ -71,6 +72,21 @@ async def test_a_gateway_becomes_ready_though_no_token_comes(tmp_path: Path, mon
                     await anyio.sleep(0.1)
 
     assert answer.json() == {"status": "ok"}
+
+
+def test_serve_says_that_the_local_issuer_lets_no_agent_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f'[server]\nlisten = "127.0.0.1:{taken.getsockname()[1]}"\n'
+        ran = run_here(
+            capsys, "--config", str(write_config(tmp_path, f'{listen}[identity]\nissuer = "local"\n')), "serve"
+        )
+
+    assert ran.status == 2
+    assert ran.err.splitlines()[:2] == [
+        "set-up: a safeguard, not a boundary: the local issuer proves only who is signed in on this machine",
+        "mcp-gateway: warning: the local issuer gives agents no token, so none gets in over HTTP: they come in over stdio; "
+        "to serve them here, name an OpenID provider in identity.issuer",
+    ]
 
 
 @contextmanager

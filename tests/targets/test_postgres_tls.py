@@ -159,7 +159,8 @@ async def test_a_server_without_tls_is_refused_where_tls_is_demanded(
             await connector_for(postgres_database, tls=tls, tls_ca=authority).catalog()
         assert str(caught.value) == (
             f"PostgreSQL at 127.0.0.1:{postgres_database.port} does not offer TLS, which tls = {tls!r} demands; "
-            "whoever runs the server has to switch it on"
+            "whoever runs the server has to switch it on, or tls = 'disable' for the target, which on loopback nobody can "
+            "read along"
         )
     assert not [line for line in postgres_database.log_lines() if "mcp-gateway" in line]
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import typer
 
 from mcp_gateway.cli import collector
-from mcp_gateway.cli.output import print_note
+from mcp_gateway.cli.output import print_note, print_warning
 
 app = typer.Typer(add_completion=False)
+
+NO_TOKENS = (
+    "the local issuer gives agents no token, so none gets in over HTTP: they come in over stdio; "
+    "to serve them here, name an OpenID provider in identity.issuer"
+)
 
 
 @app.command()
@@ -19,7 +24,10 @@ def serve(context: typer.Context) -> None:
 
     settings = context.obj.settings()
     log_to_stderr()
-    print_note(setup_line(local=settings.identity.issuer == "local"))
+    local = settings.identity.issuer == "local"
+    print_note(setup_line(local=local))
+    if local:
+        print_warning(NO_TOKENS)
     run_loop(lambda: run_serve(settings, started=lambda url: print_note(f"serving {url}/mcp")))
 
 

@@ -66,7 +66,7 @@ def check(
 
 def describe(name: str, target: Any) -> dict[str, Any]:
     """A target for people and scripts; no credential, only where it comes from."""
-    place = target.base_url if target.kind == "http" else f"{target.host}:{target.port}"
+    place = target.base_url if target.kind == "http" else target.place
     return {
         "id": name,
         "kind": target.kind,
