@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
-from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import asyncpg
@@ -35,84 +33,34 @@ from mcp_gateway.targets.postgres_catalog import (
     read_versions,
     text_array,
 )
+from mcp_gateway.targets.postgres_opening import Opener, PostgresSettings, path_setting
 from mcp_gateway.targets.postgres_pool import Pool
-from mcp_gateway.targets.postgres_queries import ABSENT, BUILTIN_TYPES, OWN_PATH, RIGHTS, TYPES_BEHIND, VERSIONS
+from mcp_gateway.targets.postgres_queries import ABSENT, BUILTIN_TYPES, RIGHTS, TYPES_BEHIND, VERSIONS
 from mcp_gateway.targets.postgres_rights import Findings, read_findings
 from mcp_gateway.targets.postgres_session import (
     CATALOG_BYTES,
     PROTOCOL_ERRORS,
-    Address,
     BeginRefused,
     ConnectionLost,
     Fetched,
     Prepared,
     Session,
-    open_session,
 )
 from mcp_gateway.targets.postgres_statement import Execution, Result, ResultColumn, Statement
 from mcp_gateway.targets.postgres_types import TypeInfo, Types
 
 MAX_SESSIONS = 10
 MAX_CATALOG_SESSIONS = 3
-CONNECT_SECONDS = 10.0
 CATALOG_SECONDS = 15.0
 PREVIEW_MILLISECONDS = 2000
 STAMP_SECONDS = 1.0
 STAMP_SHARE = 0.02
 """A snapshot counts as fresh for a while after it was checked, so that checking takes at most this share of time."""
-IDLE_IN_TRANSACTION = "60s"
+
 
 EXPLAIN = "EXPLAIN (FORMAT JSON) "
 
-CATALOG_SETTINGS = {
-    "application_name": "mcp-gateway/catalog",
-    "search_path": "",
-    "default_transaction_read_only": "on",
-    "standard_conforming_strings": "on",
-    "DateStyle": "ISO",
-    "IntervalStyle": "iso_8601",
-    "bytea_output": "hex",
-    "jit": "off",
-    "plan_cache_mode": "force_generic_plan",
-}
-
 T = TypeVar("T")
-
-
-class PostgresSettings(Protocol):
-    """The part of a target's settings that is needed here."""
-
-    @property
-    def host(self) -> str:
-        """Name, address, or folder of a Unix socket."""
-
-    @property
-    def port(self) -> int:
-        """TCP port."""
-
-    @property
-    def database(self) -> str:
-        """Name of the database."""
-
-    @property
-    def user(self) -> str:
-        """The role to log in as."""
-
-    @property
-    def password(self) -> Any:
-        """Source of the password; None where the server asks for none."""
-
-    @property
-    def tls(self) -> str:
-        """One of libpq's names."""
-
-    @property
-    def timeout(self) -> timedelta:
-        """The target's own limit for one statement."""
-
-    @property
-    def classify(self) -> Mapping[str, str]:
-        """`schema.table.column` to data class."""
 
 
 class PostgresConnector:
@@ -121,23 +69,10 @@ class PostgresConnector:
     def __init__(self, settings: PostgresSettings, *, name: str, fetch: Callable[[Any], Awaitable[Secret]]) -> None:
         self._settings = settings
         self._name = name
-        self._fetch = fetch
-        tls_ca: Path | None = getattr(settings, "tls_ca", None)
-        self._address = Address(
-            host=settings.host,
-            port=settings.port,
-            database=settings.database,
-            user=settings.user,
-            tls=settings.tls,
-            tls_ca=tls_ca,
-        )
-        self._connect_seconds = min(CONNECT_SECONDS, settings.timeout.total_seconds())
+        self._opener = Opener(settings, fetch=fetch, replaced=self.suspect)
         self._look_seconds = min(CATALOG_SECONDS, settings.timeout.total_seconds())
-        self._password: Secret | None = None
-        self._secrets: tuple[Secret, ...] = ()
-        self._path: tuple[str, ...] | None = None
-        self._sessions = Pool(self._open_for_calls, size=max(MAX_SESSIONS, getattr(settings, "max_calls", 0)))
-        self._catalog_sessions = Pool(self._open_for_catalog, size=MAX_CATALOG_SESSIONS)
+        self._sessions = Pool(self._opener.for_calls, size=max(MAX_SESSIONS, getattr(settings, "max_calls", 0)))
+        self._catalog_sessions = Pool(self._opener.for_catalog, size=MAX_CATALOG_SESSIONS)
         self._snapshot: Snapshot | None = None
         self._origins: tuple[Snapshot, Origins] | None = None
         self._fresh_until = 0.0
@@ -149,7 +84,7 @@ class PostgresConnector:
 
     def secrets(self) -> Sequence[Secret]:
         """The passwords in use: the newest, and the one before it that older sessions were opened with."""
-        return self._secrets
+        return self._opener.secrets
 
     @property
     def classify(self) -> Mapping[str, str]:
@@ -222,7 +157,7 @@ class PostgresConnector:
     async def absent(self, names: Iterable[Absent]) -> list[Absent]:
         """Those that the server has nothing for now. Only the names are sent, as values."""
         asked = sorted(names)
-        path = ("pg_catalog", *await self._search_path())
+        path = ("pg_catalog", *await self._opener.search_path())
         said = orjson.dumps([[one.kind, one.schema, one.name] for one in asked]).decode()
 
         async def ask(session: Session) -> list[int]:
@@ -245,7 +180,7 @@ class PostgresConnector:
         return stamp
 
     async def _load(self) -> Snapshot:
-        path = await self._search_path()
+        path = await self._opener.search_path()
 
         async def ask(session: Session) -> Snapshot:
             if not self._builtin_types:
@@ -257,19 +192,6 @@ class PostgresConnector:
         self._types = Types(self._builtin_types)
         return snapshot
 
-    async def _search_path(self) -> tuple[str, ...]:
-        """The schemas that unqualified names mean: what the role has when the gateway starts, from then on fixed."""
-        if self._path is None:
-            session = await self._open(CATALOG_SETTINGS, without="search_path")
-            try:
-                with anyio.fail_after(self._connect_seconds):
-                    self._path = tuple(map(str, orjson.loads(await session.value(OWN_PATH))))
-            except (ConnectionLost, TimeoutError, asyncpg.PostgresError, *PROTOCOL_ERRORS) as error:
-                raise self._unavailable(error) from error
-            finally:
-                await session.close()
-        return self._path
-
     async def _look(self, ask: Callable[[Session], Awaitable[T]], *, seconds: float | None = None) -> T:
         """Ask something of the gateway's own, in time."""
         seconds = seconds or self._look_seconds
@@ -280,7 +202,7 @@ class PostgresConnector:
         except (ConnectionLost, TimeoutError, asyncpg.PostgresError, *PROTOCOL_ERRORS) as error:
             if isinstance(error, TimeoutError):
                 self._catalog_sessions.purge()  # those that are idle may lead to a host that has vanished, too
-            raise self._unavailable(error, seconds=seconds) from error
+            raise self._opener.unavailable(error, seconds=seconds) from error
 
     async def _asked(self, ask: Callable[[Session], Awaitable[T]]) -> T:
         """What a session says; asked once more if one had died in the pool."""
@@ -322,12 +244,12 @@ class PostgresConnector:
             NameUnknown: the server finds no table, column, function or type for a name in it, and so would not run it.
             TargetError: it cannot be planned, or there is no way to the server.
         """
-        path = await self._search_path()
+        path = await self._opener.search_path()
 
         async def ask(session: Session) -> Any:
             await session.control(
                 f"BEGIN READ ONLY; SET LOCAL statement_timeout = {PREVIEW_MILLISECONDS}; "
-                f"SET LOCAL search_path = {_path_setting(path)}; SELECT 1"
+                f"SET LOCAL search_path = {path_setting(path)}; SELECT 1"
             )
             try:
                 try:
@@ -353,7 +275,7 @@ class PostgresConnector:
         async def ask(session: Session) -> Findings:
             rights = orjson.loads(await session.value(RIGHTS))
             return read_findings(
-                rights, address=self._address, catalog=snapshot.catalog, classify=self._settings.classify
+                rights, address=self._opener.address, catalog=snapshot.catalog, classify=self._settings.classify
             )
 
         return await self._look(ask)
@@ -363,7 +285,7 @@ class PostgresConnector:
     @property
     def place(self) -> str:
         """Host and port."""
-        return self._address.place
+        return self._opener.address.place
 
     async def begin(self, start: Callable[[Session], Awaitable[None]]) -> Session:
         """A session on which `start` has begun a transaction: another one where that from the pool was dead by then.
@@ -378,7 +300,7 @@ class PostgresConnector:
                 await self._sessions.release(session, reusable=False)
                 cause = error if isinstance(error, ConnectionLost) else error.__cause__ or error
                 if new or not isinstance(cause, (ConnectionLost, *postgres_errors.READ_ONLY_SERVER)):
-                    raise self._unavailable(cause) from error
+                    raise self._opener.unavailable(cause) from error
                 self.suspect()
             except BaseException:
                 await self._sessions.release(session, reusable=False)
@@ -427,74 +349,9 @@ class PostgresConnector:
             size=fetched.size + sum(len(name) for name, _ in prepared.columns),
         )
 
-    # Sessions.
-
-    async def _open_for_calls(self) -> Session:
-        path = await self._search_path()
-        milliseconds = int(self._settings.timeout.total_seconds() * 1000)
-        return await self._open(
-            CATALOG_SETTINGS
-            | {
-                "application_name": "mcp-gateway",
-                "search_path": _path_setting(path),
-                "statement_timeout": str(milliseconds),
-                "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION,
-            },
-            without="jit",
-        )
-
-    async def _open_for_catalog(self) -> Session:
-        return await self._open(CATALOG_SETTINGS)
-
-    async def _open(self, settings: Mapping[str, str], *, without: str = "") -> Session:
-        """Connect; where the server refuses the password, fetch it once more, because it may have been rotated."""
-        wanted = {name: value for name, value in settings.items() if name != without}
-        try:
-            with anyio.fail_after(self._connect_seconds):
-                used = self._password or await self._fetch_password()
-                try:
-                    return await self._connect(used, wanted)
-                except asyncpg.InvalidAuthorizationSpecificationError:
-                    again = await self._fetch_password()
-                    if used is None or again is None or again.reveal() == used.reveal():
-                        raise
-                    return await self._connect(again, wanted)
-        except (ConnectionLost, TimeoutError, asyncpg.PostgresError, *PROTOCOL_ERRORS) as error:
-            raise self._unavailable(error) from error
-
-    async def _connect(self, password: Secret | None, settings: Mapping[str, str]) -> Session:
-        session = await open_session(self._address, password=password, settings=settings)
-        try:
-            # So that a statement ends soon after the gateway has died; not every system can see that.
-            await session.control("SET client_connection_check_interval = '1s'")
-        except asyncpg.PostgresError:
-            pass
-        except BaseException:
-            await session.close()
-            raise
-        return session
-
-    async def _fetch_password(self) -> Secret | None:
-        if self._settings.password is None:
-            return None
-        fetched = await self._fetch(self._settings.password)
-        if self._password is not None and fetched.reveal() != self._password.reveal():
-            self.suspect()  # a session belongs to the credential that opened it
-        self._secrets = (*self._secrets, fetched)[-2:]
-        self._password = fetched
-        return fetched
-
-    def _unavailable(self, error: BaseException, *, seconds: float | None = None) -> Exception:
-        return postgres_errors.unavailable(error, address=self._address, seconds=seconds or self._connect_seconds)
-
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
-
-
-def _path_setting(path: Sequence[str]) -> str:
-    """`pg_temp` comes last: by default temporary tables come first and could stand in for any other."""
-    return ", ".join('"' + schema.replace('"', '""') + '"' for schema in (*path, "pg_temp"))
 
 
 def _affected(tag: str) -> int | None:
