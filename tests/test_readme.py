@@ -323,7 +323,7 @@ async def said(server: Home, own: Home, left: list[Command], story: Story, *, co
         words = command.text.split()
         name = " ".join(words[1:3]) if len(words) > 2 and not words[2].startswith("-") else " ".join(words[1:2])
         if command.text == CONFIRMED:
-            assert answer == "your yes counts; still missing: 1 of dba\n"
+            assert answer == "your yes counts; still missing: one of dba\n"
         elif name in EXPECTED:
             assert EXPECTED[name](home) in answer, f"{command.text}\n{answer}"
         if name == "approvals approve" and home is server:

@@ -129,7 +129,7 @@ def test_what_is_no_gateway_is_said(config: Path, capsys: pytest.CaptureFixture[
     ("status", "answer", "said"),
     [
         (401, {"error": "x"}, "the gateway does not accept this token: it is expired, revoked or for another gateway"),
-        (403, {"error": "this program decides nothing"}, "nobody approves their own call"),
+        (403, {"error": "this program decides nothing"}, "this program decides nothing"),
         (500, {}, "the gateway refused with status 500"),
         (500, [], "the gateway refused with status 500"),
     ],
