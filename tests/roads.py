@@ -19,7 +19,8 @@ from mcp_gateway_tools.call_api import CallAPI
 from mcp_gateway.admission import Parts, Request
 from mcp_gateway.answers import Answer, Masked, Refusal
 from mcp_gateway.approval.holding import Channels, Holder, InputRequired
-from mcp_gateway.approval.store import MIGRATIONS, ApprovalStore, Viewer
+from mcp_gateway.approval.store import ApprovalStore, Viewer
+from mcp_gateway.approval.tables import MIGRATIONS
 from mcp_gateway.approval.ticket import Ticket, Vote
 from mcp_gateway.audit.revocations import MIGRATIONS as REVOCATIONS
 from mcp_gateway.audit.revocations import Revocations

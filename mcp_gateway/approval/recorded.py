@@ -15,6 +15,9 @@ import orjson
 from mcp_gateway.approval.ticket import ENDED, Ticket
 from mcp_gateway.calls import JSONObject
 
+TARGET = "target"
+"""The argument that the ticket has by itself."""
+
 
 def restored(ticket: Ticket, rows: Sequence[tuple[str, str]]) -> Ticket:
     """The ticket with arguments, reason and facts of `Received` and `Examined` events, given as kind and body."""
@@ -27,7 +30,8 @@ def restored(ticket: Ticket, rows: Sequence[tuple[str, str]]) -> Ticket:
         elif found.get("digest") == ticket.digest:
             facts = found.get("facts")
     arguments = received.get("arguments")
-    shown = {name: _text(value) for name, value in arguments.items()} if isinstance(arguments, dict) else {}
+    given = arguments.items() if isinstance(arguments, dict) else ()
+    shown = {name: _text(value) for name, value in given if name != TARGET}
     return replace(
         ticket,
         shown={name: text for name, text in shown.items() if text},

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, repeat
+from itertools import accumulate, chain, repeat
 from typing import Annotated, Any, TextIO, TypeAlias
 from unicodedata import east_asian_width
 
@@ -27,8 +27,9 @@ TAB_COLUMNS = 8
 USUAL_COLUMNS = 80
 """Of a terminal that does not tell."""
 INDENTED = "    "
-BEGINNING = 70
-"""Characters of a text in a list: with the room before and the mark after it a line of 80 columns."""
+BEGINNING = 66
+"""Columns of a text in a list: with the room before and the mark after it a line of 80, further in by as much again."""
+CUT = " ..."
 COLUMN_GAP = 2
 DEEPEST = 6
 """Levels of a JSON value that are laid out; what is below stands on one line."""
@@ -70,6 +71,24 @@ def print_line(text: str = "") -> None:
 def print_sentence(text: str) -> None:
     """One line for people to read, not to copy; on a terminal folded between words where it is too long."""
     _write_folded(text, stream=sys.stdout)
+
+
+def print_below(text: str) -> None:
+    """One line of a list below its entry's first, further in; on a terminal folded, so that nothing stands at its edge."""
+    room = _width(sys.stdout) - 2 * len(INDENTED) if sys.stdout.isatty() else 0
+    pieces = fold(_visible(text), room=room)
+    sys.stdout.write(INDENTED + f"\n{2 * INDENTED}".join(piece.rstrip() for piece in pieces) + "\n")
+
+
+def print_beginning(text: str) -> None:
+    """How a text begins, on one such line, white space as single spaces. Nobody decides by this."""
+    line = _visible(" ".join(text.split()))
+    room = BEGINNING
+    if sys.stdout.isatty():
+        room = min(room, max(LEAST_ROOM, _width(sys.stdout) - len(INDENTED + CUT)))
+    taken = accumulate(map(_columns, line))
+    kept = sum(columns <= room for columns in taken)
+    sys.stdout.write(INDENTED + (line if kept == len(line) else line[:kept].rstrip() + CUT) + "\n")
 
 
 def print_note(text: str) -> None:
@@ -140,12 +159,6 @@ def print_fields(fields: Sequence[tuple[str, str]]) -> None:
         lines = [piece for line in text.split("\n") for piece in fold(line, room=room)]
         for mark, line in zip(chain([_visible(name)], repeat("")), lines, strict=False):
             sys.stdout.write(f"{mark.ljust(width)}  {line}".rstrip() + "\n")
-
-
-def one_line(text: str, *, room: int) -> str:
-    """The beginning of a text, white space as single spaces. Nobody decides by this."""
-    line = " ".join(text.split())
-    return line if len(line) <= room else f"{line[:room].rstrip()} ..."
 
 
 def _beginning_of(name: str) -> str:

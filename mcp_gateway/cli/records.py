@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import anyio
 
-from mcp_gateway.approval.store import MIGRATIONS as APPROVAL_MIGRATIONS
 from mcp_gateway.approval.store import ApprovalStore
+from mcp_gateway.approval.tables import MIGRATIONS as APPROVAL_MIGRATIONS
 from mcp_gateway.audit.revocations import MIGRATIONS as REVOCATION_MIGRATIONS
 from mcp_gateway.audit.revocations import Revocations
 from mcp_gateway.audit.store import AuditStore

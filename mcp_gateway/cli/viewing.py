@@ -6,7 +6,7 @@ from pathlib import Path
 
 import anyio
 
-from mcp_gateway.approval.store import MIGRATIONS as APPROVAL_MIGRATIONS
+from mcp_gateway.approval.tables import MIGRATIONS as APPROVAL_MIGRATIONS
 from mcp_gateway.audit.revocations import MIGRATIONS as REVOCATION_MIGRATIONS
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.cli.logs import log_to_stderr

@@ -16,7 +16,8 @@ from mcp_gateway.approval.desk import (
     Refused,
     to_json,
 )
-from mcp_gateway.approval.store import MIGRATIONS, ApprovalStore, Page
+from mcp_gateway.approval.store import ApprovalStore, Page
+from mcp_gateway.approval.tables import MIGRATIONS
 from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.calls import Caller, Secret
@@ -166,7 +167,9 @@ async def test_an_ended_approval_keeps_what_it_was_about_as_it_is_on_record(open
     facts = {"kinds": ["DELETE"], "writes": ["public.orders"]}
     await store.append(
         received(
-            ticket.call_id, arguments={"sql": "DELETE FROM o WHERE mail = '[pii.email]'", "params": [1]}, reason="why"
+            ticket.call_id,
+            arguments={"sql": "DELETE FROM o WHERE mail = '[pii.email]'", "target": "orders", "params": [1]},
+            reason="why",
         ),
         Examined(at=NOW, call_id=ticket.call_id, digest="another", facts={"kinds": []}, environment=""),
         Examined(at=NOW, call_id=ticket.call_id, digest=ticket.digest, facts=facts, environment=""),

@@ -13,11 +13,11 @@ import pytest
 from mcp_gateway.approval.store import (
     ENDED_AT_ONCE,
     MAX_PENDING_FOR_A_CALLER,
-    MIGRATIONS,
     ApprovalStore,
     ClaimError,
     Viewer,
 )
+from mcp_gateway.approval.tables import MIGRATIONS
 from mcp_gateway.approval.ticket import Rejected, Ticket
 from mcp_gateway.audit.store import AuditStore, Transaction
 from mcp_gateway.calls import Secret
@@ -260,7 +260,8 @@ DIE = """
 import os, sys, anyio
 from datetime import timedelta
 from pathlib import Path
-from mcp_gateway.approval.store import MIGRATIONS, ApprovalStore
+from mcp_gateway.approval.store import ApprovalStore
+from mcp_gateway.approval.tables import MIGRATIONS
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.calls import Secret
 from mcp_gateway.clock import new_id

@@ -13,7 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_gateway.cli.output import (
+    columns_of,
     fold,
+    print_beginning,
+    print_below,
     print_error,
     print_fields,
     print_json,
@@ -34,6 +37,8 @@ SHOWN = "a<U+001B>[31m<U+202E>b<U+000D>c<U+0000>"
 @pytest.mark.requirement("R37")
 def test_nothing_that_is_printed_acts_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     print_line(HOSTILE)
+    print_below(HOSTILE)
+    print_beginning(HOSTILE)
     print_fields([(HOSTILE, HOSTILE)])
     print_table(["one"], [[HOSTILE]], empty="")
     print_note(HOSTILE)
@@ -42,7 +47,8 @@ def test_nothing_that_is_printed_acts_on_a_terminal(capsys: pytest.CaptureFixtur
     print_error(ConfigError([Problem(message=HOSTILE)]))
 
     said = capsys.readouterr()
-    assert said.out == f"{SHOWN}\n{SHOWN}  {SHOWN}\none\n{SHOWN}\n"
+    beginning = SHOWN.replace("<U+000D>", " ")
+    assert said.out == f"{SHOWN}\n    {SHOWN}\n    {beginning}\n{SHOWN}  {SHOWN}\none\n{SHOWN}\n"
     assert said.err == (f"{SHOWN}\nmcp-gateway: warning: {SHOWN}\nmcp-gateway: {SHOWN}\nmcp-gateway: {SHOWN}\n")
 
 
@@ -158,6 +164,24 @@ def test_a_cell_cannot_pass_for_another_row_on_a_narrow_terminal() -> None:
     shown = on_a_terminal("print_table(['name', 'state'], [['a', 'x' * 50 + '\\nname  b']], empty='none')", columns=40)
 
     assert [line[:6].strip() for line in shown] == ["name", "state", ""]
+
+
+@pytest.mark.requirement("R37")
+@pytest.mark.parametrize("columns", [30, 40, 80])
+@pytest.mark.parametrize("text", ["你好" * 200, "SELECT 1 " * 99, "\u202e\x1b[2J" * 30, "x" * 500])
+def test_nothing_in_a_list_stands_at_the_terminals_edge(text: str, columns: int) -> None:
+    shown = on_a_terminal(f"print_beginning({text!r}); print_below({text[:150]!r})", columns=columns)
+
+    assert shown[0].endswith(" ...")
+    assert all(line.startswith("    ") and columns_of(line) <= columns for line in shown)
+
+
+def test_the_beginning_of_a_text_is_cut_where_there_is_no_terminal_too(capsys: pytest.CaptureFixture[str]) -> None:
+    print_beginning("SELECT\n 1")
+    print_beginning("x" * 66)
+    print_beginning("x" * 67)
+
+    assert capsys.readouterr().out == f"    SELECT 1\n    {'x' * 66}\n    {'x' * 66} ...\n"
 
 
 def test_a_word_that_fits_on_a_line_of_its_own_is_not_broken() -> None:

@@ -228,7 +228,7 @@ def test_the_list_tells_calls_of_one_kind_apart(config: Path, capsys: pytest.Cap
         "    UPDATE orders SET paid = true",
         "a1  approved",
         "    alex@example.com, through an-agent; query_database on orders; needs one of dba",
-        "    DELETE FROM orders WHERE id IN (7, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, ...",
+        "    DELETE FROM orders WHERE id IN (7, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8 ...",
     ]
 
 

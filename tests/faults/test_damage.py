@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_gateway.approval.store import MIGRATIONS as APPROVALS
+from mcp_gateway.approval.tables import MIGRATIONS as APPROVALS
 from mcp_gateway.audit.revocations import MIGRATIONS as REVOCATIONS
 from mcp_gateway.audit.revocations import Revocations
 from mcp_gateway.audit.verify import verify

@@ -16,7 +16,8 @@ import anyio
 import httpx2
 import pytest
 
-from mcp_gateway.approval.store import MIGRATIONS, ApprovalStore
+from mcp_gateway.approval.store import ApprovalStore
+from mcp_gateway.approval.tables import MIGRATIONS
 from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.audit.revocations import MIGRATIONS as REVOCATIONS
 from mcp_gateway.audit.store import AuditStore, Transaction

@@ -12,7 +12,15 @@ import typer
 from mcp_gateway.approval.desk import Move
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.cli.groups import CommandGroup
-from mcp_gateway.cli.output import BEGINNING, AsJSON, one_line, print_fields, print_json, print_line, print_warning
+from mcp_gateway.cli.output import (
+    AsJSON,
+    print_beginning,
+    print_below,
+    print_fields,
+    print_json,
+    print_line,
+    print_warning,
+)
 
 app = typer.Typer(
     cls=CommandGroup, add_completion=False, no_args_is_help=True, help="See and decide what waits for a person."
@@ -46,8 +54,9 @@ def listing(
     for item in found.items:
         who = f"{item['email'] or item['subject']}, through {item['agent']}"
         print_line(f"{item['id']}  {item['state']:<9} {_left(item)}".rstrip())
-        print_line(f"    {who}; {item['tool']} on {item['target']}; needs {people_text(item['needs'])}")
-        print_line(f"    {_beginning(item)}")
+        print_below(f"{who}; {item['tool']} on {item['target']}; needs {people_text(item['needs'])}")
+        if item["shown"]:
+            print_beginning(next(iter(item["shown"].values())))
 
 
 @app.command()
@@ -177,11 +186,6 @@ def _decision(vote: JSONObject, *, at: str, why: str) -> str:
     parts.append(f"at {_time(at)}")
     parts.append(f"by way of {vote['channel']}" if vote.get("channel") else "")
     return " ".join(part for part in parts if part) + (f": {why}" if why else "")
-
-
-def _beginning(item: JSONObject) -> str:
-    """How the call begins, to tell one from another: nobody decides by this, `show` has all of it."""
-    return one_line(next(iter(item["shown"].values()), ""), room=BEGINNING)
 
 
 def _until(item: JSONObject) -> str:

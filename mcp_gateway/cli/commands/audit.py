@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from mcp_gateway.cli.groups import CommandGroup
-from mcp_gateway.cli.output import BEGINNING, PROGRAM, AsJSON, one_line, print_json, print_line, print_note, progress
+from mcp_gateway.cli.output import (
+    PROGRAM,
+    AsJSON,
+    print_beginning,
+    print_below,
+    print_json,
+    print_line,
+    print_note,
+    progress,
+)
 from mcp_gateway.cli.times import Time, time_of
 
 if TYPE_CHECKING:
@@ -187,9 +196,9 @@ def _print_summary(summary: CallSummary) -> None:
     person = f"{who}, through {summary.actor}; " if who else f"caller not proved, over {summary.door}; "
     decided = f": {' then '.join(summary.decisions)}" if summary.decisions else ""
     decided += f", not enforced: {' then '.join(summary.would)}" if summary.would else ""
-    print_line(f"    {person}{summary.tool}{where}{decided}")
+    print_below(f"{person}{summary.tool}{where}{decided}")
     if summary.begins:
-        print_line(f"    {one_line(summary.begins, room=BEGINNING)}")
+        print_beginning(summary.begins)
 
 
 def _record_json(record: Record) -> dict[str, Any]:
