@@ -19,7 +19,7 @@ import rfc8785
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from mcp_gateway.config_sources import AbsolutePath, CredentialSource, Section, Text
+from mcp_gateway.config_sources import AbsolutePath, CredentialPath, CredentialSource, Section, Text
 from mcp_gateway.config_targets import ClassName, Detectors, PolicyMode, TargetTable
 from mcp_gateway.config_values import (
     duration_within,
@@ -105,7 +105,7 @@ class ServerSettings(Section):
     read_within: Annotated[timedelta, BeforeValidator(duration_within(least="1s", most="1h"))] = timedelta(minutes=1)
     """How long something of an answer may wait to be read."""
     tls_cert: AbsolutePath | None = None
-    tls_key: Annotated[AbsolutePath | None, Field(validate_default=True)] = None
+    tls_key: Annotated[CredentialPath | None, Field(validate_default=True)] = None
     public_url: Annotated[str, BeforeValidator(parse_public_url)] = Field(
         default_factory=lambda known: f"{'https' if known.get('tls_cert') else 'http'}://{known.get('listen')}"
     )

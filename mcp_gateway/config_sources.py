@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from mcp_gateway.config_values import (
     parse_absolute_path,
     parse_credential_header,
+    parse_credential_path,
     parse_text,
     parse_variable_name,
     toml_type,
@@ -28,6 +29,7 @@ class Section(BaseModel):
 
 Text = Annotated[str, BeforeValidator(parse_text)]
 AbsolutePath = Annotated[Path, BeforeValidator(parse_absolute_path)]
+CredentialPath = Annotated[Path, BeforeValidator(parse_credential_path)]
 
 
 class EnvSource(Section):
@@ -42,7 +44,7 @@ class EnvSource(Section):
 class FileSource(Section):
     """A file that only the gateway's user (or root) may read; one trailing newline is not part of the credential."""
 
-    file: AbsolutePath
+    file: CredentialPath
 
     def __str__(self) -> str:
         return f"the file {str(self.file)!r}"
@@ -100,7 +102,9 @@ def _source(value: Any) -> Any:
     if isinstance(value, str):
         raise ValueError('a credential never stands here itself; name its source, such as { env = "NAME" }')  # noqa: TRY004
     if not isinstance(value, dict) or len(value) != 1 or not _SOURCES.keys() & value.keys():
-        raise ValueError(f"expected a table with exactly one of {', '.join(map(repr, _SOURCES))}")
+        # Keys alone: what stands at them may be the credential.
+        got = (", ".join(map(repr, value)) or "an empty one") if isinstance(value, dict) else toml_type(value)
+        raise ValueError(f"expected a table with exactly one of {', '.join(map(repr, _SOURCES))}, got {got}")
     return _SOURCES[next(iter(value))].model_validate(value)
 
 
@@ -127,7 +131,8 @@ def _auth(value: Any) -> Any:
     if isinstance(value, str):
         raise ValueError('a credential never stands here itself; expected { bearer = { env = "NAME" } } or the like')  # noqa: TRY004
     if isinstance(value, dict) and len(value) != 1:
-        raise ValueError("expected exactly one of 'bearer', 'basic', 'header'")
+        got = ", ".join(map(repr, value)) or "none of them"
+        raise ValueError(f"expected exactly one of 'bearer', 'basic', 'header', got {got}")
     return value
 
 

@@ -31,6 +31,7 @@ _NUMERIC_HOST = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?", re.ASCII
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,200}", re.ASCII)  # RFC 6749 section 3.3
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", re.ASCII)  # RFC 9110 section 5.6.2
 _DOT_SEGMENT = re.compile(r"(?:\.|%2e){1,2}", re.IGNORECASE)
+_NO_PATH = "expected an absolute path without '..'; '~' and variables are not replaced"
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _HIDDEN_SEPARATOR = re.compile(r"%2f|%5c|%00", re.IGNORECASE)
 
@@ -121,18 +122,26 @@ def parse_credential_header(value: Any) -> str:
 def parse_absolute_path(value: Any) -> Path:
     """An absolute path without `..`."""
     if not isinstance(value, str | Path):
-        raise ValueError("expected an absolute path")  # noqa: TRY004 - pydantic takes ValueError
+        raise ValueError(f"expected an absolute path, got {toml_type(value)}")  # noqa: TRY004 - pydantic takes ValueError
     path = Path(value)
     if not path.is_absolute() or ".." in path.parts or not str(path).isprintable():
-        raise ValueError("expected an absolute path without '..'; '~' and variables are not replaced")
+        raise ValueError(f"{_NO_PATH}, got {_short(str(value))}")
     return path
+
+
+def parse_credential_path(value: Any) -> Path:
+    """The absolute path of a file with a credential. What else stands here is not repeated: it may be the credential."""
+    try:
+        return parse_absolute_path(value)
+    except ValueError:
+        raise ValueError(_NO_PATH) from None
 
 
 def parse_host(value: Any) -> str:
     """A host name or an address."""
     name = _string(value)
     if not _is_host(name):
-        raise ValueError("expected a host name or an address, without scheme, port or path")
+        raise ValueError(f"expected a host name or an address, without scheme, port or path{_got(name)}")
     return name
 
 
@@ -145,11 +154,13 @@ def parse_host_or_socket(value: Any) -> str:
 
 def parse_listen(value: Any) -> str:
     """`address:port`, where the address is an IP address or `localhost`; port 0 lets the system choose."""
-    name, colon, port = _string(value).rpartition(":")
+    given = _string(value)
+    name, colon, port = given.rpartition(":")
     bare = name.removeprefix("[").removesuffix("]") if name.startswith("[") else name
     known = bare == "localhost" or (_address(bare) is not None and (":" in bare) == name.startswith("["))
     if not colon or not known or not re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) or int(port) > 65535:
-        raise ValueError("expected address:port, such as '127.0.0.1:8765', '[::1]:8765' or '0.0.0.0:8765'")
+        example = "'127.0.0.1:8765', '[::1]:8765' or '0.0.0.0:8765'"
+        raise ValueError(f"expected address:port, such as {example}{_got(given)}")
     return f"{name}:{int(port)}"
 
 
@@ -180,7 +191,7 @@ def parse_issuer(value: Any) -> str:
     if name != "local":
         parts = _split_url(name)
         if parts is None or parts.query:
-            raise ValueError("expected 'local' or the https URL of an OpenID provider, without query")
+            raise ValueError(f"expected 'local' or the https URL of an OpenID provider, without query{_got(name)}")
         _check_secure(parts, "an issuer's URL")
     return name
 
@@ -200,7 +211,8 @@ def parse_origin(value: Any) -> str:
     name = _string(value)
     parts = _split_url(name)
     if parts is None or parts.path or parts.query or name != name.lower():
-        raise ValueError("expected an origin such as 'https://console.example.com', in lower case, without path")
+        example = "'https://console.example.com'"
+        raise ValueError(f"expected an origin such as {example}, in lower case, without path{_got(name)}")
     _check_secure(parts, "an origin")
     return name
 
@@ -210,7 +222,7 @@ def parse_public_url(value: Any) -> str:
     name = _string(value)
     parts = _split_url(name)
     if parts is None or parts.path not in {"", "/"} or parts.query:
-        raise ValueError("expected a URL such as 'https://gateway.example.com', without path or query")
+        raise ValueError(f"expected a URL such as 'https://gateway.example.com', without path or query{_got(name)}")
     _check_secure(parts, "public_url")
     return name.removesuffix("/")
 
@@ -396,6 +408,11 @@ def _is_host(name: str) -> bool:
 def _check_secure(parts: SplitResult, what: str) -> None:
     if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
         raise ValueError(f"{what} is https, or http on loopback")
+
+
+def _got(text: str) -> str:
+    """What stands where a place should; nothing of what may hold a password or a key."""
+    return "" if set("@?") & set(text) or not text.isprintable() else f", got {_short(text)}"
 
 
 def _short(value: object) -> str:

@@ -3,6 +3,7 @@
     GatewayError
     ├── ConfigError        the operator, before start: configuration and policies, all problems at once
     ├── IdentityError      the caller: a token is missing, broken, expired or revoked
+    │   └── IssuerAway     the operator: no token can be checked, since the issuer's keys are not at hand
     ├── RevokedError       the caller: they or the target are refused from now on, while a call of theirs was running
     ├── StoppedError       nobody: whoever runs the gateway refuses calls on the target, or all calls, at present
     ├── RequestError       the agent: the arguments cannot be what they have to be
@@ -81,6 +82,10 @@ class IdentityError(GatewayError):
 
     def __str__(self) -> str:
         return self.cause
+
+
+class IssuerAway(IdentityError):
+    """No caller can be proved at present: the keys that tokens are checked with are not at hand. No token is at fault."""
 
 
 class RevokedError(GatewayError):

@@ -13,6 +13,7 @@ from mcp_gateway.calls import JSONObject
 from mcp_gateway.decisions import CALLER_GROUP, Deny
 from mcp_gateway.errors import (
     IdentityError,
+    IssuerAway,
     LimitError,
     MaskingError,
     RequestError,
@@ -33,6 +34,12 @@ def not_identified(error: IdentityError) -> Refusal:
             code="insufficient_scope",
             message=f"the token lacks the scope {error.scope!r} that this tool demands",
             next_step="sign in again and ask for that scope",
+        )
+    if isinstance(error, IssuerAway):
+        return Refusal(
+            code="identity_required",
+            message="no token can be checked at present: the identity provider's keys are not at hand",
+            next_step="try again in a minute; signing in again does not help",
         )
     return Refusal(
         code="identity_required",

@@ -16,15 +16,25 @@ def toml_problem(error: Exception, *, file: str) -> Problem:
     if match is None:
         return Problem(file=file, message="the TOML cannot be parsed")
     said = _plain(match[1][:1].lower() + match[1][1:])
-    where = "" if match[2] else " at the end of the file"
+    where = "" if match[2] else ", at the end of the file"
     line, column = int(match[2] or 0), int(match[3] or 0)
     return Problem(file=file, line=line, column=column, message=f"no valid TOML: {said}{where}")
 
 
+_SAID = {
+    "cannot overwrite a value": "this key is in its table already",
+    "unterminated string": "a string is not closed",
+    'expected "\'"': "a string is not closed",
+    "invalid value": "this is no value; a text needs quotes",
+}
+
+
 def _plain(said: str) -> str:
-    """Two sentences of `tomllib` in the operator's words; the others are clear as they are."""
-    if said == "cannot overwrite a value":
-        return "this key is in its table already"
+    """Sentences of `tomllib` in the operator's words; the others are clear as they are."""
+    if said in _SAID:
+        return _SAID[said]
+    if said.endswith("character '\\n'"):
+        return "the string is not closed on its line"
     twice = _TWICE.fullmatch(said)
     if twice is None:
         return said

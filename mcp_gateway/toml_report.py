@@ -73,6 +73,13 @@ def report(
         above: where in `raw` the table is.
         named: how a path is written; left out, as TOML writes it.
     """
+    details = error.errors(include_url=False, include_input=False)
+    meant = {
+        (*found["loc"][:-1], close)
+        for found in details
+        if found["type"] == "extra_forbidden"
+        and (close := _closest(str(found["loc"][-1]), _known_keys(found["loc"], model)))
+    }
     problems = [
         Problem(
             message=_message(found, path, raw, model=model),
@@ -81,8 +88,9 @@ def report(
             column=place.column,
             path=(named or dotted)(path),
         )
-        for found in error.errors(include_url=False, include_input=False)
+        for found in details
         if found["type"] != "default_factory_not_called"  # the field that it depends on is reported
+        if not (found["type"] == "missing" and found["loc"] in meant)  # it is there, misspelt
         for path in [_path(found, raw, above)]
         for place in [place_of(path, places)]
     ]
@@ -96,8 +104,12 @@ def in_order(problems: Iterable[Problem]) -> list[Problem]:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` where something known is close to a name, else nothing."""
-    close = get_close_matches(name.lower(), sorted(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    close = _closest(name, known)
+    return f"; did you mean {close!r}?" if close else ""
+
+
+def _closest(name: str, known: Iterable[str]) -> str:
+    return next(iter(get_close_matches(name.lower(), sorted(known), n=1)), "")
 
 
 def _path(found: ErrorDetails, raw: object, above: Path) -> Path:

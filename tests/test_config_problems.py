@@ -31,7 +31,8 @@ kind = "telnet"
         parse(text)
 
     assert str(caught.value).splitlines() == [
-        f"{FILE}:2:1: server.listen: expected address:port, such as '127.0.0.1:8765', '[::1]:8765' or '0.0.0.0:8765'",
+        f"{FILE}:2:1: server.listen: expected address:port, such as '127.0.0.1:8765', '[::1]:8765' or '0.0.0.0:8765', "
+        "got 'everywhere'",
         f"{FILE}:3:1: identity.audience: is required",
         f"{FILE}:4:1: identity.issuer: an issuer's URL is https, or http on loopback",
         f"{FILE}:5:1: gatway: unknown key; did you mean 'gateway'?",
@@ -52,6 +53,7 @@ kind = "telnet"
     ("text", "expected"),
     [
         # Keys and types.
+        (LOCAL + POSTGRES.replace("labels", "lables"), "targets.orders.lables: unknown key; did you mean 'labels'?"),
         ("", "identity: is required"),
         ('[identity]\naudience = "x"\n', "identity.issuer: is required"),
         (LOCAL + "[masking]\nxyz = 1\n", "masking.xyz: unknown key; known here: detectors, styles"),
@@ -84,16 +86,16 @@ kind = "telnet"
             "is 50s: an approved call could never be claimed"),
         # Paths.
         (LOCAL + '[gateway]\ndata_dir = "data"\n', "gateway.data_dir: expected an absolute path without '..'; '~' and "
-            "variables are not replaced"),
+            "variables are not replaced, got 'data'"),
         (LOCAL + '[gateway]\ndata_dir = "~/data"\n', "gateway.data_dir: expected an absolute path without '..'; '~' and "
-            "variables are not replaced"),
+            "variables are not replaced, got '~/data'"),
         (LOCAL + '[policy]\npaths = ["/etc/../policies"]\n', "policy.paths[0]: expected an absolute path without '..'; "
-            "'~' and variables are not replaced"),
+            "'~' and variables are not replaced, got '/etc/../policies'"),
         (LOCAL + '[policy]\npaths = ["/a", "/a"]\n', "policy.paths: expected each entry once, got '/a' twice"),
-        (LOCAL + '[policy]\npaths = [1]\n', "policy.paths[0]: expected an absolute path"),
+        (LOCAL + '[policy]\npaths = [1]\n', "policy.paths[0]: expected an absolute path, got an integer"),
         (LOCAL + SSH.replace('"/k"', '"known_hosts"'), "targets.web1.known_hosts: expected an absolute path without '..'; "
-            "'~' and variables are not replaced"),
-        (LOCAL + SSH.replace('"/i"', '"id"'), "targets.web1.key.file: expected an absolute path without '..'; '~' and "
+            "'~' and variables are not replaced, got 'known_hosts'"),
+        (LOCAL + SSH.replace('"/i"', '"hunter2-9f27c1d0"'), "targets.web1.key.file: expected an absolute path without '..'; '~' and "
             "variables are not replaced"),
         # Targets.
         (LOCAL + POSTGRES.replace("env", "team"), 'targets.orders.labels: the label \'env\' is required, such as labels = '
@@ -110,7 +112,7 @@ kind = "telnet"
         (LOCAL + POSTGRES.replace("db.internal", "postgres://gateway:hunter2-9f27c1d0@db"), "targets.orders.host: expected "
             "a host name or an address, without scheme, port or path"),
         (LOCAL + POSTGRES.replace("db.internal", "2130706433"), "targets.orders.host: expected a host name or an address, "
-            "without scheme, port or path"),
+            "without scheme, port or path, got '2130706433'"),
         (LOCAL + POSTGRES + 'tls = "disable"\n', "targets.orders.tls: 'disable' is for loopback only, where 'db.internal' "
             "is not; expected 'verify-full'"),
         (LOCAL + POSTGRES + 'tls = "prefer"\n', "targets.orders.tls: 'prefer' is for loopback only, where 'db.internal' "
@@ -156,9 +158,11 @@ kind = "telnet"
         (LOCAL + POSTGRES + 'password = { env = "hunter2-9f27c1d0" }\n', "targets.orders.password.env: expected the name "
             "of an environment variable (letters, digits and '_')"),
         (LOCAL + POSTGRES + 'password = { value = "hunter2-9f27c1d0" }\n', "targets.orders.password: expected a table with "
-            "exactly one of 'env', 'file', 'keyring', 'command'"),
+            "exactly one of 'env', 'file', 'keyring', 'command', got 'value'"),
         (LOCAL + POSTGRES + 'password = { env = "A", file = "/b" }\n', "targets.orders.password: expected a table with "
-            "exactly one of 'env', 'file', 'keyring', 'command'"),
+            "exactly one of 'env', 'file', 'keyring', 'command', got 'env', 'file'"),
+        (LOCAL + POSTGRES + 'password = 12345\n', "targets.orders.password: expected a table with exactly one of 'env', "
+            "'file', 'keyring', 'command', got an integer"),
         (LOCAL + POSTGRES + 'password = { keyring = { service = "a" } }\n', "targets.orders.password.keyring.username: is "
             "required"),
         (LOCAL + POSTGRES + 'password = { command = "pass hunter2-9f27c1d0" }\n', "targets.orders.password.command: "
@@ -173,17 +177,18 @@ kind = "telnet"
             'stands here itself; name its source, such as { env = "NAME" }'),
         (LOCAL + HTTP + 'auth = { bearre = { env = "A" } }\n', "targets.billing.auth.bearre: unknown key; did you mean "
             "'bearer'?"),
-        (LOCAL + HTTP + 'auth = {}\n', "targets.billing.auth: expected exactly one of 'bearer', 'basic', 'header'"),
+        (LOCAL + HTTP + 'auth = {}\n', "targets.billing.auth: expected exactly one of 'bearer', 'basic', 'header', got "
+            "none of them"),
         (LOCAL + HTTP + 'auth = { header = { name = "Host", value = { env = "A" } } }\n', "targets.billing.auth.header."
             "name: the header 'Host' cannot carry a credential"),
         (LOCAL + HTTP + 'auth = { header = { name = "X-API-Key", value = { env = "A" } } }\nheaders = ["x-api-key"]\n',
             "targets.billing.headers: the header 'x-api-key' carries the gateway's own credential"),
         # Identity.
         (EXTERNAL.replace("example.com\"\naud", "example.com/a|b\"\naud"), "identity.issuer: expected 'local' or the https "
-         "URL of an OpenID provider, without query"),
+         "URL of an OpenID provider, without query, got 'https://idp.example.com/a|b'"),
         (EXTERNAL.replace("https://idp", "http://idp"), "identity.issuer: an issuer's URL is https, or http on loopback"),
         (EXTERNAL.replace("https://idp.example.com", "idp.example.com"), "identity.issuer: expected 'local' or the https "
-            "URL of an OpenID provider, without query"),
+            "URL of an OpenID provider, without query, got 'idp.example.com'"),
         (EXTERNAL.replace("https://idp", "http://127.0.0.1.idp"), "identity.issuer: an issuer's URL is https, or http on "
             "loopback"),
         (EXTERNAL + 'algorithms = ["HS256"]\n', "identity.algorithms[0]: expected 'RS256', 'PS256', 'ES256' or 'EdDSA', "
@@ -202,9 +207,9 @@ kind = "telnet"
             "group name 'caller' is reserved"),
         # The server.
         (EXTERNAL + '[server]\nlisten = ":8765"\n', "server.listen: expected address:port, such as '127.0.0.1:8765', "
-            "'[::1]:8765' or '0.0.0.0:8765'"),
+            "'[::1]:8765' or '0.0.0.0:8765', got ':8765'"),
         (EXTERNAL + '[server]\nlisten = "::1:8765"\n', "server.listen: expected address:port, such as '127.0.0.1:8765', "
-            "'[::1]:8765' or '0.0.0.0:8765'"),
+            "'[::1]:8765' or '0.0.0.0:8765', got '::1:8765'"),
         (EXTERNAL + '[server]\nlisten = "0.0.0.0:8765"\n', "server.tls_key: listening beyond loopback needs 'tls_cert' and "
             "'tls_key', or 'behind_tls_proxy = true' where a proxy ends TLS"),
         (EXTERNAL + '[server]\nlisten = "[::]:8765"\n', "server.tls_key: listening beyond loopback needs 'tls_cert' and "
@@ -213,11 +218,11 @@ kind = "telnet"
         (EXTERNAL + '[server]\npublic_url = "http://gateway.example.com"\n', "server.public_url: public_url is https, or "
             "http on loopback"),
         (EXTERNAL + '[server]\npublic_url = "https://gateway.example.com/mcp"\n', "server.public_url: expected a URL such "
-            "as 'https://gateway.example.com', without path or query"),
+            "as 'https://gateway.example.com', without path or query, got 'https://gateway.example.com/mcp'"),
         (EXTERNAL + '[server]\nallowed_origins = ["*"]\n', "server.allowed_origins[0]: expected an origin such as "
-            "'https://console.example.com', in lower case, without path"),
+            "'https://console.example.com', in lower case, without path, got '*'"),
         (EXTERNAL + '[server]\nallowed_origins = ["null"]\n', "server.allowed_origins[0]: expected an origin such as "
-            "'https://console.example.com', in lower case, without path"),
+            "'https://console.example.com', in lower case, without path, got 'null'"),
         (LOCAL + '[server]\nlisten = "0.0.0.0:8765"\ntls_cert = "/c"\ntls_key = "/k"\npublic_url = "https://localhost"\n',
             "identity.issuer: 'local' is for loopback only, and server.listen is '0.0.0.0:8765'"),
         (LOCAL + '[server]\npublic_url = "https://gateway.example.com"\n', "identity.issuer: 'local' is for loopback only, "
@@ -281,9 +286,9 @@ def test_an_api_in_a_named_network_may_do_without_tls() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a = \n", f"{FILE}:1:5: no valid TOML: invalid value"),
+        ("a = \n", f"{FILE}:1:5: no valid TOML: this is no value; a text needs quotes"),
         ("[a\n", f"{FILE}:1:3: no valid TOML: expected ']' at the end of a table declaration"),
-        ('a = """', f"{FILE}: no valid TOML: unterminated string at the end of the file"),
+        ('a = """', f"{FILE}: no valid TOML: a string is not closed, at the end of the file"),
         ("[targets.a]\n[targets.a]\n", f"{FILE}:2:11: no valid TOML: the table [targets.a] is there already"),
         ("a = 1\na = 2\n", f"{FILE}:2:6: no valid TOML: this key is in its table already"),
     ],

@@ -16,7 +16,7 @@ from mcp_gateway import refusals
 from mcp_gateway.calls import Secret, TargetKind
 from mcp_gateway.config_sources import EnvSource
 from mcp_gateway.credentials.sources import fetch
-from mcp_gateway.errors import OutcomeLost, TargetFailed, TargetTimeout, TargetUnavailable
+from mcp_gateway.errors import IdentityError, IssuerAway, OutcomeLost, TargetFailed, TargetTimeout, TargetUnavailable
 from mcp_gateway.facts.worker import SQLWorker
 from mcp_gateway.registry import Registered
 from mcp_gateway.targets.http import HTTPConnector
@@ -129,3 +129,13 @@ def test_only_an_error_that_the_agent_can_act_on_is_told_in_its_own_words(error:
     told = refusals.target_failed(error, target="away", message="said", started=True)
 
     assert (told.code, told.message) == (code, message)
+
+
+def test_who_has_a_good_token_is_not_sent_to_sign_in_while_the_issuer_is_away() -> None:
+    away = refusals.not_identified(IssuerAway("the issuer's keys cannot be had: https://idp.internal: refused"))
+    bad = refusals.not_identified(IdentityError("it is expired"))
+
+    assert (away.code, bad.code) == ("identity_required", "identity_required")
+    assert away.message == "no token can be checked at present: the identity provider's keys are not at hand"
+    assert away.next_step == "try again in a minute; signing in again does not help"
+    assert bad.next_step.startswith("have the person sign in again")

@@ -15,8 +15,13 @@ from mcp_gateway.toml_errors import toml_problem
         ("a = 1\na = 2\n", "f:2:6: no valid TOML: this key is in its table already"),
         ("[t.a]\n[t.a]\n", "f:2:5: no valid TOML: the table [t.a] is there already"),
         ("[t]\n[t]\n", "f:2:3: no valid TOML: the table [t] is there already"),
-        ("a = maybe\n", "f:1:5: no valid TOML: invalid value"),
-        ("a =", "f: no valid TOML: invalid value at the end of the file"),
+        ("a = maybe\n", "f:1:5: no valid TOML: this is no value; a text needs quotes"),
+        ("a =", "f: no valid TOML: this is no value; a text needs quotes, at the end of the file"),
+        ('a = "b\nc = 1\n', "f:1:7: no valid TOML: the string is not closed on its line"),
+        ("a = 'b\nc = 'd'\n", "f:1:7: no valid TOML: the string is not closed on its line"),
+        ('a = "b', "f: no valid TOML: a string is not closed, at the end of the file"),
+        ("a = 'b", "f: no valid TOML: a string is not closed, at the end of the file"),
+        ('a = """b\n', "f: no valid TOML: a string is not closed, at the end of the file"),
     ],
 )
 def test_a_text_that_is_no_toml_is_explained(text: str, said: str) -> None:

@@ -18,13 +18,14 @@ import typer.main
 
 from mcp_gateway import __version__
 from mcp_gateway.cli.failures import GatewayAwayError, OutputError, ReaderGoneError
-from mcp_gateway.cli.output import PROGRAM, print_error
+from mcp_gateway.cli.output import PROGRAM, print_error, print_note
 from mcp_gateway.cli.statuses import MISUSED, NEGATIVE, OK, UNAVAILABLE, UNREAD
 from mcp_gateway.cli.streams import abandon_output, prepare_streams
 from mcp_gateway.errors import (
     ConfigError,
     CredentialError,
     GatewayError,
+    IssuerAway,
     RequestError,
     StoreError,
     TargetTimeout,
@@ -49,6 +50,10 @@ COMMANDS: Mapping[str, str] = {
     "audit": "Search, show and verify what was recorded.",
 }
 """Every command and what it does, in the order of `--help`. Each is the `app` of `mcp_gateway.cli.commands.<name>`."""
+
+
+UsageError: Any = typer.BadParameter.__base__
+"""Of every command line that is none; Typer has a public name for this one of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,12 +96,23 @@ class LazyGroup(typer.core.TyperGroup):
             ctx.fail(f"No such command {cmd_name!r}." + (f" Did you mean {close[0]!r}?" if close else ""))
         module = import_module(f"mcp_gateway.cli.commands.{cmd_name.replace('-', '_')}")
         module.app.rich_markup_mode = None
-        return typer.main.get_command(module.app)
+        command = typer.main.get_command(module.app)
+        _call_arguments_by_name(command)
+        return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - the form of the base class
         """Write the table without importing what it names."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _call_arguments_by_name(command: Any) -> None:
+    """In help, where Typer adds the type that Python has for an argument, such as `<list[str]>`."""
+    for inner in getattr(command, "commands", {}).values():
+        _call_arguments_by_name(inner)
+    for parameter in command.params:
+        if isinstance(parameter, typer.core.TyperArgument):
+            parameter.display_type_rich = lambda ctx: None  # type: ignore[method-assign]  # noqa: ARG005
 
 
 app = typer.Typer(
@@ -152,7 +168,10 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and give its exit status."""
     try:
-        typer.main.get_command(app).main(list(arguments), prog_name=PROGRAM)
+        return typer.main.get_command(app).main(list(arguments), prog_name=PROGRAM, standalone_mode=False) or OK
+    except UsageError as error:
+        _show_misuse(error)
+        return MISUSED
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else OK
     except GatewayError as error:
@@ -163,7 +182,16 @@ def run(arguments: Sequence[str]) -> int:
         if unknown is not None or known is None:
             raise
         return _fail(list(_leaves(known)))
-    return OK
+
+
+def _show_misuse(error: Any) -> None:
+    """What Typer would print of a command line that is none, folded to the terminal; help asked for by no arguments is as it is."""
+    if type(error).show is not UsageError.show:
+        error.show()
+        return
+    if error.ctx is not None:
+        sys.stderr.write(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n\n")
+    print_note(f"Error: {error.format_message()}")
 
 
 def _fail(errors: Sequence[GatewayError]) -> int:
@@ -190,7 +218,7 @@ def status_of(error: GatewayError) -> int:
             return MISUSED
         case ReaderGoneError():
             return UNREAD
-        case GatewayAwayError() | OutputError():
+        case GatewayAwayError() | OutputError() | IssuerAway():
             return UNAVAILABLE
         case StoreError() | CredentialError() | TargetUnavailable() | TargetTimeout():
             return UNAVAILABLE

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_gateway.calls import Caller
 from mcp_gateway.doors.bodies import TOO_MUCH, Fits, OpenBodies, Unfit, replayed, whole_body
-from mcp_gateway.errors import GatewayError, IdentityError, LimitError, StoreError
+from mcp_gateway.errors import GatewayError, IdentityError, IssuerAway, LimitError, StoreError
 from mcp_gateway.identity.tokens import TokenVerifier
 from mcp_gateway.turns import Shares
 
@@ -36,6 +36,7 @@ METADATA_PATH = "/.well-known/oauth-protected-resource"
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz", METADATA_PATH})
 CALLER_KEY = "mcp_gateway.caller"
 """Where in the ASGI scope the verified caller stands."""
+CANNOT_CHECK = "the gateway cannot check tokens now"
 AUDIT_UNAVAILABLE = "audit unavailable: the audit store refuses, so no token can be checked and no call can run"
 
 
@@ -105,6 +106,11 @@ class Guard:
         if scope["path"] not in PUBLIC_PATHS:
             try:
                 caller, token = await self._identify(scope)
+            except IssuerAway as error:
+                log.warning("identity_unavailable", cause=error.cause)
+                # Not 401: the client would throw a good token away and sign in where nobody answers.
+                await _refuse(send, 503, CANNOT_CHECK, headers=[(b"retry-after", b"10")])
+                return
             except IdentityError as error:
                 log.info("http_not_identified", cause=error.cause)
                 await self._challenge(send, error="invalid_token" if _values(scope, b"authorization") else "")
@@ -115,7 +121,7 @@ class Guard:
                 return
             except GatewayError as error:
                 log.critical("identity_unavailable", cause=str(error))
-                await _refuse(send, 503, "the gateway cannot check tokens now")
+                await _refuse(send, 503, CANNOT_CHECK)
                 return
             scope["user"] = AuthenticatedUser(token)
             scope[CALLER_KEY] = caller

@@ -27,7 +27,7 @@ from typing import TypeVar
 import httpx2
 import structlog
 
-from mcp_gateway.errors import IdentityError
+from mcp_gateway.errors import IssuerAway
 from mcp_gateway.identity.discovery import check_issuer_url, metadata_urls, read_metadata
 from mcp_gateway.identity.encoding import Malformed
 from mcp_gateway.identity.jwks import KeySet, read_keys
@@ -135,7 +135,7 @@ class IssuerKeys:
 
     def _usable(self) -> KeySet:
         if self._keys is None or self._elapsed(self._fetched_at) >= MAX_STALE:
-            raise IdentityError(f"the issuer's keys cannot be had: {self._problem or 'not fetched yet'}")
+            raise IssuerAway(f"the issuer's keys cannot be had: {self._problem or 'not fetched yet'}")
         return self._keys
 
     def _elapsed(self, then: datetime | None) -> timedelta:

@@ -21,7 +21,7 @@ from mcp_gateway.policy.expressions import Path
 from mcp_gateway.policy.formulas import Formula, formulas_of
 from mcp_gateway.policy.implications import world_of
 from mcp_gateway.policy.schema import REVEAL
-from mcp_gateway.policy.split import Place
+from mcp_gateway.policy.split import Place, Statement
 from mcp_gateway.policy.statement import Compiled, Policy
 from mcp_gateway.policy.vocabulary import ANYTHING, Constant, Domain, Vocabulary
 
@@ -40,6 +40,7 @@ QUALIFIED: Mapping[Path, tuple[str, int]] = MappingProxyType(
 MAX_STEPS = 1_000_000
 """Of all searches and comparisons together, of a few microseconds each."""
 MAX_LISTED = 20
+BRACKETS_OPEN, BRACKETS_CLOSED = frozenset("({["), frozenset(")}]")
 
 
 NO_PERMIT = "no policy permits a call, so every call of everybody is denied: a forbid only takes away"
@@ -82,7 +83,7 @@ def findings_on(compiled: Compiled, *, targets: Sequence[Target]) -> Findings:
     warnings += policies_that_add_nothing(matching, vocabulary=lasting, budget=budget)
     if not any(_permits_a_call(policy, compiled.actions) for policy in policies):
         warnings.append(Problem(message=NO_PERMIT))
-    notes = [*_unused_names(formulas.values(), targets)] if targets else []
+    notes = sorted(_unused_names(formulas.values(), targets), key=_order) if targets else []
     if budget.steps <= 0:
         notes.append(Problem(message="the policies are so many or so large that not all were compared with each other"))
     return Findings(warnings=tuple(sorted(warnings, key=_order)), notes=tuple(notes))
@@ -286,18 +287,31 @@ def _constant(body: JSONObject) -> bool | None:
 
 
 def _unused_names(formulas: Iterable[Formula], targets: Sequence[Target]) -> Iterator[Problem]:
-    """Environments that a policy may name but no target has: right in a shared set, else a misspelling.
+    """Environments that policies ask for and no target has: right in a shared set, else a misspelling.
 
-    One note for each, at the first policy that names it: the starter policies name three, seven times.
+    One note for each, at the first policy that asks for it. An `unless` asks for nothing: that it makes an exception of
+    what there is not changes nothing, and the starter policies do so on every target.
     """
     known = {f'"{target.labels.get("env")}"' for target in targets}
-    found: dict[str, list[Formula]] = {}
+    found: dict[str, list[tuple[Formula, Place]]] = {}
     for formula in formulas:
-        texts = [token.text for token in formula.statement.tokens]
-        named = {texts[i + 2] for i in range(len(texts) - 2) if texts[i : i + 2] == ["Env", "::"]}
-        for env in sorted(named - known):
-            found.setdefault(env, []).append(formula)
-    for env, (first, *others) in found.items():
-        also = f"; also named by {', '.join(other.policy.id for other in others)}" if others else ""
-        place = first.statement.find("Env", "::", env)
+        here: dict[str, Place] = {}
+        for env, place in _asked_for(formula.statement):
+            here.setdefault(env, place)
+        for env in here.keys() - known:
+            found.setdefault(env, []).append((formula, here[env]))
+    for env, ((first, place), *others) in found.items():
+        also = f"; also named by {', '.join(other.policy.id for other, _ in others)}" if others else ""
         yield place.problem(f"no target is in Env::{env}{also}", policy=first.policy.id)
+
+
+def _asked_for(statement: Statement) -> Iterator[tuple[str, Place]]:
+    """The environments in a policy's scope and in each `when`, and where they stand."""
+    depth, is_exception = 0, False
+    texts = [token.text for token in statement.tokens]
+    for index, text in enumerate(texts):
+        depth += (text in BRACKETS_OPEN) - (text in BRACKETS_CLOSED)
+        if depth == 0 and text in {"when", "unless"}:
+            is_exception = text == "unless"
+        elif not is_exception and texts[index : index + 2] == ["Env", "::"]:
+            yield texts[index + 2], statement.at(statement.tokens[index])

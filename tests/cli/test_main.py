@@ -22,6 +22,7 @@ from mcp_gateway.errors import (
     CredentialError,
     GatewayError,
     IdentityError,
+    IssuerAway,
     LimitError,
     OutcomeLost,
     Problem,
@@ -127,7 +128,8 @@ def test_every_problem_of_a_configuration_gets_its_line(tmp_path: Path, capsys: 
     assert (ran.status, ran.out) == (2, "")
     assert ran.err.splitlines() == [
         f"mcp-gateway: {path}:1:1: identity.audience: is required",
-        f"mcp-gateway: {path}:2:1: identity.issuer: expected 'local' or the https URL of an OpenID provider, without query",
+        f"mcp-gateway: {path}:2:1: identity.issuer: expected 'local' or the https URL of an OpenID provider, without query, "
+        "got 'x'",
         f"mcp-gateway: {path}:4:1: targets.a.kind: expected one of 'postgres', 'ssh', 'http', got 'b'",
     ]
 
@@ -139,6 +141,7 @@ def test_every_problem_of_a_configuration_gets_its_line(tmp_path: Path, capsys: 
         (RequestError("x", next_step=""), MISUSED),
         (LimitError("x", next_step=""), MISUSED),
         (IdentityError("x"), NEGATIVE),
+        (IssuerAway("x"), UNAVAILABLE),
         (TargetFailed("x"), NEGATIVE),
         (OutcomeLost("x"), NEGATIVE),
         (GatewayError("x"), NEGATIVE),
@@ -333,3 +336,36 @@ def test_what_is_folded_is_as_wide_as_the_terminal(tmp_path: Path, columns: int)
     assert columns - 15 < max(map(len, told)) <= columns
     filled = next(line for line in shown if '"f_0", ' in line)
     assert columns - 25 < len(filled) <= columns
+
+
+def test_help_calls_arguments_by_their_names_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    tests = run_here(capsys, "policy", "test", "--help").out
+    targets = run_here(capsys, "targets", "test", "--help").out
+
+    assert "targets test [OPTIONS] [NAME]...\n" in targets
+    assert "  NAME  Default: all of them." in targets
+    assert "  PATH  Case files, or folders of them." in tests
+    assert "list[str]" not in tests + targets
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "10001"])
+def test_a_limit_out_of_bounds_is_misuse(capsys: pytest.CaptureFixture[str], limit: str) -> None:
+    ran = run_here(capsys, "audit", "search", "--limit", limit)
+
+    assert ran.status == 2
+    assert ran.err.endswith(f"\nError: Invalid value for --limit: expected 1 to 10,000, got {limit}\n")
+
+
+def test_a_command_line_that_is_none_is_told_within_the_terminal(tmp_path: Path) -> None:
+    ran = run_on_a_terminal(SCRIPT, "audit", "search", "--code", "foo", home=tmp_path)
+
+    lines = ran.out.splitlines()
+    assert ran.status == 2
+    assert lines[:3] == [
+        "Usage: mcp-gateway audit search [OPTIONS]",
+        "Try 'mcp-gateway audit search --help' for help.",
+        "",
+    ]
+    assert lines[3].startswith("Error: Invalid value for --code: expected ok, ")
+    assert all(line.startswith("    ") for line in lines[4:])
+    assert max(map(len, lines)) <= 80

@@ -91,7 +91,8 @@ async def test_an_issuer_that_is_away_at_the_start_and_hostile_afterwards(
         async with before(issuer, tmp_path, targets, world) as gateway:
             await gateway.start(environ=moved_clock.environ)
             assert await ready(gateway) == 503
-            assert await status(gateway, gateway.token()) == 401
+            assert await status(gateway, gateway.token()) == 503
+            assert await status(gateway, "no.token") == 401
             assert kinds(gateway)["Started"] == 0
 
             del issuer.replies[CONNECT_METADATA]

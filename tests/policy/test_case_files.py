@@ -166,7 +166,7 @@ CASE = '[[case]]\nname = "a"\ntarget = "orders"\narguments.sql = "SELECT 1"\nexp
 @pytest.mark.parametrize(
     ("text", "problems"),
     [
-        ("case = ", ["no valid TOML: invalid value at the end of the file"]),
+        ("case = ", ["no valid TOML: this is no value; a text needs quotes, at the end of the file"]),
         ("x = " + "[" * 3000 + "]" * 3000, ["the TOML cannot be parsed"]),
         ("cases = []", ["1:1: cases: unknown key; did you mean 'case'?"]),
         ("case = 1", ["1:1: case: expected an array, got an integer"]),

@@ -6,7 +6,10 @@ import cedarpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mcp_gateway_policies import starter_policies
 
+from mcp_gateway.policy.loader import load_policies
+from mcp_gateway.policy.reach import findings_on
 from mcp_gateway.policy.schema import ACTIONS, NO_LABEL, classes_of, labels_of, quoted, schema_text
 from tests.policy.worlds import COMMAND, ORDERS, READ, REQUEST, TARGETS, compiled, findings, problems
 
@@ -88,6 +91,29 @@ def test_an_environment_that_no_target_has_is_noted_once() -> None:
         'a: no target is in Env::"test"; also named by c',
         'b: no target is in Env::"staging"',
     ]
+
+
+def test_an_exception_for_an_environment_that_no_target_has_is_not_noted() -> None:
+    forbid = '@id("a") forbid (principal, action == Action::"call_api", resource) %s;'
+    exceptions = (
+        'unless { resource in [Env::"staging", Env::"test"] } unless { [context.call.tool].contains("unless") }'
+    )
+    assert findings(forbid % exceptions).notes == ()
+    both = f'{exceptions} when {{ resource in Env::"staging" || context.call.tool == "unless" || resource in Env::"test" }}'
+    assert [str(note).partition(": a: ")[2] for note in findings(forbid % both).notes] == [
+        'no target is in Env::"staging"',
+        'no target is in Env::"test"',
+    ]
+
+
+def test_the_starter_policies_have_no_notes_on_any_one_target() -> None:
+    for env in ("dev", "test", "staging", "prod", "live"):
+        for kind in ("postgres", "ssh", "http"):
+            target = replace(ORDERS, kind=kind, labels={"env": env})
+            engine = load_policies(
+                [starter_policies()], targets=[target], classes=classes_of([target], configured=()), guarded=False
+            )
+            assert findings_on(engine.compiled, targets=[target]).notes == ()
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))

@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 
 DECISIONS = ("allow", "ask", "deny")
+MOST_LISTED = 10_000
 
 
 @app.command()
@@ -48,7 +49,7 @@ def search(
     since: Time = None,
     until: Time = None,
     text: Annotated[str | None, typer.Option(help="Somewhere in what was recorded.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 50,
+    limit: Annotated[int, typer.Option(metavar="NUMBER", help=f"How many at most, 1 to {MOST_LISTED:,}.")] = 50,
     as_json: AsJSON = False,
 ) -> None:
     """List calls, the newest first. Times are UTC."""
@@ -64,6 +65,8 @@ def search(
     ):
         if given not in {None, *known}:
             raise typer.BadParameter(f"expected {', '.join(known)}, got {given!r}", param_hint=option)
+    if not 1 <= limit <= MOST_LISTED:
+        raise typer.BadParameter(f"expected 1 to {MOST_LISTED:,}, got {limit}", param_hint="--limit")
     data_dir = context.obj.settings().gateway.data_dir
     filters = Filters(
         caller=caller,

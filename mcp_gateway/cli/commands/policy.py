@@ -90,7 +90,7 @@ def check(
 @app.command("test")
 def run_tests(
     context: typer.Context,
-    cases: Annotated[list[str], typer.Argument(metavar="PATH...", help="Case files, or folders of them.")],
+    cases: Annotated[list[str], typer.Argument(metavar="PATH", help="Case files, or folders of them.")],
     policies: Policies = None,
     as_json: AsJSON = False,
 ) -> None:

@@ -30,7 +30,7 @@ def listing(context: typer.Context, as_json: AsJSON = False) -> None:
 @app.command("test")
 def check(
     context: typer.Context,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: all of them.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Default: all of them.")] = None,
     as_json: AsJSON = False,
 ) -> None:
     """Connect to targets with their own credentials, and say what is wrong or wider than it need be.
