@@ -31,6 +31,8 @@ BEGINNING = 66
 """Columns of a text in a list: with the room before and the mark after it a line of 80, further in by as much again."""
 CUT = " ..."
 COLUMN_GAP = 2
+MOST_OF_A_NAME = 40
+"""Columns that all values are moved to the right for; a longer name has a line of its own."""
 DEEPEST = 6
 """Levels of a JSON value that are laid out; what is below stands on one line."""
 
@@ -147,17 +149,22 @@ def print_fields(fields: Sequence[tuple[str, str]]) -> None:
     On a terminal long lines are folded here: the terminal would go on at its left edge, where names stand, and so a
     long statement could write a field of its own. A word that fits on a line of its own, such as a hash, is not broken.
     """
-    width = max((len(name) for name, _ in fields), default=0)
+    names = [_visible(name) for name, _ in fields]
+    width = min(MOST_OF_A_NAME, max(map(len, names), default=0))
     columns = _width(sys.stdout) if sys.stdout.isatty() else 0
     room = columns - width - 2
-    for name, value in fields:
+    for name, (_, value) in zip(names, fields, strict=True):
         text = _visible(value, block=True)
         below = _beginning_of(name) + INDENTED
-        if 0 < room < columns_of(text) <= columns - len(below) and " " not in text and "\n" not in text:
-            sys.stdout.write(f"{_visible(name)}\n{below}{text}\n")
+        fits_below = 0 < room < columns_of(text) <= columns - len(below) and " " not in text and "\n" not in text
+        if fits_below or len(name) > width:
+            pieces = fold(name, room=columns - len(below))
+            sys.stdout.write(f"\n{below}".join(pieces) + "\n")
+        if fits_below:
+            sys.stdout.write(f"{below}{text}\n")
             continue
         lines = [piece for line in text.split("\n") for piece in fold(line, room=room)]
-        for mark, line in zip(chain([_visible(name)], repeat("")), lines, strict=False):
+        for mark, line in zip(chain([name if len(name) <= width else ""], repeat("")), lines, strict=False):
             sys.stdout.write(f"{mark.ljust(width)}  {line}".rstrip() + "\n")
 
 

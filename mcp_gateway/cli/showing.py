@@ -7,6 +7,7 @@ nothing and what was said a moment ago.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 Fields: TypeAlias = list[tuple[str, str]]
 
 INDENT = "    "
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+"""What may stand where names of fields do: agents choose those of arguments, and none may look like more than it is."""
 OUTCOMES = {
     "Approved": "approved",
     "ApprovalDenied": "denied",
@@ -69,6 +72,9 @@ def _event_fields(event: StoredEvent, said: dict[str, tuple[int, Any]]) -> Itera
         said[name] = (event.sequence, value)
         if value == earlier:
             yield label, f"as in event {before}"
+            continue
+        if not all(map(PLAIN_NAME.fullmatch, value)):
+            yield label, _exact(value)
             continue
         yield label, ""
         for inner, found in value.items():

@@ -167,6 +167,18 @@ def test_a_cell_cannot_pass_for_another_row_on_a_narrow_terminal() -> None:
 
 
 @pytest.mark.requirement("R37")
+def test_a_long_name_moves_no_value_away(capsys: pytest.CaptureFixture[str]) -> None:
+    print_fields([("n" * 41, "1"), (" " * 500 + "x\n", "2"), ("a", "3")])
+
+    assert capsys.readouterr().out.splitlines() == [
+        "n" * 41,
+        " " * 42 + "1",
+        f"{'<500 spaces>x<U+000A>':<40}  2",
+        f"{'a':<40}  3",
+    ]
+
+
+@pytest.mark.requirement("R37")
 @pytest.mark.parametrize("columns", [30, 40, 80])
 @pytest.mark.parametrize("text", ["你好" * 200, "SELECT 1 " * 99, "\u202e\x1b[2J" * 30, "x" * 500])
 def test_nothing_in_a_list_stands_at_the_terminals_edge(text: str, columns: int) -> None:

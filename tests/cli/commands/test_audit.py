@@ -326,3 +326,20 @@ def test_a_folder_of_another_mode_is_still_read_with_a_warning(config: Path, aud
     assert CALL in ran.out
     assert "warning: this look could not be recorded: " in ran.err
     assert "has the mode 0755, expected 0700" in ran.err
+
+
+@pytest.mark.requirement("R37")
+@pytest.mark.parametrize("name", ["x" * 41, "a b", "facts:", "", "\u202e", "a\nb"])
+def test_a_name_that_an_agent_chose_stands_where_names_do_only_if_it_is_plain(
+    config: Path, audit: Audit, name: str
+) -> None:
+    async def fill() -> None:
+        async with opened_store(config.parent / "data") as store:
+            await store.append(received(ASKS, arguments={name: "1", "sql": "2"}))
+
+    anyio.run(fill)
+
+    lines = audit("show", ASKS).out.splitlines()
+
+    assert [line for line in lines if line.startswith("      ")] == []
+    assert [line for line in lines if line.startswith("    arguments  {")] != []
