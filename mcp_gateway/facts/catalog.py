@@ -133,7 +133,7 @@ class Catalog:
     functions: Mapping[str, tuple[Function, ...]] = field(default_factory=dict)
     """All functions of a name, by bare name; each knows its schema."""
     operators: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Operators that are not built in: name to `schema.function` of each."""
+    """Operators that are not built in: name to `schema.function` of each, and of its negator and commutator."""
     casts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """User-defined casts: target `schema.type` to `schema.function` of each."""
     unwritten_casts: frozenset[str] | None = None
@@ -145,6 +145,12 @@ class Catalog:
     """`schema.type` of each domain to whether it, or a domain it is based on, has a CHECK."""
     domain_checks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """`schema.type` of each domain to the expressions over VALUE of the CHECKs on it and on what it is based on."""
+    held: Mapping[str, str] = field(default_factory=dict)
+    """`schema.type` of each domain, range and multirange to the type of the values in it: what it is based on, its bounds',
+    its range's."""
+    range_functions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """`schema.type` of each range that is not built in to `schema.function` of its own functions, which make its values and
+    measure them where a statement is planned."""
     version: str = ""
     """SHA-256 over all of it: two snapshots with the same version are equal."""
 

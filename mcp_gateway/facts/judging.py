@@ -4,8 +4,8 @@ Types of arguments are not known, so a name is as good as the worst of its candi
 enough where a function of the same name stands on the search path. Without a catalog a name means the built-in, and
 what is not built in is unproved. `facts.harmless` is the list of built-ins; `facts.sql` asks here while it walks.
 
-What a snapshot of the catalog does not tell and nothing here covers: functions in row-level security policies, and
-domains below a range type.
+A text is a value of whatever type it becomes, written or not: beside a column of a row type `'(1,x)'` is a row, and what
+its fields are checked by runs. So a text without a type is judged by all that it may become (`filling`).
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from mcp_gateway.facts.traits import traits_of
 FIRST_USER_OID = 16384
 """Objects below it are the server's own (`FirstNormalObjectId`)."""
 SYSTEM_SCHEMAS = ("pg_catalog", "information_schema")
+_SYSTEM = tuple(f"{schema}." for schema in SYSTEM_SCHEMAS)
 MAX_NAMES = 4096
 """How many names of one kind a judge remembers: agents choose them."""
 
@@ -93,6 +94,8 @@ class Judge:
         self.literal = lru_cache(MAX_NAMES)(self._literal)
         self.table = lru_cache(MAX_NAMES)(self._table)
         self.reading = lru_cache(MAX_NAMES)(self._reading)
+        self.filling = lru_cache(MAX_NAMES)(self._filling)
+        self.takes_any_type = lru_cache(MAX_NAMES)(self._takes_any_type)
 
     # Functions
 
@@ -189,7 +192,8 @@ class Judge:
         if function.kind not in {"f", "w"}:
             return Trust.UNPROVED
         if function.makes_its_type:
-            return max((best, *map(self._checked, function.types or ())))
+            types = (function.result_type, *(function.types or ()))
+            return max(best, *(self._checked(name.removesuffix("[]")) for name in types))
         if function.extension and function.language in {"c", "internal"}:
             return max(best, self._extension_function(function, extension=function.extension))
         return max(best, self._sql_function(function)) if function.language == "sql" else Trust.UNPROVED
@@ -309,6 +313,10 @@ class Judge:
         if self.catalog is None or key in above:
             return Trust.KNOWN
         found = [self._domain(key), *(self._qualified(name) for name in casts.get(key, ()))]
+        found += map(self._qualified, self.catalog.range_functions.get(key, ()))
+        held = self.catalog.held.get(key)
+        if held is not None and not key.startswith(_SYSTEM):
+            found.append(self._reached(held.removesuffix("[]"), casts=casts, above=above | {key}))
         row_type = self.catalog.relations.get(key)
         if row_type is not None and row_type.schema not in SYSTEM_SCHEMAS:
             fields = {column.type.removesuffix("[]") for column in row_type.columns}
@@ -335,6 +343,32 @@ class Judge:
         if self.catalog is None:
             return True
         return any(self._domain(name) != Trust.KNOWN for name in self.catalog.domains)
+
+    # Texts without a type
+
+    def _filling(self, parts: Parts) -> tuple[Trust, Trust]:
+        """What runs where a text becomes a value of a column of this relation: as a rule, and at the worst.
+
+        As a rule it becomes none of a domain, but of the type below, to which no CHECK belongs. Beside a whole row it is
+        a row, and beside an array, or to a function that takes any type, a value of the domain itself.
+        """
+        found = self.find(parts)
+        if self.catalog is None or found is None or found.schema in SYSTEM_SCHEMAS:
+            return Trust.KNOWN, Trust.KNOWN
+        columns = max((self._checked(self._below(column.type)) for column in found.columns), default=Trust.KNOWN)
+        return columns, max(columns, self._checked(found.qualified))
+
+    def _takes_any_type(self, parts: Parts) -> bool:
+        """Whether a function of this name may take values of one type, whichever that is."""
+        found = self.candidates(parts[0] if len(parts) > 1 else "", parts[-1])
+        types = {name for function in found for name in function.types or ()}
+        return any(name.startswith("pg_catalog.any") and name != "pg_catalog.any" for name in types)
+
+    def _below(self, name: str) -> str:
+        """The type below a domain, and the element's of an array."""
+        while self.catalog is not None and name in self.catalog.domains and name in self.catalog.held:
+            name = self.catalog.held[name]
+        return name.removesuffix("[]")
 
     # Relations
 

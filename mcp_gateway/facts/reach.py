@@ -313,6 +313,10 @@ class _Search:
         if key in self._catalog.domains:
             self._any_type = True  # what it is based on is not known
             self._expressions(self._catalog.domain_checks.get(key, ()))
+        if key in self._catalog.held:
+            self._type(self._catalog.held[key])
+        for function in self._catalog.range_functions.get(key, ()):
+            self._qualified(function)
         schema, _, bare = key.rpartition(".")
         # A range type's constructor tells of which type its bounds are.
         self._functions([one for one in self._root.candidates(schema, bare) if one.makes_its_type])

@@ -55,6 +55,12 @@ class Walk:
         """False inside an EXPLAIN that does not run its statement."""
         self.computes = False
         """There is an expression, here or in what is reached from here, to which a cast could be applied unseen."""
+        self.spelt = False
+        """There is a text, or a parameter, without a type: it becomes one of whatever stands beside it."""
+        self.of_own_type = False
+        """There may be a value of which it becomes one of the very type: a whole row, an array, what a function of any type gives."""
+        self.filling = (Trust.KNOWN, Trust.KNOWN)
+        """What then runs by the relations that are read, `Judge.filling` of them all."""
         self.session_function = False
         self.kinds: set[str] = set()
         self.columns: set[str] = set()
@@ -143,6 +149,18 @@ class Walk:
 
     # Expressions
 
+    def _constant(self, body: JSONObject, scope: Scope) -> None:  # noqa: ARG002 - as the others
+        self._fill(spelt="sval" in body)
+
+    def _parameter(self, body: JSONObject, scope: Scope) -> None:  # noqa: ARG002 - as the others
+        self._fill(spelt=True)
+
+    def _fill(self, *, spelt: bool = False, of_own_type: bool = False) -> None:
+        """There is a text without a type, or what it may become one of the very type of."""
+        self.spelt, self.of_own_type = self.spelt or spelt, self.of_own_type or of_own_type
+        if self.spelt:
+            self.doubt(self.filling[self.of_own_type])
+
     def _call(self, body: JSONObject, scope: Scope) -> None:
         parts = strings(body["funcname"])
         name = written(parts)
@@ -154,6 +172,8 @@ class Walk:
         if not self.judge.knows_function(parts):
             self.unheard.add(name)
             self._lacks_function(parts, arguments=len(body.get("args", ())))
+        if self.judge.takes_any_type(parts):
+            self._fill(of_own_type=True)
         if parts in SESSION_FUNCTIONS:
             self.session_function = True
         self.fields(body, scope, without=("funcname",))
@@ -194,7 +214,14 @@ class Walk:
             self._operator(strings(body["useOp"]))
         self.node(body.get("node"), scope)
 
+    def _array(self, body: JSONObject, scope: Scope) -> None:
+        self.computes = True
+        self._fill(of_own_type=True)
+        self.fields(body, scope)
+
     def _sublink(self, body: JSONObject, scope: Scope) -> None:
+        if body.get("subLinkType") == "ARRAY_SUBLINK":
+            self._fill(of_own_type=True)
         if "testexpr" in body:
             self.computes = True
             self._operator(strings(body.get("operName", ())) or ("=",))
@@ -203,7 +230,8 @@ class Walk:
 
     def _cast(self, body: JSONObject, scope: Scope) -> None:
         self.computes = True
-        self.node(body["arg"], scope)
+        if "A_Const" not in body["arg"] and "ParamRef" not in body["arg"]:
+            self.node(body["arg"], scope)
         constant = body["arg"].get("A_Const", {})
         if "sval" in constant or constant.get("isnull"):
             self._type(body["typeName"], scope, judge=self.judge.literal)
@@ -247,10 +275,11 @@ class Walk:
         nodes = body["fields"]
         *qualifier, name = strings(nodes)
         if "A_Star" in nodes[-1]:
-            entry = scope.qualified(qualifier) if qualifier else None
-            entries = scope.entries if not qualifier else [entry] if entry else []
-            self.columns.update(column for one in entries for column in all_stored(one))
+            self._fill(of_own_type=bool(qualifier))
+            self._star(qualifier, scope)
             return
+        if not qualifier and scope.qualified((name,)) is not None:
+            self._fill(of_own_type=True)
         if not self.judge.knows_column(name):
             self.lacks("column", (name,))
         if not qualifier:
@@ -261,6 +290,19 @@ class Walk:
                 self._attribute(name, applied=entry is not None and entry.complete)
             if entry is not None:
                 self.columns.update(stored(entry, name))
+
+    def _star(self, qualifier: Sequence[str], scope: Scope) -> None:
+        entry = scope.qualified(qualifier) if qualifier else None
+        entries = scope.entries if not qualifier else [entry] if entry else []
+        self.columns.update(column for one in entries for column in all_stored(one))
+
+    def _target(self, body: JSONObject, scope: Scope) -> None:
+        """What is selected or returned. There a star stands for columns, elsewhere for a row."""
+        star = body.get("val", {}).get("ColumnRef", {}).get("fields")
+        if star and "A_Star" in star[-1]:
+            self._star(strings(star[:-1]), scope)
+        else:
+            self.fields(body, scope)
 
     # Queries
 
@@ -402,6 +444,9 @@ class Walk:
         if is_read:
             self.named.reads.add(use)
         self.doubt(self.judge.reading(parts))
+        usual, worst = self.judge.filling(parts)
+        self.filling = max(self.filling[0], usual), max(self.filling[1], worst)
+        self._fill()
         return relation_entry(name, table=table, body=body)
 
     def _range_function(self, body: JSONObject, scope: Scope) -> Entry:
@@ -442,12 +487,15 @@ class Walk:
         return entries
 
     HANDLERS: ClassVar[Mapping[str, Handler]] = {
+        "A_ArrayExpr": _array,
+        "A_Const": _constant,
         "A_Expr": _operation,
         "A_Indirection": _indirection,
         "CaseExpr": _case,
         "ColumnRef": _column,
         "FuncCall": _call,
-        "ResTarget": fields,
+        "ParamRef": _parameter,
+        "ResTarget": _target,
         "SelectStmt": query,
         "SortBy": _sort,
         "SubLink": _sublink,

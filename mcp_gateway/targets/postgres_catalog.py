@@ -25,6 +25,7 @@ from mcp_gateway.targets.postgres_queries import (
     BEGIN_SNAPSHOT,
     CASTS,
     DEPENDENCIES,
+    FIRST_USER_OID,
     FUNCTIONS,
     OPERATORS,
     RELATIONS,
@@ -168,6 +169,7 @@ def text_array(values: Iterable[str | int]) -> str:
 def _snapshot(texts: Sequence[str], *, search_path: tuple[str, ...]) -> Snapshot:
     server, relations, functions, operators, casts, types, dependencies = (orjson.loads(text) for text in texts[:7])
     type_names, checks = _types(types)
+    held, range_functions = _holding(types, type_names=type_names)
     catalog = Catalog(
         server_version=int(server),
         search_path=search_path,
@@ -179,6 +181,8 @@ def _snapshot(texts: Sequence[str], *, search_path: tuple[str, ...]) -> Snapshot
         cast_sources=_grouped((function, type_names[source]) for _, function, _, source in casts),
         domains={name: bool(expressions) for name, expressions in checks.items()},
         domain_checks=checks,
+        held=held,
+        range_functions=range_functions,
         version=hashlib.sha256("\0".join((*texts[:6], *search_path)).encode()).hexdigest(),
     )
     return Snapshot(
@@ -203,9 +207,9 @@ def _snapshot(texts: Sequence[str], *, search_path: tuple[str, ...]) -> Snapshot
 def _types(rows: list[Any]) -> tuple[dict[int, str], dict[str, tuple[str, ...]]]:
     """Names of all types, and the domains with the CHECKs on them and on what they are based on."""
     plain = {oid: f"{schema}.{name}" for oid, schema, name, *_ in rows}
-    names = {oid: f"{plain[element]}[]" if element in plain else plain[oid] for oid, *_, element, _ in rows}
-    checks = {oid: checks or () for oid, *_, checks in rows}
-    base = {oid: below for oid, _, _, kind, below, _, _ in rows if kind == "d"}
+    names = {oid: f"{plain[element]}[]" if element in plain else plain[oid] for oid, _, _, _, _, element, *_ in rows}
+    checks = {oid: checks or () for oid, _, _, _, _, _, checks, *_ in rows}
+    base = {oid: below for oid, _, _, kind, below, *_ in rows if kind == "d"}
     domains = {}
     for oid in base:
         step, found = oid, list[str]()
@@ -214,6 +218,17 @@ def _types(rows: list[Any]) -> tuple[dict[int, str], dict[str, tuple[str, ...]]]
             step = base[step]
         domains[plain[oid]] = tuple(found)
     return names, domains
+
+
+def _holding(rows: list[Any], *, type_names: Mapping[int, str]) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+    """Of what type the values in a domain, a range and a multirange are, and the functions of ranges."""
+    held, functions = {}, {}
+    for oid, schema, name, _, base, _, _, inner, own in rows:
+        if base or inner:
+            held[f"{schema}.{name}"] = type_names[base or inner]
+        if own and oid >= FIRST_USER_OID:
+            functions[f"{schema}.{name}"] = tuple(own)
+    return held, functions
 
 
 def _relation(row: dict[str, Any], *, type_names: Mapping[int, str]) -> Relation:

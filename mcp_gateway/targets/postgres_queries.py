@@ -137,12 +137,15 @@ SELECT coalesce(json_agg(x ORDER BY oid), '[]')::text FROM (
 """
 
 OPERATORS = f"""
-SELECT coalesce(json_agg(json_build_array(o.oprname, n.nspname || '.' || p.proname) ORDER BY o.oid), '[]')::text
+SELECT coalesce(json_agg(json_build_array(o.oprname, n.nspname || '.' || p.proname) ORDER BY o.oid, used.place), '[]')::text
 FROM pg_catalog.pg_operator o
-LEFT JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
+CROSS JOIN LATERAL (VALUES (1, o.oid), (2, o.oprnegate), (3, o.oprcom)) AS used (place, oid)
+JOIN pg_catalog.pg_operator u ON u.oid = used.oid AND (used.place = 1 OR u.oprcode <> 0)
+LEFT JOIN pg_catalog.pg_proc p ON p.oid = u.oprcode
 LEFT JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 WHERE o.oid >= {FIRST_USER_OID}
 """
+"""To the planner `NOT (a === b)` is the negator of `===`, and what stands the other way round its commutator."""
 
 CASTS = f"""
 SELECT coalesce(json_agg(json_build_array(k.casttarget::int8, n.nspname || '.' || p.proname,
@@ -157,8 +160,14 @@ TYPES = """
 SELECT json_agg(json_build_array(t.oid::int8, n.nspname, t.typname, t.typtype, t.typbasetype::int8,
     CASE WHEN t.typcategory = 'A' AND t.typlen = -1 THEN t.typelem::int8 ELSE 0 END,
     CASE WHEN t.typtype = 'd' THEN (SELECT json_agg(pg_catalog.pg_get_expr(k.conbin, 0) ORDER BY k.oid)
-      FROM pg_catalog.pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'c') END) ORDER BY t.oid)::text
+      FROM pg_catalog.pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'c') END,
+    coalesce(g.rngsubtype, m.rngtypid, 0)::int8,
+    (SELECT json_agg(fn.nspname || '.' || f.proname ORDER BY f.oid)
+       FROM pg_catalog.pg_proc f JOIN pg_catalog.pg_namespace fn ON fn.oid = f.pronamespace
+      WHERE f.oid IN (g.rngcanonical, g.rngsubdiff))) ORDER BY t.oid)::text
 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+LEFT JOIN pg_catalog.pg_range g ON g.rngtypid = t.oid
+LEFT JOIN pg_catalog.pg_range m ON m.rngmultitypid = t.oid
 """
 
 STAMP = f"""
@@ -180,7 +189,7 @@ WITH relation AS (
   UNION ALL SELECT 'o', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_operator WHERE oid >= {FIRST_USER_OID}
   UNION ALL SELECT 'k', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_cast WHERE oid >= {FIRST_USER_OID}
   UNION ALL SELECT 'y', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_type
-    WHERE typtype = 'd' AND oid >= {FIRST_USER_OID}
+    WHERE typtype IN ('d', 'r', 'm') AND oid >= {FIRST_USER_OID}
   UNION ALL SELECT 'x', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_constraint
     WHERE contypid > 0 OR (contype IN ('c', 'f') AND oid >= {FIRST_USER_OID})
   UNION ALL SELECT 'l', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_policy
