@@ -12,7 +12,9 @@ import unicodedata
 from functools import lru_cache
 
 INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
-INVISIBLE_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
+INVISIBLE_LETTERS = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0\U00016fe4\U0001d159"
+)
 """Default-ignorable or blank characters that Unicode does not count as format or space."""
 VARIATION_SELECTORS = frozenset(chr(code) for code in (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))
 MAX_SPACES = 40
@@ -20,6 +22,11 @@ MAX_BREAKS = 3
 MAX_MARKS = 2
 """Combining marks on one letter; more of them paint over the lines around."""
 REMEMBERED_CHARACTERS = 4096
+MAX_COLUMNS = 80
+"""Of spaces and tabs in a row, where tabs stay what they are."""
+TAB_COLUMNS = 8
+BLANK_LINES = re.compile(rf"\n(?:[ \t]*\n){{{MAX_BREAKS},}}")
+WITH_TABS = re.compile(r"[ \t]*\t[ \t]*")
 NOT_PLAIN = re.compile(r" +|\n+|[^ \n!-~]+")
 TOO_WIDE = " " * (MAX_SPACES + 1)
 
@@ -28,6 +35,9 @@ def make_visible(text: str, *, block: bool = False) -> str:
     """The text as it can be shown on one line, or with `block` as lines: line feeds and tabs stay what they are then."""
     if text.isascii() and text.isprintable() and TOO_WIDE not in text:
         return text
+    if block:
+        text = BLANK_LINES.sub(lambda match: _breaks("\n" * match.group().count("\n"), block=True), text)
+        text = WITH_TABS.sub(lambda match: _tabs(match.group()), text)
     return NOT_PLAIN.sub(lambda match: _shown(match.group(), block=block), text)
 
 
@@ -44,6 +54,11 @@ def _shown(run: str, *, block: bool) -> str:
         kept = (block and character == "\t") or (_is_visible(character) and marks <= MAX_MARKS)
         pieces.append(character if kept else f"<U+{ord(character):04X}>")
     return "".join(pieces)
+
+
+def _tabs(run: str) -> str:
+    columns = len(run) + (TAB_COLUMNS - 1) * run.count("\t")
+    return run if columns <= MAX_COLUMNS else f"<{len(run):,} spaces and tabs>"
 
 
 def _breaks(run: str, *, block: bool) -> str:

@@ -33,6 +33,7 @@ def test_ordinary_text_stays_as_it_is(text: str) -> None:
         ("x\U000e0041", "x<U+E0041>"),
         ("x\ufe0f\u3164", "x<U+FE0F><U+3164>"),
         ("\ud800", "<U+D800>"),
+        ("a\U00016fe4\U0001d159b", "a<U+16FE4><U+1D159>b"),
         ("e\u0301", "e\u0301"),
         ("e" + "\u0301" * 3, "e\u0301\u0301<U+0301>"),
         ("a" + " " * 5000 + "b", "a<5,000 spaces>b"),
@@ -50,6 +51,12 @@ def test_what_has_no_glyph_is_written_out(text: str, shown: str) -> None:
         ("a\r\nb", "a<U+000D>\nb"),
         ("a" + "\n" * 900 + "b", "a\n<900 line breaks>\nb"),
         ("a\x1bb", "a<U+001B>b"),
+        ("a" + "\n " * 900 + "b", "a\n<900 line breaks>\n b"),
+        ("a" + "\n \t" * 900 + "\n;b", "a\n<901 line breaks>\n;b"),
+        ("a\n" + " " * 5000 + "\nb", "a\n<5,000 spaces>\nb"),
+        ("a" + "\t" * 500 + "b", "a<500 spaces and tabs>b"),
+        ("a" + " \t" * 30 + "b", "a<60 spaces and tabs>b"),
+        ("a\n\n\n\t\t\t\tb", "a\n\n\n\t\t\t\tb"),
     ],
 )
 def test_a_block_keeps_its_lines(text: str, shown: str) -> None:
