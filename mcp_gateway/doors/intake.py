@@ -55,9 +55,10 @@ NEXT = "wait until some of them have been answered, then call again; nothing has
 class Intake:
     """The places of all clients of one door."""
 
-    def __init__(self, *, calls: int) -> None:
-        """`calls` is how many calls one caller may have under way."""
+    def __init__(self, *, calls: int, prepare: Callable[[Context], object] = lambda _: None) -> None:
+        """`calls` is how many calls one caller may have under way; `prepare` is told of the context of each request."""
         self._most = calls + MORE
+        self._prepare = prepare
         self._loads: dict[str, _Load] = {}
 
     @asynccontextmanager
@@ -71,7 +72,7 @@ class Intake:
         try:
             async with anyio.create_task_group() as refusing:
                 yield (
-                    Asked(messages, take, lambda error: refusing.start_soon(_refuse, answers, error)),
+                    Asked(messages, take, lambda error: refusing.start_soon(_refuse, answers, error), self._prepare),
                     Answered(answers),
                 )
                 refusing.cancel_scope.cancel()
@@ -143,8 +144,10 @@ class Asked:
         messages: Any,
         take: Callable[[types.JSONRPCRequest], Place],
         refuse: Callable[[types.JSONRPCError], object],
+        prepare: Callable[[Context], object],
     ) -> None:
         self._messages = messages
+        self._prepare = prepare
         self._take = take
         self._refuse = refuse
         self.last_context: Context | None = None
@@ -186,6 +189,7 @@ class Asked:
                 continue
             self.last_context = context or copy_context()
             self.last_context.run(_place.set, place)
+            self._prepare(self.last_context)
             return SessionMessage(item.message, metadata=_leaving(place, item.metadata))
 
 

@@ -8,16 +8,19 @@ stands around the SDK's transport, puts the bytes there as the response leaves.
 2. It is looked up among those of its own request, never among another's.
 3. The bytes are put in once. A response in which the placeholder does not stand as it was made is broken off: neither
    it nor half a result is sent.
-4. In an event stream no character stays that some readers take for a line's end; in JSON those stand in strings alone.
+4. Where a line is a message, in an event stream and on standard output, no character stays that some readers take for a
+   line's end; in JSON those stand in strings alone.
 
-Transports that have no `Splicer` (stdio, the deprecated SSE) find no `Splices` and get the value itself. The SDK's
-transport must keep no events to send again later: what it kept would be placeholders.
+What a request waits to have put in is found by its ASGI scope, or for standard streams, which have none, by the context
+that its handler runs in (`filled`). The deprecated SSE fills nothing: there the SDK gets the value itself. Its transport must
+keep no events to send again later: what it kept would be placeholders.
 """
 
 from __future__ import annotations
 
 import secrets
-from typing import Any, cast
+from contextvars import Context, ContextVar
+from typing import Any
 
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -51,8 +54,11 @@ class Splices:
         self._waiting[token.encode()] = ready
         return {MARK: token}
 
-    def fill(self, body: bytes, *, events: bool) -> list[bytes]:
-        """A part of the response with the bytes where their placeholders stand, in pieces. Raises `SpliceError`."""
+    def fill(self, body: bytes, *, lines: bool) -> list[bytes]:
+        """A part of the response with the bytes where their placeholders stand, in pieces; `lines` where a line is a message.
+
+        Raises `SpliceError`.
+        """
         pieces = [body]
         for token, ready in tuple(self._waiting.items()):
             places = [place for place, piece in enumerate(pieces) if token in piece]
@@ -62,8 +68,23 @@ class Splices:
             if not found or token in after or len(places) > 1:
                 raise SpliceError("a placeholder does not stand in the response as it was made")
             del self._waiting[token]
-            pieces[places[0] : places[0] + 1] = [before, _on_one_line(ready) if events else ready, after]
+            pieces[places[0] : places[0] + 1] = [before, _on_one_line(ready) if lines else ready, after]
         return pieces
+
+
+_splices: ContextVar[Splices] = ContextVar("splices")
+"""What the request whose handler this is waits to have put in, where its transport has no scope."""
+
+
+def prepare(context: Context) -> None:
+    """Make a place for the ready bytes of a request that is handled in this context; whoever sends its answer fills them in."""
+    context.run(_splices.set, Splices())
+
+
+def filled(line: bytes) -> list[bytes]:
+    """A message of the request that is handled here, with its ready bytes in place. Raises `SpliceError`."""
+    splices = _splices.get(None)
+    return splices.fill(line, lines=True) if splices else [line]
 
 
 class Splicer:
@@ -102,13 +123,13 @@ class _Filling:
                     await self._whole(self._head)
                 return
             case "http.response.body" if self._splices:
-                pieces = self._splices.fill(message.get("body", b""), events=self._events)
+                pieces = self._splices.fill(message.get("body", b""), lines=self._events)
                 await send_body(self._send, pieces, more=message.get("more_body", False))
                 return
         await self._send(message)
 
     async def _whole(self, head: Message) -> None:
-        body = self._splices.fill(b"".join(self._held), events=self._events)
+        body = self._splices.fill(b"".join(self._held), lines=self._events)
         length = sum(map(len, body))
         headers = [(name, value) for name, value in head["headers"] if name != b"content-length"]
         await self._send({**head, "headers": [*headers, (b"content-length", str(length).encode())]})
@@ -127,10 +148,8 @@ async def send_body(send: Send, pieces: list[bytes], *, more: bool = False) -> N
 def structured(ready: bytes, request: object) -> Any:
     """What a handler gives the SDK for ready JSON: a placeholder where its transport can splice, else the value."""
     scope = getattr(request, "scope", None)
-    splices = scope.get(SPLICES_KEY) if isinstance(scope, dict) else None
-    if splices is None:
-        return orjson.loads(ready)
-    return cast("Splices", splices).placeholder(ready)
+    splices: Splices | None = scope.get(SPLICES_KEY) if isinstance(scope, dict) else _splices.get(None)
+    return orjson.loads(ready) if splices is None else splices.placeholder(ready)
 
 
 def _on_one_line(ready: bytes) -> bytes:

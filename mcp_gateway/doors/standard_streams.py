@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import BinaryIO, Protocol
 
@@ -27,6 +27,7 @@ import mcp_types as types
 from mcp.shared.message import SessionMessage
 
 from mcp_gateway.doors.members import MAX_VALUES, flaw
+from mcp_gateway.doors.splice import filled
 
 MAX_LINE_BYTES = 8 * 1024 * 1024
 MAX_UNSENT = 256
@@ -64,8 +65,8 @@ class Writer(Protocol):
     def kept(self) -> int:
         """Bytes that were handed over and that the system has not taken."""
 
-    async def write(self, data: bytes) -> None:
-        """Hand over all of it. Cancelled meanwhile, all of it is still sent: never half a line."""
+    async def write(self, line: Sequence[bytes]) -> None:
+        """Hand over all of it, in its pieces. Cancelled meanwhile, all of it is still sent: never half a line."""
 
 
 @asynccontextmanager
@@ -156,9 +157,10 @@ class Outgoing:
 
     async def send(self, item: SessionMessage) -> None:
         """Send one message. Raises `anyio.BrokenResourceError` when nobody reads any more."""
-        line = item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
+        line = filled(item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
+        size = sum(map(len, line))
         self._unsent += 1
-        self._unsent_bytes += len(line)
+        self._unsent_bytes += size
         try:
             await self._writer.write(line)
         except ConnectionError as error:
@@ -166,7 +168,7 @@ class Outgoing:
             raise anyio.BrokenResourceError from error
         finally:
             self._unsent -= 1
-            self._unsent_bytes -= len(line)
+            self._unsent_bytes -= size
             self._sent.set()
 
     @property
@@ -282,10 +284,11 @@ class _ByLoop:
     def kept(self) -> int:
         return self._writer.transport.get_write_buffer_size()
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, line: Sequence[bytes]) -> None:
         if self._writer.transport.is_closing():  # asyncio would drop it; uvloop raises what is no ConnectionError
             raise BrokenPipeError
-        self._writer.write(data)
+        for piece in line:
+            self._writer.write(piece)
         await self._writer.drain()
 
 
@@ -297,11 +300,12 @@ class _ByThread:
         self._descriptor = descriptor
         self._turn = anyio.Lock()
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, line: Sequence[bytes]) -> None:
         def write_all() -> None:
-            left = memoryview(data)
-            while left:
-                left = left[os.write(self._descriptor, left) :]
+            for piece in line:
+                left = memoryview(piece)
+                while left:
+                    left = left[os.write(self._descriptor, left) :]
 
         async with self._turn:
             await anyio.to_thread.run_sync(write_all)

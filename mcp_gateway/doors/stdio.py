@@ -17,6 +17,7 @@ import structlog
 from mcp_gateway.calls import Caller, Secret
 from mcp_gateway.doors.intake import Intake
 from mcp_gateway.doors.mcp import MCPDoor
+from mcp_gateway.doors.splice import prepare
 from mcp_gateway.doors.standard_streams import standard_streams
 from mcp_gateway.identity.sources import TokenSource
 from mcp_gateway.identity.tokens import TokenVerifier
@@ -60,7 +61,10 @@ async def serve_stdio(
             group.start_soon(_stop_on_signal, group.cancel_scope)
             async with (
                 standard_streams() as (incoming, outgoing),
-                Intake(calls=road.max_calls_per_caller).bounded(incoming, outgoing, key="") as (asked, answered),
+                Intake(calls=road.max_calls_per_caller, prepare=prepare).bounded(incoming, outgoing, key="") as (
+                    asked,
+                    answered,
+                ),
             ):
                 options = door.server.create_initialization_options()
                 await door.server.run(asked, answered, options)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,17 @@ import pytest
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, PROTOCOL_VERSION_META_KEY
 from starlette.types import Message, Receive, Scope, Send
 
-from mcp_gateway.doors.splice import BIG_BYTES, MARK, SPLICES_KEY, SpliceError, Splicer, Splices, structured
+from mcp_gateway.doors.splice import (
+    BIG_BYTES,
+    MARK,
+    SPLICES_KEY,
+    SpliceError,
+    Splicer,
+    Splices,
+    filled,
+    prepare,
+    structured,
+)
 from tests.doors.servers import Served, served
 from tests.doors.test_mcp import LEGACY, MODERN, SSE, connected
 from tests.invariants.world import World
@@ -183,6 +194,29 @@ def test_a_transport_that_cannot_splice_gets_the_value() -> None:
         scope: dict[str, Any] = {}  # noqa: RUF012 - of a request
 
     assert structured(READY, None) == structured(READY, Post()) == orjson.loads(READY)
+
+
+def test_a_line_has_the_bytes_of_its_own_request_and_stays_one_line() -> None:
+    mine, others, unprepared = copy_context(), copy_context(), copy_context()
+    prepare(mine)
+    prepare(others)
+    placeholder = mine.run(structured, READY, None)
+    line = around(placeholder) + b"\n"
+
+    assert others.run(filled, line) == unprepared.run(filled, line) == [line]
+    whole = b"".join(mine.run(filled, line))
+    assert len(whole.decode().splitlines()) == 1
+    assert orjson.loads(whole) == {"result": orjson.loads(READY), "id": 1}
+    assert mine.run(filled, line) == [line], "once"
+
+
+def test_a_line_with_a_placeholder_elsewhere_is_not_sent() -> None:
+    context = copy_context()
+    prepare(context)
+    placeholder = context.run(structured, READY, None)
+
+    with pytest.raises(SpliceError):
+        context.run(filled, orjson.dumps([placeholder, placeholder]))
 
 
 # Through the real door, with the SDK's own client.

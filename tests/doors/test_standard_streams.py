@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -201,10 +201,11 @@ class Unread:
         self.gate = anyio.Event()
         self.kept = 0
 
-    async def write(self, data: bytes) -> None:
-        self.kept += len(data)
+    async def write(self, line: Sequence[bytes]) -> None:
+        size = sum(map(len, line))
+        self.kept += size
         await self.gate.wait()
-        self.kept -= len(data)
+        self.kept -= size
 
 
 @pytest.mark.anyio

@@ -88,6 +88,25 @@ async def test_an_mcp_host_starts_the_gateway_and_calls_a_tool(tmp_path: Path, m
     assert len(api.requests) == 1
 
 
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_big_results_side_by_side_are_each_callers_own(tmp_path: Path, mode: str, world: World) -> None:
+    looks = '{"spliced":"00112233445566778899aabbccddeeff"} \u2028\x85 "quoted" \\ \0'
+    said = [f"{number} {looks} {'x' * 300}" * 60 for number in range(6)]
+    texts: list[str] = []
+    async with an_api(tmp_path) as api, connected(configure(tmp_path, api, world), mode, world, tmp_path) as client:
+        api.answers = [answer(one.encode(), headers="content-type: text/plain; charset=utf-8") for one in said]
+
+        async def call() -> None:
+            found = await client.call_tool("call_api", {"target": "api", "path": "x"})
+            texts.append(found.structured_content["text"])
+
+        async with anyio.create_task_group() as group:
+            for _ in said:
+                group.start_soon(call)
+
+    assert sorted(texts) == sorted(said)
+
+
 @pytest.mark.requirement("I5")
 async def test_neither_the_credential_nor_personal_data_gets_out_by_an_echo(tmp_path: Path, world: World) -> None:
     world.canaries["a person's address"] = EMAIL.encode()
