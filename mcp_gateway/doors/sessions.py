@@ -27,7 +27,7 @@ from mcp.server.streamable_http import LAST_EVENT_ID_HEADER, MCP_SESSION_ID_HEAD
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from mcp_gateway.doors.bodies import INVALID_REQUEST, replayed
 
@@ -64,10 +64,23 @@ class Sessions(StreamableHTTPSessionManager):
             await _taken(number)(scope, receive, send)
             return
         self._unanswered.add(key)
+        answered = False
+
+        def answer() -> None:
+            nonlocal answered
+            if not answered:  # then another request may have the id by now
+                answered = True
+                self._unanswered.discard(key)
+
+        async def told(message: Message) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                answer()  # before its client can know and ask again: the SDK has forgotten it
+            await send(message)
+
         try:
-            await super()._handle_stateful_request(scope, receive, send)
+            await super()._handle_stateful_request(scope, receive, told)
         finally:
-            self._unanswered.discard(key)
+            answer()
 
     def _is_owned(self, session: str, scope: Scope) -> bool:
         """Whether it is there and was opened by whoever asks; to others the SDK says that there is none."""
