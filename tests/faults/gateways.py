@@ -26,7 +26,7 @@ import httpx2
 import orjson
 
 from mcp_gateway.clock import new_id, utc_now
-from mcp_gateway.doors.guard import AUDIT_UNAVAILABLE
+from mcp_gateway.doors.guard import AUDIT_UNAVAILABLE, CANNOT_CHECK
 from mcp_gateway.identity.local import LocalIssuer, LocalPerson, open_local_issuer
 from tests.cli.running import Ran, run_script
 from tests.faults.wire import call_body, call_headers, said
@@ -233,6 +233,8 @@ class Gateway:
             raise BrokenOffError(repr(error)) from error
         if answer.status_code == 401:
             return {"code": "identity_required"}
+        if answer.status_code == 503 and answer.json()["error"] == CANNOT_CHECK:
+            return {"code": "identity_required", "message": CANNOT_CHECK}
         if answer.status_code == 503 and answer.json()["error"] == AUDIT_UNAVAILABLE:
             return {"code": "audit_unavailable", "message": AUDIT_UNAVAILABLE}
         text = said(answer.text, answer.headers.get("content-type", ""))
