@@ -26,7 +26,7 @@ MAX_COLUMNS = 80
 """Of spaces and tabs in a row, where tabs stay what they are."""
 TAB_COLUMNS = 8
 BLANK_LINES = re.compile(rf"\n(?:[ \t]*\n){{{MAX_BREAKS},}}")
-WITH_TABS = re.compile(r"[ \t]*\t[ \t]*")
+BLANKS = re.compile(r"[ \t]+")
 NOT_PLAIN = re.compile(r" +|\n+|[^ \n!-~]+")
 TOO_WIDE = " " * (MAX_SPACES + 1)
 
@@ -37,7 +37,7 @@ def make_visible(text: str, *, block: bool = False) -> str:
         return text
     if block:
         text = BLANK_LINES.sub(lambda match: _breaks("\n" * match.group().count("\n"), block=True), text)
-        text = WITH_TABS.sub(lambda match: _tabs(match.group()), text)
+        text = BLANKS.sub(lambda match: _blanks(match.group()), text)
     return NOT_PLAIN.sub(lambda match: _shown(match.group(), block=block), text)
 
 
@@ -56,9 +56,11 @@ def _shown(run: str, *, block: bool) -> str:
     return "".join(pieces)
 
 
-def _tabs(run: str) -> str:
-    columns = len(run) + (TAB_COLUMNS - 1) * run.count("\t")
-    return run if columns <= MAX_COLUMNS else f"<{len(run):,} spaces and tabs>"
+def _blanks(run: str) -> str:
+    """A run of spaces and tabs. One of spaces alone is told below."""
+    tabs = run.count("\t")
+    too_wide = tabs and len(run) + (TAB_COLUMNS - 1) * tabs > MAX_COLUMNS
+    return f"<{len(run):,} spaces and tabs>" if too_wide else run
 
 
 def _breaks(run: str, *, block: bool) -> str:

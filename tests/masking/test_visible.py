@@ -63,6 +63,14 @@ def test_a_block_keeps_its_lines(text: str, shown: str) -> None:
     assert make_visible(text, block=True) == shown
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "text", [" " * 1_000_000 + "b", "\n" + " " * 1_000_000 + "b", "\n  b" * 200_000, "\n \n \nb" * 100_000]
+)
+def test_a_block_is_made_visible_in_linear_time(text: str) -> None:
+    assert make_visible(text, block=True).endswith("b")
+
+
 def test_a_run_of_line_breaks_on_one_line_is_counted() -> None:
     assert make_visible("a" + "\n" * 900 + "b") == "a<900 line breaks>b"
 
