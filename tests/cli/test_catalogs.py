@@ -191,7 +191,7 @@ def test_of_the_plan_it_is_said_that_nobody_asks_for_it(config: Path, capsys: py
     assert "plan       not asked for, though policies look at it: a running gateway knows the planned rows" in (
         ran.out.splitlines()
     )
-    assert "fact       planned_rows = -1" in ran.out.splitlines()
+    assert "planned_rows =" not in ran.out
 
 
 def test_what_a_statement_tells_can_still_be_imagined(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
