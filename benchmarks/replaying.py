@@ -20,6 +20,7 @@ from benchmarks.policy_decisions import CALLER, NOW, ORDERS, policies, question
 from mcp_gateway.audit.decided import decided_since
 from mcp_gateway.audit.search import opened
 from mcp_gateway.audit.store import AuditStore
+from mcp_gateway.calls import SQLFacts
 from mcp_gateway.cli.replaying import Replay
 from mcp_gateway.events import Answered, Decided, Event, Examined, Identified, Received
 from mcp_gateway.policy.compiling import compile_policies
@@ -35,6 +36,7 @@ LOOKS = """
 def events(number: int) -> Iterator[Event]:
     """Those of one call that was allowed."""
     call_id, facts = f"call-{number}", question(read_only=True).facts
+    assert isinstance(facts, SQLFacts)
     facts = replace(facts, reads=frozenset({"orders", f"table_{number}"}))
     yield Received(
         at=NOW, call_id=call_id, door="http", tool="query_database", target="orders", arguments={}, client={}
