@@ -1,6 +1,6 @@
 """From the text of a statement to a decision: the parser's process and back, lineage, and 20 or 500 policies.
 
-    python -m benchmarks.facts_and_decisions [--rounds N] [--apart]
+    python -m benchmarks.facts_and_decisions [--rounds N] [--apart] [--awake]
 
 Wall time of one statement after another, in milliseconds: medians of all rounds, with the 95th percentile. `new` are texts
 never seen before, `seen` the same text again; what is remembered is bound to the catalog that a text was examined with and
@@ -13,6 +13,8 @@ a number is compared with. `told apart` are new texts under a policy that compar
 Who is woken through a pipe may be put on the processor of who wrote into it, and then each finds its caches full of the
 other's. `--apart` keeps the event loop on one processor and the parser's process on another, as a scheduler does that
 knows which of them share a cache.
+
+Both processes sleep while the other works, which is when processors are halted: see `benchmarks/awake.py` for `--awake`.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from pathlib import Path
 
 import uvloop
 
+from benchmarks.awake import AWAKE, awake
 from benchmarks.policy_decisions import policies, question
 from benchmarks.shop import children_of, running_database, write_configuration
 from mcp_gateway.cli.assemble import Gateway, running
@@ -147,8 +150,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--times", type=int, default=100, help="statements of each kind in a round")
     parser.add_argument("--apart", action="store_true", help="a processor for each of the two processes")
+    parser.add_argument("--awake", action="store_true", help=AWAKE)
     arguments = parser.parse_args()
     with (
+        awake(wanted=arguments.awake),
         tempfile.TemporaryDirectory() as folder,
         running_database() as database,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
