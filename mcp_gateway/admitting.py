@@ -64,16 +64,22 @@ class Admitting:
 
     async def admit(self) -> Permitted | Answer | InputRequired:
         """Take it to its start, or to an answer before. Raises what refuses it."""
+        try:
+            return await self._admit()
+        except UnknownNameError:
+            # A retry after a lost answer hears what became of the call, though that has dropped what it names.
+            call = self._deciding.call
+            ended = await self._parts.holder.ended(call) if call is not None else None
+            if ended is None:
+                raise
+            return await self._not_approved(Held(ticket=ended, waited=False))
+
+    async def _admit(self) -> Permitted | Answer | InputRequired:
         # 1.
         caller = await self._reception.open(self._request, self._journal, taken=self._taken)
         self._reception.check_scope(self._request, caller)
         # 2. and 3.
-        try:
-            known = await self._deciding.examine(caller)
-        except UnknownNameError:
-            if (told := await self._told_before(self._deciding.call)) is None:
-                raise
-            return told
+        known = await self._deciding.examine(caller)
         # 4.
         decided = await self._deciding.decide(known, approval=NOT_APPROVED)
         match decided.decision:
@@ -95,12 +101,7 @@ class Admitting:
         request, journal = self._request, self._journal
         holder, call = self._parts.holder, known.call
         await holder.check_repeat(call)
-        try:
-            preview = await self._preview(known)
-        except UnknownNameError:
-            if (told := await self._told_before(call)) is None:
-                raise
-            return told
+        preview = await self._preview(known)
         draft = holder.draft(call, examination=known.examination, ask=ask, preview=preview)
         held = await holder.open_or_continue(draft, journal=journal)
         if not held.stale:
@@ -117,11 +118,6 @@ class Admitting:
             caller = await self._reception.identify_again(request, journal, before=caller)
         known = await self._deciding.examine(caller, fresh=True)
         return await self._claim(known, held.ticket)
-
-    async def _told_before(self, call: Call | None) -> Answer | None:
-        """What became of this very call: a retry after a lost answer hears that, though it has dropped what it names."""
-        ended = await self._parts.holder.ended(call) if call is not None else None
-        return None if ended is None else await self._not_approved(Held(ticket=ended, waited=False))
 
     async def _preview(self, known: Considered) -> str:
         """What may be said of a plan, for the approver; a target that cannot say costs the call nothing.

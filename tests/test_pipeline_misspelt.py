@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from mcp_gateway.calls import Caller
+from mcp_gateway.deciding import Considered, Deciding
 from mcp_gateway.errors import TargetUnavailable
 from mcp_gateway.targets import postgres
 from mcp_gateway.targets.postgres import PostgresConnector
@@ -211,6 +213,39 @@ async def test_a_call_that_has_run_is_answered_so_though_its_table_is_gone(
     postgres_database.execute("DROP TABLE brief")
 
     assert refusal(await query(bench, sql)).code == "already_run"
+
+
+async def test_a_call_whose_twin_has_run_meanwhile_is_answered_so_though_its_table_is_gone(
+    bench: Bench, postgres_database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The twin uses the approval between the yes and this one's examination after it."""
+    postgres_database.execute("CREATE TABLE brief (id int); GRANT ALL ON brief TO PUBLIC")
+    bench.load(ASKED)
+    sql = "DELETE FROM brief"
+    pending = refusal(await query(bench, sql)).approval
+    assert pending is not None
+    await bench.vote(pending.id)
+    examine = Deciding.examine
+
+    async def late(self: Deciding, caller: Caller, *, fresh: bool = False) -> Considered:
+        if fresh:
+            monkeypatch.setattr(Deciding, "examine", examine)
+            assert result(await query(bench, sql))["row_count"] == 0
+            postgres_database.execute("DROP TABLE brief")
+        return await examine(self, caller, fresh=fresh)
+
+    monkeypatch.setattr(Deciding, "examine", late)
+
+    assert refusal(await query(bench, sql)).code == "already_run"
+
+
+async def test_of_a_write_that_cannot_be_followed_names_are_told_before_policy(bench: Bench) -> None:
+    """As such a write is refused before policy whatever it names; the documentation says so."""
+    bench.load(FORBIDDEN.replace('unless { ["public.people"].containsAll(context.sql.reads) }', ""))
+
+    told = {sql: refusal(await query(bench, sql)).code for sql in ("DELETE FROM people", "DELETE FROM peeple")}
+
+    assert told == {"DELETE FROM people": "denied", "DELETE FROM peeple": "invalid_arguments"}
 
 
 @pytest.mark.parametrize("approved", [False, True])

@@ -6,8 +6,9 @@ the one of theirs that has been there longest with nothing under way.
 
 A request's id is its own within a session (MCP 2025-11-25, base protocol, requests). The SDK files the stream that an answer
 leaves by under that id: of two requests at once with one id, one would get the other's answer and the other none. So the
-second is refused. The SDK writes ids as text: 7 and "7" are one. They are read by the reader that the SDK has: to others an
-integer of more than 64 bits is none.
+second is refused, and so is one with the id of a request whose client went away: what is still said for that would be told
+to whoever has its id then. The SDK writes ids as text: 7 and "7" are one. They are read by the reader that the SDK has: to
+others an integer of more than 64 bits is none.
 
 No events are kept for a client that comes back, so what it says it has heard last is not looked at: the SDK, asked for
 events that it does not keep, gives no answer at all.
@@ -15,7 +16,10 @@ events that it does not keep, gives no answer at all.
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pydantic_core
 from mcp.server.auth.middleware.bearer_auth import (
@@ -33,7 +37,29 @@ from mcp_gateway.doors.bodies import INVALID_REQUEST, replayed
 
 MAX_SESSIONS = 4096
 MAX_SESSIONS_OF_A_PERSON = 64
+MAX_GIVEN_UP = 1024
+"""Ids of a session; far more than it can have requests whose end is still awaited."""
+ANSWER = re.compile(rb'(?:^|\n)data: \{"jsonrpc":"2\.0","id":(?:-?[0-9]+|"(?:[^"\\]|\\.)*"),"(?:result|error)":')
+MAX_HEAD = 4096
+"""What is looked at of an event: its id stands at its beginning."""
 LAST_EVENT = LAST_EVENT_ID_HEADER.encode()
+
+
+class _Ids:
+    """The ids of one session's requests that another request must not have."""
+
+    def __init__(self) -> None:
+        self.unanswered: set[str] = set()
+        self._given_up: deque[str] = deque(maxlen=MAX_GIVEN_UP)
+
+    def has(self, number: int | str) -> bool:
+        """Whether it is taken."""
+        return str(number) in self.unanswered or str(number) in self._given_up
+
+    def give_up(self, number: str) -> None:
+        """Its client has gone before its answer."""
+        self.unanswered.discard(number)
+        self._given_up.append(number)
 
 
 class Sessions(StreamableHTTPSessionManager):
@@ -41,8 +67,8 @@ class Sessions(StreamableHTTPSessionManager):
 
     def __init__(self, app: Any) -> None:
         super().__init__(app=app, json_response=False, max_sessions=MAX_SESSIONS)
-        self._unanswered: set[tuple[str, str]] = set()
-        """Sessions and ids of their requests."""
+        self._ids: WeakKeyDictionary[StreamableHTTPServerTransport, _Ids] = WeakKeyDictionary()
+        """Of each session."""
 
     async def _handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request as if it named no event."""
@@ -59,28 +85,25 @@ class Sessions(StreamableHTTPSessionManager):
         if number is None:
             await super()._handle_stateful_request(scope, receive, send)
             return
-        key = session, str(number)
-        if key in self._unanswered:
+        ids = self._ids.setdefault(self._server_instances[session], _Ids())
+        if ids.has(number):
             await _taken(number)(scope, receive, send)
             return
-        self._unanswered.add(key)
+        ids.unanswered.add(str(number))
         answered = False
 
-        def answer() -> None:
-            nonlocal answered
-            if not answered:  # then another request may have the id by now
-                answered = True
-                self._unanswered.discard(key)
-
         async def told(message: Message) -> None:
-            if message["type"] == "http.response.body" and not message.get("more_body"):
-                answer()  # before its client can know and ask again: the SDK has forgotten it
+            nonlocal answered
+            if not answered and message["type"] == "http.response.body" and _is_answer(message):
+                answered = True
+                ids.unanswered.discard(str(number))  # before its client can ask again: the SDK is done with it
             await send(message)
 
         try:
             await super()._handle_stateful_request(scope, receive, told)
         finally:
-            answer()
+            if not answered:
+                ids.give_up(str(number))
 
     def _is_owned(self, session: str, scope: Scope) -> bool:
         """Whether it is there and was opened by whoever asks; to others the SDK says that there is none."""
@@ -127,7 +150,15 @@ def _request_id(body: bytes) -> int | str | None:
     return found if isinstance(found, int | str) and not isinstance(found, bool) else None
 
 
+def _is_answer(message: Message) -> bool:
+    """Whether this part of a response ends a request: all of it, or the event that answers; many close the stream then."""
+    return not message.get("more_body") or ANSWER.search(message.get("body", b""), 0, MAX_HEAD) is not None
+
+
 def _taken(number: int | str) -> JSONResponse:
-    said = f"Invalid Request: the id {number!r} is that of another request of this session, which is not answered yet"
+    said = (
+        f"Invalid Request: the id {number!r} is that of another request of this session, which is not answered yet or was "
+        "given up; give each request an id of its own"
+    )
     error = {"code": INVALID_REQUEST, "message": said}
     return JSONResponse({"jsonrpc": "2.0", "id": number, "error": error}, status_code=400)

@@ -249,7 +249,7 @@ async def test_one_persons_large_open_requests_leave_room_for_the_others(
             assert (await post(server, large, token=sam, session=another)).status_code == 200
             group.cancel_scope.cancel()
         with anyio.fail_after(20):
-            while (await post(server, large, token=alex, session=session)).status_code != 200:
+            while (await post(server, large | {"id": 3}, token=alex, session=session)).status_code != 200:
                 await anyio.sleep(0.02)
 
 
@@ -312,3 +312,50 @@ async def test_of_two_requests_at_once_with_one_id_the_second_is_refused(
     assert '"isError":false' in found[0].text
     again = await post(server, json_of(number), token=token, session=session)
     assert '"isError":false' in again.text
+
+
+async def events(server: Served, message: dict[str, Any], *, token: str, session: str) -> AsyncIterator[str]:
+    """The lines of the stream that a request is answered by."""
+    headers = HEADERS | {"authorization": f"Bearer {token}", "mcp-protocol-version": VERSION, "mcp-session-id": session}
+    async with (
+        plain_client(headers=headers, timeout=30) as http,
+        http.stream("POST", f"{server.url}/mcp", content=orjson.dumps(message)) as response,
+    ):
+        async for line in response.aiter_lines():
+            yield line
+
+
+@pytest.mark.requirement("R32")
+async def test_an_id_that_was_given_up_is_nobody_elses_in_its_session(server: Served) -> None:
+    """What is still said for it, that its client went away, would be the other's answer."""
+    token = server.token()
+    session = await opened(server, token)
+    server.bench.api.stall = True
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(post, server, tool_call(7), token=token, session=session))
+            while not server.bench.api.stalling:
+                await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
+        while server.bench.road.calls_under_way:
+            await anyio.sleep(0.01)
+    server.bench.api.stall = False
+
+    again = await post(server, tool_call(7), token=token, session=session)
+    other = await post(server, tool_call(8), token=token, session=session)
+
+    assert (again.status_code, "given up" in again.json()["error"]["message"]) == (400, True)
+    assert '"isError":false' in other.text
+
+
+@pytest.mark.requirement("R32")
+async def test_an_id_is_free_for_a_client_that_closes_the_stream_with_its_answer(server: Served) -> None:
+    token = server.token()
+    session = await opened(server, token)
+    for _ in range(3):
+        lines = events(server, tool_call(7), token=token, session=session)
+        async for line in lines:
+            if line.startswith("data: {"):
+                assert '"isError":false' in line
+                break
+        await lines.aclose()  # type: ignore[attr-defined]  # of a generator
