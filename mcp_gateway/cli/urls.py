@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from mcp_gateway.config_values import parse_gateway_url
 from mcp_gateway.errors import ConfigError, Problem
 
@@ -17,5 +19,6 @@ def gateway_url(given: str) -> str:
         # A password in it is not repeated.
         got = "" if "@" in given else f", got {given!r}"
         raise ConfigError([Problem(path="--url", message=f"{error}{got}")]) from None
-    endpoint = next((path for path in ENDPOINTS if url.endswith(path)), "")
+    path = urlsplit(url).path
+    endpoint = next((one for one in ENDPOINTS if path.endswith(one)), "")
     return url.removesuffix(endpoint).rstrip("/")

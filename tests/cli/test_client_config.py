@@ -46,6 +46,20 @@ def test_the_url_that_serve_prints_can_be_given(path: str) -> None:
     assert url_entry("cursor", f"https://g.example/below{path}") == {"url": "https://g.example/below/mcp"}
 
 
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("https://mcp", "https://mcp/mcp"),
+        ("https://mcp/", "https://mcp/mcp"),
+        ("https://sse", "https://sse/mcp"),
+        ("https://mcp/mcp", "https://mcp/mcp"),
+        ("https://mcp/sse/", "https://mcp/mcp"),
+    ],
+)
+def test_a_host_that_is_called_as_an_endpoint_is_none(given: str, url: str) -> None:
+    assert url_entry("cursor", given) == {"url": url}
+
+
 def test_writing_merges_and_keeps_a_backup(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "config.json"
 
