@@ -1,4 +1,4 @@
-"""The whole exception tree, branched by who must act.
+"""The exception tree, branched by who must act; what only one part raises and catches stands there.
 
     GatewayError
     ├── ConfigError        the operator, before start: configuration and policies, all problems at once
@@ -7,7 +7,8 @@
     ├── RevokedError       the caller: they or the target are refused from now on, while a call of theirs was running
     ├── StoppedError       nobody: whoever runs the gateway refuses calls on the target, or all calls, at present
     ├── RequestError       the agent: the arguments cannot be what they have to be
-    ├── LimitError         the agent, later: a limit of this caller or target is reached
+    │   ├── UnknownNameError   the agent: a name in them is of nothing that the target has
+    │   └── LimitError         the agent, later: a limit of this caller or target is reached
     ├── TargetError        whoever runs the target: it is away, refuses, fails or is slow
     │   ├── TargetUnavailable
     │   ├── TargetTimeout

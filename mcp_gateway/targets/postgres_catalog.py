@@ -161,7 +161,7 @@ def read_versions(text: str) -> Versions:
 
 
 def text_array(values: Iterable[str | int]) -> str:
-    """An array in the server's text form, its values in order."""
+    """Values as an array in the server's text form, sorted: for queries that only ask whether something is in it."""
     escaped = (str(value).replace("\\", "\\\\").replace('"', '\\"') for value in sorted(values, key=str))
     return "{" + ",".join(f'"{value}"' for value in escaped) + "}"
 

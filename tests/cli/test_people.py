@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from mcp_gateway.cli import people
+from mcp_gateway.doors import approvals_api
 from tests.cli.running import Ran, run_here, write_config
 
 CONFIG = (
@@ -322,3 +324,7 @@ def test_how_long_a_yes_can_be_used_is_in_the_list(config: Path, capsys: pytest.
         ran = run_here(capsys, "--config", str(config), "approvals", "list", "--as", "dana", "--url", gateway.url)
 
     assert ran.out.splitlines()[0] == "a1  approved    0 min left to use it"
+
+
+def test_a_note_is_looked_for_where_the_door_puts_it() -> None:
+    assert people.NOTE == approvals_api.NOTE
