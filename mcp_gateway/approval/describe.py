@@ -58,6 +58,19 @@ def people_text(needs: Mapping[str, int]) -> str:
     return " and ".join(words(group, people) for group, people in sorted(needs.items()))
 
 
+def decision_text(*, person: str | None, email: str | None, groups: str, at: str, channel: str, why: str | None) -> str:
+    """Who decided, for which groups, when, by which way, and in which words. What is empty is not known, and left out."""
+    who = email or person
+    parts = (
+        f"by {who}" if who else "",
+        f"({person})" if person and person != who else "",
+        f"for {groups}" if groups else "",
+        f"at {at}",
+        f"by way of {channel}" if channel else "",
+    )
+    return " ".join(filter(None, parts)) + (f": {why}" if why else "")
+
+
 def fact_text(value: Any) -> str:
     """A fact in words."""
     match value:

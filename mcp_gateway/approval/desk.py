@@ -16,6 +16,7 @@ from typing import TypeAlias
 from mcp_gateway.approval.recorded import is_from_record
 from mcp_gateway.approval.store import ApprovalStore, Decision, Page, Viewer
 from mcp_gateway.approval.ticket import ENDED, Rejected, Ticket, Vote
+from mcp_gateway.beginnings import CANDIDATES, several_text
 from mcp_gateway.calls import Caller, JSONObject
 from mcp_gateway.decisions import CALLER_GROUP
 from mcp_gateway.identity.approver import ApproverPolicy, MayNotApprove, Requester, judge_approver
@@ -28,7 +29,6 @@ ONLY_ITS_OWN = (
     "this is no approver's token (its client is not listed in approvals.clients, or an agent acts by it), so only what it "
     "asked for itself is listed"
 )
-MAX_CANDIDATES = 10
 NOT_FOUND = "there is no such approval that you may see"
 
 
@@ -70,7 +70,7 @@ class Desk:
         if not beginning:
             return Refused(why=NOT_FOUND)
         found = await self._approvals.page(
-            self._viewer(person), live_only=False, after=None, limit=MAX_CANDIDATES, beginning=beginning
+            self._viewer(person), live_only=False, after=None, limit=CANDIDATES, beginning=beginning
         )
         match found.tickets:
             case []:
@@ -78,9 +78,7 @@ class Desk:
             case [only]:
                 return only
             case several:
-                more = " and more" if found.next_after else ""
-                candidates = ", ".join(ticket.id for ticket in several)
-                return Refused(why=f"several approvals begin so: {candidates}{more}; give more of the id")
+                return Refused(why=several_text("approvals", beginning, [ticket.id for ticket in several]))
 
     def _viewer(self, person: Caller) -> Viewer:
         own = self._is_person(person)

@@ -31,7 +31,6 @@ PAGE_CALLS = 200
 EVENTS_OF_CALL = "SELECT sequence, at, call_id, kind, body, hash FROM events WHERE call_id = ? ORDER BY sequence"
 CALLS_BEGINNING = "SELECT DISTINCT call_id FROM events WHERE call_id >= ? AND call_id < ? ORDER BY call_id LIMIT ?"
 LAST_CHARACTER = "\U0010ffff"
-MAX_CANDIDATES = 10
 Clause: TypeAlias = tuple[str, tuple[Any, ...]]
 
 
@@ -95,7 +94,7 @@ def show(data_dir: Path, *, call_id: str) -> Record | None:
     return Record(summary=summarise(events), events=tuple(events), result=result, result_flaw=flaw, consents=decided)
 
 
-def calls_beginning(data_dir: Path, beginning: str, *, limit: int = MAX_CANDIDATES) -> list[str]:
+def calls_beginning(data_dir: Path, beginning: str, *, limit: int) -> list[str]:
     """The ids of calls that begin with a text, at most `limit`. None begins with nothing."""
     if not beginning:
         return []

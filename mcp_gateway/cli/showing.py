@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from mcp_gateway.approval.describe import NOTHING, fact_text
+from mcp_gateway.approval.describe import NOTHING, decision_text, fact_text
 from mcp_gateway.cli.output import json_laid_out, print_fields, print_line
+from mcp_gateway.cli.times import seconds
 
 if TYPE_CHECKING:
     from mcp_gateway.audit.consents import Consent
@@ -49,14 +49,6 @@ def print_record(record: Record) -> None:
         print_fields([(INDENT, _result_text(record.result))])
     elif record.result_flaw:
         print_line(f"the result cannot be shown: {record.result_flaw}")
-
-
-def seconds(at: str) -> str:
-    """A recorded time for people, to the second; a text that is none stays as it is."""
-    try:
-        return datetime.fromisoformat(at).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except (ValueError, OverflowError):
-        return at
 
 
 def _event_fields(event: StoredEvent, said: dict[str, tuple[int, Any]]) -> Iterator[tuple[str, str]]:
@@ -95,17 +87,16 @@ def _consent_fields(consent: Consent, *, call_id: str) -> Iterator[tuple[str, st
 
 
 def _decision_text(event: StoredEvent) -> str:
-    """Who, for which groups, when, by which way, and in which words."""
+    """A decision, by whichever names its kind of event has for its parts."""
     body = event.body
-    who = str(body.get("approver_email") or body.get("approver") or body.get("by") or "")
-    person = str(body.get("approver") or "")
-    parts = [f"by {who}" if who else ""]
-    parts.append(f"({person})" if person and person != who else "")
-    parts.append(f"for {_text(body['groups'])}" if body.get("groups") else "")
-    parts.append(f"at {seconds(event.at)} UTC")
-    parts.append(f"by way of {body['channel']}" if body.get("channel") else "")
-    why = str(body.get("note") or body.get("why") or body.get("cause") or "")
-    return " ".join(part for part in parts if part) + (f": {why}" if why else "")
+    return decision_text(
+        person=str(body.get("approver") or body.get("by") or ""),
+        email=str(body.get("approver_email") or ""),
+        groups=_text(body.get("groups") or ""),
+        at=f"{seconds(event.at)} UTC",
+        channel=str(body.get("channel") or ""),
+        why=str(body.get("note") or body.get("why") or body.get("cause") or ""),
+    )
 
 
 def _result_text(result: bytes) -> str:

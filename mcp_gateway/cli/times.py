@@ -1,4 +1,4 @@
-"""Times on the command line."""
+"""Times on the command line, as they are given and as they are shown."""
 
 from __future__ import annotations
 
@@ -30,3 +30,11 @@ def parse_time(given: str, option: str) -> datetime:
         raise typer.BadParameter(
             f"expected a time such as 2026-01-31T12:00:00Z, 2026-01-31 or 2h, got {given!r}", param_hint=option
         ) from None
+
+
+def seconds(at: str) -> str:
+    """A recorded time for people, to the second; a text that is none stays as it is."""
+    try:
+        return datetime.fromisoformat(at).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError):
+        return at

@@ -9,7 +9,6 @@ import pytest
 
 from mcp_gateway.approval.desk import (
     AGENTS_SEE_NOTHING,
-    MAX_CANDIDATES,
     NOT_FOUND,
     ONLY_ITS_OWN,
     Desk,
@@ -20,6 +19,7 @@ from mcp_gateway.approval.store import ApprovalStore, Page
 from mcp_gateway.approval.tables import MIGRATIONS
 from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.audit.store import AuditStore
+from mcp_gateway.beginnings import MAX_NAMED
 from mcp_gateway.calls import Caller, Secret
 from mcp_gateway.clock import new_id
 from mcp_gateway.decisions import Requirement
@@ -229,13 +229,18 @@ async def test_a_beginning_of_several_ids_is_refused_with_those_that_the_person_
     await another(desk, ticket, id="ticket-3", subject="bob", requirements=(Requirement(group="interns"),))
 
     assert await desk.show(person(), "tick") == Refused(
-        why="several approvals begin so: ticket-1, ticket-2; give more of the id"
+        why="several approvals begin with 'tick': ticket-1, ticket-2; give more of the id"
     )
-    for number in range(4, MAX_CANDIDATES + 3):
+    for number in range(4, MAX_NAMED + 2):
         await another(desk, ticket, id=f"ticket-{number}")
     refused = await desk.show(person(), "tick")
     assert isinstance(refused, Refused)
+    assert not refused.why.endswith(" and more; give more of the id")
+    await another(desk, ticket, id="ticket-99")
+    refused = await desk.show(person(), "tick")
+    assert isinstance(refused, Refused)
     assert refused.why.endswith(" and more; give more of the id")
+    assert refused.why.count("ticket-") == MAX_NAMED
 
 
 @pytest.mark.requirement("R12")

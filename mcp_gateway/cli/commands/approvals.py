@@ -21,6 +21,7 @@ from mcp_gateway.cli.output import (
     print_line,
     print_warning,
 )
+from mcp_gateway.cli.times import seconds
 
 app = typer.Typer(
     cls=CommandGroup, add_completion=False, no_args_is_help=True, help="See and decide what waits for a person."
@@ -148,7 +149,7 @@ def _run(context: typer.Context, person: str | None, url: str | None, work: Call
 
 def _fields(item: JSONObject) -> list[tuple[str, str]]:
     """Label and text in the order to be read: the statement comes before anything that explains it."""
-    from mcp_gateway.approval.describe import NOTHING, fact_text, people_text, policy_text
+    from mcp_gateway.approval.describe import NOTHING, decision_text, fact_text, people_text, policy_text
 
     who = f"{item['email'] or item['subject']}, through the agent {item['agent']}"
     rows = [("approval", f"{item['id']}, {item['state']}"), ("who", who)]
@@ -166,26 +167,25 @@ def _fields(item: JSONObject) -> list[tuple[str, str]]:
     rows.append(("needs", people_text(item["needs"])))
     if item["state"] == "pending":
         rows.append(("until", _until(item)))
-    rows += [("approved", _decision(vote, at=vote["at"], why=vote.get("note", ""))) for vote in item["votes"]]
+    for vote in item["votes"]:
+        yes = decision_text(
+            person=vote["person"],
+            email=vote["email"],
+            groups=fact_text(vote["groups"]),
+            at=_time(vote["at"]),
+            channel=vote.get("channel", ""),
+            why=vote.get("note"),
+        )
+        rows.append(("approved", yes))
     if item["state"] == "approved" and item["claim_until"]:
         rows.append(("usable until", f"{_time(item['claim_until'])}, {_left(item).strip()}"))
     elif item["state"] == "consumed":
         rows.append(("used", f"at {_time(item['ended_at'])} by call {item.get('used_by')}"))
     elif item["ended_at"]:
-        by = {"email": None, "person": item["ended_by"], "groups": []}
-        rows.append((item["state"], _decision(by, at=item["ended_at"], why=item["why"])))
+        at = _time(item["ended_at"])
+        end = decision_text(person=item["ended_by"], email=None, groups="", at=at, channel="", why=item["why"])
+        rows.append((item["state"], end))
     return rows
-
-
-def _decision(vote: JSONObject, *, at: str, why: str) -> str:
-    """Who, for which groups, when, by which way, and in which words."""
-    who = vote["email"] or vote["person"]
-    parts = [f"by {who}" if who else ""]
-    parts.append(f"({vote['person']})" if vote["email"] else "")
-    parts.append(f"for {', '.join(vote['groups'])}" if vote["groups"] else "")
-    parts.append(f"at {_time(at)}")
-    parts.append(f"by way of {vote['channel']}" if vote.get("channel") else "")
-    return " ".join(part for part in parts if part) + (f": {why}" if why else "")
 
 
 def _until(item: JSONObject) -> str:
@@ -193,7 +193,7 @@ def _until(item: JSONObject) -> str:
 
 
 def _time(at: str) -> str:
-    return datetime.fromisoformat(at).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"{seconds(at)} UTC"
 
 
 def _left(item: JSONObject) -> str:

@@ -18,7 +18,7 @@ from mcp_gateway.cli.output import (
     print_note,
     progress,
 )
-from mcp_gateway.cli.times import Time, time_of
+from mcp_gateway.cli.times import Time, seconds, time_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,15 +150,14 @@ def verify(
 
 def _whole_id(data_dir: Path, given: str) -> str:
     """The id that begins so, where there is one such call; what is none stays as it is."""
-    from mcp_gateway.audit.search import MAX_CANDIDATES, calls_beginning
+    from mcp_gateway.audit.search import calls_beginning
+    from mcp_gateway.beginnings import CANDIDATES, several_text
 
-    found = calls_beginning(data_dir, given, limit=MAX_CANDIDATES + 1)
+    found = calls_beginning(data_dir, given, limit=CANDIDATES)
     if given in found or not found:
         return given
     if len(found) > 1:
-        more = " and more" if len(found) > MAX_CANDIDATES else ""
-        candidates = ", ".join(found[:MAX_CANDIDATES])
-        print_note(f"{PROGRAM}: several calls begin with {given!r}: {candidates}{more}; give more of the id")
+        print_note(f"{PROGRAM}: {several_text('calls', given, found)}")
         raise typer.Exit(1)
     return found[0]
 
@@ -191,8 +190,6 @@ def _count(number: int, what: str) -> str:
 
 def _print_summary(summary: CallSummary) -> None:
     """Three lines: what can be found by (the id), what happened, and how the call begins. A table has no room for it."""
-    from mcp_gateway.cli.showing import seconds
-
     where = f" on {summary.target}" if summary.target else ""
     print_line(f"{summary.call_id}  {seconds(summary.at)}  {summary.code or 'not answered'}")
     who = summary.email or summary.subject
