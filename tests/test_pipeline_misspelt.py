@@ -197,46 +197,48 @@ async def test_of_a_statement_that_may_do_anything_no_text_reaches_the_target(
     assert postgres_database.execute("SELECT is_called FROM drawn") == [(False,)]
 
 
+OF_BRIEF = "DELETE FROM brief"
+
+
+async def agreed(bench: Bench, database: PostgresDatabase) -> None:
+    """A call on a table made for it waits, and somebody has said yes."""
+    database.execute("CREATE TABLE brief (id int); GRANT ALL ON brief TO PUBLIC")
+    bench.load(ASKED)
+    pending = refusal(await query(bench, OF_BRIEF)).approval
+    assert pending is not None
+    await bench.vote(pending.id)
+
+
 @pytest.mark.parametrize("known", [False, True])
 async def test_a_call_that_has_run_is_answered_so_though_its_table_is_gone(
     bench: Bench, postgres_database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch, *, known: bool
 ) -> None:
     """Whether or not the gateway has looked at the catalog since."""
     monkeypatch.setattr(postgres, "STAMP_SECONDS", 0.0 if known else 3600.0)
-    postgres_database.execute("CREATE TABLE brief (id int); GRANT ALL ON brief TO PUBLIC")
-    bench.load(ASKED)
-    sql = "DELETE FROM brief"
-    pending = refusal(await query(bench, sql)).approval
-    assert pending is not None
-    await bench.vote(pending.id)
-    assert result(await query(bench, sql))["row_count"] == 0
+    await agreed(bench, postgres_database)
+    assert result(await query(bench, OF_BRIEF))["row_count"] == 0
     postgres_database.execute("DROP TABLE brief")
 
-    assert refusal(await query(bench, sql)).code == "already_run"
+    assert refusal(await query(bench, OF_BRIEF)).code == "already_run"
 
 
 async def test_a_call_whose_twin_has_run_meanwhile_is_answered_so_though_its_table_is_gone(
     bench: Bench, postgres_database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The twin uses the approval between the yes and this one's examination after it."""
-    postgres_database.execute("CREATE TABLE brief (id int); GRANT ALL ON brief TO PUBLIC")
-    bench.load(ASKED)
-    sql = "DELETE FROM brief"
-    pending = refusal(await query(bench, sql)).approval
-    assert pending is not None
-    await bench.vote(pending.id)
+    await agreed(bench, postgres_database)
     examine = Deciding.examine
 
     async def late(self: Deciding, caller: Caller, *, fresh: bool = False) -> Considered:
         if fresh:
             monkeypatch.setattr(Deciding, "examine", examine)
-            assert result(await query(bench, sql))["row_count"] == 0
+            assert result(await query(bench, OF_BRIEF))["row_count"] == 0
             postgres_database.execute("DROP TABLE brief")
         return await examine(self, caller, fresh=fresh)
 
     monkeypatch.setattr(Deciding, "examine", late)
 
-    assert refusal(await query(bench, sql)).code == "already_run"
+    assert refusal(await query(bench, OF_BRIEF)).code == "already_run"
 
 
 async def test_of_a_write_that_cannot_be_followed_names_are_told_before_policy(bench: Bench) -> None:

@@ -76,8 +76,8 @@ class Sessions(StreamableHTTPSessionManager):
         await super()._handle_request({**scope, "headers": headers}, receive, send)
 
     async def _handle_stateful_request(self, scope: Scope, receive: Receive, send: Send) -> None:
-        session = Headers(scope=scope).get(MCP_SESSION_ID_HEADER, "")
-        if scope["method"] != "POST" or not self._is_owned(session, scope):
+        session = self._own_session(scope)
+        if scope["method"] != "POST" or session is None:
             await super()._handle_stateful_request(scope, receive, send)
             return
         body = (await receive()).get("body", b"")  # all of it: `bodies`
@@ -85,7 +85,7 @@ class Sessions(StreamableHTTPSessionManager):
         if number is None:
             await super()._handle_stateful_request(scope, receive, send)
             return
-        ids = self._ids.setdefault(self._server_instances[session], _Ids())
+        ids = self._ids.setdefault(session, _Ids())
         if ids.has(number):
             await _taken(number)(scope, receive, send)
             return
@@ -105,14 +105,12 @@ class Sessions(StreamableHTTPSessionManager):
             if not answered:
                 ids.give_up(str(number))
 
-    def _is_owned(self, session: str, scope: Scope) -> bool:
-        """Whether it is there and was opened by whoever asks; to others the SDK says that there is none."""
-        user = scope.get("user")
-        return (
-            session in self._server_instances
-            and isinstance(user, AuthenticatedUser)
-            and self._session_owners.get(session) == authorization_context(user)
-        )
+    def _own_session(self, scope: Scope) -> StreamableHTTPServerTransport | None:
+        """The session of a request whose sender has opened it; to others the SDK says that there is none."""
+        key, user = Headers(scope=scope).get(MCP_SESSION_ID_HEADER, ""), scope.get("user")
+        if not isinstance(user, AuthenticatedUser) or self._session_owners.get(key) != authorization_context(user):
+            return None
+        return self._server_instances.get(key)
 
     def _admit_session(self, requestor: AuthorizationContext | None) -> StreamableHTTPServerTransport | None:
         """Open a session; None, which is answered with 503, where there is no room and none can be made."""
