@@ -5,7 +5,7 @@ or a host's own settings may come from anybody. OpenSSL takes authorities, modul
 there, the resolver other names for hosts, SQLite the folder of its temporary files. So these names are taken out of
 the environment before anything that reads them is imported: this module imports nothing that looks at them. Authorities are
 named in the configuration (`tls_ca`). libpq's variables stay, since nothing here reads them unless a credential source
-names one (`targets.postgres_session`). `LD_PRELOAD` and its like act before any code of ours and are out of reach.
+names one (`targets.postgres_driver`). `LD_PRELOAD` and its like act before any code of ours and are out of reach.
 """
 
 from __future__ import annotations

@@ -33,19 +33,12 @@ from mcp_gateway.targets.postgres_catalog import (
     read_versions,
     text_array,
 )
+from mcp_gateway.targets.postgres_driver import PROTOCOL_ERRORS, ConnectionLost
 from mcp_gateway.targets.postgres_opening import Opener, PostgresSettings, path_setting
 from mcp_gateway.targets.postgres_pool import Pool
 from mcp_gateway.targets.postgres_queries import ABSENT, BUILTIN_TYPES, RIGHTS, TYPES_BEHIND, VERSIONS
 from mcp_gateway.targets.postgres_rights import Findings, read_findings
-from mcp_gateway.targets.postgres_session import (
-    CATALOG_BYTES,
-    PROTOCOL_ERRORS,
-    BeginRefused,
-    ConnectionLost,
-    Fetched,
-    Prepared,
-    Session,
-)
+from mcp_gateway.targets.postgres_session import CATALOG_BYTES, BeginRefused, Fetched, Prepared, Session
 from mcp_gateway.targets.postgres_statement import Execution, Result, ResultColumn, Statement
 from mcp_gateway.targets.postgres_types import TypeInfo, Types
 

@@ -15,7 +15,8 @@ import asyncpg
 
 from mcp_gateway.config_values import is_loopback
 from mcp_gateway.errors import TargetError, TargetFailed, TargetUnavailable
-from mcp_gateway.targets.postgres_session import Address, AuthorityUnreadable, ConnectionLost, NotPostgres
+from mcp_gateway.targets.postgres_address import Address, AuthorityUnreadable
+from mcp_gateway.targets.postgres_driver import ConnectionLost, NotPostgres
 
 CONDITIONS = {"PostgresSyntaxError": "syntax_error", "DataError": "data_exception", "RaiseError": "raise_exception"}
 READ_ONLY_SERVER = (asyncpg.ReadOnlySQLTransactionError, asyncpg.FeatureNotSupportedError)

@@ -16,8 +16,10 @@ import orjson
 
 from mcp_gateway.calls import Secret
 from mcp_gateway.targets import postgres_errors
+from mcp_gateway.targets.postgres_address import Address
+from mcp_gateway.targets.postgres_driver import PROTOCOL_ERRORS, ConnectionLost
 from mcp_gateway.targets.postgres_queries import OWN_PATH
-from mcp_gateway.targets.postgres_session import PROTOCOL_ERRORS, Address, ConnectionLost, Session, open_session
+from mcp_gateway.targets.postgres_session import Session, open_session
 
 CONNECT_SECONDS = 10.0
 IDLE_IN_TRANSACTION = "60s"

@@ -12,7 +12,7 @@ from typing import Any
 
 from mcp_gateway.facts.catalog import Catalog
 from mcp_gateway.masking.lineage import unknown_paths
-from mcp_gateway.targets.postgres_session import Address
+from mcp_gateway.targets.postgres_address import Address
 
 OLDEST_SERVER = 140000
 HOLDS_READ_ONLY = 160002

@@ -1,30 +1,23 @@
-"""One session with a PostgreSQL server: the driver, its wire filter in front, every value as text.
+"""One session with a PostgreSQL server: statements prepared and run on it, every value as text.
 
-Built on asyncpg's parts in place of its `connect`, which takes what it is not told from PG* variables, `~/.pgpass`,
-service files and `~/.postgresql`. Nothing here reads the environment. asyncpg is pinned for this; what is used of
-its inside stands in this file alone.
-
-Above it: `postgres_pool` keeps sessions, `postgres` runs calls on them.
+Below it, `postgres_driver` connects; above it, `postgres_pool` keeps sessions and `postgres` runs calls on them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import anyio
 import asyncpg
-from asyncpg import connect_utils, serverversion
-from asyncpg.protocol import Protocol as Driver
-from asyncpg.protocol.protocol import BUILTIN_TYPE_OID_MAP, PreparedStatementState
 
 from mcp_gateway.calls import Secret
-from mcp_gateway.targets.postgres_wire import Filter, Origin, WireError
+from mcp_gateway.targets.postgres_address import Address
+from mcp_gateway.targets.postgres_driver import PROTOCOL_ERRORS, ConnectionLost, GuardedDriver, as_text, connect
+from mcp_gateway.targets.postgres_wire import Origin
 
 CLOSE_SECONDS = 3.0
 CONTROL_ROWS = 1000
@@ -32,29 +25,8 @@ CONTROL_BYTES = 64 * 1024
 CATALOG_BYTES = 256 * 1024 * 1024
 """A snapshot of a big catalog is one value of some megabytes; this bounds what a hostile server can make of it."""
 
-VERIFYING = frozenset({"verify-ca", "verify-full"})
-
 UNNAMED = ""
 """A named statement would stay in the session and show its text to the next call (`pg_prepared_statements`)."""
-
-PROTOCOL_ERRORS = (
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    WireError,
-    OSError,
-    EOFError,
-    ValueError,
-    LookupError,
-    ArithmeticError,
-    MemoryError,
-    TypeError,
-    AssertionError,
-    BufferError,
-    SystemError,
-    struct.error,
-)
-"""What the driver raises when a server breaks the protocol or goes away; beside `asyncpg.PostgresError`, which is
-what an honest server says."""
 
 WATCHED_SETTINGS = (
     "client_encoding",
@@ -68,64 +40,9 @@ WATCHED_SETTINGS = (
 )
 """Settings that the server reports when they change: a session that differs from how it began is not used again."""
 
-DEMANDED_REPORTS: Mapping[str, str | None] = {
-    "server_version": None,
-    "client_encoding": "UTF8",
-    "standard_conforming_strings": "on",
-}
-"""What a server has to have said of itself before a statement is sent to it. With other values of the last two it
-would read another statement than the one that was examined."""
-
-
-OTHER_PROTOCOLS = {
-    b"HTTP/": "as an HTTP server",
-    b"SSH-": "as an SSH server",
-    b"\x15\x03": "as a server that speaks TLS from the beginning, such as one of HTTPS",
-}
-"""How the answers of others begin, to a request for TLS or to any connection."""
-
-
-class ConnectionLost(Exception):
-    """The session is gone, or can no longer be trusted to be what it says."""
-
-
-class NotPostgres(ConnectionLost):
-    """What answers is something else; the text says what it answered, as far as that tells."""
-
 
 class BeginRefused(Exception):
     """The server would not begin the transaction; the cause is what it said."""
-
-
-class AuthorityUnreadable(OSError):
-    """The configured certificates cannot be had, so no server can prove who it is."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """Where the server is and how it is spoken to. `host` may be the folder of a Unix socket."""
-
-    host: str
-    port: int
-    database: str
-    user: str
-    tls: str
-    tls_ca: Path | None = None
-
-    @property
-    def place(self) -> str:
-        """Host and port, as messages have them."""
-        return f"{self.host}:{self.port}"
-
-    @property
-    def verified(self) -> bool:
-        """Whether the server has to prove who it is. As in libpq, a given authority makes `require` verify."""
-        return not self.is_socket and (self.tls in VERIFYING or (self.tls == "require" and self.tls_ca is not None))
-
-    @property
-    def is_socket(self) -> bool:
-        """Whether this is a Unix socket."""
-        return self.host.startswith("/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,112 +70,10 @@ class Fetched:
     """Bytes of the rows."""
 
 
-def missing_driver_parts() -> list[str]:
-    """What of the driver's inside is used here and is not as it was when this was written.
-
-    Without one of them a row description would go unread or bytes pass by the filter, and not all of that would raise.
-    """
-    wanted: dict[Any, tuple[str, ...]] = {
-        Driver: ("prepare", "bind_execute", "data_received", "abort", "get_settings", "set_connection"),
-        connect_utils: ("_ConnectionParameters", "_ClientConfiguration", "_create_ssl_connection", "SSLMode"),
-        PreparedStatementState: ("_init_types", "_init_codecs", "_get_attributes", "_get_parameters"),
-    }
-    missing = [f"{of.__name__}.{name}" for of, names in wanted.items() for name in names if not hasattr(of, name)]
-    if hasattr(Driver, "get_buffer"):  # then the event loop would no longer call data_received
-        missing.append("Protocol reads without data_received")
-    return missing
-
-
-class _AskingForTLS:
-    """The event loop as the driver uses it to ask for TLS, and how the answer began: the driver says only that it is no yes."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self.answer = b""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loop, name)
-
-    async def create_connection(self, build: Callable[[], Any], host: str, port: int) -> Any:
-        """The driver's own connection, whose first bytes are seen on the way."""
-
-        def listening() -> Any:
-            protocol = build()
-            hand_on = protocol.data_received
-
-            def data_received(data: bytes) -> None:
-                self.answer = self.answer or bytes(data[:8])
-                hand_on(data)
-
-            protocol.data_received = data_received
-            return protocol
-
-        return await self._loop.create_connection(listening, host, port)
-
-    def refuse_others(self, error: BaseException) -> None:
-        """Raise `NotPostgres` where the answer is none that PostgreSQL gives: yes, no, or the beginning of an error."""
-        if self.answer and self.answer not in {b"S", b"N"} and not self.answer.startswith(b"E"):
-            looks = next((what for begins, what in OTHER_PROTOCOLS.items() if self.answer.startswith(begins)), "")
-            raise NotPostgres(looks or "with what PostgreSQL never says there") from error
-
-
-class _Way:
-    """A transport on which something of the gateway's own goes out with the driver's next message. Whatever is not here is
-    the transport's.
-
-    The event loop writes at once what is written to an idle connection: in two writes the server would be woken twice.
-    """
-
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        self.before = self.behind = b""
-
-    def write(self, data: Any) -> None:
-        """Send a message of the driver's, which has all of an operation in one."""
-        if self.before or self.behind:
-            data, self.before, self.behind = b"".join((self.before, data, self.behind)), b"", b""
-        self._transport.write(data)
-
-    def writelines(self, data: Iterable[Any]) -> None:
-        """The same of one that is in several pieces."""
-        self.write(b"".join(data))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-
-class _GuardedDriver(Driver):
-    """The driver's protocol with the wire filter in front."""
-
-    guard: Filter
-    failure: WireError | None = None
-    way: _Way
-
-    def connection_made(self, transport: Any) -> None:
-        self.way = _Way(transport)
-        super().connection_made(self.way)
-
-    def data_received(self, data: Any) -> None:
-        if self.failure is not None:
-            return
-        try:
-            kept = self.guard.feed(data)
-        except WireError as error:
-            self.failure = error
-            self.way.abort()  # not the driver's own `abort`, which fails before the log-in has ended
-        else:
-            if kept:
-                super().data_received(kept)
-
-
-def _as_text(settings: Any, oid: int) -> None:
-    settings.set_builtin_type_codec(oid, str(oid), "pg_catalog", "scalar", "text", "text")
-
-
 class Session:
     """An open session."""
 
-    def __init__(self, connection: Any, driver: _GuardedDriver) -> None:
+    def __init__(self, connection: Any, driver: GuardedDriver) -> None:
         self._connection = connection
         self._driver = driver
         self._guard = driver.guard
@@ -324,7 +139,7 @@ class Session:
             # and it would send the statement once more to run it.
             state = await self._driver.prepare(name, sql, None, record_class=asyncpg.Record)
             for oid in state._init_types():  # noqa: SLF001
-                _as_text(self._driver.get_settings(), oid)
+                as_text(self._driver.get_settings(), oid)
             state._init_codecs()  # noqa: SLF001
             found = Prepared(
                 columns=tuple((item.name, item.type.oid) for item in state._get_attributes()),  # noqa: SLF001
@@ -413,103 +228,5 @@ def _query(sql: str) -> bytes:
 
 
 async def open_session(address: Address, *, password: Secret | None, settings: Mapping[str, str]) -> Session:
-    """Connect and log in.
-
-    Raises:
-        asyncpg.PostgresError: the server refuses.
-        OSError, ConnectionLost, ssl.SSLError: it is not there, or not what it should be.
-    """
-    if missing := missing_driver_parts():
-        raise ConnectionLost(f"asyncpg {asyncpg.__version__} is not the release that is needed: {', '.join(missing)}")
-    loop = asyncio.get_running_loop()
-    context = tls_context(address)
-    parameters = connect_utils._ConnectionParameters(  # noqa: SLF001
-        user=address.user,
-        password=password.reveal_text() if password else "",
-        database=address.database,
-        ssl=context,
-        sslmode=connect_utils.SSLMode.parse(address.tls if context else "disable"),
-        ssl_negotiation=connect_utils.SSLNegotiation.postgres,
-        server_settings=dict(settings),
-        target_session_attrs=connect_utils.SessionAttribute.any,
-        krbsrvname=None,
-        gsslib="gssapi",
-    )
-    config = connect_utils._ClientConfiguration(  # noqa: SLF001
-        command_timeout=None,
-        statement_cache_size=0,
-        max_cached_statement_lifetime=0,
-        max_cacheable_statement_size=0,
-    )
-    where = f"{address.host}/.s.PGSQL.{address.port}" if address.is_socket else (address.host, address.port)
-    connected: asyncio.Future[bool] = loop.create_future()
-    driver: _GuardedDriver | None = None
-
-    def build() -> _GuardedDriver:
-        nonlocal driver
-        driver = _GuardedDriver(where, connected, parameters, asyncpg.Record, loop)
-        driver.guard = Filter(verified=address.verified)
-        return driver
-
-    transport: Any = None
-    try:
-        if isinstance(where, str):
-            transport, driver = await loop.create_unix_connection(build, where)
-        elif context is None:
-            transport, driver = await loop.create_connection(build, *where)
-        else:
-            asking = _AskingForTLS(loop)
-            try:
-                transport, driver = await connect_utils._create_ssl_connection(  # type: ignore[attr-defined]  # noqa: SLF001
-                    build, *where, loop=asking, ssl_context=context, ssl_is_advisory=not _demands_tls(address)
-                )
-            except ConnectionError as error:
-                asking.refuse_others(error)
-                raise
-        await connected
-        for name, wanted in DEMANDED_REPORTS.items():
-            said = getattr(driver.get_settings(), name, None)
-            if said is None:
-                raise ConnectionLost(f"the server does not report {name}, as every PostgreSQL server does")
-            if wanted is not None and said != wanted:
-                raise ConnectionLost(f"the server does not accept {name} = {wanted!r}")
-        serverversion.split_server_version_string(driver.get_settings().server_version)
-        # What the connection keeps is for cancel requests alone: those need no password.
-        connection = asyncpg.Connection(driver, transport, loop, where, config, parameters._replace(password=None))
-    except BaseException as error:
-        if transport is not None:
-            transport.abort()
-        connected.cancel()
-        if driver is not None and driver.failure is not None:
-            raise ConnectionLost(str(driver.failure)) from error
-        raise
-    driver.set_connection(connection)
-    for oid in BUILTIN_TYPE_OID_MAP:
-        _as_text(driver.get_settings(), oid)
-    return Session(connection, driver)
-
-
-def _demands_tls(address: Address) -> bool:
-    return address.tls not in {"allow", "prefer"}
-
-
-def tls_context(address: Address) -> ssl.SSLContext | None:
-    """TLS by libpq's names. Without an authority of its own the system's are trusted; never files of the user's."""
-    if address.tls == "disable" or address.is_socket:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.check_hostname = address.tls == "verify-full"
-    context.verify_mode = ssl.CERT_REQUIRED if address.verified else ssl.CERT_NONE
-    context.set_alpn_protocols(["postgresql"])
-    if address.verified:
-        if address.tls_ca is not None:
-            try:
-                context.load_verify_locations(cafile=address.tls_ca)
-            except ssl.SSLError:
-                raise AuthorityUnreadable("'tls_ca' holds no certificate that can be read") from None
-            except OSError as error:
-                raise AuthorityUnreadable(f"'tls_ca' cannot be read: {error.strerror}") from None
-        else:
-            context.load_default_certs()
-    return context
+    """Connect and log in; raises what `connect` does."""
+    return Session(*await connect(address, password=password, settings=settings))

@@ -19,8 +19,9 @@ import asyncpg
 from mcp_gateway.errors import OutcomeLost, TargetError, TargetFailed, TargetTimeout, TargetUnavailable
 from mcp_gateway.targets import postgres_errors
 from mcp_gateway.targets.postgres_catalog import Touched, Versions
+from mcp_gateway.targets.postgres_driver import ConnectionLost
 from mcp_gateway.targets.postgres_errors import SnapshotStale
-from mcp_gateway.targets.postgres_session import ConnectionLost, Fetched, Prepared, Session
+from mcp_gateway.targets.postgres_session import Fetched, Prepared, Session
 from mcp_gateway.targets.postgres_wire import Origin
 
 COMMIT_SECONDS = 10.0

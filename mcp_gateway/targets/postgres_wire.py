@@ -2,7 +2,7 @@
 
 Sans-I/O. The driver buffers whatever length a server claims and keeps every row it is given; this filter looks at
 message headers only, drops what nobody reads (notices, notifications), cuts a result at its limits on a message
-boundary, and refuses what no honest server sends. `postgres_session` puts it between socket and driver.
+boundary, and refuses what no honest server sends. `postgres_driver` puts it between socket and driver.
 
 A transaction's BEGIN goes out together with the statement's Parse, and its ROLLBACK together with the Execute, which
 spares two of an exchange's round trips. The driver knows nothing of either: their answers are read and dropped here.
