@@ -10,32 +10,26 @@ What a JSON key says of its value counts as well: the string under `"password"` 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, islice, starmap
 from typing import Any
 
-import orjson
-
 from mcp_gateway.answers import Masked
 from mcp_gateway.calls import JSONObject, Secret
 from mcp_gateway.errors import MaskingError
-from mcp_gateway.masking import cuts, keys
+from mcp_gateway.masking import keys
 from mcp_gateway.masking.classes import PII_NATIONAL_ID, SECRET_PASSWORD, SECRET_TOKEN
-from mcp_gateway.masking.encoded import EncodedBytes
-from mcp_gateway.masking.scan import Hit, Scanner, scanner_for
-from mcp_gateway.masking.scrub import CREDENTIAL, SEPARATOR, Scrubber, scrubber_for
+from mcp_gateway.masking.json_values import HAS_MEMBERS, SMALL_NUMBER, decoded, dumped, strings, text_of
+from mcp_gateway.masking.scan import scanner_for
+from mcp_gateway.masking.scrub import CREDENTIAL, Scrubber, scrubber_for
 from mcp_gateway.masking.stopping import Stop
 from mcp_gateway.masking.streams import MaskStream
 from mcp_gateway.masking.styles import Markers
+from mcp_gateway.masking.texts import TextMasker
 from mcp_gateway.tool import Column
 
 TOGETHER = 4096
 """Characters of cells up to which columns are gone through together; of a column alone one more may be added."""
-SMALL_NUMBER = 10**7
-"""Integers of fewer digits than this are nothing that a detector finds."""
-HAS_MEMBERS = (dict, list, tuple)
-NO_TEXT = (bool, *HAS_MEMBERS)
 MAX_DEPTH = 200
 MIN_SURE = 8
 """Letters that a string has at least for a credential in it to be no coincidence."""
@@ -61,16 +55,24 @@ def masker_for(
     """
     revealed &= all_classes
     stop = Stop()
+    scrubber = scrubber_for(tuple(secrets)).stopped_by(stop)
+    markers = Markers(styles, hash_key=hash_key)
     return CallMasker(
         stop=stop,
         revealed=revealed,
-        scanner=scanner_for(detectors=detectors, revealed=revealed),
-        scrubber=scrubber_for(tuple(secrets)).stopped_by(stop),
-        markers=Markers(styles, hash_key=hash_key),
+        texts=TextMasker(
+            stop=stop,
+            revealed=revealed,
+            scanner=scanner_for(detectors=detectors, revealed=revealed),
+            scrubber=scrubber,
+            markers=markers,
+            watcher=scanner_for(detectors=detectors, revealed=all_classes - revealed) if revealed else None,
+        ),
+        scrubber=scrubber,
+        markers=markers,
         by_key=frozenset(
             data_class for detector, data_class in KEYED.items() if detector in detectors and data_class not in revealed
         ),
-        watcher=scanner_for(detectors=detectors, revealed=all_classes - revealed) if revealed else None,
     )
 
 
@@ -82,25 +84,20 @@ class CallMasker:
         *,
         stop: Stop,
         revealed: frozenset[str],
-        scanner: Scanner,
+        texts: TextMasker,
         scrubber: Scrubber,
         markers: Markers,
         by_key: frozenset[str],
-        watcher: Scanner | None = None,
     ) -> None:
-        """`watcher` finds what is revealed, so that it is known that it was shown."""
+        """`by_key` are the hidden classes that a member's name gives its value."""
         self._stop = stop
         self._revealed = revealed
-        self._scanner = scanner
+        self._texts = texts
         self._scrubber = scrubber
         self._markers = markers
         self._by_key = by_key
-        self._watcher = watcher
         self._streams: list[MaskStream] = []
         self._closed: Masked | None = None
-        self._counts: Counter[str] = Counter()
-        self._shown: set[str] = set()
-        """Revealed classes of which there was something."""
 
     def stop(self) -> None:
         """From another thread: end what is going on, with a `MaskingError`; nothing can be masked after it."""
@@ -122,7 +119,7 @@ class CallMasker:
         self._stop.look()
         hidden = self.hides(classes)
         if values:
-            self._shown |= classes - hidden
+            self._texts.shown |= classes - hidden
         if not hidden:
             return self._scanned(values)
         if computed:
@@ -133,7 +130,7 @@ class CallMasker:
             masked = [self._markers.cell(hidden, b"")] * len(values)
         kept = sum(value is None for value in values) if keep_nulls and not computed else 0
         for name in hidden:
-            self._counts[name] += len(values) - kept
+            self._texts.counts[name] += len(values) - kept
         return masked
 
     def table(self, columns: Sequence[Column]) -> tuple[list[str], list[list[Any]]]:
@@ -151,11 +148,11 @@ class CallMasker:
             else:
                 left -= sum(map(len, column.values))
                 together += column.values
-                self._shown |= column.classes
+                self._texts.shown |= column.classes
             cells.append(found)
-        pairs = zip(together, self._each(together), strict=True)
+        pairs = zip(together, self._texts.mask_each(together), strict=True)
         masked = [name for _, name in islice(pairs, names)]
-        settled = starmap(self._settled, pairs)
+        settled = starmap(self._texts.settled, pairs)
         return masked, [
             list(islice(settled, len(column.values))) if found is None else found
             for column, found in zip(columns, cells, strict=True)
@@ -163,39 +160,35 @@ class CallMasker:
 
     def text(self, value: str, *, cut: bool = False, headless: bool = False) -> str:
         """Mask a text by detectors and credential scrubbing; `cut` and `headless` as for `raw`."""
-        return decoded(self.raw(value.encode("utf-8", "surrogatepass"), cut=cut, headless=headless))
+        return decoded(self._texts.mask_bytes(value.encode("utf-8", "surrogatepass"), cut=cut, headless=headless))
 
     def texts(self, values: Sequence[str]) -> list[str]:
         """Mask many texts in one go, each as `text` would."""
-        return self._each(values)
+        return self._texts.mask_each(values)
 
     def raw(self, value: bytes, *, cut: bool = False, headless: bool = False) -> bytes:
         """Mask bytes in the same way. A limit cut off their end (`cut`), or their beginning (`headless`).
 
         What may be a part of something that can no longer be told is left out then; `cuts` says how much that is.
         """
-        if not cut and not headless:
-            return self._masked(value, counts=self._counts)
-        begin = cuts.first(value, scrubber=self._scrubber) if headless else 0
-        end = cuts.last(value, scrubber=self._scrubber) if cut else len(value)
-        return self._masked_between(value, begin, end)
+        return self._texts.mask_bytes(value, cut=cut, headless=headless)
 
     def json(self, value: Any) -> Any:
         """Mask every string in a JSON value, keys included, and numbers that are a card's or the like."""
         texts: list[str] = []
         self._collected(value, texts, depth=0)
-        return self._rebuilt(value, iter(list(zip(texts, self._texts(texts), strict=True))))
+        return self._rebuilt(value, iter(list(zip(texts, self._texts.mask_values(texts), strict=True))))
 
     def stream(self) -> MaskStream:
         """For an output that arrives in chunks; what it masks is counted in this call's result."""
-        stream = MaskStream(scrubber=self._scrubber, scanner=self._scanner, markers=self._markers)
+        stream = self._texts.stream()
         self._streams.append(stream)
         return stream
 
     @property
     def counts(self) -> dict[str, int]:
         """Class to the number of values that were masked so far."""
-        return dict(sorted(sum((stream.counts for stream in self._streams), +self._counts).items()))
+        return dict(sorted(sum((stream.counts for stream in self._streams), +self._texts.counts).items()))
 
     def seal(self, result: JSONObject, *, rows: int | None = None, truncated: bool = False) -> Masked:
         """Close a result: adds `masked`, scrubs credentials once more over the bytes, counts.
@@ -207,13 +200,13 @@ class CallMasker:
         if self._scrubber.in_sealed(structured):
             result = self._without_credentials(result)
             structured = dumped(result | {"masked": self.counts})
-            if any(self._scrubber.in_text(text) for text in _strings(result) if len(text) >= MIN_SURE):
+            if any(self._scrubber.in_text(text) for text in strings(result) if len(text) >= MIN_SURE):
                 raise MaskingError("a credential stands where it cannot be taken out of the result")
         counts = self.counts
         self._closed = Masked(
             structured=structured,
             counts=counts,
-            touched=frozenset(counts) - {CREDENTIAL} | self._shown,
+            touched=frozenset(counts) - {CREDENTIAL} | self._texts.shown,
             rows=rows,
             truncated=truncated,
         )
@@ -235,115 +228,21 @@ class CallMasker:
         found = list(values)
         kinds = set(map(type, found))
         if kinds == {str}:
-            return self._plain(found)
+            return self._texts.mask_strings(found)
         if kinds == {int} and max(map(abs, found)) < SMALL_NUMBER:
             return found
         places, texts = [], []
         for place, value in enumerate(found):
-            text = _text_of(value)
+            text = text_of(value)
             if text is not None:
                 places.append(place)
                 texts.append(text)
             elif isinstance(value, HAS_MEMBERS):
                 found[place] = self.json(value)
-        for place, before, after in zip(places, texts, self._texts(texts), strict=True):
+        for place, before, after in zip(places, texts, self._texts.mask_values(texts), strict=True):
             if after is not before:
                 found[place] = after
         return found
-
-    def _texts(self, texts: list[str]) -> list[str | None]:
-        """Mask many texts; one that has nothing to mask is given back itself, and None where null stands for all of it."""
-        if EncodedBytes not in set(map(type, texts)):
-            return self._plain(texts)
-        inside = [self._inside(text) if isinstance(text, EncodedBytes) else text for text in texts]
-        outside = self._plain(inside)
-        # What is as it was has to be the same object, by which whoever asked knows it.
-        return [before if after == before else after for before, after in zip(texts, outside, strict=True)]
-
-    def _inside(self, text: EncodedBytes) -> str:
-        """Mask what is encoded."""
-        raw = text.raw
-        masked = self._masked(raw, counts=self._counts)
-        return text if masked == raw else EncodedBytes.of(masked)
-
-    def _plain(self, texts: list[str]) -> list[str | None]:
-        return [self._settled(before, after) for before, after in zip(texts, self._each(texts), strict=True)]
-
-    def _each(self, texts: Sequence[str]) -> list[str]:
-        if not texts:
-            return []
-        joined = SEPARATOR.join(texts)
-        if joined.count("\0") == len(texts) - 1 and not self._scrubber.short:
-            counts: Counter[str] = Counter()
-            masked = self._masked(joined.encode("utf-8", "surrogatepass"), counts=counts, nul=False)
-            if not counts:
-                return list(texts)
-            try:
-                parts = masked.decode("utf-8", "surrogatepass").split(SEPARATOR)
-            except UnicodeDecodeError:
-                parts = [decoded(part) for part in masked.split(SEPARATOR.encode())]
-            if len(parts) == len(texts):
-                self._counts += counts
-                return parts
-        # A value reached over a cell's end (a key that never closes): only one by one is each cell its own text.
-        return [decoded(self._masked(text.encode("utf-8", "surrogatepass"), counts=self._counts)) for text in texts]
-
-    def _settled(self, before: str, after: str) -> str | None:
-        if after == before:
-            return before
-        return None if after in self._markers.nulls else after
-
-    def _masked(self, data: bytes, *, counts: Counter[str], nul: bool = True) -> bytes:
-        if self._scrubber:
-            data, scrubbed = self._scrubber.scrub(data, nul=nul)
-            if scrubbed:
-                counts[CREDENTIAL] += scrubbed
-        self._watch(data)
-        hits = self._scanner.hits(data, nul=nul, asked=self._stop)
-        return self._marked(data, hits, counts=counts)
-
-    def _watch(self, data: bytes) -> None:
-        """Note which revealed classes are in a text."""
-        if self._watcher is not None and not self._revealed <= self._shown:
-            self._shown |= {rule.data_class for _, _, rule in self._watcher.hits(data, asked=self._stop)}
-
-    def _masked_between(self, data: bytes, begin: int, end: int) -> bytes:
-        """Mask a whole text and give a part of it: what lies across its beginning is left out, across its end masked."""
-        spans = self._scrubber.spans(data)
-        for start, stop in spans:
-            begin = stop if start < begin < stop else begin
-            end = start if start < end < stop else end
-        if begin >= end:
-            return b""
-        text = data
-        if spans:
-            replaced = [
-                self._scrubber.replaced(data, spans, begin=start, stop=stop)
-                for start, stop in ((0, begin), (begin, end), (end, len(data)))
-            ]
-            self._counts[CREDENTIAL] += sum(begin <= start < end for start, _ in spans)
-            text, begin = b"".join(replaced), len(replaced[0])
-            end = begin + len(replaced[1])
-        self._watch(text)
-        hits = self._scanner.hits(text, asked=self._stop)
-        begin = max([begin, *(stop for start, stop, _ in hits if start < begin)])
-        shown = [hit for hit in hits if begin <= hit[0] < end]
-        end = max([end, *(stop for _, stop, _ in shown)])
-        return self._marked(text, shown, counts=self._counts, place=begin, end=end)
-
-    def _marked(
-        self, data: bytes, hits: Sequence[Hit], *, counts: Counter[str], place: int = 0, end: int | None = None
-    ) -> bytes:
-        if not hits:
-            return data[place:end]
-        masked = bytearray()
-        for start, stop, rule in hits:
-            counts[rule.data_class] += 1
-            masked += data[place:start]
-            masked += self._markers.marker(rule.data_class, data[start:stop]).encode()
-            place = stop
-        masked += data[place:end]
-        return bytes(masked)
 
     def _collected(self, value: Any, texts: list[str], *, depth: int) -> None:
         """Every text in a JSON value, in the order in which `_rebuilt` takes them."""
@@ -357,7 +256,7 @@ class CallMasker:
         elif isinstance(value, list | tuple):
             for member in value:
                 self._collected(member, texts, depth=depth + 1)
-        elif (text := _text_of(value)) is not None:
+        elif (text := text_of(value)) is not None:
             texts.append(text)
 
     def _rebuilt(self, value: Any, masked: Iterator[tuple[str, str | None]]) -> Any:
@@ -371,7 +270,7 @@ class CallMasker:
             return members
         if isinstance(value, list | tuple):
             return [self._rebuilt(member, masked) for member in value]
-        if _text_of(value) is None:
+        if text_of(value) is None:
             return value
         before, after = next(masked)
         return value if after is before else after
@@ -390,7 +289,7 @@ class CallMasker:
     def _under_key(self, value: Any, data_class: str) -> Any:
         if isinstance(value, list):
             return [self._under_key(member, data_class) for member in value]
-        self._counts[data_class] += 1
+        self._texts.counts[data_class] += 1
         return self._cell(value, frozenset({data_class}), keep_nulls=False)
 
     def _without_credentials(self, value: Any) -> Any:
@@ -402,57 +301,8 @@ class CallMasker:
         if not isinstance(value, str):
             return value
         data, scrubbed = self._scrubber.scrub(value.encode("utf-8", "surrogatepass"))
-        self._counts[CREDENTIAL] += scrubbed
+        self._texts.counts[CREDENTIAL] += scrubbed
         return decoded(data) if scrubbed else value
-
-
-def decoded(data: bytes) -> str:
-    """Masked bytes as text again. A credential that is no text can have left half a character behind."""
-    try:
-        return data.decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError:
-        return data.decode("utf-8", "replace")
-
-
-def dumped(value: Any) -> bytes:
-    """JSON in UTF-8. What JSON cannot carry goes as text; a lone surrogate as U+FFFD."""
-    try:
-        return orjson.dumps(value, default=str)
-    except TypeError:
-        return orjson.dumps(_carried(value), default=str)
-
-
-def _carried(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(_carried(key)): _carried(member) for key, member in value.items()}
-    if isinstance(value, list | tuple):
-        return [_carried(member) for member in value]
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return str(value) if isinstance(value, int) and value.bit_length() > 63 else value
-
-
-def _text_of(value: object) -> str | None:
-    """The text in which a value could be sensitive, or None for what is provably harmless or has members."""
-    if isinstance(value, str):
-        return value
-    if value is None or isinstance(value, NO_TEXT):
-        return None
-    if isinstance(value, int):
-        return None if -SMALL_NUMBER < value < SMALL_NUMBER else str(value)
-    return str(value)
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, member in value.items():
-            yield str(key)
-            yield from _strings(member)
-    elif isinstance(value, list | tuple):
-        for member in value:
-            yield from _strings(member)
-    elif isinstance(value, str):
-        yield value
 
 
 def _unused(name: str, members: Mapping[str, Any]) -> str:
