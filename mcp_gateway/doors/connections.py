@@ -7,7 +7,9 @@ costs a descriptor and a little memory, and the others nothing.
 2. A request arrives whole within a time, from the first byte of it, or from the connection's beginning. Blank lines before it
    are bytes of it: to uvicorn they end the time that a connection may be idle, and to the parser no request begins with them.
 3. An answer is read within a time, and what waits to be read by all clients together is bounded: the one that has kept
-   its answer waiting longest goes first. Closing a connection gracefully would wait for such a client.
+   its answer waiting longest goes first. An answer counts as what it takes in memory, which is all of it until its last
+   byte has left: else whoever reads all but a little would be no reader that is slow. Closing a connection gracefully
+   would wait for such a client.
 4. A head, and a request as a whole, have a size; the parser itself would take any. So have those that wait on a connection
    for the answer to one before them: of the smallest, what comes in one reading takes a hundred times its size in memory.
    What follows a body in chunks is no part of the head, and is left out (RFC 9110 section 6.5.1).
@@ -50,7 +52,7 @@ MAX_REQUEST_BYTES = 16 * 1024 * 1024
 MAX_WAITING_REQUESTS = 32
 """Of one connection, behind the one that is being answered."""
 MAX_UNREAD_BYTES = 64 * 1024 * 1024
-"""Of answers, in this process, of all connections together."""
+"""Of answers, in this process, of all connections together, with what has been read of them."""
 LINGER_SECONDS = 1.0
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 SEND_BUFFER_BYTES = 128 * 1024
@@ -123,14 +125,14 @@ class Connections:
                 self._refused = 0
 
     def _bound_unread(self, now: float) -> None:
-        unread = {connection: connection.unread_bytes for connection in self._open}
-        total = sum(unread.values())
-        for connection in sorted(unread, key=lambda item: item.unread_since(now)):
+        taken = {connection: connection.unread_takes for connection in self._open}
+        total = sum(taken.values())
+        for connection in sorted(taken, key=lambda item: item.unread_since(now)):
             if total <= MAX_UNREAD_BYTES:
                 return
             log.info("http_client_slow", address=connection.address, waiting_for="reader", unread=total)
             connection.transport.abort()
-            total -= unread[connection]
+            total -= taken[connection]
 
 
 class Connection(HttpToolsProtocol):
@@ -267,6 +269,15 @@ class Connection(HttpToolsProtocol):
         """What this process still holds of answers on this connection."""
         transport = self.transport
         return transport.get_write_buffer_size()
+
+    @property
+    def unread_takes(self) -> int:
+        """What that takes of the memory for all. An answer of more than half of it counts as a half when the rest is read.
+
+        So the largest that a target's `max_bytes` lets through leaves room for others while its client reads it.
+        """
+        unread = self.unread_bytes
+        return max(unread, min(self._gathered.kept_bytes, MAX_UNREAD_BYTES // 2)) if unread else 0
 
     def unread_since(self, now: float) -> float:
         """Since when something waits to be read, by all looks at it so far; `now` where nothing does."""

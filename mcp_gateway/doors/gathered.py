@@ -28,6 +28,8 @@ class Gathered:
         self._size = 0
         self._behind: deque[memoryview] = deque()
         """What the carrier is to be given as soon as it has sent what it has."""
+        self._given = 0
+        self._written_behind = 0
         self._is_closing = False
         carrier.set_write_buffer_limits(high=HELD_BYTES)
 
@@ -55,7 +57,9 @@ class Gathered:
                 self._behind.popleft()
             else:
                 self._behind[0] = self._behind[0][PIECE_BYTES:]
-            self._carrier.write(bytes(piece))
+            self._give(bytes(piece))
+        if not self.is_behind:
+            self._written_behind = 0
         if self._is_closing and not self._behind:
             self._carrier.close()
 
@@ -87,6 +91,15 @@ class Gathered:
         waiting: int = self._carrier.get_write_buffer_size()
         return self._size + sum(map(len, self._behind)) + waiting
 
+    @property
+    def kept_bytes(self) -> int:
+        """What stands in memory of what has not left: no part of an answer is free before its last byte has gone.
+
+        So it is with whoever wrote it, who waits for that, and with the carrier for each piece that it was given.
+        """
+        waiting: int = self._carrier.get_write_buffer_size()
+        return self._size + self._written_behind + (max(waiting, self._given) if waiting else 0)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._carrier, name)
 
@@ -95,8 +108,13 @@ class Gathered:
         self._held, self._size = [], 0
         if not held or self.is_closing():
             return
+        self._written_behind += size
         if size <= PIECE_BYTES and not self._behind:
-            self._carrier.write(b"".join(held))
+            self._give(b"".join(held))
         else:
             self._behind += map(memoryview, held)
-            self.go_on()
+        self.go_on()
+
+    def _give(self, piece: bytes) -> None:
+        self._given = len(piece)
+        self._carrier.write(piece)

@@ -41,6 +41,11 @@ def request(server: Served, number: int, *, target: str = "/mcp") -> bytes:
     return b"\r\n".join([*lines, b"content-length: %d" % len(body), b"", b""]) + body
 
 
+def last_request(server: Served, number: int) -> bytes:
+    """The same on a connection that ends with its answer."""
+    return request(server, number).replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
+
+
 async def exchange(server: Served, data: bytes) -> bytes:
     """Send this and give all that comes until the gateway hangs up."""
     found = b""
@@ -205,6 +210,19 @@ def slow_reader() -> Iterator[socket.socket]:
         yield small
 
 
+async def asks(small: socket.socket, server: Served, data: bytes) -> None:
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(small, ("127.0.0.1", int(server.url.rpartition(":")[2])))
+    await loop.sock_sendall(small, data)
+
+
+async def take(small: socket.socket, count: int) -> None:
+    """Read so many bytes."""
+    with anyio.fail_after(60):
+        while count:
+            count -= len(await asyncio.get_running_loop().sock_recv(small, count))
+
+
 async def sip(small: socket.socket) -> None:
     with suppress(ConnectionError):
         while await asyncio.get_running_loop().sock_recv(small, 1):
@@ -231,20 +249,54 @@ async def test_what_all_slow_readers_together_keep_waiting_is_bounded(
     monkeypatch.setattr(connections, "MAX_UNREAD_BYTES", 1_500_000)
     async with bounded(tmp_path, world, most=3, max_bytes=2_000_000) as server, AsyncExitStack() as stack:
         server.bench.api.answers = [answer(b"x" * 1_000_000)]
-        loop = asyncio.get_running_loop()
         for number in range(3):
-            small = stack.enter_context(slow_reader())
-            await loop.sock_connect(small, ("127.0.0.1", int(server.url.rpartition(":")[2])))
-            await loop.sock_sendall(small, request(server, number))
+            await asks(stack.enter_context(slow_reader()), server, request(server, number))
         with anyio.fail_after(60):
             while not await another_is_served(server):
                 await anyio.sleep(0.05)
 
 
 @pytest.mark.requirement("R20")
-async def test_a_reader_that_asks_on_keeps_one_big_answer_waiting_and_not_all(
+async def test_who_reads_all_but_the_end_of_an_answer_keeps_all_of_it_waiting(
     tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connections, "MAX_UNREAD_BYTES", 2_500_000)
+    size = 1_000_000
+    async with bounded(tmp_path, world, most=3, max_bytes=2_000_000) as server, AsyncExitStack() as stack:
+        server.bench.api.answers = [answer(b"x" * size)]
+        readers = [stack.enter_context(slow_reader()) for _ in range(3)]
+        for number, small in enumerate(readers):
+            await asks(small, server, last_request(server, number))
+            await take(small, size // 2)
+        with anyio.fail_after(60):
+            while not await another_is_served(server):
+                await anyio.sleep(0.05)
+        assert sorted([len(await rest(small)) < size // 2 for small in readers]) == [False, False, True]
+
+
+@pytest.mark.requirement("R20")
+async def test_an_answer_as_large_as_the_bound_is_read_beside_others(
+    tmp_path: Path, world: World, admitted: list[connections.Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MAX_UNREAD_BYTES", 2_000_000)
+    async with bounded(tmp_path, world, max_bytes=4_000_000) as server, AsyncExitStack() as stack:
+        readers = [stack.enter_context(slow_reader()) for _ in range(2)]
+        for number, (size, read) in enumerate([(2_000_000, 1_200_000), (600_000, 100_000)]):
+            server.bench.api.answers = [answer(b"x" * size)]
+            await asks(readers[number], server, last_request(server, number))
+            await take(readers[number], read)
+
+        assert [one.unread_bytes > 0 for one in admitted] == [True, True]
+        assert admitted[0].unread_takes == 1_000_000
+        assert 600_000 < admitted[1].unread_takes < 1_000_000
+        admitted[0]._connections._bound_unread(anyio.current_time())
+        assert len(await rest(readers[0])) > 800_000
+        assert len(await rest(readers[1])) > 500_000
+
+
+@pytest.fixture
+def admitted(monkeypatch: pytest.MonkeyPatch) -> list[connections.Connection]:
+    """Connections as the gateway takes them, in their order."""
     found: list[connections.Connection] = []
     admit = connections.Connections.admit
 
@@ -253,6 +305,13 @@ async def test_a_reader_that_asks_on_keeps_one_big_answer_waiting_and_not_all(
         return admit(self, connection)
 
     monkeypatch.setattr(connections.Connections, "admit", admitting)
+    return found
+
+
+@pytest.mark.requirement("R20")
+async def test_a_reader_that_asks_on_keeps_one_big_answer_waiting_and_not_all(
+    tmp_path: Path, world: World, admitted: list[connections.Connection]
+) -> None:
     asked, size, most = 8, 3_000_000, 0
     async with bounded(tmp_path, world, max_bytes=4_000_000) as server:
         server.bench.api.answers = [answer(b"x" * size)]
@@ -263,7 +322,7 @@ async def test_a_reader_that_asks_on_keeps_one_big_answer_waiting_and_not_all(
             read = 0
             while read < asked * size:
                 read += len(await loop.sock_recv(small, 1 << 16))
-                most = max(most, found[0].unread_bytes)
+                most = max(most, admitted[0].unread_bytes)
 
     assert most < 1.5 * size
 
@@ -299,9 +358,8 @@ async def test_a_client_that_asks_without_end_before_it_is_answered_is_hung_up_o
 
 async def test_as_many_requests_as_may_wait_are_answered_in_turn(server: Served) -> None:
     asked = [request(server, number) for number in range(connections.MAX_WAITING_REQUESTS)]
-    last = request(server, 99).replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
 
-    found = await exchange(server, b"".join(asked) + last)
+    found = await exchange(server, b"".join(asked) + last_request(server, 99))
 
     assert [int(number) for number in re.findall(rb'"id":(\d+),"result"', found)] == [*range(len(asked)), 99]
 

@@ -146,6 +146,33 @@ async def test_of_much_a_client_that_does_not_read_is_given_one_piece_and_all_of
     assert one.is_behind
 
 
+async def test_much_is_kept_whole_until_the_carrier_has_nearly_all_of_it() -> None:
+    one, carrier, content = slow()
+    await asyncio.sleep(0)
+
+    for _ in range(9):
+        assert one.is_behind
+        assert one.kept_bytes == len(content) + max(PIECE_BYTES, carrier.unsent)
+        read(one, carrier)
+    assert one.kept_bytes == len(content) + PIECE_BYTES > 5 * one.get_write_buffer_size()
+    read(one, carrier)
+
+    assert one.kept_bytes == one.get_write_buffer_size() == 0
+
+
+async def test_a_piece_is_kept_whole_until_it_has_left() -> None:
+    one, carrier = gathered()
+    carrier.unsent = 0
+
+    one.write(b"x" * HELD_BYTES)
+    assert one.kept_bytes == HELD_BYTES
+    one.write(b"y")
+    carrier.unsent = 1
+    assert (one.kept_bytes, one.get_write_buffer_size()) == (HELD_BYTES + 1, 1)
+    carrier.unsent = 0
+    assert one.kept_bytes == 0
+
+
 async def test_what_is_written_while_much_waits_does_not_overtake_it() -> None:
     one, carrier, content = slow()
 
