@@ -277,7 +277,7 @@ def test_a_password_that_is_not_there_is_told_with_its_target(
     )
     as_json = explained(capsys, config, "SELECT 1", "--json")
     assert (as_json.status, as_json.err) == (3, "")
-    assert as_json.json == {"error": ran.err.removeprefix("mcp-gateway: ").rstrip()}
+    assert as_json.json == {"error": ran.err.removeprefix("mcp-gateway: ").rstrip(), "problems": []}
     refused = explained(capsys, config, "SELEC", "--json", "--no-catalog")
     assert (refused.status, refused.err) == (2, "")
     assert refused.json["error"].startswith("refused before any policy: ")

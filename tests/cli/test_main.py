@@ -6,16 +6,18 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
+import typer.main
 
 from mcp_gateway import __version__
 from mcp_gateway.cli import main
 from mcp_gateway.cli.failures import GatewayAwayError, OutputError, ReaderGoneError
-from mcp_gateway.cli.main import COMMANDS, status_of
+from mcp_gateway.cli.main import COMMANDS, app, status_of
 from mcp_gateway.cli.statuses import MISUSED, NEGATIVE, UNAVAILABLE, UNREAD
 from mcp_gateway.errors import (
     ConfigError,
@@ -83,6 +85,23 @@ def test_help_lists_every_command_and_the_exit_statuses(capsys: pytest.CaptureFi
         assert f"\n  {name} " in ran.out
     for status in ("0 done", "1 done, and the answer is no", "2 wrong command line", "3 not there now", "130 Ctrl-C"):
         assert status in " ".join(ran.out.split())
+
+
+def helps_of(command: Any) -> Iterator[tuple[str, ...]]:
+    """What `--help` says of each option, of a command and of all below it."""
+    for below in getattr(command, "commands", {}).values():
+        yield from helps_of(below)
+    context = typer.Context(command)
+    yield from (record for parameter in command.params if (record := parameter.get_help_record(context)))
+
+
+def test_every_value_of_an_option_is_called_by_what_it_means() -> None:
+    group: Any = typer.main.get_command(app)
+    context = typer.Context(group)
+    found = [option for name in COMMANDS for option, _ in helps_of(group.get_command(context, name))]
+
+    assert {"--limit NUMBER", "--sql STATEMENT"} <= set(found)
+    assert [option for option in found if "<" in option] == []
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -348,12 +367,12 @@ def test_help_calls_arguments_by_their_names_alone(capsys: pytest.CaptureFixture
     assert "list[str]" not in tests + targets
 
 
-@pytest.mark.parametrize("limit", ["0", "-1", "10001"])
+@pytest.mark.parametrize("limit", ["0", "-1", "10001", "many", "1.5", "", "9" * 5000])
 def test_a_limit_out_of_bounds_is_misuse(capsys: pytest.CaptureFixture[str], limit: str) -> None:
     ran = run_here(capsys, "audit", "search", "--limit", limit)
 
     assert ran.status == 2
-    assert ran.err.endswith(f"\nError: Invalid value for --limit: expected 1 to 10,000, got {limit}\n")
+    assert ran.err.endswith(f"\nError: Invalid value for --limit: expected a number from 1 to 10,000, got {limit!r}\n")
 
 
 def test_a_command_line_that_is_none_is_told_within_the_terminal(tmp_path: Path) -> None:

@@ -27,9 +27,13 @@ app = typer.Typer(
     cls=CommandGroup, add_completion=False, no_args_is_help=True, help="See and decide what waits for a person."
 )
 
-As = Annotated[str | None, typer.Option("--as", help='Which local person you are; for issuer = "local" only.')]
-Url = Annotated[str | None, typer.Option("--url", help="A running gateway; without it this machine's own store.")]
-Note = Annotated[str, typer.Option(help="Why, for the record and for the agent.")]
+As = Annotated[
+    str | None, typer.Option("--as", metavar="NAME", help='Which local person you are; for issuer = "local" only.')
+]
+Url = Annotated[
+    str | None, typer.Option("--url", metavar="URL", help="A running gateway; without it this machine's own store.")
+]
+Note = Annotated[str, typer.Option(metavar="TEXT", help="Why, for the record and for the agent.")]
 ApprovalId = Annotated[str, typer.Argument(metavar="ID")]
 
 

@@ -38,18 +38,23 @@ MOST_LISTED = 10_000
 @app.command()
 def search(
     context: typer.Context,
-    caller: Annotated[str | None, typer.Option(help="Subject, e-mail address, issuer|subject or agent.")] = None,
-    tool: Annotated[str | None, typer.Option(help="The tool that was called.")] = None,
-    target: Annotated[str | None, typer.Option(help="The target that was named.")] = None,
-    decision: Annotated[str | None, typer.Option(help="allow, ask or deny.")] = None,
-    would: Annotated[
-        str | None, typer.Option(help="The same, where it was not enforced: in shadow mode, or on an observed target.")
+    caller: Annotated[
+        str | None, typer.Option(metavar="CALLER", help="Subject, e-mail address, issuer|subject or agent.")
     ] = None,
-    code: Annotated[str | None, typer.Option(help="What was answered: ok, or an error code.")] = None,
+    tool: Annotated[str | None, typer.Option(metavar="NAME", help="The tool that was called.")] = None,
+    target: Annotated[str | None, typer.Option(metavar="NAME", help="The target that was named.")] = None,
+    decision: Annotated[str | None, typer.Option(metavar="DECISION", help="allow, ask or deny.")] = None,
+    would: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DECISION", help="The same, where it was not enforced: in shadow mode, or on an observed target."
+        ),
+    ] = None,
+    code: Annotated[str | None, typer.Option(metavar="CODE", help="What was answered: ok, or an error code.")] = None,
     since: Time = None,
     until: Time = None,
-    text: Annotated[str | None, typer.Option(help="Somewhere in what was recorded.")] = None,
-    limit: Annotated[int, typer.Option(metavar="NUMBER", help=f"How many at most, 1 to {MOST_LISTED:,}.")] = 50,
+    text: Annotated[str | None, typer.Option(metavar="TEXT", help="Somewhere in what was recorded.")] = None,
+    limit: Annotated[str, typer.Option(metavar="NUMBER", help=f"How many at most, 1 to {MOST_LISTED:,}.")] = "50",
     as_json: AsJSON = False,
 ) -> None:
     """List calls, the newest first. Times are UTC."""
@@ -65,8 +70,7 @@ def search(
     ):
         if given not in {None, *known}:
             raise typer.BadParameter(f"expected {', '.join(known)}, got {given!r}", param_hint=option)
-    if not 1 <= limit <= MOST_LISTED:
-        raise typer.BadParameter(f"expected 1 to {MOST_LISTED:,}, got {limit}", param_hint="--limit")
+    most = _limit(limit)
     data_dir = context.obj.settings().gateway.data_dir
     filters = Filters(
         caller=caller,
@@ -79,7 +83,7 @@ def search(
         until=time_of(until, "--until"),
         text=text,
     )
-    found = find(data_dir, filters=filters, limit=limit)
+    found = find(data_dir, filters=filters, limit=most)
     look_recorded(data_dir, what=f"search: {len(found)} calls")
     if as_json:
         print_json([summary.to_json() for summary in found])
@@ -146,6 +150,13 @@ def verify(
         print_line("keep the head elsewhere, for `audit verify --expect` later")
     if found.flaw is not None:
         raise typer.Exit(1)
+
+
+def _limit(given: str) -> int:
+    number = int(given) if given.isascii() and given.isdigit() and len(given) <= len(str(MOST_LISTED)) else 0
+    if not 1 <= number <= MOST_LISTED:
+        raise typer.BadParameter(f"expected a number from 1 to {MOST_LISTED:,}, got {given!r}", param_hint="--limit")
+    return number
 
 
 def _whole_id(data_dir: Path, given: str) -> str:

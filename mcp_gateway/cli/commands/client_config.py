@@ -21,10 +21,14 @@ app = typer.Typer(add_completion=False)
 def client_config(
     context: typer.Context,
     host: Annotated[str, typer.Argument(metavar="HOST", help="claude-desktop, claude-code, vscode or cursor.")],
-    name: Annotated[str, typer.Option(help="What the host calls this server.")] = "gateway",
-    url: Annotated[str | None, typer.Option(help="A gateway that serves HTTP; without it the host starts one.")] = None,
+    name: Annotated[str, typer.Option(metavar="NAME", help="What the host calls this server.")] = "gateway",
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="A gateway that serves HTTP; without it the host starts one.")
+    ] = None,
     write: Annotated[bool, typer.Option("--write", help="Merge it into the host's file and keep a backup.")] = False,
-    path: Annotated[str | None, typer.Option(help="The file, if it is not where this host has it.")] = None,
+    path: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The file, if it is not where this host has it.")
+    ] = None,
     as_json: AsJSON = False,
 ) -> None:
     """Print what to put into an MCP host's configuration, or put it there."""

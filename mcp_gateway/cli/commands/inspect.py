@@ -82,7 +82,7 @@ def url(
     as_json: AsJSON = False,
     graphql: Annotated[str, typer.Option(metavar="PATH", help="Where the API's GraphQL is, below base_url.")] = "",
     openapi: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="The API's OpenAPI document.")
+        Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="The API's OpenAPI document.")
     ] = None,
 ) -> None:
     """A request: {"id", "base_url", "path", "method"?, "headers"?, "json"?, "body"?, "addresses"?}.

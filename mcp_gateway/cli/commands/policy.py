@@ -55,14 +55,14 @@ def check(
     from mcp_gateway.errors import ConfigError
     from mcp_gateway.policy.reach import findings_on
 
-    settings = context.obj.settings()
     try:
+        settings = context.obj.settings()
         engine = load_engine(settings, paths=_paths(policies))
     except ConfigError as error:
         if not as_json:
             raise
         print_json({"problems": [problem.to_json() for problem in error.problems], "warnings": [], "notes": []})
-        raise typer.Exit(2) from None
+        raise typer.Exit(MISUSED) from None
     found = findings_on(engine.compiled, targets=targets_of(settings))
     if as_json:
         print_json(
@@ -103,15 +103,14 @@ def run_tests(
     """
     from mcp_gateway.errors import ConfigError
 
-    settings = context.obj.settings_if_any()
     try:
-        report = _run_cases(settings, _paths(cases), policies=_paths(policies))
+        report = _run_cases(context.obj.settings_if_any(), _paths(cases), policies=_paths(policies))
     except ConfigError as error:
         if not as_json:
             raise
         problems = [problem.to_json() for problem in error.problems]
         print_json({"passed": False, "problems": problems, "cases": [], "uncovered": []})
-        raise typer.Exit(2) from None
+        raise typer.Exit(MISUSED) from None
     if as_json:
         results = [result.to_json() for result in report.results]
         print_json({"passed": report.passed, "problems": [], "cases": results, "uncovered": list(report.uncovered)})
@@ -124,17 +123,17 @@ def run_tests(
 @app.command()
 def explain(
     context: typer.Context,
-    target: Annotated[str, typer.Option(help="A configured target.")],
-    sql: Annotated[str | None, typer.Option(help="For query_database.")] = None,
-    command: Annotated[str | None, typer.Option(help="For run_ssh_command.")] = None,
-    path: Annotated[str | None, typer.Option(help="For call_api.")] = None,
-    method: Annotated[str, typer.Option(help="For call_api.")] = "GET",
+    target: Annotated[str, typer.Option(metavar="NAME", help="A configured target.")],
+    sql: Annotated[str | None, typer.Option(metavar="STATEMENT", help="For query_database.")] = None,
+    command: Annotated[str | None, typer.Option(metavar="COMMAND", help="For run_ssh_command.")] = None,
+    path: Annotated[str | None, typer.Option(metavar="PATH", help="For call_api.")] = None,
+    method: Annotated[str, typer.Option(metavar="METHOD", help="For call_api.")] = "GET",
     groups: Annotated[
         list[str] | None, typer.Option("--group", metavar="GROUP", help="A group of the caller; repeatable.")
     ] = None,
-    subject: Annotated[str, typer.Option(help="The caller.")] = "somebody",
-    actor: Annotated[str, typer.Option(help="The agent that acts for the caller.")] = "agent",
-    assurance: Annotated[str, typer.Option(help="token, local or local-demo.")] = "token",
+    subject: Annotated[str, typer.Option(metavar="SUBJECT", help="The caller.")] = "somebody",
+    actor: Annotated[str, typer.Option(metavar="AGENT", help="The agent that acts for the caller.")] = "agent",
+    assurance: Annotated[str, typer.Option(metavar="ASSURANCE", help="token, local or local-demo.")] = "token",
     approved_by: Annotated[
         list[str] | None, typer.Option(metavar="GROUP", help="A group whose approval is given; repeatable.")
     ] = None,
@@ -166,7 +165,7 @@ def explain(
     """
     from mcp_gateway.cli.explaining import Imagined, explain_call
     from mcp_gateway.cli.logs import log_to_stderr
-    from mcp_gateway.errors import RequestError, StoreError, TargetUnavailable
+    from mcp_gateway.errors import ConfigError, RequestError, StoreError, TargetUnavailable
 
     log_to_stderr(quiet=True)
     asked = Imagined(
@@ -186,11 +185,12 @@ def explain(
     )
     try:
         explanation = explain_call(context.obj.settings(), asked, policies=_paths(policies))
-    except (RequestError, StoreError, TargetUnavailable) as error:
+    except (ConfigError, RequestError, StoreError, TargetUnavailable) as error:
         if not as_json:
             raise
-        print_json({"error": str(error)})
-        raise typer.Exit(MISUSED if isinstance(error, RequestError) else UNAVAILABLE) from None
+        problems = error.problems if isinstance(error, ConfigError) else ()
+        print_json({"error": str(error), "problems": [problem.to_json() for problem in problems]})
+        raise typer.Exit(MISUSED if isinstance(error, ConfigError | RequestError) else UNAVAILABLE) from None
     if as_json:
         print_json(explanation)
     else:

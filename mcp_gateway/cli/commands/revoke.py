@@ -22,7 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Refuse a token, a person, an agent, a target or all calls from now on; what runs is cancelled.",
 )
-Note = Annotated[str, typer.Option(help="Why, for the record.")]
+Note = Annotated[str, typer.Option(metavar="TEXT", help="Why, for the record.")]
 Lift = Annotated[bool, typer.Option("--lift", help="Refuse exactly this no longer.")]
 EVERYWHERE = "in every gateway on this store"
 

@@ -451,6 +451,36 @@ def test_a_call_that_cannot_be_is_misuse(
     assert ran.err == f"mcp-gateway: {expected}\n"
 
 
+def test_scripts_get_mistakes_of_policies_from_an_explanation_too(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("--config", str(config), "policy", "explain", "--target", "orders", "--sql", "SELECT 1", "--no-catalog")
+    (tmp_path / "all.cedar").write_text("permit (principal);\n")
+
+    ran, as_json = run_here(capsys, *asked), run_here(capsys, *asked, "--json")
+
+    assert (ran.status, ran.out) == (2, "")
+    assert (as_json.status, as_json.err) == (2, "")
+    assert as_json.json["error"] == ran.err.removeprefix("mcp-gateway: ").rstrip()
+    assert [(one["file"], one["line"]) for one in as_json.json["problems"]] == [(str(tmp_path / "all.cedar"), 1)]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("check",), ("test", "cases.toml"), ("explain", "--target", "orders", "--sql", "SELECT 1")],
+    ids=lambda command: command[0],
+)
+def test_scripts_get_mistakes_of_the_configuration_too(
+    config: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    config.write_text(config.read_text().replace("database =", "databse ="))
+
+    ran = run_here(capsys, "--config", str(config), "policy", *command, "--json")
+
+    assert (ran.status, ran.err) == (2, "")
+    assert [one["id"] for one in ran.json["problems"]] == ["targets.orders.databse"]
+
+
 def test_a_denial_says_that_no_approval_would_change_it(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The forbid below it asks for a DBA; without a permit the DBA cannot help."""
     sql = "DELETE FROM a WHERE b = 1"
