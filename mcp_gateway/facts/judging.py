@@ -42,6 +42,8 @@ FIRST_USER_OID = 16384
 """Objects below it are the server's own (`FirstNormalObjectId`)."""
 SYSTEM_SCHEMAS = ("pg_catalog", "information_schema")
 _SYSTEM = tuple(f"{schema}." for schema in SYSTEM_SCHEMAS)
+MAX_DEPTH = 64
+"""Bodies of views and functions that are read one within another. One that lies deeper is not proved."""
 MAX_NAMES = 4096
 """How many names of one kind a judge remembers: agents choose them."""
 
@@ -82,6 +84,8 @@ class Judge:
         self._written: dict[str, Trust] = {}
         self._policies: dict[str, Trust] = {}
         self._named: dict[str, Named | None] = {}
+        self._depth = 0
+        """Of the bodies that are being read, by the root's count."""
         self.meanings: Meanings = root.meanings if root else Meanings(self, self._families)
         self.reach = Reach(self)
         # What is asked by a name: in its parts, as the text has it, with or without schema.
@@ -230,13 +234,19 @@ class Judge:
         return self if self is not self._root else Judge(self.catalog, examine_body=self._examine_body, root=self._root)
 
     def _body(self, text: str, *, judge: Judge) -> Trust:
+        root = self._root
+        if root._depth >= MAX_DEPTH:  # noqa: SLF001 - of the same class
+            return Trust.UNPROVED  # what it names may be found out from a place that lies less deep
+        root._depth += 1  # noqa: SLF001
         try:
             trust, judge._named[text] = self._examine_body(body_statements(text), judge)
         except SQLSyntaxError:
             judge._named[text] = None
             return Trust.UNPROVED
-        except RecursionError:  # what it names may be found out from a place that lies less deep
+        except RecursionError:  # as above
             return Trust.UNPROVED
+        finally:
+            root._depth -= 1  # noqa: SLF001
         return trust
 
     def reads_body(self, body: str) -> Judge:
