@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from mcp_gateway.calls import JSONObject, SQLFacts
 from mcp_gateway.facts.absent import Absent, claimed
@@ -38,12 +38,11 @@ from mcp_gateway.facts.sql_statements import (
     knows_explain_options,
     refusal_of,
 )
-from mcp_gateway.facts.sql_walk import Handler, Walk
+from mcp_gateway.facts.sql_walk import DATA_CHANGES, Walk
 from mcp_gateway.facts.traits import FILES, LOCKS, PROGRAMS, TRIGGERS, UNKNOWN, UNNAMED_TABLES
 from mcp_gateway.facts.tree import opened, relation_parts, strings, use_of
 from mcp_gateway.facts.uses import Uses, among, completed
 
-DATA_CHANGES = frozenset({"DeleteStmt", "InsertStmt", "MergeStmt", "UpdateStmt"})
 HOW: Mapping[str, How] = {"INSERT": "insert", "UPDATE": "update", "DELETE": "delete"}
 """What an action of MERGE does to rows."""
 PLANNED = DATA_CHANGES | {"SelectStmt"}
@@ -128,14 +127,8 @@ def _examine_body(statements: Sequence[JSONObject], judge: Judge) -> tuple[Trust
     return Trust.UNPROVED if found.effects else found.trust, found.names
 
 
-def _changing(kind: str) -> Handler:
-    return lambda found, body, scope: found.data_change(kind, body, scope)
-
-
 class Examiner(Walk):
     """The walk, with what whole statements do."""
-
-    HANDLERS: ClassVar[Mapping[str, Handler]] = {**Walk.HANDLERS, **{kind: _changing(kind) for kind in DATA_CHANGES}}
 
     def __init__(self, judge: Judge) -> None:
         super().__init__(judge)

@@ -7,8 +7,8 @@ operators, types and relations may do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.absent import Absent, AbsentKind, absent_of
@@ -39,6 +39,7 @@ from mcp_gateway.facts.tree import is_wrapped, opened, strings, use_of, written
 
 Handler: TypeAlias = Callable[[Any, JSONObject, Scope], None]
 """Takes one kind of node in: the walk, what is in the node, and what names mean there."""
+DATA_CHANGES = frozenset({"DeleteStmt", "InsertStmt", "MergeStmt", "UpdateStmt"})
 BECOMING = ("whereClause", "havingClause", "limitOffset", "limitCount")
 """Clauses of a query whose value becomes a boolean or a number."""
 
@@ -106,7 +107,7 @@ class Walk:
             self.each(value, scope)
         elif value:
             kind, body = opened(value)
-            handler = self.HANDLERS.get(kind)
+            handler = _HANDLERS.get(kind)
             if handler is not None:
                 handler(self, body, scope)
             elif kind not in LEAVES:
@@ -115,7 +116,7 @@ class Walk:
                 self._other(kind, body, scope)
 
     def _other(self, kind: str, body: JSONObject, scope: Scope) -> None:
-        handler = self.HANDLERS.get(kind)
+        handler = _HANDLERS.get(kind)
         if handler is not None:
             handler(self, body, scope)
         elif kind not in LEAVES:
@@ -486,23 +487,6 @@ class Walk:
             entries.append(joined_entry(body["alias"], entries))
         return entries
 
-    HANDLERS: ClassVar[Mapping[str, Handler]] = {
-        "A_ArrayExpr": _array,
-        "A_Const": _constant,
-        "A_Expr": _operation,
-        "A_Indirection": _indirection,
-        "CaseExpr": _case,
-        "ColumnRef": _column,
-        "FuncCall": _call,
-        "ParamRef": _parameter,
-        "ResTarget": _target,
-        "SelectStmt": query,
-        "SortBy": _sort,
-        "SubLink": _sublink,
-        "TypeCast": _cast,
-        "TypeName": _type,
-    }
-
 
 def _row(value: JSONObject, scope: Scope) -> Entry | None:
     """The item of FROM whose whole row a value is. Columns are written without the parentheses that this takes."""
@@ -525,3 +509,28 @@ def _has_own_clauses(body: JSONObject) -> bool:
     return any(
         key in body for key in ("withClause", "sortClause", "limitOffset", "limitCount", "lockingClause", "intoClause")
     )
+
+
+def _changing(kind: str) -> Handler:
+    return lambda found, body, scope: found.data_change(kind, body, scope)
+
+
+# ruff: noqa: SLF001 - the table names methods of a class above it; inside the class mypyc does not see them
+_HANDLERS: dict[str, Handler] = {
+    "A_ArrayExpr": Walk._array,
+    "A_Const": Walk._constant,
+    "A_Expr": Walk._operation,
+    "A_Indirection": Walk._indirection,
+    "CaseExpr": Walk._case,
+    "ColumnRef": Walk._column,
+    "FuncCall": Walk._call,
+    "ParamRef": Walk._parameter,
+    "ResTarget": Walk._target,
+    "SelectStmt": Walk.query,
+    "SortBy": Walk._sort,
+    "SubLink": Walk._sublink,
+    "TypeCast": Walk._cast,
+    "TypeName": Walk._type,
+    **{kind: _changing(kind) for kind in DATA_CHANGES},
+}
+"""By the type of a node. Nodes without one are told apart in `Walk.node`."""

@@ -25,8 +25,8 @@ class Use(NamedTuple):
     """Whether what is a part of it or inherits from it is meant, too: there is no ONLY."""
 
 
-def opened(node: JSONObject) -> tuple[str, JSONObject]:
-    """Type and content of a wrapped node; `("", {})` of none."""
+def opened(node: JSONObject) -> tuple[str, Any]:
+    """Type and content of a wrapped node, `("", {})` of none; of a bare one its first field and the value of that."""
     for kind, body in node.items():
         return kind, body
     return "", {}

@@ -71,7 +71,7 @@ class Calls(Walker):
             opaque=opaque,
             sink=sink,
             returns_set=any(f.returns_set for f in candidates),
-            total=builtin and names <= TOTAL_FUNCTIONS | TOTAL_IN_ARGUMENT.keys() | TOTAL_WITH_LITERALS_IN.keys(),
+            total=builtin and names <= TOTAL_FUNCTIONS.union(TOTAL_IN_ARGUMENT, TOTAL_WITH_LITERALS_IN),
             expansions=tuple(expansions),
             shape=shapes.pop() if len(shapes) == 1 else Shape("open"),
             result_type=types.pop() if len(types) == 1 else None,

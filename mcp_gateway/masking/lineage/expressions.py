@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import ClassVar
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.masking.lineage.nodes import opened, strings
@@ -47,7 +46,7 @@ class Expressions(SQLJSON):
         """Resolve an expression."""
         self.visit()
         [(tag, body)] = node.items()
-        resolve = self._HANDLERS.get(tag)
+        resolve = _HANDLERS.get(tag)
         if resolve is None:
             raise Unsure(f"a {tag} node")
         return resolve(self, body, scope)
@@ -320,44 +319,6 @@ class Expressions(SQLJSON):
     def _named_argument(self, body: JSONObject, scope: Scope) -> Value:
         return self.value(body["arg"], scope)
 
-    _HANDLERS: ClassVar[dict[str, Callable[[Expressions, JSONObject, Scope], Value]]] = {
-        "A_ArrayExpr": _array,
-        "A_Const": _constant,
-        "A_Expr": Operators.operation,
-        "A_Indirection": _indirection,
-        "BoolExpr": _boolean,
-        "BooleanTest": _boolean_test,
-        "CaseExpr": _case,
-        "CoalesceExpr": _coalesce,
-        "CollateClause": _collation,
-        "ColumnRef": _column_reference,
-        "FuncCall": _call,
-        "GroupingFunc": _clear,
-        "JsonArrayAgg": SQLJSON.json,
-        "JsonArrayConstructor": SQLJSON.json,
-        "JsonArrayQueryConstructor": SQLJSON.json,
-        "JsonFuncExpr": SQLJSON.json_query,
-        "JsonIsPredicate": SQLJSON.json,
-        "JsonObjectAgg": SQLJSON.json,
-        "JsonObjectConstructor": SQLJSON.json,
-        "JsonParseExpr": SQLJSON.json_query,
-        "JsonScalarExpr": SQLJSON.json_query,
-        "JsonSerializeExpr": SQLJSON.json_query,
-        "List": _list,
-        "MergeSupportFunc": _clear,
-        "MinMaxExpr": _minmax,
-        "NamedArgExpr": _named_argument,
-        "NullTest": _null_test,
-        "ParamRef": _parameter_number,
-        "RowExpr": _row_constructor,
-        "SQLValueFunction": _clear,
-        "SetToDefault": _clear,
-        "SubLink": _sublink,
-        "TypeCast": Operators.cast,
-        "XmlExpr": _xml,
-        "XmlSerialize": _inner,
-    }
-
 
 def _either(values: Sequence[Value]) -> Value:
     return functools.reduce(merged, values)
@@ -365,3 +326,43 @@ def _either(values: Sequence[Value]) -> Value:
 
 def _alternatives(values: Sequence[Value]) -> Value:
     return _either(values)._replace(base=False) if values else CLEAR
+
+
+# ruff: noqa: SLF001 - the table names methods of a class above it; inside the class mypyc does not see them
+_HANDLERS: dict[str, Callable[[Expressions, JSONObject, Scope], Value]] = {
+    "A_ArrayExpr": Expressions._array,
+    "A_Const": Expressions._constant,
+    "A_Expr": Operators.operation,
+    "A_Indirection": Expressions._indirection,
+    "BoolExpr": Expressions._boolean,
+    "BooleanTest": Expressions._boolean_test,
+    "CaseExpr": Expressions._case,
+    "CoalesceExpr": Expressions._coalesce,
+    "CollateClause": Expressions._collation,
+    "ColumnRef": Expressions._column_reference,
+    "FuncCall": Expressions._call,
+    "GroupingFunc": Expressions._clear,
+    "JsonArrayAgg": SQLJSON.json,
+    "JsonArrayConstructor": SQLJSON.json,
+    "JsonArrayQueryConstructor": SQLJSON.json,
+    "JsonFuncExpr": SQLJSON.json_query,
+    "JsonIsPredicate": SQLJSON.json,
+    "JsonObjectAgg": SQLJSON.json,
+    "JsonObjectConstructor": SQLJSON.json,
+    "JsonParseExpr": SQLJSON.json_query,
+    "JsonScalarExpr": SQLJSON.json_query,
+    "JsonSerializeExpr": SQLJSON.json_query,
+    "List": Expressions._list,
+    "MergeSupportFunc": Expressions._clear,
+    "MinMaxExpr": Expressions._minmax,
+    "NamedArgExpr": Expressions._named_argument,
+    "NullTest": Expressions._null_test,
+    "ParamRef": Expressions._parameter_number,
+    "RowExpr": Expressions._row_constructor,
+    "SQLValueFunction": Expressions._clear,
+    "SetToDefault": Expressions._clear,
+    "SubLink": Expressions._sublink,
+    "TypeCast": Operators.cast,
+    "XmlExpr": Expressions._xml,
+    "XmlSerialize": Expressions._inner,
+}
