@@ -172,7 +172,9 @@ class Judge:
         if entry.most is not None and len(operands) > entry.most:
             self._doubt(hidden=entry.can_run)
         # Some `getopt` would read it as the option that it looks like.
-        if entry.grammar in ENDED_BY_OPERANDS and any(word.startswith("-") and word != "-" for word in operands[1:]):
+        if entry.grammar in ENDED_BY_OPERANDS and any(
+            word.startswith("-") and word != "-" for word in read.operands[1:]
+        ):
             self._doubt(hidden=entry.can_run)
         if any(_opens_device(entry, word, anyhow=bool(read.commands)) for word in operands):
             self._doubt(hidden=False)

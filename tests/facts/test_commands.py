@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -290,3 +291,25 @@ def test_the_name_of_a_package_is_not(command: str) -> None:
 def test_a_program_that_has_subcommands_and_gets_none_is_opaque(command: str) -> None:
     """A policy that lists subcommands would find none that it does not list."""
     assert examine_shell(command=command).opaque
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "wget --spider 'ftp://h/*'", "wget --spider FTP://h/x", "wget --spider h:path", "wget --spider https://a/ h:path",
+        "pg_isready -d 'host=h sslkeylogfile=/tmp/x'", "pg_isready --dbname='postgresql://h/?sslkeylogfile=x'",
+    ],
+)  # fmt: skip
+def test_where_a_program_goes_may_say_what_it_writes(command: str) -> None:
+    assert examine_shell(command=command).writes_files
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "log --format=%G?", "shortlog --group=format:%G? HEAD", "shortlog --group=%GS HEAD", "branch --sort=-signature", "branch '--format=%(*signature)'",
+        "tag -l --sort=signature:key", "for-each-ref --sort=signature",
+    ],
+)  # fmt: skip
+def test_a_signature_that_git_has_another_program_check_is_opaque(command: str) -> None:
+    assert examine_shell(argv=["git", "--git-dir=.git", *shlex.split(command)]).opaque
