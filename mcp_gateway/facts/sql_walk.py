@@ -515,7 +515,7 @@ def _changing(kind: str) -> Handler:
     return lambda found, body, scope: found.data_change(kind, body, scope)
 
 
-# ruff: noqa: SLF001 - the table names methods of a class above it; inside the class mypyc does not see them
+# ruff: noqa: SLF001 - the table names methods of a class above it
 _HANDLERS: dict[str, Handler] = {
     "A_ArrayExpr": Walk._array,
     "A_Const": Walk._constant,

@@ -328,7 +328,7 @@ def _alternatives(values: Sequence[Value]) -> Value:
     return _either(values)._replace(base=False) if values else CLEAR
 
 
-# ruff: noqa: SLF001 - the table names methods of a class above it; inside the class mypyc does not see them
+# ruff: noqa: SLF001 - the table names methods of a class above it
 _HANDLERS: dict[str, Callable[[Expressions, JSONObject, Scope], Value]] = {
     "A_ArrayExpr": Expressions._array,
     "A_Const": Expressions._constant,
