@@ -192,8 +192,8 @@ class Deciding:
         )
 
     async def _history(self, call: Call, engine: PolicyEngine) -> History:
-        """What the caller has done until now, if any policy looks at it."""
-        if not engine.looks_at_history:
+        """What the caller has done until now, if any policy looks at it, or whoever else is asked may."""
+        if not engine.looks_at_history and self._parts.decision_point is None:
             return NO_HISTORY
         return await self._usage.of(
             call.caller, now=self._journal.now(), classes=self._parts.classes | call.target.classes
