@@ -120,3 +120,12 @@ async def test_policies_that_look_at_the_past_and_come_into_force_meanwhile_see_
 
         monkeypatch.setattr(owner, name, found_out)
         assert await bench.code() == "denied"
+
+
+async def test_what_a_name_says_of_a_value_that_was_shown_was_read_too(tmp_path: Path) -> None:
+    policies = HISTORY.replace("pii.email", "pii.national_id")
+    reveal = '@id("r") permit (principal, action == Action::"reveal", resource == DataClass::"pii.national_id");'
+    async with laid(tmp_path, policies=policies + reveal) as bench:
+        bench.api.answers = [answer(b'{"ssn": "ab-12345"}', headers="content-type: application/json")]
+        assert result(await bench.call())["json"] == {"ssn": "ab-12345"}
+        assert await bench.code({"path": "out/2"}) == "approval_pending"
