@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from mcp_gateway_tools.call_api import CallAPI
 
 from mcp_gateway.audit.usage import UsageStore
+from mcp_gateway.errors import TargetFailed
 from mcp_gateway.masked_facts import MaskedFacts
 from tests.invariants.fixtures import tasks_return, world
 from tests.peers.api import answer
@@ -120,6 +122,17 @@ async def test_policies_that_look_at_the_past_and_come_into_force_meanwhile_see_
 
         monkeypatch.setattr(owner, name, found_out)
         assert await bench.code() == "denied"
+
+
+async def test_what_a_target_says_of_a_failure_is_of_its_data(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def failing(*_: object, **__: object) -> None:
+        raise TargetFailed("no such customer: ada@example.com")
+
+    assert await bench.code({"path": "out/1"}) == "ok"
+    with monkeypatch.context() as patch:
+        patch.setattr(CallAPI, "execute", failing)
+        assert "ada@example.com" not in refusal(await bench.call()).message
+    assert await bench.code({"path": "out/2"}) == "approval_pending"
 
 
 async def test_what_a_name_says_of_a_value_that_was_shown_was_read_too(tmp_path: Path) -> None:
