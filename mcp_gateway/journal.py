@@ -42,6 +42,10 @@ class Journal:
         """Keep an event until the next `record`."""
         self._noted.append(event)
 
+    def take_back(self, event: Event) -> None:
+        """Forget an event that is noted and not recorded, since it is not so."""
+        self._noted = [noted for noted in self._noted if noted is not event]
+
     async def record(self) -> None:
         """Make everything noted durable."""
         await self.record_with(lambda _: None)
