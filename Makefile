@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 CLIENTS := $(VENV)/clients/modern/.ready $(VENV)/clients/legacy/.ready
 SOURCES := mcp_gateway tools policies tests benchmarks examples release
 
-.PHONY: help demo environments test faults fuzz soak test-clients check format lint types coverage policy-test build audit lock clean
+.PHONY: help demo environments test faults fuzz soak test-clients check format lint types coverage policy-test build compiled audit lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -75,6 +75,15 @@ policy-test: $(READY)  ## the starter policies against their cases
 build: $(READY)
 	@$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
 	@$(BIN)/python -m release.sbom dist/sbom.cdx.json && echo "built into dist/, with the list of parts in sbom.cdx.json"
+
+COMPILED := $(VENV)/compiled
+compiled: $(READY)  ## a gateway with its examination of SQL compiled, in .venv/compiled; takes a C compiler, and minutes
+	@rm -rf $(COMPILED) dist/*-cp*.whl
+	@HATCH_BUILD_HOOK_ENABLE_CUSTOM=true $(BIN)/python -m build --no-isolation --wheel --outdir dist . >/dev/null
+	@$(PYTHON) -m venv $(COMPILED)
+	@$(COMPILED)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@$(COMPILED)/bin/pip install --quiet --disable-pip-version-check --no-deps dist/*-cp*.whl
+	@echo "$(COMPILED)/bin/mcp-gateway runs it; $$(ls dist/*-cp*.whl) installs it elsewhere"
 
 AUDIT := $(VENV)/audit
 $(AUDIT)/.ready: release/audit.lock $(READY)

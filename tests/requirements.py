@@ -7,6 +7,7 @@ from __future__ import annotations
 
 REQUIREMENTS: dict[str, str] = {
     "A1": "people are asked about nothing that could only fail for a name that its target does not have",
+    "C1": "compiled, the examination of SQL finds what it finds interpreted",
     "I1": "no effect on a target without a durable intent before it",
     "I2": "no byte of a result before its outcome is durable",
     "I3": "each intent ends in exactly one outcome, and none dangles after a restart",

@@ -21,7 +21,7 @@ from mcp_gateway.errors import CredentialError, RequestError, StoreError, Target
 from mcp_gateway.events import Inspected
 from mcp_gateway.facts.absent import KINDS
 from mcp_gateway.facts.catalog import Catalog
-from mcp_gateway.facts.sql import SQLExamination
+from mcp_gateway.facts.examination import SQLExamination
 from mcp_gateway.facts.worker import SQLWorker, settled
 from mcp_gateway.targets.postgres import PostgresConnector
 

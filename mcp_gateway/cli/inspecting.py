@@ -21,7 +21,7 @@ from mcp_gateway.inference import KINDS
 
 if TYPE_CHECKING:
     from mcp_gateway.cli.catalogs import TargetCatalog
-    from mcp_gateway.facts.sql import SQLExamination
+    from mcp_gateway.facts.examination import SQLExamination
 
 MAX_ITEM_BYTES = 16 * 1024 * 1024
 """Far beyond what a call may hold; a device or a wrong file must not fill the memory."""

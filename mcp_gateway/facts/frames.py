@@ -16,7 +16,7 @@ import orjson
 
 from mcp_gateway.calls import SQLFacts
 from mcp_gateway.facts.absent import Absent
-from mcp_gateway.facts.sql import SQLExamination
+from mcp_gateway.facts.examination import SQLExamination
 from mcp_gateway.masking.lineage import Lineage, OutputColumn
 
 LENGTH = struct.Struct(">I")

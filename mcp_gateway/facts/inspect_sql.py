@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from mcp_gateway.calls import JSONObject, SQLFacts
+from mcp_gateway.facts.examination import SQLExamination
 from mcp_gateway.facts.parser import parse_tree
-from mcp_gateway.facts.sql import SQLExamination, examine_statements, judge_of
+from mcp_gateway.facts.sql import examine_statements, judge_of
 from mcp_gateway.masking.lineage import uses_by_text
 
 UNREADABLE = SQLFacts(

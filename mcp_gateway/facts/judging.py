@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
-from functools import cached_property, lru_cache
+from functools import cache, lru_cache
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.bodies import body_statements, is_stored_parsed
@@ -100,6 +100,11 @@ class Judge:
         self.reading = lru_cache(MAX_NAMES)(self._reading)
         self.filling = lru_cache(MAX_NAMES)(self._filling)
         self.takes_any_type = lru_cache(MAX_NAMES)(self._takes_any_type)
+        # What is asked of the whole catalog.
+        self.definitions = cache(self._definitions)
+        self.casts = cache(self._casts_unseen)
+        self._column_names = cache(self._find_column_names)
+        self._domains_check = cache(self._some_domain_checks)
 
     # Functions
 
@@ -119,10 +124,9 @@ class Judge:
 
     def knows_column(self, name: str) -> bool:
         """Whether anything in the catalog has a column of this name, or what is written like one: a field, a function."""
-        return self.catalog is None or name in self._root._column_names  # noqa: SLF001 - of the same class
+        return self.catalog is None or name in self._root._column_names()  # noqa: SLF001 - of the same class
 
-    @cached_property
-    def _column_names(self) -> frozenset[str]:
+    def _find_column_names(self) -> frozenset[str]:
         if self.catalog is None:
             return frozenset()
         functions = [function for named in self.catalog.functions.values() for function in named]
@@ -184,7 +188,7 @@ class Judge:
         if schema in {"", "pg_catalog"}:
             if name in SESSION_FUNCTIONS:
                 return Trust.PROVED
-            harmless = name in HARMLESS_FUNCTIONS or (name in RECORD_FILLERS and not self._domains_check)
+            harmless = name in HARMLESS_FUNCTIONS or (name in RECORD_FILLERS and not self._domains_check())
         else:
             harmless = schema == "information_schema" and name in INFORMATION_SCHEMA_FUNCTIONS
         return Trust.KNOWN if harmless else Trust.UNPROVED
@@ -216,20 +220,19 @@ class Judge:
         types = {name.removesuffix("[]") for name in (function.result_type, *function.types)}
         return max(
             self._body(function.body, judge=self.reads_body(function.body)),
-            self._body(f"SELECT {function.defaults}", judge=self.definitions) if function.defaults else Trust.KNOWN,
+            self._body(f"SELECT {function.defaults}", judge=self.definitions()) if function.defaults else Trust.KNOWN,
             *map(self._checked, types),
         )
 
     def _extension_function(self, function: Function, *, extension: str) -> Trust:
         """Only a superuser can make a C function, so its volatility is a declaration that may be believed."""
         key = (extension, function.name)
-        if key in EXTENSION_RECORD_FILLERS and self._domains_check:
+        if key in EXTENSION_RECORD_FILLERS and self._domains_check():
             return Trust.UNPROVED
         only_computes = function.volatility == "i" or (function.volatility == "s" and extension in TRUSTED_EXTENSIONS)
         return Trust.KNOWN if only_computes or key in HARMLESS_EXTENSION_FUNCTIONS else Trust.UNPROVED
 
-    @cached_property
-    def definitions(self) -> Judge:
+    def _definitions(self) -> Judge:
         """The judge of what the catalog gives qualified."""
         return self if self is not self._root else Judge(self.catalog, examine_body=self._examine_body, root=self._root)
 
@@ -251,7 +254,7 @@ class Judge:
 
     def reads_body(self, body: str) -> Judge:
         """By whose path the names in a function's body are looked up."""
-        return self.definitions if is_stored_parsed(body) else self._root
+        return self.definitions() if is_stored_parsed(body) else self._root
 
     def named_in(self, text: str) -> Named | None:
         """What the body of a view or function names; None where it cannot be read."""
@@ -279,8 +282,7 @@ class Judge:
         only_system = parts[:-1] == ("pg_catalog",) or (len(parts) == 1 and self.path == ("pg_catalog",))
         return () if only_system or self.catalog is None else self.catalog.operators.get(parts[-1], ())
 
-    @cached_property
-    def casts(self) -> Trust:
+    def _casts_unseen(self) -> Trust:
         """The user-defined casts that are applied without being written, wherever types ask for it."""
         if self.catalog is None:
             return Trust.KNOWN
@@ -347,8 +349,7 @@ class Judge:
             known = verdicts[key]
         return known
 
-    @cached_property
-    def _domains_check(self) -> bool:
+    def _some_domain_checks(self) -> bool:
         """Whether filling in the fields of some row type may run a CHECK that matters; the worst without a catalog."""
         if self.catalog is None:
             return True
@@ -464,7 +465,7 @@ class Judge:
         return known
 
     def _expressions(self, texts: Sequence[str]) -> Trust:
-        return max((self._body(f"SELECT {text}", judge=self.definitions) for text in texts), default=Trust.KNOWN)
+        return max((self._body(f"SELECT {text}", judge=self.definitions()) for text in texts), default=Trust.KNOWN)
 
     def _view(self, view: Relation) -> Trust:
         if view.definition is None:
@@ -473,7 +474,7 @@ class Judge:
         known = verdicts.get(view.qualified)
         if known is None:
             verdicts[view.qualified] = Trust.UNPROVED
-            known = verdicts[view.qualified] = self._body(view.definition, judge=self.definitions)
+            known = verdicts[view.qualified] = self._body(view.definition, judge=self.definitions())
         return known
 
 

@@ -157,7 +157,7 @@ class Meanings:
                 self._take_parts(found, one)
             if (named := self._query_of(one.relation)) is not None:
                 found.used |= named.columns
-                tables = ((self._judge.definitions.table(use.parts), use.whole) for use in sorted(named.reads))
+                tables = ((self._judge.definitions().table(use.parts), use.whole) for use in sorted(named.reads))
                 waiting += [(inner, whole) for inner, whole in tables if inner is not None]
         return found
 
@@ -183,7 +183,7 @@ class Meanings:
     def _query_of(self, relation: Relation) -> Named | None:
         """What the query of a view names; None where there is none that can be read."""
         is_read = relation.kind == "v" and relation.definition is not None
-        return self._judge.definitions.named_in(str(relation.definition)) if is_read else None
+        return self._judge.definitions().named_in(str(relation.definition)) if is_read else None
 
 
 class _Found:

@@ -264,7 +264,7 @@ class _Search:
 
     def _expressions(self, texts: Iterable[str]) -> None:
         for text in texts:
-            self._text(f"SELECT {text}", self._root.definitions)
+            self._text(f"SELECT {text}", self._root.definitions())
 
     # Functions
 
@@ -355,7 +355,7 @@ class _Search:
         if view.definition is None:
             self._unseen()
         else:
-            self._text(view.definition, self._root.definitions, runs=runs)
+            self._text(view.definition, self._root.definitions(), runs=runs)
 
     def _write(self, relation: Relation) -> None:
         if self._is_new(("write", relation.qualified)):

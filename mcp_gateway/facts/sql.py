@@ -11,13 +11,13 @@ It is the first wall. The second is the server's read-only transaction, the thir
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mcp_gateway.calls import JSONObject, SQLFacts
-from mcp_gateway.facts.absent import Absent, claimed
+from mcp_gateway.facts.absent import claimed
 from mcp_gateway.facts.catalog import Catalog
 from mcp_gateway.facts.conditions import is_unbounded
+from mcp_gateway.facts.examination import SQLExamination
 from mcp_gateway.facts.families import Effect, How
 from mcp_gateway.facts.judging import Judge, Trust
 from mcp_gateway.facts.parser import TOO_DEEP, SQLSyntaxError, Statements, parse_tree
@@ -49,26 +49,6 @@ PLANNED = DATA_CHANGES | {"SelectStmt"}
 """What `EXPLAIN` may be put in front of for a preview."""
 EXPLAINED = PLANNED | {"CreateTableAsStmt", "DeclareCursorStmt", "ExecuteStmt", "RefreshMatViewStmt"}
 """What PostgreSQL's grammar lets EXPLAIN explain."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SQLExamination:
-    """The facts about a text, and what follows from them whatever policy says."""
-
-    facts: SQLFacts
-    refusal: str | None
-    """Why this may never run in a call; None if policy decides."""
-    harmless: bool
-    """It can be planned, and everything it calls is on the list of what is known to be harmless: `EXPLAIN` of it runs no
-    other code."""
-    called: frozenset[str] = frozenset()
-    """Bare names of functions in their own case: with the relations, what the facts rest on in the catalog."""
-    leaves: frozenset[str] = frozenset()
-    """Of the relations, those whose version need not be watched: parts of one that tells when it has others."""
-    unknown: frozenset[str] = frozenset()
-    """Relations and functions that the catalog does not know: misspelt, or newer than the snapshot."""
-    absent: frozenset[Absent] = frozenset()
-    """Names for which the server must refuse the statement, as long as the snapshot holds."""
 
 
 def examine_sql(sql: str, *, catalog: Catalog | None) -> SQLExamination:
@@ -138,7 +118,7 @@ class Examiner(Walk):
     @property
     def worst(self) -> Trust:
         """The trust in everything that takes part, casts that are applied unseen included."""
-        return max(self.trust, self.judge.casts) if self.computes else self.trust
+        return max(self.trust, self.judge.casts()) if self.computes else self.trust
 
     @property
     def names(self) -> Named:

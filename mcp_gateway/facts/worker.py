@@ -29,9 +29,9 @@ from pydantic import TypeAdapter, ValidationError
 from mcp_gateway.errors import RequestError
 from mcp_gateway.facts.catalog import Catalog
 from mcp_gateway.facts.child import Child
+from mcp_gateway.facts.examination import SQLExamination
 from mcp_gateway.facts.frames import SHAPE, Answer, FrameError, encoded
 from mcp_gateway.facts.parser import SQLSyntaxError, encode_sql
-from mcp_gateway.facts.sql import SQLExamination
 from mcp_gateway.masking.lineage import Lineage
 from mcp_gateway.turns import Turns, working_for
 

@@ -6,7 +6,7 @@ Below `masker`, which says what of a result goes through here and masks whole wh
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from mcp_gateway.masking import cuts
 from mcp_gateway.masking.encoded import EncodedBytes
@@ -25,20 +25,19 @@ class TextMasker:
         self,
         *,
         stop: Stop,
+        revealed: frozenset[str],
         scanner: Scanner,
         scrubber: Scrubber,
         markers: Markers,
-        watchers: Mapping[str, Scanner],
+        watcher: Scanner | None = None,
     ) -> None:
-        """`watchers` find what is revealed, by its class, so that it is known that it was shown.
-
-        Each has its own, because what one finds may hold what another would: an address inside a password.
-        """
+        """`watcher` finds what is revealed, so that it is known that it was shown."""
         self._stop = stop
+        self._revealed = revealed
         self._scanner = scanner
         self._scrubber = scrubber
         self._markers = markers
-        self._watchers = watchers
+        self._watcher = watcher
         self.counts: Counter[str] = Counter()
         """Class to the number of values that were masked. `masker` adds those it masks whole; streams count by themselves."""
         self.shown: set[str] = set()
@@ -109,15 +108,14 @@ class TextMasker:
             data, scrubbed = self._scrubber.scrub(data, nul=nul)
             if scrubbed:
                 counts[CREDENTIAL] += scrubbed
-        self._watch(data, nul=nul)
+        self._watch(data)
         hits = self._scanner.hits(data, nul=nul, asked=self._stop)
         return self._marked(data, hits, counts=counts)
 
-    def _watch(self, data: bytes, *, nul: bool = True) -> None:
+    def _watch(self, data: bytes) -> None:
         """Note which revealed classes are in a text."""
-        for name, watcher in self._watchers.items():
-            if name not in self.shown and watcher.hits(data, nul=nul, asked=self._stop):
-                self.shown.add(name)
+        if self._watcher is not None and not self._revealed <= self.shown:
+            self.shown |= {rule.data_class for _, _, rule in self._watcher.hits(data, asked=self._stop)}
 
     def _mask_between(self, data: bytes, begin: int, end: int) -> bytes:
         """Mask a whole text and give a part of it: what lies across its beginning is left out, across its end masked."""

@@ -14,8 +14,8 @@ from mcp_gateway.calls import Facts, JSONObject
 from mcp_gateway.facts.requests import Interface
 
 if TYPE_CHECKING:
+    from mcp_gateway.facts.examination import SQLExamination
     from mcp_gateway.facts.programs import Knowledge
-    from mcp_gateway.facts.sql import SQLExamination
 
 Examiner: TypeAlias = Callable[[JSONObject, Interface], Facts]
 """Arguments and what is known of the target's API (nothing unless it is an HTTP target) to facts. `ValueError`: refused before policy."""

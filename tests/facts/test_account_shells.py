@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from mcp_gateway.facts.shell import examine_shell, quote
+from tests.peers.parts import missing
 
 SHELLS = {"fish": ("--no-config",), "tcsh": ("-f",), "bsd-csh": ("-f",), "zsh": ("-f",), "bash": ("--norc",), "dash": (), "mksh": (), "yash": ()}  # fmt: skip
 TRIALS = 150
@@ -65,6 +66,11 @@ def test_backslashes_that_fish_would_take_for_escapes_stand_outside_of_quotes(wo
     assert quote([word]) == quoted
 
 
+def require(shell: str) -> None:
+    if shutil.which(shell) is None:
+        missing(f"the real {shell} is the witness here", hint=f"apt-get install {shell.removeprefix('bsd-')}")
+
+
 def run(shell: str, line: str, *, folder: Path) -> list[bytes]:
     """What `echo` in a line was given, each word in brackets."""
     found = subprocess.run(
@@ -80,8 +86,7 @@ def run(shell: str, line: str, *, folder: Path) -> list[bytes]:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_no_vector_that_is_proved_runs_anything_else(shell: str, tmp_path: Path) -> None:
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
+    require(shell)
     for argv in INJECTIONS:
         run(shell, quote(argv), folder=tmp_path)
         if (tmp_path / "W").exists():
@@ -91,8 +96,7 @@ def test_no_vector_that_is_proved_runs_anything_else(shell: str, tmp_path: Path)
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_vector_arrives_as_it_is_or_not_at_all(shell: str, tmp_path: Path) -> None:
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
+    require(shell)
     draw = random.Random(shell)
     pieces = ["\\", "'", '"', "a", " ", "!", "#", "$x", "`id`", "{", ";", "é", "*", "~", "^", "%"]
     words = ["".join(draw.choices(pieces, k=draw.randint(1, 6))) for _ in range(TRIALS)]
@@ -112,8 +116,7 @@ def test_a_vector_arrives_as_it_is_or_not_at_all(shell: str, tmp_path: Path) -> 
     ],
 )  # fmt: skip
 def test_no_proved_command_makes_the_next_one_another_program(shell: str, first: str, tmp_path: Path) -> None:
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
+    require(shell)
     for number in range(5):
         planted = tmp_path / str(number) / "ls"
         planted.parent.mkdir()
@@ -128,8 +131,7 @@ def test_no_proved_command_makes_the_next_one_another_program(shell: str, first:
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("command", ["=touch W", "1=x touch W", "0+=x touch W", "nice +5 touch W", "echo =W"])
 def test_what_runs_under_another_name_is_opaque(shell: str, command: str, tmp_path: Path) -> None:
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
+    require(shell)
 
     run(shell, command, folder=tmp_path)
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from mcp_gateway.facts.catalog import Catalog
-from mcp_gateway.facts.sql import SQLExamination, examine_sql
+from mcp_gateway.facts.examination import SQLExamination
+from mcp_gateway.facts.sql import examine_sql
 from tests.facts.databases import OBJECTS, catalog_of, empty_database
 from tests.peers.postgres import PostgresServer
 

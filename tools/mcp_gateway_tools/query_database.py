@@ -14,8 +14,8 @@ from pydantic import Field
 from mcp_gateway.answers import Masked
 from mcp_gateway.calls import MAX_EXACT, JSONObject, SQLFacts, Target, TargetKind
 from mcp_gateway.errors import RequestError, TargetError, UnknownNameError
+from mcp_gateway.facts.examination import SQLExamination
 from mcp_gateway.facts.parser import SQLSyntaxError
-from mcp_gateway.facts.sql import SQLExamination
 from mcp_gateway.facts.worker import SQLWorker, settled
 from mcp_gateway.masking.lineage.origins import Origins
 from mcp_gateway.masking.lineage.verdict import Lineage, OutputColumn

@@ -7,7 +7,7 @@ as statements are resolved; everything in them is a function of the catalog and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property, lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from mcp_gateway.facts.catalog import Catalog, Function, Relation
@@ -108,6 +108,7 @@ class ClassifiedCatalog:
         self.has_opaque_operator = lru_cache(MAX_NAMES)(self._has_opaque_operator)
         self.has_opaque_cast = lru_cache(MAX_NAMES)(self._has_opaque_cast)
         self.is_checked = lru_cache(MAX_NAMES)(self._is_checked)
+        self.has_opaque_unwritten_cast = cache(self._has_opaque_unwritten_cast)
 
     def forget(self) -> None:
         """Empty the caches, after `stored` has changed."""
@@ -183,8 +184,7 @@ class ClassifiedCatalog:
         schema, _, bare = name.removesuffix("[]").partition(".")
         return schema == "pg_catalog" and bare in SIMPLE_TYPES
 
-    @cached_property
-    def has_opaque_unwritten_cast(self) -> bool:
+    def _has_opaque_unwritten_cast(self) -> bool:
         """Whether some cast that is applied without being written runs code that cannot be seen through."""
         unwritten = self.catalog.unwritten_casts
         return unwritten is not None and not all(self.is_pure(function) for function in unwritten)
