@@ -18,7 +18,7 @@ import typer.main
 
 from mcp_gateway import __version__
 from mcp_gateway.cli.failures import GatewayAwayError, OutputError, ReaderGoneError
-from mcp_gateway.cli.output import PROGRAM, print_error, print_note
+from mcp_gateway.cli.output import PROGRAM, print_error, print_json, print_note
 from mcp_gateway.cli.statuses import MISUSED, NEGATIVE, OK, UNAVAILABLE, UNREAD
 from mcp_gateway.cli.streams import abandon_output, prepare_streams
 from mcp_gateway.errors import (
@@ -56,11 +56,12 @@ UsageError: Any = typer.BadParameter.__base__
 """Of every command line that is none; Typer has a public name for this one of them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Invocation:
-    """What was said before the command."""
+    """What was said before the command, and whether it is to answer in JSON."""
 
-    config: str | None
+    config: str | None = None
+    as_json: bool = False
 
     def settings(self) -> Settings:
         """The configuration. Raises `ConfigError`."""
@@ -147,7 +148,7 @@ def options(
     The configuration is the file of --config, else of MCP_GATEWAY_CONFIG, else gateway.toml in your configuration
     folder; never one in the current folder.
     """
-    ctx.obj = Invocation(config=config)
+    ctx.obj.config = config
 
 
 def main() -> None:
@@ -167,21 +168,23 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and give its exit status."""
+    asked = Invocation()
+    command = typer.main.get_command(app)
     try:
-        return typer.main.get_command(app).main(list(arguments), prog_name=PROGRAM, standalone_mode=False) or OK
+        return command.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=asked) or OK
     except UsageError as error:
         _show_misuse(error)
         return MISUSED
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else OK
     except GatewayError as error:
-        return _fail([error])
+        return _fail([error], as_json=asked.as_json)
     except BaseExceptionGroup as group:
         # Task groups wrap what their tasks raise. Whatever else is in there is a defect and keeps its traceback.
         known, unknown = group.split(GatewayError)
         if unknown is not None or known is None:
             raise
-        return _fail(list(_leaves(known)))
+        return _fail(list(_leaves(known)), as_json=asked.as_json)
 
 
 def _show_misuse(error: Any) -> None:
@@ -194,13 +197,27 @@ def _show_misuse(error: Any) -> None:
     print_note(f"Error: {error.format_message()}")
 
 
-def _fail(errors: Sequence[GatewayError]) -> int:
+def _fail(errors: Sequence[GatewayError], *, as_json: bool = False) -> int:
+    """Say what went wrong, where JSON was asked for as JSON if it can be written, and give the exit status."""
     if any(isinstance(error, OutputError) for error in errors):
         abandon_output()
+    elif as_json:
+        try:
+            print_json(_told(errors))
+            sys.stdout.flush()
+        except OutputError as refused:
+            return _fail([*errors, refused])
+        return max(map(status_of, errors))
     for error in errors:
         if not isinstance(error, ReaderGoneError):
             print_error(error)
     return max(map(status_of, errors))
+
+
+def _told(errors: Sequence[GatewayError]) -> dict[str, Any]:
+    """What went wrong in words, and the mistakes in files one by one."""
+    problems = [problem.to_json() for error in errors if isinstance(error, ConfigError) for problem in error.problems]
+    return {"error": "\n".join(map(str, errors)), "problems": problems}
 
 
 def _leaves(group: BaseExceptionGroup[GatewayError]) -> Iterator[GatewayError]:

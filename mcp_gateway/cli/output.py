@@ -36,23 +36,35 @@ MOST_OF_A_NAME = 40
 DEEPEST = 6
 """Levels of a JSON value that are laid out; what is below stands on one line."""
 
-AsJSON: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+def json_wanted(context: typer.Context, wanted: bool) -> bool:
+    """The callback of `--json`, so that errors are told so as well."""
+    context.obj.as_json = wanted
+    return wanted
+
+
+AsJSON: TypeAlias = Annotated[bool, typer.Option("--json", callback=json_wanted, help="Print JSON.")]
 
 
 def print_json(value: Any) -> None:
     """One JSON value on one line."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=True, allow_nan=False) + "\n")
+    _write_json(json.dumps(value, ensure_ascii=True, allow_nan=False))
 
 
 def print_json_document(value: Any) -> None:
     """One JSON value over several lines, to be copied into a file."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=True, allow_nan=False, indent=2) + "\n")
+    _write_json(json.dumps(value, ensure_ascii=True, allow_nan=False, indent=2))
+
+
+def _write_json(text: str) -> None:
+    """Of the control characters in ASCII, JSON leaves one as it is."""
+    sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
 
 
 def print_json_laid_out(value: Any) -> None:
     """One JSON value for people who look at it: over several lines, and what fits into the terminal's width on one."""
     room = _width(sys.stdout)
-    sys.stdout.write(_laid_out(value, room=room, whole=isinstance(value, dict)) + "\n")
+    _write_json(_laid_out(value, room=room, whole=isinstance(value, dict)))
 
 
 def json_laid_out(value: Any, *, before: int, otherwise: str) -> str:

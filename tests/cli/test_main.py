@@ -34,7 +34,7 @@ from mcp_gateway.errors import (
     TargetTimeout,
     TargetUnavailable,
 )
-from tests.cli.running import SCRIPT, run_here, run_on_a_terminal, run_script
+from tests.cli.running import SCRIPT, run_here, run_on_a_terminal, run_script, write_config
 
 HEAVY = [
     "anyio",
@@ -49,6 +49,7 @@ HEAVY = [
     "sqlite3",
     "structlog",
 ]
+NO_SPACE = b"mcp-gateway: standard output cannot be written: No space left on device\n"
 MAX_MODULES = 200
 """It imports some 150; one heavy library brings hundreds."""
 
@@ -287,6 +288,19 @@ def test_a_reader_that_goes_away_ends_the_command_without_a_word(tmp_path: Path)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
 @pytest.mark.parametrize("arguments", [("--help",), ("init", "--json"), ("inspect", "text")])
 def test_a_result_that_cannot_be_written_is_no_success(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    assert run_to_a_full_disk(*arguments, home=tmp_path) == (UNAVAILABLE, NO_SPACE)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+def test_what_went_wrong_is_told_as_text_where_its_json_cannot_be_written(tmp_path: Path) -> None:
+    status, said = run_to_a_full_disk("targets", "list", "--json", home=tmp_path)
+
+    assert (status, said.splitlines(keepends=True)[1:]) == (UNAVAILABLE, [NO_SPACE])
+    assert b": there is no configuration; " in said
+
+
+def run_to_a_full_disk(*arguments: str, home: Path) -> tuple[int, bytes]:
+    """Exit status and standard error of the script."""
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             [SCRIPT, *arguments],
@@ -295,11 +309,9 @@ def test_a_result_that_cannot_be_written_is_no_success(tmp_path: Path, arguments
             stderr=subprocess.PIPE,
             check=False,
             timeout=60,
-            env={"HOME": str(tmp_path)},
+            env={"HOME": str(home)},
         )
-
-    assert done.returncode == UNAVAILABLE
-    assert done.stderr == b"mcp-gateway: standard output cannot be written: No space left on device\n"
+    return done.returncode, done.stderr
 
 
 def test_a_closed_standard_output_is_said(tmp_path: Path) -> None:
@@ -388,3 +400,56 @@ def test_a_command_line_that_is_none_is_told_within_the_terminal(tmp_path: Path)
     assert lines[3].startswith("Error: Invalid value for --code: expected ok, ")
     assert all(line.startswith("    ") for line in lines[4:])
     assert max(map(len, lines)) <= 80
+
+
+COMMANDS_WITH_JSON = [
+    ("targets", "list"),
+    ("targets", "test"),
+    ("policy", "replay"),
+    ("policy", "explain", "--target", "x", "--sql", "SELECT 1"),
+    ("approvals", "list"),
+    ("approvals", "show", "x"),
+    ("approvals", "approve", "x"),
+    ("revoke", "agent", "x"),
+    ("revoke", "list"),
+    ("audit", "search"),
+    ("audit", "show", "x"),
+    ("audit", "verify"),
+    ("inspect", "shell", "ls"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS_WITH_JSON, ids=" ".join)
+def test_scripts_get_mistakes_of_the_configuration_as_json_from_every_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    config = write_config(tmp_path, '[identity]\nissuer = "local"\nnonsense = 1\nsense = 1\n')
+
+    ran, as_json = (run_here(capsys, "--config", str(config), *command, *more) for more in ((), ("--json",)))
+
+    assert (ran.status, ran.out) == (2, "")
+    assert (as_json.status, as_json.err, as_json.out.count("\n")) == (2, "", 1)
+    assert as_json.json["error"] == ran.err.replace("mcp-gateway: ", "").rstrip()
+    assert [problem["id"] for problem in as_json.json["problems"]] == ["identity.nonsense", "identity.sense"]
+
+
+def test_whatever_ends_a_command_is_json_where_json_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = str(write_config(tmp_path, '[identity]\nissuer = "local"\n'))
+
+    ran, as_json = (run_here(capsys, "--config", config, "audit", "search", *more) for more in ((), ("--json",)))
+
+    assert (ran.status, as_json.status, as_json.err) == (3, 3, "")
+    assert as_json.json == {"error": ran.err.removeprefix("mcp-gateway: ").rstrip(), "problems": []}
+
+
+def test_a_value_that_looks_like_the_option_asks_for_no_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = str(write_config(tmp_path, '[identity]\nissuer = "local"\n'))
+
+    ran = run_here(capsys, "--config", config, "audit", "search", "--text", "--json")
+
+    assert (ran.status, ran.out) == (3, "")
+    assert ran.err.startswith("mcp-gateway: there is no audit store")

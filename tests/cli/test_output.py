@@ -20,6 +20,7 @@ from mcp_gateway.cli.output import (
     print_error,
     print_fields,
     print_json,
+    print_json_document,
     print_json_laid_out,
     print_line,
     print_note,
@@ -54,9 +55,10 @@ def test_nothing_that_is_printed_acts_on_a_terminal(capsys: pytest.CaptureFixtur
 
 @pytest.mark.requirement("R37")
 def test_json_is_ascii_and_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    print_json({"a": "é\u202e\x1b\ud800"})
+    for printed in (print_json, print_json_laid_out, print_json_document):
+        printed({"a": "é\u202e\x1b\x7f\x9b\ud800"})
 
-    assert capsys.readouterr().out == '{"a": "\\u00e9\\u202e\\u001b\\ud800"}\n'
+    assert "".join(capsys.readouterr().out.split()) == r'{"a":"\u00e9\u202e\u001b\u007f\u009b\ud800"}' * 3
 
 
 def test_json_knows_no_numbers_that_are_none() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from mcp_gateway.cli.groups import CommandGroup
-from mcp_gateway.cli.output import PROGRAM, print_json, print_json_laid_out, print_note
+from mcp_gateway.cli.output import PROGRAM, json_wanted, print_json, print_json_laid_out, print_note
 
 if TYPE_CHECKING:
     from mcp_gateway.cli.catalogs import TargetCatalog
@@ -31,7 +31,7 @@ app = typer.Typer(
 )
 
 Lines = Annotated[bool, typer.Option("--jsonl", help="Read one JSON object a line; a bad one is no failure then.")]
-AsJSON = Annotated[bool, typer.Option("--json", help="Print it on one line on a terminal, too.")]
+AsJSON = Annotated[bool, typer.Option("--json", callback=json_wanted, help="Print it on one line on a terminal, too.")]
 Item: TypeAlias = Annotated[str | None, typer.Argument(metavar="ITEM", help="In place of standard input.")]
 
 

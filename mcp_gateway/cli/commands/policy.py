@@ -20,7 +20,7 @@ from mcp_gateway.cli.output import (
     print_warning,
     progress,
 )
-from mcp_gateway.cli.statuses import MISUSED, UNAVAILABLE
+from mcp_gateway.cli.statuses import MISUSED
 from mcp_gateway.cli.times import parse_time
 
 if TYPE_CHECKING:
@@ -165,7 +165,6 @@ def explain(
     """
     from mcp_gateway.cli.explaining import Imagined, explain_call
     from mcp_gateway.cli.logs import log_to_stderr
-    from mcp_gateway.errors import ConfigError, RequestError, StoreError, TargetUnavailable
 
     log_to_stderr(quiet=True)
     asked = Imagined(
@@ -183,14 +182,7 @@ def explain(
         usage=tuple(usage or ()),
         by_catalog=not no_catalog,
     )
-    try:
-        explanation = explain_call(context.obj.settings(), asked, policies=_paths(policies))
-    except (ConfigError, RequestError, StoreError, TargetUnavailable) as error:
-        if not as_json:
-            raise
-        problems = error.problems if isinstance(error, ConfigError) else ()
-        print_json({"error": str(error), "problems": [problem.to_json() for problem in problems]})
-        raise typer.Exit(MISUSED if isinstance(error, ConfigError | RequestError) else UNAVAILABLE) from None
+    explanation = explain_call(context.obj.settings(), asked, policies=_paths(policies))
     if as_json:
         print_json(explanation)
     else:
