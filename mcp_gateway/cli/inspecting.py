@@ -239,17 +239,18 @@ async def inspect_single(inspector: Inspector, read: bytes) -> JSONObject:
 
 
 async def _inspect_one(inspector: Inspector, read: bytes, *, jsonl: bool) -> JSONObject:
-    item: JSONObject = {}
+    given: Any = None
     try:
         if len(read) > MAX_ITEM_BYTES:
             raise ItemError(f"expected at most {MAX_ITEM_BYTES:,} bytes, got more")
         item = _object(read) if jsonl else _single(read, inspector)
+        given = _writable(item.get("id"))
         if not inspector.keys & item.keys():
             raise ItemError(f"expected an object with {' and '.join(map(repr, sorted(inspector.keys)))}")
         found = await inspector.inspect(item)
     except (ValueError, RecursionError, GatewayError) as error:
-        return {"id": item.get("id")} | inspector.of_the_unread() | {"error": str(error) or type(error).__name__}
-    return {"id": item.get("id")} | found | {"error": None}
+        return {"id": given} | inspector.of_the_unread() | {"error": str(error) or type(error).__name__}
+    return {"id": given} | found | {"error": None}
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:
@@ -291,6 +292,15 @@ def _object(read: bytes) -> JSONObject:
     if not isinstance(item, dict):
         raise ItemError("expected a JSON object")
     return item
+
+
+def _writable(value: Any) -> Any:
+    """An id as it came. Raises `ValueError` for one that is no JSON, a `NaN` in it, say, which Python reads all the same."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError as error:
+        raise ItemError(f"its id cannot be given back: {error}") from None
+    return value
 
 
 def _text(item: JSONObject, key: str) -> str:

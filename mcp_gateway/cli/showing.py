@@ -69,9 +69,10 @@ def _event_fields(event: StoredEvent, said: dict[str, tuple[int, Any]]) -> Itera
             yield label, _exact(value)
             continue
         yield label, ""
+        given = name == "arguments"  # whatever an agent wrote says something
         for inner, found in value.items():
-            if found not in NOTHING:
-                yield f"{INDENT}  {_words(inner)}", _exact(found) if name == "arguments" else _text(found)
+            if given or found not in NOTHING:
+                yield f"{INDENT}  {_words(inner)}", _exact(found) if given else _text(found)
 
 
 def _consent_fields(consent: Consent, *, call_id: str) -> Iterator[tuple[str, str]]:

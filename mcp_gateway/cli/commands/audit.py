@@ -33,6 +33,8 @@ app = typer.Typer(
 
 DECISIONS = ("allow", "ask", "deny")
 MOST_LISTED = 10_000
+LONGEST_NAME = 64
+NAME = re.compile(rf"[A-Za-z0-9_.-]{{1,{LONGEST_NAME}}}", re.ASCII)
 
 
 @app.command()
@@ -201,7 +203,7 @@ def _count(number: int, what: str) -> str:
 
 def _print_summary(summary: CallSummary) -> None:
     """Three lines: what can be found by (the id), what happened, and how the call begins. A table has no room for it."""
-    where = f" on {summary.target}" if summary.target else ""
+    where = f" on {_name(summary.target)}" if summary.target else ""
     print_line(f"{summary.call_id}  {seconds(summary.at)}  {summary.code or 'not answered'}")
     who = summary.email or summary.subject
     person = f"{who}, through {summary.actor}; " if who else f"caller not proved, over {summary.door}; "
@@ -210,6 +212,13 @@ def _print_summary(summary: CallSummary) -> None:
     print_below(f"{person}{summary.tool}{where}{decided}")
     if summary.begins:
         print_beginning(summary.begins)
+
+
+def _name(given: str) -> str:
+    """What should be the name of a target, and may be any text of an agent's: that is quoted, and its beginning is enough."""
+    if NAME.fullmatch(given):
+        return given
+    return repr(given if len(given) <= LONGEST_NAME else f"{given[:LONGEST_NAME]} ...")
 
 
 def _record_json(record: Record) -> dict[str, Any]:

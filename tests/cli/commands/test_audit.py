@@ -343,3 +343,43 @@ def test_a_name_that_an_agent_chose_stands_where_names_do_only_if_it_is_plain(
 
     assert [line for line in lines if line.startswith("      ")] == []
     assert [line for line in lines if line.startswith("    arguments  {")] != []
+
+
+@pytest.mark.requirement("R37")
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [
+        ("orders: allow", "'orders: allow'"),
+        ("orders, through agent-2; call_api on x", "'orders, through agent-2; call_api on x'"),
+        ("x" * 100_000, f"'{'x' * 64} ...'"),
+        ("a\n\x1b[2J", r"'a\n\x1b[2J'"),
+        ("\u202eorders", r"'\u202eorders'"),
+    ],
+)
+def test_what_an_agent_gave_as_a_target_passes_in_a_list_for_nothing_else(
+    config: Path, audit: Audit, target: str, shown: str
+) -> None:
+    async def fill() -> None:
+        async with opened_store(config.parent / "data") as store:
+            await store.append(received(ASKS, target=target))
+
+    anyio.run(fill)
+
+    assert audit("search", "--limit", "1").out.splitlines()[1] == (
+        f"    caller not proved, over http; query_database on {shown}"
+    )
+    assert audit("search", "--limit", "1", "--json").json[0]["target"] == target
+
+
+def test_every_argument_that_an_agent_gave_is_shown(config: Path, audit: Audit) -> None:
+    async def fill() -> None:
+        async with opened_store(config.parent / "data") as store:
+            await store.append(received(ASKS, arguments={"json": -1, "body": "", "query": {}, "headers": None}))
+
+    anyio.run(fill)
+
+    shown = [line.split() for line in audit("show", ASKS).out.splitlines()]
+
+    assert [words for words in shown if words[:1] in (["json"], ["body"], ["query"], ["headers"])] == [
+        ["body"], ["headers", "null"], ["json", "-1"], ["query", "{}"],
+    ]  # fmt: skip

@@ -168,3 +168,15 @@ def test_people_get_json_over_several_lines_and_programs_one_line(tmp_path: Path
     assert len(piped.out.splitlines()) == 1
     assert "\x1b" not in shown.out + one_line.out
     assert "\u202e" not in shown.out + one_line.out
+
+
+@pytest.mark.parametrize("given", ["NaN", "-Infinity", "1e999", '[{"a": NaN}]'])
+def test_an_id_that_cannot_be_given_back_stops_nothing(capsys: pytest.CaptureFixture[str], given: str) -> None:
+    lines = f'{{"id": {given}, "text": "a"}}\n{{"id": 2, "text": "b"}}\n'
+
+    ran = run_here(capsys, "inspect", "text", "--jsonl", given=lines)
+
+    first, second = (json.loads(line) for line in ran.out.splitlines())
+    assert (ran.status, ran.err) == (0, "")
+    assert (first["id"], second["id"], second["error"]) == (None, 2, None)
+    assert first["error"]
