@@ -25,7 +25,7 @@ from mcp_gateway.approval.store import ClaimError
 from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.audit.store import Transaction
 from mcp_gateway.calls import Call
-from mcp_gateway.deciding import Considered, Deciding
+from mcp_gateway.deciding import Considered, Deciding, Judged, MoreBeganError
 from mcp_gateway.decisions import NOT_APPROVED, Allow, Ask, Deny
 from mcp_gateway.errors import IdentityError, LimitError, RequestError, TargetError, UnknownNameError
 from mcp_gateway.events import Denied, Inspected, Refused, Started
@@ -37,6 +37,8 @@ from mcp_gateway.usage import Spent
 
 VOTER_REVOKED = "somebody who approved it was revoked since"
 POLICY_CHANGED = "the policy changed"
+MOST_DECISIONS = 100
+"""On one call, where others begin at the same moment in further processes and policy goes by how many did."""
 
 
 class Admitting:
@@ -81,14 +83,20 @@ class Admitting:
         # 2. and 3.
         known = await self._deciding.examine(caller)
         # 4.
-        decided = await self._deciding.decide(known, approval=NOT_APPROVED)
-        match decided.decision:
+        judged = await self._deciding.decide(known, approval=NOT_APPROVED)
+        return await self._go_on(judged, ticket=None)
+
+    async def _go_on(self, judged: Judged, *, ticket: Ticket | None) -> Permitted | Answer | InputRequired:
+        """Do what was decided, with the approval that was a fact of it."""
+        match judged.decision:
             case Deny() as deny:
                 return await self._deny(deny)
-            case Allow() as allow:
-                return await self._start(decided.known, allow, revealed=decided.revealed, ticket=None)
+            case Allow():
+                return await self._start(judged, ticket=ticket)
             case Ask() as ask:
-                return await self._approve(decided.known, ask)
+                if ticket is None:
+                    return await self._approve(judged.known, ask)
+                return await self._stale(judged.known, ticket, why=POLICY_CHANGED)
 
     async def _deny(self, decision: Deny) -> Answer:
         journal = self._journal
@@ -175,7 +183,7 @@ class Admitting:
         journal.note(Refused(at=journal.now(), call_id=journal.call_id, code=refusal.code, cause=refusal.message))
         return await journal.answer(refusal)
 
-    async def _claim(self, known: Considered, ticket: Ticket) -> Permitted | Answer:
+    async def _claim(self, known: Considered, ticket: Ticket) -> Permitted | Answer | InputRequired:
         """Decide again with the real approval as a fact, then use it."""
         if (what := self._parts.revocations.refuses(known.call.caller)) is not None:
             raise IdentityError(f"the {what} of this call was revoked before it could use its approval")
@@ -183,14 +191,7 @@ class Admitting:
             return await self._stale(known, ticket, why="what it would do, or its target, has changed")
         if self._voter_revoked(ticket):
             return await self._stale(known, ticket, why=VOTER_REVOKED)
-        decided = await self._deciding.decide(known, approval=ticket.granted)
-        match decided.decision:
-            case Deny() as deny:
-                return await self._deny(deny)
-            case Ask():
-                return await self._stale(decided.known, ticket, why=POLICY_CHANGED)
-            case Allow() as allow:
-                return await self._start(decided.known, allow, revealed=decided.revealed, ticket=ticket)
+        return await self._go_on(await self._deciding.decide(known, approval=ticket.granted), ticket=ticket)
 
     def _voter_revoked(self, ticket: Ticket) -> bool:
         return any(
@@ -217,27 +218,38 @@ class Admitting:
 
     # Step 6.
 
-    async def _start(
-        self, known: Considered, allow: Allow, *, revealed: frozenset[str], ticket: Ticket | None
-    ) -> Permitted | Answer:
-        call, registered, journal = known.call, known.registered, self._journal
+    async def _start(self, judged: Judged, *, ticket: Ticket | None) -> Permitted | Answer | InputRequired:
+        """Take the target's turn, then begin, unless what happened meanwhile makes another decision of it."""
+        call, approval = judged.known.call, NOT_APPROVED if ticket is None else ticket.granted
         turns = self._turns[call.target.name]
         waits = not turns.free(call.caller.key)
         turn = await (self._queue(turns, call) if waits else turns.take(call.caller.key))
         self._taken.callback(turn)
-        if waits:
-            # Meanwhile the token, the target or somebody who approved may have been revoked, and the policy replaced.
-            await self._reception.identify_again(self._request, journal, before=call.caller)
-            self._deciding.refuse_stopped(call)
-            decided = await self._deciding.decide(known, approval=ticket.granted if ticket else NOT_APPROVED)
-            known, revealed = decided.known, decided.revealed
-            match decided.decision:
-                case Deny() as deny:
-                    return await self._deny(deny)
-                case Ask():
-                    raise RequestError("the policy changed while the call waited", next_step=refusals.CALL_AGAIN)
-                case Allow() as allow:
-                    pass
+        async with self._deciding.in_order(judged) as waited:
+            if waits or waited:
+                # Meanwhile the token, the target or somebody who approved may have been revoked, and the policy replaced.
+                await self._reception.identify_again(self._request, self._journal, before=call.caller)
+                self._deciding.refuse_stopped(call)
+                judged = await self._deciding.decide_again(judged, approval=approval)
+            for _ in range(MOST_DECISIONS):
+                if not isinstance(judged.decision, Allow):
+                    break
+                try:
+                    return await self._begin(judged, judged.decision, ticket=ticket, turn=turn)
+                except MoreBeganError:
+                    judged = await self._deciding.decide_again(judged, approval=approval)
+            else:
+                raise LimitError(
+                    "calls kept beginning while this one was decided on, and policy goes by how many did",
+                    next_step="call again later; nothing has run",
+                )
+        turn()  # nobody waits for people with it
+        return await self._go_on(judged, ticket=ticket)
+
+    async def _begin(self, judged: Judged, allow: Allow, *, ticket: Ticket | None, turn: Release) -> Permitted | Answer:
+        """Make the intent durable, and use the approval. Raises `MoreBeganError`."""
+        known, journal = judged.known, self._journal
+        call, registered = known.call, known.registered
         # Last, because a decision may have waited for the store or an external decision point.
         if ticket is not None and self._voter_revoked(ticket):
             return await self._stale(known, ticket, why=VOTER_REVOKED)
@@ -260,7 +272,7 @@ class Admitting:
                 max_rows=min(registered.max_rows, allow.max_rows or registered.max_rows),
                 max_bytes=registered.max_bytes,
             ),
-            revealed=revealed,
+            revealed=judged.revealed,
             journal=journal,
             started_at=started_at,
             turn=turn,
@@ -268,6 +280,7 @@ class Admitting:
         )
 
         def claim_and_start(tx: Transaction) -> None:
+            self._deciding.refuse_if_more_began(tx, judged)
             if ticket is not None:
                 self._parts.holder.approvals.claim(
                     tx,

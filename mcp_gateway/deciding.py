@@ -7,6 +7,7 @@ target, the policies or what their caller has used may have changed.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -14,7 +15,8 @@ import anyio
 import structlog
 
 from mcp_gateway.admission import Parts, Request
-from mcp_gateway.audit.usage import UsageStore
+from mcp_gateway.audit.transaction import Transaction
+from mcp_gateway.audit.usage import UsageStore, more_began
 from mcp_gateway.calls import Call, Caller, JSONObject
 from mcp_gateway.decisions import NOT_APPROVED, Allow, Approved, Ask, Decision, Deny
 from mcp_gateway.errors import LimitError, StoppedError
@@ -28,7 +30,7 @@ from mcp_gateway.rates import Rates
 from mcp_gateway.registry import AnyTool, Registered
 from mcp_gateway.tool import Arguments, Examination, Looked, Plans
 from mcp_gateway.turns import working_for
-from mcp_gateway.usage import NO_HISTORY, History
+from mcp_gateway.usage import NO_HISTORY, Count, History
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +59,15 @@ class Judged:
     known: Considered
     decision: Decision
     revealed: frozenset[str]
+    event: Decided
+    """As it was noted."""
+    history: History
+    counted: frozenset[Count]
+    """By which counts of calls that began the policies decided."""
+
+
+class MoreBeganError(Exception):
+    """Calls began between a call's decision and its own beginning, by whose number policy decides."""
 
 
 class Deciding:
@@ -192,8 +203,8 @@ class Deciding:
         )
 
     async def _history(self, call: Call, engine: PolicyEngine) -> History:
-        """What the caller has done until now, if any policy looks at it."""
-        if not engine.looks_at_history:
+        """What the caller has done until now, if any policy looks at it, or whoever else is asked may."""
+        if not engine.looks_at_history and self._parts.decision_point is None:
             return NO_HISTORY
         return await self._usage.of(
             call.caller, now=self._journal.now(), classes=self._parts.classes | call.target.classes
@@ -215,22 +226,43 @@ class Deciding:
         revealed = frozenset[str]()
         if isinstance(effective, Allow):
             revealed = engine.reveal(question, self._parts.classes | call.target.classes)
-        self._journal.note(
-            Decided(
-                at=question.time,
-                call_id=call.id,
-                decision=type(decision).__name__.lower(),
-                policies=decision.policies,
-                reasons=decision.reasons,
-                policy_version=engine.version,
-                error=decision.error if isinstance(decision, Deny) else None,
-                revealed=revealed,
-                enforced=effective is decision,
-                external=external,
-                shadow=_as_fact(shadow) if shadow is not None and _as_fact(shadow) != _as_fact(decision) else None,
-            )
+        decided = Decided(
+            at=question.time,
+            call_id=call.id,
+            decision=type(decision).__name__.lower(),
+            policies=decision.policies,
+            reasons=decision.reasons,
+            policy_version=engine.version,
+            error=decision.error if isinstance(decision, Deny) else None,
+            revealed=revealed,
+            enforced=effective is decision,
+            external=external,
+            shadow=_as_fact(shadow) if shadow is not None and _as_fact(shadow) != _as_fact(decision) else None,
         )
-        return Judged(known=known, decision=effective, revealed=revealed)
+        self._journal.note(decided)
+        return Judged(
+            known=known,
+            decision=effective,
+            revealed=revealed,
+            event=decided,
+            history=history,
+            counted=engine.counted_calls,
+        )
+
+    async def decide_again(self, judged: Judged, *, approval: Approved) -> Judged:
+        """In place of a decision that came too early for what has to count: only the new one is on record."""
+        self._journal.take_back(judged.event)
+        return await self.decide(judged.known, approval=approval)
+
+    def in_order(self, judged: Judged) -> AbstractAsyncContextManager[bool]:
+        """One after another for calls that are decided on by the same counts; gives whether it had to wait for others."""
+        return self._usage.in_order(judged.known.call.caller, counted=judged.counted)
+
+    def refuse_if_more_began(self, tx: Transaction, judged: Judged) -> None:
+        """Raise `MoreBeganError` where calls began that this one's decision knows nothing of, and that it counts."""
+        caller, counted = judged.known.call.caller, judged.counted
+        if counted and more_began(tx.execute, caller, known=judged.history, counted=counted, now=self._journal.now()):
+            raise MoreBeganError
 
     async def _second_opinion(self, question: Question, decision: Decision) -> tuple[Decision, JSONObject | None]:
         """What an external decision point makes of a decision, and what it said. It can only tighten."""

@@ -318,6 +318,10 @@ class Answered(Event):
     """What the door was told to answer: `ok` or an error code."""
 
     code: str
+    said: int = 0
+    """Bytes of what the target said of a failure, masked: it counts like a result."""
+    touched: frozenset[str] = frozenset()
+    """Data classes that were masked in that."""
 
 
 # Beside calls.

@@ -42,6 +42,10 @@ class Journal:
         """Keep an event until the next `record`."""
         self._noted.append(event)
 
+    def take_back(self, event: Event) -> None:
+        """Forget an event that is noted and not recorded, since it is not so."""
+        self._noted = [noted for noted in self._noted if noted is not event]
+
     async def record(self) -> None:
         """Make everything noted durable."""
         await self.record_with(lambda _: None)
@@ -72,14 +76,18 @@ class Journal:
 
     # Endings.
 
-    async def answer(self, refusal: Refusal | None, *, code: str = "", started: bool = False, said: str = "") -> Answer:
+    async def answer(
+        self, refusal: Refusal | None, *, code: str = "", started: bool = False, said: Spent | None = None
+    ) -> Answer:
         """Record everything noted and what the door is told; nothing is told that is not recorded.
 
         `said` is what of it comes from the target: it counts like a result.
         """
         refusal = refusal or refusals.internal(started=started)
-        self.note(Answered(at=self.now(), call_id=self.call_id, code=code or refusal.code))
-        spent = _spent(code or refusal.code, started=started, said=said)
+        code = code or refusal.code
+        told = said or Spent()
+        self.note(Answered(at=self.now(), call_id=self.call_id, code=code, said=told.bytes, touched=told.touched))
+        spent = said if started else None if code in NO_REFUSALS else Spent(refusals=1)
         try:
             with anyio.CancelScope(shield=True):
                 await self.record_with(lambda _: None, spent=spent)
@@ -97,9 +105,3 @@ class Journal:
                 await self.record()
         except StoreError as error:
             log.critical("audit_unavailable", call_id=self.call_id, cause=str(error))
-
-
-def _spent(code: str, *, started: bool, said: str) -> Spent | None:
-    if started:
-        return Spent(bytes=len(said.encode(errors="surrogatepass"))) if said else None
-    return None if code in NO_REFUSALS else Spent(refusals=1)

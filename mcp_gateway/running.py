@@ -141,6 +141,7 @@ class Running:
     async def _failed(self, error: Exception) -> Answer:
         """A time that is over for the tool is a `TimeoutError`; masking says its own as a `MaskingError`."""
         journal, call = self._journal, self._permitted.call
+        said: Spent | None = None
         event: Event
         refusal: Refusal
         match error:
@@ -157,12 +158,14 @@ class Running:
                 event = Cancelled(at=journal.now(), call_id=call.id, cause=str(error))
             case TargetError():
                 try:
-                    message = await self._said(error)
+                    message, touched = await self._said(error)
                 except anyio.get_cancelled_exc_class():
                     with anyio.CancelScope(shield=True):
                         await self._cancelled()
                     raise
                 refusal = refusals.target_failed(error, target=call.target.name, message=message, started=True)
+                # What a target says of a failure is of its data, too.
+                said = Spent(bytes=len(refusal.message.encode(errors="surrogatepass")), touched=touched)
                 match error:
                     case TargetTimeout():
                         event = self._timed_out()
@@ -185,8 +188,6 @@ class Running:
                 refusal = refusals.internal(started=True)
                 event = Failed(at=journal.now(), call_id=call.id, code="internal", cause=type(error).__name__)
         journal.note(event)
-        # What a target says of a failure is of its data, too.
-        said = refusal.message if isinstance(error, TargetError) else ""
         return await journal.answer(refusal, started=True, said=said)
 
     def _unavailable(self, *, cause: str) -> None:
@@ -203,8 +204,8 @@ class Running:
         now = self._journal.now()
         return TimedOut(at=now, call_id=self._permitted.call.id, after=now - self._permitted.started_at)
 
-    async def _said(self, error: TargetError) -> str:
-        """What may be said of a target's error. A masker that breaks says nothing of it."""
+    async def _said(self, error: TargetError) -> tuple[str, frozenset[str]]:
+        """What may be said of a target's error, and the data classes in it. A masker that breaks says nothing of it."""
         permitted, masker = self._permitted, self._masker(revealed=frozenset())
         try:
             said = await self._parts.aside.run(
@@ -213,10 +214,10 @@ class Running:
                 key=permitted.call.caller.key,
                 stop=masker.stop,
             )
-            return refusals.shortened(said)
+            return refusals.shortened(said), masker.touched
         except Exception as broken:  # noqa: BLE001 - an error text that cannot be masked is withheld
             log.critical("error_text_withheld", call_id=permitted.call.id, error=type(broken).__name__)
-            return "the target reported an error; its text is withheld"
+            return "the target reported an error; its text is withheld", frozenset()
 
     async def _cancelled(self) -> None:
         journal = self._journal

@@ -82,6 +82,10 @@ class Column:
 class Masker(Protocol):
     """What stands between a raw result and everybody else. Built by `mcp_gateway.masking` for one call."""
 
+    @property
+    def touched(self) -> frozenset[str]:
+        """Data classes of which there was something so far, masked or raw."""
+
     def hides(self, classes: frozenset[str]) -> frozenset[str]:
         """Those of `classes` that this caller may not see raw."""
 

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
+from typing import TypeAlias
 
 from mcp_gateway.calls import JSONObject
 
+HISTORY = ("usage", "agent_usage")
+"""The records in the Cedar context of every action: of the person, and of the agent."""
 COUNTED = ("calls", "rows", "bytes", "refusals")
 """Calls that began, rows and bytes of their results, and calls that were refused, denied or stopped before they began."""
 NO_REFUSALS = frozenset({"approval_pending", "input_required", "already_run"})
@@ -17,6 +20,10 @@ WINDOWS: Mapping[str, timedelta] = MappingProxyType(
     {"1m": timedelta(minutes=1), "1h": timedelta(hours=1), "24h": timedelta(hours=24)}
 )
 TOUCHED_WINDOWS = ("1h", "24h")
+Count: TypeAlias = tuple[str, str]
+"""Record and attribute, as `("usage", "calls_1h")`."""
+BEGUN: Mapping[str, str] = MappingProxyType({f"calls_{window}": window for window in WINDOWS})
+"""The attributes that count calls that began, and the window of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

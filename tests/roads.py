@@ -189,7 +189,7 @@ async def give_up(call: Callable[[], Coroutine[Any, Any, object]], *, once: Call
 
 def nothing_held(road: Road) -> bool:
     """Whether no turn and no share is taken."""
-    turns = [*road._turns.values(), road._parts.aside._turns]
+    turns = [*road._turns.values(), road._parts.aside._turns, *road._usage._beginning.values()]
     return all(item.idle for item in turns) and not road._parts.shares._held
 
 

@@ -133,3 +133,14 @@ async def test_an_approver_who_is_revoked_while_it_is_asked_counts_no_more(tmp_p
         point.__class__ = Slow
         assert await road.code(POST) == "approval_stale"
         assert road.api.requests == []
+
+
+async def test_it_is_told_what_was_done_before_though_no_policy_looks_at_it(tmp_path: Path) -> None:
+    def says(document: JSONObject) -> Opinion:
+        return Opinion(said="deny" if document["usage"]["calls_1h"] >= 2 else "allow")
+
+    async with bench(tmp_path, says) as (road, point):
+        assert not road.engines[-1].looks_at_history
+        assert [await road.code() for _ in range(3)] == ["ok", "ok", "denied"]
+    assert [document["agent_usage"]["calls_1m"] for document in point.asked] == [0, 1, 2]
+    assert point.asked[-1]["usage"]["bytes_24h"] > 0

@@ -123,8 +123,11 @@ def _spent(kind: str, body: JSONObject, *, started: bool) -> Spent | None:
             return Spent(
                 rows=_number(body.get("rows")), bytes=_number(body.get("size")), touched=_names(body.get("touched"))
             )
+        case "Answered" if started:
+            said = Spent(bytes=_number(body.get("said")), touched=_names(body.get("touched")))
+            return said if said != Spent() else None
         case "Answered":
-            return None if started or body.get("code") in {*NO_REFUSALS, "ok"} else Spent(refusals=1)
+            return None if body.get("code") in {*NO_REFUSALS, "ok", "cancelled"} else Spent(refusals=1)
         case _:
             return None
 

@@ -8,16 +8,21 @@ of the second or minute at its beginning. The counts are no part of the chain: t
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from itertools import product
 from typing import Any, TypeAlias
 
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.calls import Caller
-from mcp_gateway.usage import COUNTED, TOUCHED_WINDOWS, WINDOWS, History, Spent, Usage
+from mcp_gateway.turns import Turns
+from mcp_gateway.usage import BEGUN, COUNTED, HISTORY, TOUCHED_WINDOWS, WINDOWS, Count, History, Spent, Usage
 
 Execute: TypeAlias = Callable[[str, Sequence[Any]], sqlite3.Cursor]
+
+MAX_BEGINNING = 1000
+"""Callers of whom one call begins at once."""
 
 SECOND, MINUTE = 1, 60
 KEPT = {SECOND: 2 * MINUTE, MINUTE: 25 * 60 * MINUTE}
@@ -43,10 +48,25 @@ class UsageStore:
 
     def __init__(self, store: AuditStore) -> None:
         self._store = store
+        self._beginning = {record: Turns(total=MAX_BEGINNING, each=1) for record in HISTORY}
 
     async def of(self, caller: Caller, *, now: datetime, classes: Collection[str]) -> History:
         """What this caller has done until now; `classes` are those that policies know. Raises `StoreError`."""
         return await self._store.read(lambda connection: read_history(connection, caller, now=now, classes=classes))
+
+    @asynccontextmanager
+    async def in_order(self, caller: Caller, *, counted: Collection[Count]) -> AsyncIterator[bool]:
+        """Let calls of this process that are decided on by the same counts begin one after another.
+
+        Gives whether it had to wait. The person's turn always comes before the agent's, so that no two wait for each other.
+        """
+        records, waited = {record for record, _ in counted}, False
+        async with AsyncExitStack() as held:
+            for record, who in zip(HISTORY, names_of(caller), strict=True):
+                if record in records:
+                    waited |= not self._beginning[record].free(who)
+                    await held.enter_async_context(self._beginning[record].turn(who))
+            yield waited
 
 
 def names_of(caller: Caller) -> tuple[str, str]:
@@ -71,6 +91,17 @@ def add(execute: Execute, caller: Caller, spent: Spent, *, at: datetime) -> None
         _forget(execute, caller, seconds=seconds)
 
 
+def more_began(execute: Execute, caller: Caller, *, known: History, counted: Collection[Count], now: datetime) -> bool:
+    """Whether more calls have begun than was `known` when one was decided on, by the counts that it was decided by."""
+    each = zip(HISTORY, names_of(caller), (known.person, known.agent), strict=True)
+    return any(
+        _sums(execute, who, window=window, now=now)["calls"] > usage.counts.get(name, 0)
+        for record, who, usage in each
+        for name, window in BEGUN.items()
+        if (record, name) in counted
+    )
+
+
 def _forget(execute: Execute, caller: Caller, *, seconds: int) -> None:
     """Drop what no window reaches any more: of this caller with the first call of a minute, of everybody once in a while."""
     for unit, kept in KEPT.items():
@@ -93,11 +124,9 @@ def read_history(connection: sqlite3.Connection, caller: Caller, *, now: datetim
 def _usage(connection: sqlite3.Connection, who: str, *, now: datetime, classes: Collection[str]) -> Usage:
     seconds = now.timestamp()
     counts: dict[str, int] = {}
-    for window, length in WINDOWS.items():
-        unit = UNITS[window]
-        first = int((seconds - length.total_seconds()) // unit)
-        row = connection.execute(READ, (who, unit, first)).fetchone()
-        counts |= {f"{name}_{window}": int(value) for name, value in zip(COUNTED, row, strict=True)}
+    for window in WINDOWS:
+        sums = _sums(connection.execute, who, window=window, now=now)
+        counts |= {f"{name}_{window}": value for name, value in sums.items()}
     begin = {window: int(seconds - WINDOWS[window].total_seconds()) for window in TOUCHED_WINDOWS}
     rows = connection.execute(READ_TOUCHED, (who, min(begin.values()))).fetchall()
     touched = {
@@ -105,3 +134,10 @@ def _usage(connection: sqlite3.Connection, who: str, *, now: datetime, classes: 
         for window, since in begin.items()
     }
     return Usage(counts=counts, touched=touched)
+
+
+def _sums(execute: Execute, who: str, *, window: str, now: datetime) -> dict[str, int]:
+    unit = UNITS[window]
+    first = int((now.timestamp() - WINDOWS[window].total_seconds()) // unit)
+    row = execute(READ, (who, unit, first)).fetchone()
+    return dict(zip(COUNTED, map(int, row), strict=True))

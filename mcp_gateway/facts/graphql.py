@@ -3,7 +3,8 @@
 The document is read by graphql-core's parser, bounded in size, tokens and depth. Whatever is not proved, by the
 GraphQL specification and that of GraphQL over HTTP, to run exactly one operation of this document is opaque, and
 counts as a mutation: batches, persisted queries, several operations without a name, one name twice, members beyond
-the four that are specified, a second source of the document, content types that servers read in their own ways.
+the four that are specified, a second source of the document, content types that servers read in their own ways, texts
+whose comments and strings end in other places for some servers than for others.
 
 Where GraphQL is says the operator. An agent that only calls its request GraphQL, or sends it to somewhere near, proves
 nothing: the server there may read something else in it.
@@ -13,6 +14,7 @@ nothing: the server there may read something else in it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,11 @@ KINDS = ("query", "subscription", "mutation")
 MEMBERS = frozenset({"query", "operationName", "variables", "extensions"})
 """Of a request (GraphQL over HTTP, section 5.1)."""
 DOCUMENT_TYPES = frozenset({"application/graphql"})
+UNSURE = re.compile('[^\t\n\r -~\u00a0-\u2027\u202a-\U0010ffff]|\r(?!\n)|"{4}')
+"""What begins or ends a comment or a string to some servers alone: controls, U+2028 and U+2029 (graphql-java ends a comment
+there), a carriage return by itself, more quotes than three (graphql-ruby has them inside of a block string)."""
+STRINGS = re.compile(r'#[^\n]*|"""(?P<block>.*?)"""|"(?:[^"\\\n]|\\.)*"', re.DOTALL)
+"""Comments and strings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +86,8 @@ def examine_graphql(request: Resolved, body: bytes | None, *, path: str) -> Grap
 
 def _is_near(request: Resolved, path: str) -> bool:
     """Whether a server may take the request's path for that of GraphQL: in other letters, with more behind it."""
-    below = unquote(request.path.removeprefix(request.base_path)).casefold().rstrip("/")
-    where = unquote(path).casefold().rstrip("/")
+    below = unquote(request.path.removeprefix(request.base_path)).casefold().rstrip("/ ")
+    where = unquote(path).casefold().rstrip("/ ")
     return below == where or below.startswith((f"{where}/", f"{where}."))
 
 
@@ -156,9 +163,20 @@ def _facts_of(text: str, name: str) -> GraphQLFacts:
         raise OpaqueError(_worst(operations, fragments))
     fields = _Fields(fragments)
     fields.add(chosen[0].selection_set)
-    if not fields.whole or not fields.found:
+    if not fields.whole or not fields.found or not _reads_in_one_way(text):
         raise OpaqueError(_worst(operations, fragments))
     return GraphQLFacts(chosen[0].operation.value, frozenset(fields.found))
+
+
+def _reads_in_one_way(text: str) -> bool:
+    """Whether every server finds the same comments and strings.
+
+    Old ones have no block strings: to them a quote inside of one ends a string, and what is behind it is no text.
+    """
+    if UNSURE.search(text):
+        return False
+    blocks = (found["block"] for found in STRINGS.finditer(text) if found["block"] is not None)
+    return not any('"' in block or block.endswith("\\") for block in blocks)
 
 
 def _worst(operations: Sequence[OperationDefinitionNode], fragments: dict[str, FragmentDefinitionNode]) -> GraphQLFacts:

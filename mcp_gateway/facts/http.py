@@ -30,21 +30,32 @@ LITERAL = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345
 """Octets that stand for themselves in a path; encoded, they would be a second spelling of what policy looks at."""
 DELIMITERS = frozenset("/\\.%;?#")
 METHOD_OVERRIDE = re.compile(
-    r"[\s\[\]]*(?:[_.\[ ]_?(?:http_?)?method|\$(?:http)?method|x-http-method(?:-override)?|x-method-override)"
+    r"[\s\[\]]*(?:[_.\[ ]_?(?:http_?)?method|\$(?:http)?method|x-http-method(?:-override)?|x-(?:method-override|tunneled-method))"
     r"(?:[\s\[\]\x00].*)?\Z",
     re.IGNORECASE | re.DOTALL,
 )
 """A field by which some frameworks let a POST be another method, which policy would not see, in each spelling that PHP,
 Rack and their like take for the same: `.method` and ` _method[]` are some."""
 MAX_DECODINGS = 3
+WIDE_ESCAPE = re.compile("%u([0-9a-f]{4})", re.IGNORECASE)
+"""Of ASP.NET and JavaScript's `escape`."""
 
 HOST_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9\-_]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9\-_]*[a-z0-9_])?)*\.?\Z")
 NUMERIC = re.compile(r"(?:\A|\.)(?:[0-9]+|0x[0-9a-f]*)\.?\Z")
 """A last label that some resolver reads as a number (WHATWG URL, "ends in a number")."""
 MAX_HOST_BYTES = 253
 
-TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
+NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+"""`token` of RFC 9110 section 5.6.2."""
+FIELD_NAME = re.compile(rf"{NAME}\Z")
 FIELD_VALUE = re.compile(r"[\t\x20-\x7e]*\Z")
+MEDIA_TYPE = re.compile(
+    r"(?!application/x-www-form-urlencoded[^;\s])(?!multipart/[^;\s]*json)"
+    rf'(?:{NAME}/{NAME}(?:[ \t]*;(?:[ \t]*{NAME}=(?:{NAME}|"(?:[^"\\]|\\.)*"))?)*)?\Z',
+    re.IGNORECASE,
+)
+"""RFC 9110 section 8.3.1. To some servers (PHP, Rack) a type ends at a comma or a space too, and is then another one; to some
+(ASP.NET, Undertow) what only begins like a form's type is a form, and to others what ends in JSON's suffix is JSON."""
 ALWAYS_ALLOWED = frozenset(
     {
         "accept", "accept-language", "content-type", "if-match", "if-modified-since", "if-none-match", "if-range",
@@ -53,7 +64,7 @@ ALWAYS_ALLOWED = frozenset(
 )  # fmt: skip
 NEVER_ALLOWED = re.compile(
     r"(?:(?:proxy-)?authorization|cookie2?|host|connection|keep-alive|te|trailer|transfer-encoding|upgrade|via|expect"
-    r"|content-length|content-encoding|forwarded|x-forwarded-.*|x-real-ip|x-original-.*|x-rewrite-url|.*method-override|x-http-method"
+    r"|content-length|content-encoding|forwarded|x-forwarded-.*|x-real-ip|x-original-.*|x-rewrite-url|.*method-override|x-http-method|x-tunneled-method"
     r"|metadata(?:-flavor)?|x-aws-ec2-.*|x-google-.*|x-amz-security-token|proxy-.*|sec-.*)\Z"
 )
 """Headers that no agent may set whatever the configuration says: credentials, routing, framing, method overrides, metadata,
@@ -253,7 +264,7 @@ def overrides_method(name: str) -> bool:
     for _ in range(MAX_DECODINGS):
         if METHOD_OVERRIDE.match(name):
             return True
-        name, before = unquote_plus(name), name
+        name, before = unquote_plus(WIDE_ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), name)), name
         if name == before:
             return False
     return bool(METHOD_OVERRIDE.match(name))
@@ -272,11 +283,15 @@ def _headers(headers: Mapping[str, str], allowed: Sequence[str]) -> tuple[tuple[
     found: dict[str, str] = {}
     for name, value in headers.items():
         lower = name.lower()
-        if not TOKEN.match(name) or not FIELD_VALUE.match(value):
+        if not FIELD_NAME.match(name) or not FIELD_VALUE.match(value):
             raise RequestRefusedError(f"the header {name!r} has a name or value that is not one line of plain text")
         if NEVER_ALLOWED.match(lower) or lower not in may:
             raise RequestRefusedError(f"the header {name!r} is not one that an agent may set for this target")
         if lower in found:
             raise RequestRefusedError(f"the header {name!r} is given twice")
         found[lower] = value.strip(" \t")
+    if not MEDIA_TYPE.match(found.get("content-type", "")):
+        raise RequestRefusedError(
+            "the content type is not one type and its parameters, such as 'text/csv; header=present'"
+        )
     return tuple(sorted(found.items()))

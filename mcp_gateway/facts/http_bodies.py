@@ -1,8 +1,9 @@
 """What a request's body could change of what policy looks at: some frameworks take the method from a field of it. Pure.
 
 Rails, Laravel, Symfony, Spring, CakePHP, Yii, WordPress and others read `_method` from a form, some of them from a JSON
-object too, and then a POST that policy allowed is a DELETE. A form that cannot be read in one way, because it names
-another character set than UTF-8, is refused for the same reason. What an API makes of other fields is its own affair.
+object too, and then a POST that policy allowed is a DELETE. A body that cannot be read in one way, because it names
+another character set than UTF-8, is refused for the same reason: policy and people would look at something else than
+the API. What an API makes of other fields is its own affair.
 """
 
 from __future__ import annotations
@@ -20,9 +21,17 @@ from mcp_gateway.facts.http import RequestRefusedError, overrides_method
 PART_NAMES = (
     re.compile(r"name\*?\s*=\s*[\"']?([^\"'\r\n;]*)", re.IGNORECASE),
     re.compile(r"name\*\s*=[^'\r\n]{0,40}'[^'\r\n]{0,40}'([^\r\n;]*)", re.IGNORECASE),
+    re.compile(r"content-id\s*:\s*<?([^\r\n>]*)", re.IGNORECASE),
 )
-"""The names in the heads of a multipart body, and whatever else looks like one."""
-CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s\"';,]*)", re.IGNORECASE)
+"""The names in the heads of a multipart body, and whatever else looks like one. Rack takes a part's id where it has none."""
+NAME_IN_PIECES = re.compile(r"(?<!file)name\*\d+\*?\s*=", re.IGNORECASE)
+"""RFC 2231 section 3."""
+ENCODED_WORD = "=?"
+"""How one begins (RFC 2047). Commons FileUpload, so Tomcat, decodes them in names."""
+JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-f]{4})|x([0-9a-f]{2}))", re.IGNORECASE)
+BETWEEN_WORDS = re.compile(r"[\s\"'{}:,/*]+")
+FORM = "application/x-www-form-urlencoded"
+CHARSET = re.compile(r"charset([^=;]*)=\s*[\"']?([^\s\"';,]*)", re.IGNORECASE)
 MAX_NAMES = 20_000
 """As many values as a call's arguments may hold."""
 PLAIN_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
@@ -48,25 +57,22 @@ def encode_body(
 
 
 def check_body(body: bytes, *, content_type: str) -> None:
-    """Refuse a body that could change the method.
+    """Refuse a body that could change the method, or be read in another character set.
 
     Raises:
         RequestRefusedError: it could, or cannot be told.
     """
+    _check_charset(content_type)
     kind = content_type.split(";", 1)[0].strip().lower()
     text = body.decode("utf-8", "replace")
-    match kind:
-        case "" | "application/x-www-form-urlencoded":  # Rack takes a body without a type for a form
-            _check_charset(content_type)
-            names: Iterable[str] = (part.partition("=")[0] for part in re.split("[&;]", text))
-        case _ if kind.startswith("multipart/"):
-            _check_charset(content_type)
-            names = (name for found in PART_NAMES for name in found.findall(text))
-        case _ if "json" in kind:
-            _check_charset(content_type)
-            names = _members(body)
-        case _:
-            return
+    if kind in {"", FORM}:  # Rack takes a body without a type for a form
+        names: Iterable[str] = (part.partition("=")[0] for part in re.split("[&;]", text))
+    elif kind.startswith("multipart/"):
+        names = _part_names(text)
+    elif "json" in kind:
+        names = _members(body)
+    else:
+        return
     looked = list(islice(names, MAX_NAMES + 1))
     if len(looked) > MAX_NAMES:
         raise RequestRefusedError(f"a body holds more than {MAX_NAMES:,} fields; give the content type that it has")
@@ -74,15 +80,28 @@ def check_body(body: bytes, *, content_type: str) -> None:
         raise RequestRefusedError("a body changes no method; give the method that is meant")
 
 
-def _members(body: bytes) -> list[str]:
-    """The names of a JSON object's own members; of JSON that cannot be read every text counts."""
+def _part_names(text: str) -> Iterable[str]:
+    """The names of parts, without the backslashes that some take for escapes."""
+    if NAME_IN_PIECES.search(text):
+        raise RequestRefusedError("the name of a part in pieces is read in more than one way; write it as one")
+    for pattern in PART_NAMES:
+        for found in pattern.finditer(text):
+            name = found[1]
+            if ENCODED_WORD in name and not text.endswith("file", 0, found.start()):
+                raise RequestRefusedError("the encoded name of a part is read in more than one way; write it as it is")
+            yield name.replace("\\", "")
+
+
+def _members(body: bytes) -> Iterable[str]:
+    """The names of a JSON object's own members; of JSON that not every reader takes for the same every word counts."""
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return re.findall(r'"([^"]*)"', body.decode("utf-8", "replace"))
-    return list(found) if isinstance(found, dict) else []
+        text = JSON_ESCAPE.sub(lambda escape: chr(int(escape[1] or escape[2], 16)), body.decode("utf-8", "replace"))
+        return {word for word in BETWEEN_WORDS.split(text) if "method" in word.lower()}
+    return found if isinstance(found, dict) else ()
 
 
 def _check_charset(content_type: str) -> None:
-    if any(name.lower() not in PLAIN_CHARSETS for name in CHARSET.findall(content_type)):
+    if any(more.strip() or name.lower() not in PLAIN_CHARSETS for more, name in CHARSET.findall(content_type)):
         raise RequestRefusedError("a body is sent in UTF-8; name no other charset")

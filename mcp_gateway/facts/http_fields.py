@@ -18,7 +18,10 @@ from mcp_gateway.facts.http_bodies import PART_NAMES
 
 MAX_NAME_CHARACTERS = 200
 """Longer names are cut, and then not known: facts are shown to people and recorded."""
-
+UNSURE = re.compile(r"[\s\x00-\x1f\x7f\ufffd]")
+"""In a name: Rack and PHP cut blanks off its beginning, PHP makes others underlines, C ends at a NUL."""
+BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
+"""ASP.NET takes `%u0061` for a letter; some leave such a field out."""
 
 MAX_JSON_BYTES = 256 * 1024
 """About 80 ms at the worst; what is longer is not looked into."""
@@ -40,7 +43,7 @@ class Fields:
         """Names as they can be shown and compared."""
         found = set(names)
         fit = {name[:MAX_NAME_CHARACTERS].encode(errors="replace").decode() for name in found}
-        return cls(frozenset(fit), known and fit == found)
+        return cls(frozenset(fit), known and fit == found and not any("\0" in name for name in found))
 
 
 NONE = Fields(frozenset(), known=True)
@@ -54,7 +57,7 @@ def query_fields(query: str) -> Fields:
         if part:
             written = part.partition("=")[0]
             name = unquote_to_bytes(written.replace("+", " ")).decode(errors="replace")
-            known &= "+" not in written and "\ufffd" not in name and "\0" not in name
+            known &= not UNSURE.search(name) and not BROKEN_ESCAPE.search(written)
             names.append(name)
     return Fields.of(names, known=known)
 

@@ -1,7 +1,9 @@
 """Path templates of OpenAPI and the one that a request's path is of. Pure.
 
 A parameter stands for one segment or a part of one, never for a slash and never for nothing. Where the specification
-leaves open which of two templates is meant, none is: an operation is known or it is not.
+leaves open which of two templates is meant, none is: an operation is known or it is not. Neither is it where a server
+that does not read paths letter by letter may take another, more concrete template for meant: to Express `/users/ME` is
+`/users/me`, to Rails `/users/me.json` is, and not `/users/{id}`.
 """
 
 from __future__ import annotations
@@ -9,12 +11,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 import re2
 
 from mcp_gateway.facts.http import RequestRefusedError, check_characters, normal_path
+
+T = TypeVar("T")
+BEHIND = ". "
+"""What Windows leaves out at the end of a name."""
 
 PARAMETER = re.compile(r"\{([^{}/]+)\}")
 AS_WRITTEN = "%-._~!$&'()*+,;=:@"
@@ -34,11 +40,17 @@ class Segment:
     pattern: str = ""
     expression: Any = field(default=None, compare=False, repr=False)
     """The pattern, compiled for RE2: what it is matched with is the agent's."""
+    lax: Any = field(default=None, compare=False, repr=False)
+    """The literal, or an expression, for texts that are read loosely."""
 
     @property
     def rank(self) -> int:
         """The less, the more concrete."""
         return 0 if not self.names else (2 if self.pattern == "(.+)" else 1)
+
+    def may_be(self, text: str) -> bool:
+        """Whether a server that is not strict may take a text for this; it is read as `_loosely` does."""
+        return self.lax.fullmatch(text) is not None if self.names else self.lax == text
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +99,10 @@ def _segment(text: str) -> Segment:
     except RequestRefusedError as error:
         raise TemplateError(str(error)) from None
     if len(parts) == 1:
-        return Segment(literals[0])
+        return Segment(literals[0], lax=_loosely(literals[0]).rstrip(BEHIND))
     pattern = "(.+)".join(re2.escape(literal) for literal in literals)
-    return Segment("", tuple(parts[1::2]), pattern, re2.compile(pattern))
+    lax = "(.+)".join(re2.escape(_loosely(literal)) for literal in literals)
+    return Segment("", tuple(parts[1::2]), pattern, re2.compile(pattern), re2.compile(lax))
 
 
 def _literal(text: str) -> str:
@@ -99,18 +112,38 @@ def _literal(text: str) -> str:
     return normal_path(written)
 
 
+def _loosely(text: str) -> str:
+    """A part of a path without regard to case."""
+    return unquote(text).casefold()
+
+
+def _without_last_slash(segments: Sequence[T]) -> Sequence[T]:
+    return segments[:-1] if segments[-1] in {"", Segment("")} else segments
+
+
+def _loose_readings(segments: Sequence[str]) -> Iterable[Sequence[str]]:
+    """What a server that is not strict may take a path for: also without what looks like the extension of a file."""
+    *before, last = (_loosely(segment).rstrip(BEHIND) for segment in _without_last_slash(segments))
+    stems = (last, last.rpartition(".")[0], last.partition(".")[0] if "." in last else "")
+    return [[*before, stem] for stem in dict.fromkeys(stems) if stem]
+
+
 class Templates:
     """All templates of a document."""
 
     def __init__(self, templates: Iterable[Template]) -> None:
         self._found: dict[tuple[int, str], list[Template]] = {}
         """By the number of their segments and the first of them, empty where that has a parameter."""
+        self._lax: dict[tuple[int, str], list[Sequence[Segment]]] = {}
+        """The same of their segments, read loosely."""
         for template in templates:
-            key = (len(template.segments), template.segments[1].literal)
-            self._found.setdefault(key, []).append(template)
+            first = template.segments[1]
+            self._found.setdefault((len(template.segments), first.literal), []).append(template)
+            lax = _without_last_slash(template.segments)
+            self._lax.setdefault((len(lax), "" if first.names else first.lax), []).append(lax)
 
     def find(self, path: str) -> tuple[Template, Mapping[str, str]] | None:
-        """The one that a path is of; None if there is none, or more than one of which none is the most concrete."""
+        """The one that a path is of; None if there is none, or more than one that a server may take it for."""
         segments = path.split("/")
         found = [
             (template, values)
@@ -120,8 +153,21 @@ class Templates:
         ]
         for template, values in found:
             if all(_as_concrete(template, other) for other, _ in found):
-                return template, values
+                return None if self._may_be_another(template, segments) else (template, values)
         return None
+
+    def _may_be_another(self, found: Template, segments: Sequence[str]) -> bool:
+        """Whether a server that is not strict may take a path for one that is more concrete somewhere."""
+        own = _without_last_slash(found.segments)
+        if not any(segment.names for segment in own):
+            return False
+        return any(
+            any(theirs.rank < mine.rank for theirs, mine in zip(other, own, strict=True))
+            and all(segment.may_be(text) for segment, text in zip(other, reading, strict=True))
+            for reading in _loose_readings(segments)
+            for first in dict.fromkeys((reading[1], ""))
+            for other in self._lax.get((len(reading), first), ())
+        )
 
 
 def _as_concrete(one: Template, other: Template) -> bool:

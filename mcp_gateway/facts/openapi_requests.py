@@ -148,4 +148,7 @@ def _typed(text: str) -> Any:
     """The number or truth value that a text reads as, else the text."""
     if text in {"true", "false"}:
         return text == "true"
-    return read_json(text) if NUMBER.match(text) else text
+    try:
+        return read_json(text) if NUMBER.match(text) else text
+    except UnreadableError:
+        return text  # larger than some readers know

@@ -20,7 +20,7 @@ from mcp_gateway.errors import MaskingError
 from mcp_gateway.masking import keys
 from mcp_gateway.masking.classes import PII_NATIONAL_ID, SECRET_PASSWORD, SECRET_TOKEN
 from mcp_gateway.masking.json_values import HAS_MEMBERS, SMALL_NUMBER, decoded, dumped, strings, text_of
-from mcp_gateway.masking.scan import scanner_for
+from mcp_gateway.masking.scan import scanner_for, watchers_for
 from mcp_gateway.masking.scrub import CREDENTIAL, Scrubber, scrubber_for
 from mcp_gateway.masking.stopping import Stop
 from mcp_gateway.masking.streams import MaskStream
@@ -62,17 +62,14 @@ def masker_for(
         revealed=revealed,
         texts=TextMasker(
             stop=stop,
-            revealed=revealed,
             scanner=scanner_for(detectors=detectors, revealed=revealed),
             scrubber=scrubber,
             markers=markers,
-            watcher=scanner_for(detectors=detectors, revealed=all_classes - revealed) if revealed else None,
+            watchers=watchers_for(detectors=detectors, revealed=revealed),
         ),
         scrubber=scrubber,
         markers=markers,
-        by_key=frozenset(
-            data_class for detector, data_class in KEYED.items() if detector in detectors and data_class not in revealed
-        ),
+        by_key=frozenset(data_class for detector, data_class in KEYED.items() if detector in detectors),
     )
 
 
@@ -89,7 +86,7 @@ class CallMasker:
         markers: Markers,
         by_key: frozenset[str],
     ) -> None:
-        """`by_key` are the hidden classes that a member's name gives its value."""
+        """`by_key` are the classes that a member's name gives its value."""
         self._stop = stop
         self._revealed = revealed
         self._texts = texts
@@ -190,6 +187,11 @@ class CallMasker:
         """Class to the number of values that were masked so far."""
         return dict(sorted(sum((stream.counts for stream in self._streams), +self._texts.counts).items()))
 
+    @property
+    def touched(self) -> frozenset[str]:
+        """Data classes of which there was something so far, masked or raw."""
+        return frozenset(self.counts) - {CREDENTIAL} | self._texts.shown
+
     def seal(self, result: JSONObject, *, rows: int | None = None, truncated: bool = False) -> Masked:
         """Close a result: adds `masked`, scrubs credentials once more over the bytes, counts.
 
@@ -206,7 +208,7 @@ class CallMasker:
         self._closed = Masked(
             structured=structured,
             counts=counts,
-            touched=frozenset(counts) - {CREDENTIAL} | self._texts.shown,
+            touched=self.touched,
             rows=rows,
             truncated=truncated,
         )
@@ -276,7 +278,7 @@ class CallMasker:
         return value if after is before else after
 
     def _class_by_key(self, key: object, value: object) -> str | None:
-        """The class that a member's name gives its value, where this caller may not see it."""
+        """The class that a member's name gives its value, where this caller may not see it. Where it may, that is noted."""
         found = keys.class_of(key) if isinstance(key, str) else None
         if found is None or found not in self._by_key:
             return None
@@ -284,7 +286,12 @@ class CallMasker:
         texts = [
             str(member) for member in members if isinstance(member, str | int | float) and not isinstance(member, bool)
         ]
-        return found if len(texts) == len(members) and any(keys.fits(found, text) for text in texts) else None
+        if len(texts) != len(members) or not any(keys.fits(found, text) for text in texts):
+            return None
+        if found in self._revealed:
+            self._texts.shown.add(found)
+            return None
+        return found
 
     def _under_key(self, value: Any, data_class: str) -> Any:
         if isinstance(value, list):

@@ -9,7 +9,7 @@ judge refuses, the next rule has its turn: longest first, then in their order. R
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -291,6 +291,14 @@ def _first_bytes(rule: Rule) -> set[int]:
 def scanner_for(*, detectors: frozenset[str], revealed: frozenset[str]) -> Scanner:
     """The compiled rules of these detectors, less those whose class is revealed."""
     return Scanner([rule for rule in RULES if rule.detector in detectors and rule.data_class not in revealed])
+
+
+@lru_cache(maxsize=64)
+def watchers_for(*, detectors: frozenset[str], revealed: frozenset[str]) -> Mapping[str, Scanner]:
+    """For each revealed class that these detectors can find the compiled rules of it alone."""
+    rules = [rule for rule in RULES if rule.detector in detectors and rule.data_class in revealed]
+    classes = sorted({rule.data_class for rule in rules})
+    return {name: Scanner([rule for rule in rules if rule.data_class == name]) for name in classes}
 
 
 _KEY_END: Match = compiled(b"|".join({rule.until for rule in RULES if rule.until})).Match

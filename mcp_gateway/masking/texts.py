@@ -6,7 +6,7 @@ Below `masker`, which says what of a result goes through here and masks whole wh
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mcp_gateway.masking import cuts
 from mcp_gateway.masking.encoded import EncodedBytes
@@ -25,19 +25,20 @@ class TextMasker:
         self,
         *,
         stop: Stop,
-        revealed: frozenset[str],
         scanner: Scanner,
         scrubber: Scrubber,
         markers: Markers,
-        watcher: Scanner | None = None,
+        watchers: Mapping[str, Scanner],
     ) -> None:
-        """`watcher` finds what is revealed, so that it is known that it was shown."""
+        """`watchers` find what is revealed, by its class, so that it is known that it was shown.
+
+        Each has its own, because what one finds may hold what another would: an address inside a password.
+        """
         self._stop = stop
-        self._revealed = revealed
         self._scanner = scanner
         self._scrubber = scrubber
         self._markers = markers
-        self._watcher = watcher
+        self._watchers = watchers
         self.counts: Counter[str] = Counter()
         """Class to the number of values that were masked. `masker` adds those it masks whole; streams count by themselves."""
         self.shown: set[str] = set()
@@ -108,14 +109,15 @@ class TextMasker:
             data, scrubbed = self._scrubber.scrub(data, nul=nul)
             if scrubbed:
                 counts[CREDENTIAL] += scrubbed
-        self._watch(data)
+        self._watch(data, nul=nul)
         hits = self._scanner.hits(data, nul=nul, asked=self._stop)
         return self._marked(data, hits, counts=counts)
 
-    def _watch(self, data: bytes) -> None:
+    def _watch(self, data: bytes, *, nul: bool = True) -> None:
         """Note which revealed classes are in a text."""
-        if self._watcher is not None and not self._revealed <= self.shown:
-            self.shown |= {rule.data_class for _, _, rule in self._watcher.hits(data, asked=self._stop)}
+        for name, watcher in self._watchers.items():
+            if name not in self.shown and watcher.hits(data, nul=nul, asked=self._stop):
+                self.shown.add(name)
 
     def _mask_between(self, data: bytes, begin: int, end: int) -> bytes:
         """Mask a whole text and give a part of it: what lies across its beginning is left out, across its end masked."""

@@ -6,7 +6,7 @@ and `compiling` (the files' contents).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -27,10 +27,11 @@ from mcp_gateway.policy.question import (
     principal_of,
     resource_of,
 )
-from mcp_gateway.policy.schema import HISTORY, REVEAL, Action
+from mcp_gateway.policy.schema import REVEAL, Action
 from mcp_gateway.policy.scopes import Principal, entities_of_class, entities_of_target
 from mcp_gateway.policy.sets import PolicySet, Prepared
 from mcp_gateway.policy.statement import Compiled, Policy
+from mcp_gateway.usage import BEGUN, HISTORY, Count
 
 __all__ = ["PolicyEngine", "Question", "Verdict"]
 
@@ -76,6 +77,8 @@ class PolicyEngine:
         self._looks_at_history = any(
             path[0] in HISTORY for policy in self.policies.values() for path in policy.reads.attributes
         )
+        self.counted_calls = _counted_calls(enforced.values())
+        """By which counts of calls that began these policies decide, as record and attribute of the context."""
         self._observed = frozenset(
             (action.name, target.name)
             for action in self.actions.values()
@@ -221,6 +224,12 @@ def _revealing(prepared: Prepared, name: str) -> Prepared:
             "target": {"__entity": named(prepared.resource[0])},
         },
     )
+
+
+def _counted_calls(policies: Iterable[Policy]) -> frozenset[Count]:
+    read = {path for policy in policies for path in policy.reads.attributes}
+    counts = ((record, name) for record in HISTORY for name in BEGUN)
+    return frozenset(count for count in counts if read & {count, count[:1]})
 
 
 def _reach(policy: Policy, targets: Sequence[Target], actions: Mapping[str, Action]) -> frozenset[tuple[str, str]]:

@@ -17,9 +17,9 @@ import orjson
 from mcp_gateway.calls import Call, Caller, Door, Facts, JSONObject, Target
 from mcp_gateway.decisions import NOT_APPROVED, Approved
 from mcp_gateway.inference import KINDS
-from mcp_gateway.policy.schema import ACTIONS, APPROVAL, CALL, ENTITY_SETS, HISTORY, USAGE, Action, AttributeType, Shape
+from mcp_gateway.policy.schema import ACTIONS, APPROVAL, CALL, ENTITY_SETS, USAGE, Action, AttributeType, Shape
 from mcp_gateway.policy.scopes import Entity, Principal, entities_of_target
-from mcp_gateway.usage import NO_HISTORY, History, Usage
+from mcp_gateway.usage import HISTORY, NO_HISTORY, History, Usage
 
 MAX_SET = 500
 """Members of one set. A set of 1,000 costs Cedar 6 ms."""

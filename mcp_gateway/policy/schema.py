@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 from mcp_gateway.calls import Facts, HTTPFacts, ShellFacts, SQLFacts, Target, TargetKind
 from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.classes import BUILT_IN
-from mcp_gateway.usage import COUNTED, TOUCHED_WINDOWS, WINDOWS
+from mcp_gateway.usage import COUNTED, HISTORY, TOUCHED_WINDOWS, WINDOWS
 
 AttributeType: TypeAlias = Literal[
     "Bool", "Long", "String", "Set<String>", "Set<DataClass>", "Set<Inference>", "datetime"
@@ -51,8 +51,6 @@ USAGE: Shape = MappingProxyType(
         **dict[str, AttributeType]({f"touched_{window}": "Set<DataClass>" for window in TOUCHED_WINDOWS}),
     }
 )
-HISTORY = ("usage", "agent_usage")
-"""The records of this shape in every context: of the person, and of the agent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,9 @@ from mcp_gateway.facts.sql_statements import ALL_KINDS, ANY_MERGE_ACTION
 from mcp_gateway.facts.traits import ALL_TRAITS, TRAIT_PREFIXES
 from mcp_gateway.inference import KINDS as INFERENCE_KINDS
 from mcp_gateway.policy.expressions import Path
-from mcp_gateway.policy.schema import ACTIONS, HISTORY, REVEAL, USAGE, Action
+from mcp_gateway.policy.schema import ACTIONS, REVEAL, USAGE, Action
 from mcp_gateway.policy.scopes import Entity, entities_of_target
+from mcp_gateway.usage import HISTORY
 
 Constant = str | int | bool | Entity
 """A text, a number, a truth, or an entity by its type and id."""

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from mcp_gateway.policy.schema import APPROVAL, CALL, HISTORY, REVEAL, USAGE, Action
+from mcp_gateway.policy.schema import APPROVAL, CALL, REVEAL, USAGE, Action
 from mcp_gateway.policy.split import Place
+from mcp_gateway.usage import HISTORY
 
 MAX_SHOWN = 80
 """Characters of an expression."""

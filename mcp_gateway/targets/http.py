@@ -2,7 +2,8 @@
 one that it checked.
 
 Credentials come from the target's source and are put on the request here. Nothing of the environment is used (no
-proxy, no `.netrc`); redirects are returned, never followed; what comes back is bounded, decompressed or not.
+proxy, no `.netrc`), and nothing of an earlier answer (no cookies); redirects are returned, never followed; what comes
+back is bounded, decompressed or not.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import ssl
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from http.cookiejar import CookieJar
 from ipaddress import ip_network
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -134,6 +136,16 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         await anyio.sleep(seconds)
 
 
+class NoCookies(CookieJar):
+    """Keeps nothing: what an API sets in its answer to one caller would go out with the request of the next."""
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        """Take none."""
+
+    def add_cookie_header(self, request: Any) -> None:
+        """Send none."""
+
+
 class HTTPConnector:
     """Sends requests to one API."""
 
@@ -164,7 +176,9 @@ class HTTPConnector:
             retries=0,
             network_backend=self._backend,
         )
-        self._client = httpx2.AsyncClient(transport=transport, trust_env=False, follow_redirects=False, cookies=None)
+        self._client = httpx2.AsyncClient(
+            transport=transport, trust_env=False, follow_redirects=False, cookies=NoCookies()
+        )
 
     def secrets(self) -> Sequence[Secret]:
         """Every credential that went on this call's request or on the last ones, in each form that it took."""
@@ -267,22 +281,48 @@ class HTTPConnector:
 async def _body(response: httpx2.Response, *, max_bytes: int) -> tuple[bytes, bool]:
     """At most `max_bytes` of the body, decompressed in steps that cannot grow beyond it, and whether there was more."""
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    match encoding:
-        case "identity" | "":
-            inflate = None
-        case "gzip" | "x-gzip" | "deflate":
-            inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
-        case _:
-            raise TargetFailed("the answer is in a content encoding that was not asked for")
+    if encoding not in {"identity", "", "gzip", "x-gzip", "deflate"}:
+        raise TargetFailed("the answer is in a content encoding that was not asked for")
+    inflater = None if encoding in {"identity", ""} else _Inflater()
     body = bytearray()
     async for raw in response.aiter_raw(CHUNK_BYTES):
-        try:
-            body += raw if inflate is None else inflate.decompress(raw, max_bytes + 1 - len(body))
-        except zlib.error:
-            raise TargetFailed("the answer cannot be decompressed") from None
+        body += raw if inflater is None else inflater.inflate(raw, most=max_bytes + 1 - len(body))
         if len(body) > max_bytes:
             del body[max_bytes:]
             return bytes(body), True
-    if inflate is not None and not inflate.eof:
+    if inflater is not None and not inflater.whole:
         raise TargetFailed("the compressed answer ends in the middle")
     return bytes(body), False
+
+
+class _Inflater:
+    """Decompresses zlib and gzip, of several members too (RFC 1952 section 2.2).
+
+    One decompressor of zlib, asked further, would keep whatever comes behind its end.
+    """
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        self._begun = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether what came ends here. Nothing does, as in the answer to HEAD."""
+        return self._member.eof or not self._begun
+
+    def inflate(self, raw: bytes, *, most: int) -> bytes:
+        """What `raw` adds, at the most so many bytes, at least one. Raises `TargetFailed`."""
+        found = bytearray()
+        try:
+            while raw and len(found) < most:
+                self._begun = True
+                if self._member.eof:
+                    raw = raw.lstrip(b"\0")  # padding
+                    if not raw:
+                        break
+                    self._member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+                found += self._member.decompress(raw, most - len(found))
+                raw = self._member.unused_data
+        except zlib.error:
+            raise TargetFailed("the answer cannot be decompressed") from None
+        return bytes(found)

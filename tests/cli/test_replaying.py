@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import anyio
 import asyncssh
 import orjson
 import pytest
+from mcp_gateway_tools.call_api import CallAPI
 from mcp_gateway_tools.run_ssh_command import RunSSHCommand
 
+from mcp_gateway.audit import usage
 from mcp_gateway.audit.decided import DecidedCall, Unreadable, count_since, decided_since
 from mcp_gateway.audit.search import opened
 from mcp_gateway.calls import Facts, JSONObject, Secret, SQLFacts
 from mcp_gateway.cli.replaying import Replay, facts_of, question_of
 from mcp_gateway.config_targets import SSHTarget, to_target
+from mcp_gateway.errors import TargetFailed
 from mcp_gateway.facts.program_files import built_in
 from mcp_gateway.inference import KINDS
+from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.policy.engine import PolicyEngine
 from mcp_gateway.policy.loader import load_policies
 from mcp_gateway.registry import Registered
 from mcp_gateway.targets.ssh import SSHConnector
+from mcp_gateway.usage import History
 from tests.invariants.fixtures import tasks_return, world
 from tests.peers.api import answer
 from tests.policy.worlds import COMMAND, READ, REQUEST, WRITE
@@ -343,3 +350,38 @@ async def test_what_had_been_done_by_then_is_counted_again(bench: Bench) -> None
     again = await bench.call()
     late = replayed(bench, limits, ago=timedelta(hours=1))
     assert (late.same, late.changes, again.call_id) == (1, {}, again.call_id)
+
+
+async def test_what_calls_added_is_told_from_the_record_as_it_was_counted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However they ended: those that failed with words of the target's, and those that were cancelled, too."""
+
+    async def failing(*_: object, **__: object) -> None:
+        raise TargetFailed("no such customer: ada@example.com")
+
+    async def hanging(*_: object, **__: object) -> None:
+        await anyio.sleep_forever()
+
+    bench.api.answers = [answer(b"ok"), answer(b"write to 4111 1111 1111 1111")]
+    await some_calls(bench)
+    await bench.call({"target": "nowhere"})
+    with monkeypatch.context() as patch:
+        patch.setattr(CallAPI, "execute", failing)
+        assert await bench.code() == "failed"
+    for slow in ("execute", "examine"):
+        with monkeypatch.context() as patch:
+            patch.setattr(CallAPI, slow, hanging)
+            with anyio.move_on_after(0.2):
+                await bench.call()
+    found = replayed(
+        bench, POLICIES + '@id("u") forbid (principal, action, resource) when { context.usage.calls_1h > 99 };'
+    )
+    assert found.counts is not None
+
+    def counted(connection: sqlite3.Connection) -> History:
+        return usage.read_history(connection, bench.caller(), now=bench.clock.now, classes=BUILT_IN)
+
+    live = await bench.store.read(counted)
+    assert counted(found.counts) == live
+    assert live.person.touched["1h"] == {"pii.email", "payment.card"}

@@ -52,6 +52,48 @@ def test_a_document_is_read_as_a_server_reads_it(text: str, found: GraphQLFacts)
     assert seen(None, method="GET", kind="", query={"query": text}) == found
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "query #\u2028X { me } mutation\n A { me #\u2029 pay\n }",  # graphql-java ends a comment there: mutation A
+        "# \r query A { x: \n mutation A { pay } # \r }",  # who ends a comment at \n alone: mutation A
+        '{ me(t: [""" " ]) pay x(t: [" """]) }',  # without block strings: two strings, and pay between them
+        '{ me(t: ["""a"""""" " ]) pay x(t: [" """]) }',  # graphql-ruby takes five quotes for the end of a block string
+        '{ me(t: """a \\""" ]) pay """) }',
+        '{ me(t: """C:\\""") } """) }',
+        "{ me } # \0",
+        "{ me } # \x0b",
+        '{ me(t: "\x85") }',
+        '{ me(t: """""") }',
+    ],
+)
+def test_a_text_whose_comments_or_strings_end_elsewhere_for_others_is_opaque(text: str) -> None:
+    for found in (
+        seen({"query": text, "operationName": "A"}),
+        seen({"query": text}),
+        seen(text, kind="application/graphql"),
+    ):
+        assert found == opaque(*found.fields)
+
+
+def test_what_could_be_seen_of_such_a_text_is_told() -> None:
+    assert seen({"query": 'mutation { note(text: """he said "no" """) }'}) == opaque("note")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{\r\n  me # all of it\r\n}\r\n",
+        '{ me(a: "", b: "a \\" # b", c: ["", "\\\\"]) }',
+        '{ me(t: """\n  a block: it\'s # plain\n  \\d\n""") }',
+        '# "it\n{ me } # """',
+        '{ me(t: "é\u00a0日本 🙂") }',
+    ],
+)
+def test_plain_comments_and_strings_are_read(text: str) -> None:
+    assert seen({"query": text}) == proved("query", "me")
+
+
 TWO = "query A { me } mutation B { pay }"
 
 
@@ -146,7 +188,9 @@ def test_what_a_server_might_read_otherwise_is_opaque(body: Any, more: dict[str,
     assert seen(body, **more) == opaque()
 
 
-@pytest.mark.parametrize("path", ["/GraphQL", "/graphql/", "/graphql/batch", "/graphql.json", "/GRAPHQL/x"])
+@pytest.mark.parametrize(
+    "path", ["/GraphQL", "/graphql/", "/graphql/batch", "/graphql.json", "/GRAPHQL/x", "/graphql%20"]
+)
 def test_what_a_server_might_take_for_the_place_is_opaque(path: str) -> None:
     assert seen(ASK, path=path) == opaque("me")
 

@@ -109,17 +109,43 @@ def test_methods_are_a_closed_list(method: str) -> None:
     "name",
     ["Authorization", "aUtHoRiZaTiOn", "Cookie", "Host", "Proxy-Authorization", "X-HTTP-Method-Override", "X-Forwarded-For",
      "Transfer-Encoding", "Content-Length", "Connection", "X-aws-ec2-metadata-token", "Metadata-Flavor", "X-Unlisted", "a b", "", "X\r\nY",
-     "X-Original-URL", "Forwarded", "Expect", "X-Method-Override"],
+     "X-Original-URL", "Forwarded", "Expect", "X-Method-Override", "X-Tunneled-Method"],
 )  # fmt: skip
 def test_headers_are_a_closed_list(name: str) -> None:
     with pytest.raises(RequestRefusedError, match=r"^the header"):
-        resolve(BASE, "x", headers={name: "v"}, allowed_headers=["Authorization", "Host", "X-Method-Override"])
+        resolve(
+            BASE,
+            "x",
+            headers={name: "v"},
+            allowed_headers=["Authorization", "Host", "X-Method-Override", "X-Tunneled-Method"],
+        )
 
 
 @pytest.mark.parametrize("value", ["a\r\nb", "a\nb", "a\0b", "\x7f", "é"])
 def test_a_header_value_is_one_plain_line(value: str) -> None:
     with pytest.raises(RequestRefusedError, match=r"^the header"):
         resolve(BASE, "x", headers={"Accept": value})
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/x-www-form-urlencoded, application/json", "application/x-www-form-urlencoded json", "multipart/form-data,x; boundary=a",
+     "application/json,", "json", "/", "a/b/c", "a/b; c", "a/b; c=", 'a/b; c="', 'a/b; c="d"e', "a/b; c d=e", "a/b\tc", "a b/c", "a/b; c = d", ";", "a/b;;, c/d", "application/x-www-form-urlencoded+json", "Application/x-WWW-form-urlencodedx; a=b",
+     "multipart/form-data+json; boundary=x", "a/b" + ";   " * 2000 + "!"],
+)  # fmt: skip
+def test_a_content_type_is_one_type(content_type: str) -> None:
+    with pytest.raises(RequestRefusedError, match=r"^the content type is not one type and its parameters"):
+        resolve(BASE, "x", method="POST", headers={"Content-Type": content_type})
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["", "application/json", "Application/vnd.api+JSON ; Charset=UTF-8", 'multipart/form-data; boundary="a b,;\\""', "a/b;", "a/b ;; c=d",
+     'application/vnd.api+json; ext="https://jsonapi.org/ext/atomic"', "application/vnd.oci.image.manifest.v1+json", " text/csv\t;header=present "],
+)  # fmt: skip
+def test_a_content_type_as_it_should_be_is_sent(content_type: str) -> None:
+    found = resolve(BASE, "x", method="POST", headers={"Content-Type": content_type})
+    assert found.content_type == content_type.strip(" \t")
 
 
 def test_a_header_in_two_spellings_is_refused() -> None:

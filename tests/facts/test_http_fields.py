@@ -41,6 +41,10 @@ JSON = "application/json"
         ("a+b=1", ["a b"], False),
         ("%ff=1", ["\ufffd"], False),
         ("a%00b=1", ["a\0b"], False),
+        ("%20role=1", [" role"], False),
+        ("is%20admin=1", ["is admin"], False),
+        ("role%09=1", ["role\t"], False),
+        ("a=%20b+c&d=", ["a", "d"], True),
         ("a" * 300, ["a" * MAX_NAME_CHARACTERS], False),
     ],
 )
@@ -69,6 +73,8 @@ def test_names_of_a_query_and_of_a_form(query: str, names: list[str], known: boo
         ("[" * 100_000, JSON, [], False),
         ('{"a": ' + "9" * 5000 + "}", JSON, [], False),
         ('{"\\ud800": 1}', JSON, ["?"], False),
+        ('{"admin\\u0000": 1}', JSON, ["admin\0"], False),
+        ('{"a b": 1}', JSON, ["a b"], True),
         ('[{"a": 1}, {"b": 2}, 3]', JSON, ["a", "b"], False),
         ("7", JSON, [], False),
         ("null", JSON, [], False),
@@ -82,6 +88,21 @@ def test_names_of_a_query_and_of_a_form(query: str, names: list[str], known: boo
 )  # fmt: skip
 def test_names_of_a_body(body: str, kind: str, names: list[str], known: bool) -> None:
     found = body_fields(body.encode(), content_type=kind)
+    assert (found.names, found.known) == (frozenset(names), known)
+
+
+@pytest.mark.parametrize(
+    ("form", "names", "known"),
+    [
+        ("%u0061dmin=1", ["%u0061dmin"], False),
+        ("a%=1", ["a%"], False),
+        ("a=100%&b=%zz", ["a", "b"], True),
+        ("a=1& role=2", ["a", " role"], False),
+        ("a=1&\nrole=2", ["a", "\nrole"], False),
+    ],
+)
+def test_names_of_a_form_that_some_servers_read_otherwise(form: str, names: list[str], known: bool) -> None:
+    found = body_fields(form.encode(), content_type=FORM)
     assert (found.names, found.known) == (frozenset(names), known)
 
 

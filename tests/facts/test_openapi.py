@@ -182,6 +182,50 @@ def test_a_path_is_of_one_template(path: str, template: str | None, values: dict
     assert (found[0].text, found[1]) == (template, values) if found is not None else template is None
 
 
+LAX = [
+    "/users", "/users/{id}", "/users/me", "/users/{id}/{part}", "/users/{id}/keys", "/users/{id}:lock", "/users/a b", "/{kind}", "/{kind}/",
+    "/posts/{id}.json", "/posts/new", "/posts/{id}/", "/É", "/{a}/x/{b}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/users/ME", "/users/Me", "/users/me.json", "/users/me.tar.gz", "/users/ME.x", "/users/me.", "/users/me%20", "/users/me..", "/users/7/Keys",
+        "/users/7/keys.json", "/users/7:LOCK", "/users/7:lock.x", "/users/A%20B", "/Users", "/USERS/", "/users.json", "/posts/new.json", "/posts/new/",
+        "/posts/NEW/", "/%C3%A9", "/Users/x/keys",
+    ],
+)  # fmt: skip
+def test_a_path_that_a_lax_server_takes_for_a_more_concrete_one_is_of_none(path: str) -> None:
+    assert Templates(map(read_template, LAX)).find(path) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "template"),
+    [
+        ("/users", "/users"),
+        ("/users/me", "/users/me"),
+        ("/users/7", "/users/{id}"),
+        ("/users/mea", "/users/{id}"),
+        ("/users/.me", "/users/{id}"),
+        ("/users/me:x", "/users/{id}"),
+        ("/users/7.json", "/users/{id}"),
+        ("/users/7/keysx", "/users/{id}/{part}"),
+        ("/users/me/keys", "/users/{id}/keys"),
+        ("/posts/7.json", "/posts/{id}.json"),
+        ("/posts/7/", "/posts/{id}/"),
+        ("/x", "/{kind}"),
+        ("/x/", "/{kind}/"),
+        ("/...", "/{kind}"),
+        ("/y/x/z", "/{a}/x/{b}"),
+        ("/y/X/z", None),
+    ],
+)
+def test_other_paths_are_of_their_template(path: str, template: str | None) -> None:
+    found = Templates(map(read_template, LAX)).find(path)
+    assert (found[0].text if found else None) == template
+
+
 @pytest.mark.parametrize("text", ["/a/%2e%2e", "/a/%00", "/a%2fb", "/a/%zz"])
 def test_a_template_that_no_request_can_have_is_refused(text: str) -> None:
     with pytest.raises(TemplateError):

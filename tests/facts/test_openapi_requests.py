@@ -107,6 +107,8 @@ def seen(path: str, body: str | None = None, *, method: str = "GET", kind: str =
         ("year=2026&filter%5Ba%5D=x", False),
         ("year=2026&raw=%7B%7D", False),
         ("year=" + "2" * 5000, False),
+        ("year=1e999", False),
+        ("year=2026&tag=-1e999", True),
         ("year=2026" + "&tag=a" * 600, False),
     ],
 )
@@ -164,7 +166,7 @@ def test_other_bodies_are_as_described_or_not(body: str | None, kind: str, match
 def test_a_path_parameter_is_as_described_or_not() -> None:
     assert seen("/invoices/7") == Matched("getInvoice", frozenset(), matches=True)
     assert seen("/invoices/%37") == Matched("getInvoice", frozenset(), matches=True)
-    for path in ("/invoices/x", "/invoices/7?x=1", "/invoices/%20"):
+    for path in ("/invoices/x", "/invoices/7?x=1", "/invoices/%20", "/invoices/1e999"):
         assert seen(path) == Matched("getInvoice", frozenset(), matches=False)
     assert seen("/invoices/7", method="DELETE") == Matched("deleteInvoice", frozenset(), matches=False)
     assert seen("/invoices/7", "{}", kind=JSON) == Matched("getInvoice", frozenset(), matches=False)

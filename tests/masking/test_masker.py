@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from mcp_gateway.calls import Secret
 from mcp_gateway.errors import MaskingError
+from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.masking.detectors import DEFAULT
 from mcp_gateway.masking.encoded import EncodedBytes
 from mcp_gateway.masking.masker import MAX_DEPTH, TOGETHER, CallMasker, masker_for
@@ -396,3 +397,39 @@ def test_numbers_beyond_json_and_types_it_does_not_know_leave_as_text() -> None:
     sealed = masker().seal({"big": 2**80, "text": "\ud800"})
 
     assert json.loads(sealed.structured) == {"big": str(2**80), "text": "\ufffd", "masked": {}}
+
+
+def revealing(*classes: str) -> CallMasker:
+    return masker_for(
+        revealed=frozenset(classes),
+        all_classes=frozenset(BUILT_IN),
+        styles={},
+        detectors=DEFAULT,
+        secrets=[],
+        hash_key=b"k" * 32,
+    )
+
+
+@pytest.mark.parametrize("value", ["ab-12345", 78051120])
+@pytest.mark.parametrize("hidden", [True, False])
+def test_what_a_members_name_says_of_its_value_was_in_the_result(value: object, hidden: bool) -> None:
+    one = masker(revealed=NOTHING if hidden else frozenset({"pii.national_id"}))
+
+    shown = one.json({"ssn": value})
+
+    assert shown == {"ssn": "[pii.national_id]" if hidden else value}
+    assert one.seal({}).touched == {"pii.national_id"}
+
+
+def test_what_was_shown_inside_of_something_else_that_was_shown_counts_too() -> None:
+    one = revealing("pii.email", "secret.password")
+
+    assert one.text('password="ada@example.com"') == 'password="ada@example.com"'
+    assert one.seal({}).touched == {"pii.email", "secret.password"}
+
+
+def test_what_was_shown_in_a_cell_behind_a_key_that_never_closes_counts_too() -> None:
+    one = revealing("pii.email", "secret.private_key")
+
+    assert one.column([PEM[:60], "ada@example.com"], classes=NOTHING) == [PEM[:60], "ada@example.com"]
+    assert one.seal({}).touched == {"pii.email", "secret.private_key"}

@@ -11,7 +11,8 @@ from mcp_gateway.facts.inspect_sql import examine_text
 from mcp_gateway.facts.traits import ALL_TRAITS, TRAIT_PREFIXES
 from mcp_gateway.inference import KINDS
 from mcp_gateway.policy.annotations import KNOWN
-from mcp_gateway.policy.schema import ACTIONS, APPROVAL, CALL, HISTORY, KNOWN_ENVS, REVEAL, USAGE
+from mcp_gateway.policy.schema import ACTIONS, APPROVAL, CALL, KNOWN_ENVS, REVEAL, USAGE
+from mcp_gateway.usage import HISTORY
 from tests.policy.worlds import findings, problems
 
 REFERENCE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "policy.md").read_text(encoding="utf-8")

@@ -163,6 +163,61 @@ async def test_credentials_and_hop_by_hop_headers_stay_here() -> None:
     assert dict(response.headers) == {"x-fine": "yes"}
 
 
+@pytest.mark.requirement("R25")
+@pytest.mark.parametrize("auth", [None, SimpleNamespace(header=SimpleNamespace(name="cookie", value="key=canary"))])
+async def test_a_cookie_that_an_answer_sets_is_not_sent_with_the_next_request(auth: Any) -> None:
+    async with running_api() as api:
+        api.answers = [answer(b"", headers="set-cookie: session=of-one-caller; path=/\r\nset-cookie2: a=b; version=1")]
+        connector = HTTPConnector(Settings(api.url, auth=auth), fetch=fetch)
+        for _ in range(2):
+            await connector.send(resolve(api.url, "/x"), body=None, seconds=10, max_bytes=1000)
+        await connector.aclose()
+
+    first, second = api.requests
+    assert first == second
+    assert b"of-one-caller" not in second
+    assert second.lower().count(b"cookie:") == (0 if auth is None else 1)
+
+
+def gzipped(*members: bytes) -> bytes:
+    return answer(b"".join(members), headers="content-encoding: gzip")
+
+
+async def test_what_comes_behind_a_compressed_answer_is_read_or_an_error() -> None:
+    one, two = gzip.compress(b"one, "), gzip.compress(b"two" * 500)
+    async with running_api() as api:
+        api.answers = [
+            gzipped(one, two),
+            gzipped(one, bytes(600)),
+            gzipped(one, b"more"),
+            gzipped(one, two[:-9]),
+            gzipped(one),
+        ]
+        assert (await send(api)).body == b"one, " + b"two" * 500
+        assert (await send(api)).body == b"one, "
+        for message in ("cannot be decompressed", "ends in the middle"):
+            with pytest.raises(TargetFailed, match=message):
+                await send(api)
+
+
+@pytest.mark.requirement("R19")
+async def test_what_never_ends_behind_a_compressed_answer_is_not_kept() -> None:
+    async with running_api() as api:
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-encoding: gzip\r\n\r\n"
+        api.answers, api.endless = [head + gzip.compress(b"one")], b"x" * 65536
+        with pytest.raises(TargetFailed, match="cannot be decompressed"):
+            await send(api)
+        api.endless = gzip.compress(b"more")
+        assert (await send(api, limit=5000)).truncated
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+async def test_an_empty_answer_that_would_be_compressed_is_empty(method: str) -> None:
+    async with running_api() as api:
+        api.answers = [answer(b"", headers="content-encoding: gzip", length=500 if method == "HEAD" else 0)]
+        assert (await send(api, method=method)).body == b""
+
+
 @pytest.mark.requirement("R8")
 @pytest.mark.parametrize(("method", "error"), [("GET", TargetTimeout), ("POST", OutcomeLost)])
 async def test_an_answer_that_does_not_come_is_unknown_where_something_may_have_changed(
