@@ -294,4 +294,6 @@ def _headers(headers: Mapping[str, str], allowed: Sequence[str]) -> tuple[tuple[
         raise RequestRefusedError(
             "the content type is not one type and its parameters, such as 'text/csv; header=present'"
         )
+    if "," in found.get("range", "") and found["range"].lower().startswith("bytes"):
+        raise RequestRefusedError("a request asks for one range of bytes at a time")
     return tuple(sorted(found.items()))

@@ -148,6 +148,14 @@ def test_a_content_type_as_it_should_be_is_sent(content_type: str) -> None:
     assert found.content_type == content_type.strip(" \t")
 
 
+@pytest.mark.parametrize("asked", ["bytes=0-4,5-9", "Bytes=0-4, -5", "bytes = 0-1 , 2-3", "bytes=,0-1"])
+def test_a_request_asks_for_one_range_of_bytes(asked: str) -> None:
+    with pytest.raises(RequestRefusedError, match=r"^a request asks for one range of bytes at a time$"):
+        resolve(BASE, "x", headers={"Range": asked})
+    for fine in ("bytes=0-4", "bytes=-5", "0-24", "id 1..; max=10, order=desc"):
+        assert resolve(BASE, "x", headers={"Range": fine}).headers == (("range", fine),)
+
+
 def test_a_header_in_two_spellings_is_refused() -> None:
     with pytest.raises(RequestRefusedError, match="given twice"):
         resolve(BASE, "x", headers={"Accept": "a", "accept": "b"})

@@ -17,23 +17,33 @@ from tests.masking.maskers import masker_with
 from tests.masking.samples import CANARY, VALUES
 
 TOOL = CallAPI()
-REQUEST = resolve("https://api.example.com", "x", method="GET", query=None, headers={}, allowed_headers=())
-EXAMINATION = Examination(
-    facts=examine_request(REQUEST, None), environment="", private=Prepared(request=REQUEST, body=None)
-)
+LINES = "an ordinary line\n" * 300
 
 
-def told(body: bytes, *, content_type: str = "text/plain", truncated: bool = False) -> Any:
-    """The result of an answer with this body."""
+def told(
+    body: bytes,
+    *,
+    content_type: str = "text/plain",
+    truncated: bool = False,
+    status: int = 200,
+    asked: str = "",
+    said: str = "",
+) -> Any:
+    """The result of an answer with this body, to a request for the range that was `asked` for; it has the one that is `said`."""
+    request = resolve("https://api.example.com", "x", headers={"Range": asked} if asked else {})
+    examination = Examination(
+        facts=examine_request(request, None), environment="", private=Prepared(request=request, body=None)
+    )
+    ranges = (("content-range", said),) if said else ()
     raw = Response(
-        status=200,
-        headers=(("content-type", content_type), ("x-two", "a"), ("x-two", "b")),
+        status=status,
+        headers=(("content-type", content_type), ("x-two", "a"), ("x-two", "b"), *ranges),
         content_type=content_type,
         body=body,
         truncated=truncated,
     )
     assert TOOL.size(raw) > len(body)
-    return orjson.loads(TOOL.mask(raw, examination=EXAMINATION, masker=masker_with(CANARY), call_id="1").structured)
+    return orjson.loads(TOOL.mask(raw, examination=examination, masker=masker_with(CANARY), call_id="1").structured)
 
 
 @pytest.mark.requirement("R19")
@@ -76,3 +86,62 @@ def test_json_is_masked_as_json_and_what_only_says_so_as_text() -> None:
 
 def test_a_body_that_is_no_text_is_base64() -> None:
     assert base64.b64decode(told(b"\xff\x00")["base64"]) == b"\xff\x00"
+
+
+def part(whole: bytes, first: int, last: int, *, total: str = "", **more: Any) -> Any:
+    """The result of asking for a part of a file, from one byte to another."""
+    said = f"bytes {first}-{last}/{total or len(whole)}"
+    return told(whole[first : last + 1], status=206, asked=f"bytes={first}-{last}", said=said, **more)
+
+
+@pytest.mark.requirement("R19")
+@pytest.mark.parametrize("content_type", ["text/plain", "application/json"])
+@pytest.mark.parametrize(
+    "value", [*(values[0] for name, values in VALUES.items() if name != "secret.private_key"), CANARY]
+)
+def test_a_part_that_was_asked_for_tells_nothing_of_a_value_across_its_edge(value: str, content_type: str) -> None:
+    whole = f"{LINES}{value}\n{LINES}".encode()
+    shown = told(whole)["text"]
+    start = len(LINES)
+    for place in range(start - 3, start + len(value.encode()) + 4):
+        before, behind = part(whole, 0, place - 1, content_type=content_type), part(whole, place, len(whole) - 1)
+        assert shown.startswith(before["text"])
+        assert shown.endswith(behind["text"])
+        assert before["text"].startswith("an ordinary line")
+        assert behind["text"].startswith("an ordinary line")
+        assert before["truncated"]
+        assert behind["truncated"]
+        assert "text" not in part(whole, place, place + 3) or part(whole, place, place + 3)["text"] == ""
+
+
+def test_a_part_that_is_all_of_it_is_whole() -> None:
+    body = b'{"mail": "bob@example.com"}'
+    found = part(body, 0, len(body) - 1, content_type="application/json")
+    assert (found["json"], found["truncated"]) == ({"mail": "[pii.email]"}, False)
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        ("bytes 0-9/10", "bytes=0-9"),
+        ("bytes 0-3/*", "bytes=0-3"),
+        ("bytes 0-3", "bytes=0-3"),
+        ("bytes */4", "bytes=0-3"),
+        ("Bytes 0-3/9", ""),
+        ("", "bytes=-4"),
+        ("", "Bytes=0-3"),
+    ],
+)
+def test_a_part_of_which_it_is_not_said_what_of_is_one_at_both_ends(said: str, asked: str) -> None:
+    found = told(b"4111", status=206, said=said, asked=asked)
+    assert found["truncated"]
+    assert found.get("text", "") == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "asked"),
+    [(206, "0-24/*", "0-24"), (206, "id 1..2; max=10", "id 1.."), (206, "", ""), (200, "", "bytes=0-1")],
+)
+def test_an_answer_in_other_units_is_whole(status: int, said: str, asked: str) -> None:
+    found = told(b'[{"id": 1}]', status=status, content_type="application/json", said=said, asked=asked)
+    assert (found["json"], found["truncated"]) == ([{"id": 1}], False)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -22,6 +24,9 @@ from mcp_gateway.tool import Arguments, Examination, Masker, Permit
 
 MAX_INTEGER_DIGITS = 15
 """Up to here every JSON reader keeps an integer exactly (RFC 8259 section 6); a longer one keeps its text."""
+
+PART = re.compile(r"bytes[ \t]+([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)\Z", re.IGNORECASE)
+"""`Content-Range` of RFC 9110 section 14.4. Of other units an answer is whole, such as the rows of PostgREST."""
 
 
 class CallAPIArguments(Arguments):
@@ -137,14 +142,14 @@ class CallAPI:
 
     def mask(self, raw: Response, *, examination: Examination[Prepared], masker: Masker, call_id: str) -> Masked:
         """Headers and body through the detectors; the body as JSON where it is JSON, else as text, else as base64."""
-        del examination
         headers: dict[str, str] = {}
         for name, value in raw.headers:
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        headless, cut = _left_out(raw, asked=dict(examination.private.request.headers).get("range", ""))
         result: JSONObject = {"status": raw.status, "headers": masker.json(headers)}
-        result |= _body(raw, masker)
-        result |= {"truncated": raw.truncated, "call_id": call_id}
-        return masker.seal(result, truncated=raw.truncated)
+        result |= _body(raw, masker, headless=headless, cut=cut)
+        result |= {"truncated": headless or cut, "call_id": call_id}
+        return masker.seal(result, truncated=headless or cut)
 
     def mask_error(self, error: TargetError, *, examination: Examination[Prepared], masker: Masker) -> str:
         """The connector's own sentence, which holds nothing of the answer."""
@@ -152,15 +157,26 @@ class CallAPI:
         return masker.text(error.message)
 
 
-def _body(raw: Response, masker: Masker) -> JSONObject:
+def _left_out(raw: Response, *, asked: str) -> tuple[bool, bool]:
+    """Whether something is missing before and behind a body: by a limit here, or because the agent `asked` for a part."""
+    said = next((value.strip() for name, value in raw.headers if name == "content-range"), "")
+    if raw.status != HTTPStatus.PARTIAL_CONTENT or not (said or asked).lower().startswith("bytes"):
+        return False, raw.truncated
+    part = PART.match(said)
+    if part is None or not (raw.truncated or int(part[2]) - int(part[1]) + 1 == len(raw.body)):
+        return True, True
+    return int(part[1]) > 0, raw.truncated or part[3] == "*" or int(part[2]) + 1 < int(part[3])
+
+
+def _body(raw: Response, masker: Masker, *, headless: bool, cut: bool) -> JSONObject:
     if not raw.body:
         return {}
-    if not raw.truncated and _says_json(raw.content_type):
+    if not (headless or cut) and _says_json(raw.content_type):
         try:
             return {"json": masker.json(json.loads(raw.body, parse_int=_exact, parse_constant=_refuse))}
         except (ValueError, RecursionError):
             pass  # It only says so: text it is, and masked as text.
-    data = masker.raw(raw.body, cut=raw.truncated)
+    data = masker.raw(raw.body, cut=cut, headless=headless)
     try:
         return {"text": data.decode()}
     except UnicodeDecodeError:
