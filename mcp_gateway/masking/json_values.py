@@ -24,6 +24,17 @@ def text_of(value: object) -> str | None:
     return str(value)
 
 
+def leaves(value: Any) -> Iterator[Any]:
+    """What is in a list, and in the lists in it; any other value is one leaf."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, list):
+            waiting += item
+        else:
+            yield item
+
+
 def strings(value: Any) -> Iterator[str]:
     """Every string in a value, names of members included."""
     if isinstance(value, dict):

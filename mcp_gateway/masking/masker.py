@@ -19,7 +19,7 @@ from mcp_gateway.calls import JSONObject, Secret
 from mcp_gateway.errors import MaskingError
 from mcp_gateway.masking import keys
 from mcp_gateway.masking.classes import PII_NATIONAL_ID, SECRET_PASSWORD, SECRET_TOKEN
-from mcp_gateway.masking.json_values import HAS_MEMBERS, SMALL_NUMBER, decoded, dumped, strings, text_of
+from mcp_gateway.masking.json_values import HAS_MEMBERS, SMALL_NUMBER, decoded, dumped, leaves, strings, text_of
 from mcp_gateway.masking.scan import scanner_for, watchers_for
 from mcp_gateway.masking.scrub import CREDENTIAL, Scrubber, scrubber_for
 from mcp_gateway.masking.stopping import Stop
@@ -282,11 +282,9 @@ class CallMasker:
         found = keys.class_of(key) if isinstance(key, str) else None
         if found is None or found not in self._by_key:
             return None
-        members = value if isinstance(value, list) and value else [value]
-        texts = [
-            str(member) for member in members if isinstance(member, str | int | float) and not isinstance(member, bool)
-        ]
-        if len(texts) != len(members) or not any(keys.fits(found, text) for text in texts):
+        members = list(leaves(value))
+        texts = [str(member) for member in members if isinstance(member, str | int | float) and not _is_plain(member)]
+        if any(isinstance(member, dict) for member in members) or not any(keys.fits(found, text) for text in texts):
             return None
         if found in self._revealed:
             self._texts.shown.add(found)
@@ -296,6 +294,8 @@ class CallMasker:
     def _under_key(self, value: Any, data_class: str) -> Any:
         if isinstance(value, list):
             return [self._under_key(member, data_class) for member in value]
+        if _is_plain(value):
+            return value
         self._texts.counts[data_class] += 1
         return self._cell(value, frozenset({data_class}), keep_nulls=False)
 
@@ -310,6 +310,11 @@ class CallMasker:
         data, scrubbed = self._scrubber.scrub(value.encode("utf-8", "surrogatepass"))
         self._texts.counts[CREDENTIAL] += scrubbed
         return decoded(data) if scrubbed else value
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is none that a name could speak for."""
+    return value is None or isinstance(value, bool)
 
 
 def _unused(name: str, members: Mapping[str, Any]) -> str:

@@ -246,6 +246,20 @@ def test_a_members_name_speaks_for_its_value() -> None:
     assert one.counts == {"pii.national_id": 1, "secret.password": 2, "secret.token": 3}
 
 
+@pytest.mark.parametrize(
+    ("value", "masked"),
+    [
+        (["hunter22", None], ["[secret.password]", None]),
+        ([["hunter22"], [[7, True]]], [["[secret.password]"], [["[secret.password]", True]]]),
+        ([None, [False]], [None, [False]]),
+        ([], []),
+        (["hunter22", {"a": "hunter22"}], ["hunter22", {"a": "hunter22"}]),
+    ],
+)
+def test_a_members_name_speaks_for_what_is_in_its_lists(value: Any, masked: Any) -> None:
+    assert masker().json({"password": value}) == {"password": masked}
+
+
 def test_member_names_are_masked_and_none_is_lost() -> None:
     one = masker(styles={"pii.phone": "null"})
 

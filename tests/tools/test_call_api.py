@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import orjson
@@ -145,3 +146,57 @@ def test_a_part_of_which_it_is_not_said_what_of_is_one_at_both_ends(said: str, a
 def test_an_answer_in_other_units_is_whole(status: int, said: str, asked: str) -> None:
     found = told(b'[{"id": 1}]', status=status, content_type="application/json", said=said, asked=asked)
     assert (found["json"], found["truncated"]) == ([{"id": 1}], False)
+
+
+PEOPLE = {"phone": "+49 30 1234567", "session_token": "zzz-yyy-xxx", "passwords": ["hunter22", None], "ssn": 123456789}
+MASKED = {
+    "phone": "[pii.phone]",
+    "session_token": "[secret.token]",
+    "passwords": ["[secret.password]", None],
+    "ssn": "[pii.national_id]",
+}
+
+
+def as_dotnet(value: Any) -> str:
+    """JSON as .NET writes it, which escapes a plus."""
+    return json.dumps(value).replace("+", "\\u002B")
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "text/json", "text/plain; charset=utf-8", "", "application/octet-stream"]
+)
+@pytest.mark.parametrize(
+    "more", [{"id": 12345678901234567890}, {"id": -(10**17), "rate": float("nan")}, {"rate": float("-inf")}]
+)
+def test_json_that_some_reader_would_change_is_masked_as_json(content_type: str, more: dict[str, Any]) -> None:
+    found = told(as_dotnet([PEOPLE | more]).encode(), content_type=content_type)
+    assert found["text"] == json.dumps([MASKED | more])
+    assert found["masked"] == {"pii.national_id": 1, "pii.phone": 1, "secret.password": 1, "secret.token": 1}
+
+
+def test_json_that_does_not_say_so_is_masked_as_json() -> None:
+    assert told(as_dotnet(PEOPLE).encode())["text"] == json.dumps(MASKED)
+    lines = "".join(f"{as_dotnet(PEOPLE | {'id': number})}\r\n\n" for number in range(3))
+    for content_type in ("application/x-ndjson", "text/plain"):
+        found = told(lines.encode(), content_type=content_type)["text"]
+        assert [json.loads(line) for line in found.split("\n")] == [MASKED | {"id": number} for number in range(3)]
+
+
+@pytest.mark.parametrize(
+    "body", ['{"a": 1.50,\n "b": "\\"\\\\u002B" }', "[INFO] started", '{"a": 1}\nnot JSON', "[1]\n[2]", "{", "[" * 3000]
+)
+def test_a_text_with_nothing_to_mask_is_as_it_was(body: str) -> None:
+    assert told(body.encode())["text"] == body
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/javascript", "text/plain"])
+def test_an_escape_hides_nothing_in_json_that_was_cut(content_type: str) -> None:
+    body = as_dotnet([PEOPLE, {"mail": "a+b@example.com"}, "x" * 5000])[:-1]
+    found = told(body.encode(), content_type=content_type, truncated=True)["text"]
+    assert "1234567" not in found
+    assert '"mail": "[pii.email]"' in found
+
+
+def test_an_escape_that_stands_for_itself_stays() -> None:
+    body = r'{"a": "\\u002B \\\u002B \u0022 \u005c \u000a \ud83d\ude00 \u00e9 \/", '
+    assert told(body.encode())["text"] == r'{"a": "\\u002B \\+ \u0022 \u005c \u000a \ud83d\ude00 é /", '

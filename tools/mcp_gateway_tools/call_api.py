@@ -25,6 +25,9 @@ from mcp_gateway.tool import Arguments, Examination, Masker, Permit
 MAX_INTEGER_DIGITS = 15
 """Up to here every JSON reader keeps an integer exactly (RFC 8259 section 6); a longer one keeps its text."""
 
+ESCAPE = re.compile(rb"(?<!\\)((?:\\\\)*)\\(?:u([0-9a-fA-F]{4})|/)")
+"""Of a character in a string of JSON. No detector undoes it: to .NET `+` is one to be escaped."""
+
 PART = re.compile(r"bytes[ \t]+([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)\Z", re.IGNORECASE)
 """`Content-Range` of RFC 9110 section 14.4. Of other units an answer is whole, such as the rows of PostgREST."""
 
@@ -169,30 +172,57 @@ def _left_out(raw: Response, *, asked: str) -> tuple[bool, bool]:
 
 
 def _body(raw: Response, masker: Masker, *, headless: bool, cut: bool) -> JSONObject:
+    """As JSON where it is and says so; what some reader would change of it is given as text, and masked as JSON all the same."""
     if not raw.body:
         return {}
-    if not (headless or cut) and _says_json(raw.content_type):
-        try:
-            return {"json": masker.json(json.loads(raw.body, parse_int=_exact, parse_constant=_refuse))}
-        except (ValueError, RecursionError):
-            pass  # It only says so: text it is, and masked as text.
-    data = masker.raw(raw.body, cut=cut, headless=headless)
+    kind, body = raw.content_type.split(";", 1)[0].strip().lower(), raw.body
+    like_json = "json" in kind or "javascript" in kind or body.lstrip()[:1] in {b"{", b"["}
+    if like_json and not (headless or cut):
+        documents = _documents(body)
+        masked = masker.json([value for value, _ in documents])
+        if len(documents) == 1 and documents[0][1] and _is_json(kind):
+            return {"json": masked[0]}
+        if masked != [value for value, _ in documents]:
+            return {"text": "\n".join(json.dumps(value, ensure_ascii=False) for value in masked)}
+    data = masker.raw(ESCAPE.sub(_plain, body) if like_json else body, cut=cut, headless=headless)
     try:
         return {"text": data.decode()}
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(data).decode()}
 
 
-def _exact(digits: str) -> int:
-    if len(digits.lstrip("-")) > MAX_INTEGER_DIGITS:
-        raise ValueError("an integer that a JSON reader may change")
-    return int(digits)
+def _documents(body: bytes) -> list[tuple[Any, bool]]:
+    """The one JSON value of a body, or those of its lines, each with whether every reader keeps it; none where it is no JSON."""
+    try:
+        return [_read(body)]
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return [_read(line) for line in body.splitlines() if line.strip()]
+    except (ValueError, RecursionError):
+        return []
 
 
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is not JSON")
+def _read(body: bytes) -> tuple[Any, bool]:
+    inexact: list[str] = []
+
+    def integer(digits: str) -> int:
+        if len(digits.lstrip("-")) > MAX_INTEGER_DIGITS:
+            inexact.append(digits)
+        return int(digits)
+
+    def constant(name: str) -> float:
+        inexact.append(name)
+        return float(name)
+
+    return json.loads(body, parse_int=integer, parse_constant=constant), not inexact
 
 
-def _says_json(content_type: str) -> bool:
-    kind = content_type.split(";", 1)[0].strip().lower()
+def _plain(escape: re.Match[bytes]) -> bytes:
+    """A character for its escape, where that is the same in JSON and JavaScript."""
+    letter = chr(int(escape[2], 16)) if escape[2] else "/"
+    return escape[1] + letter.encode() if letter.isprintable() and letter not in {'"', "\\"} else escape[0]
+
+
+def _is_json(kind: str) -> bool:
     return kind == "application/json" or kind.endswith("+json")
