@@ -177,6 +177,13 @@ def run(arguments: Sequence[str]) -> int:
         return MISUSED
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else OK
+    except UnicodeEncodeError:
+        # Only file names may be any bytes; what is looked for in a store, say, has to be text.
+        odd = [argument for argument in arguments if not _is_text(argument)]
+        if not odd:
+            raise
+        print_note(f"Error: expected text in UTF-8, got {', '.join(map(repr, odd))}")
+        return MISUSED
     except GatewayError as error:
         return _fail([error], as_json=asked.as_json)
     except BaseExceptionGroup as group:
@@ -195,6 +202,14 @@ def _show_misuse(error: Any) -> None:
     if error.ctx is not None:
         sys.stderr.write(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n\n")
     print_note(f"Error: {error.format_message()}")
+
+
+def _is_text(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _fail(errors: Sequence[GatewayError], *, as_json: bool = False) -> int:

@@ -453,3 +453,27 @@ def test_a_value_that_looks_like_the_option_asks_for_no_json(
 
     assert (ran.status, ran.out) == (3, "")
     assert ran.err.startswith("mcp-gateway: there is no audit store")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("audit", "search", "--text"), ("audit", "search", "--caller"), ("audit", "show"), ("approvals", "show")],
+    ids=" ".join,
+)
+def test_bytes_that_are_no_text_are_misuse_where_text_is_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    config = str(write_config(tmp_path, '[identity]\nissuer = "local"\n[approvals]\nclients = ["c"]\n'))
+    assert run_here(capsys, "--config", config, "revoke", "agent", "x").status == 0  # which makes the store
+
+    ran = run_here(capsys, "--config", config, *command, "caf\udce9")
+
+    assert (ran.status, ran.out) == (MISUSED, "")
+    assert ran.err == "Error: expected text in UTF-8, got 'caf\\udce9'\n"
+
+
+def test_a_defect_is_not_taken_for_misuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    command_that_raises(monkeypatch, UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"))
+
+    with pytest.raises(UnicodeEncodeError):
+        main.run(["check"])
