@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 import pytest
@@ -29,11 +30,13 @@ def told(
     status: int = 200,
     asked: str = "",
     said: str = "",
+    query: str = "",
+    sent: bytes | None = None,
 ) -> Any:
     """The result of an answer with this body, to a request for the range that was `asked` for; it has the one that is `said`."""
-    request = resolve("https://api.example.com", "x", headers={"Range": asked} if asked else {})
+    request = resolve("https://api.example.com", f"x?{query}", headers={"Range": asked} if asked else {})
     examination = Examination(
-        facts=examine_request(request, None), environment="", private=Prepared(request=request, body=None)
+        facts=examine_request(request, sent), environment="", private=Prepared(request=request, body=sent)
     )
     ranges = (("content-range", said),) if said else ()
     raw = Response(
@@ -200,3 +203,39 @@ def test_an_escape_hides_nothing_in_json_that_was_cut(content_type: str) -> None
 def test_an_escape_that_stands_for_itself_stays() -> None:
     body = r'{"a": "\\u002B \\\u002B \u0022 \u005c \u000a \ud83d\ude00 \u00e9 \/", '
     assert told(body.encode())["text"] == r'{"a": "\\u002B \\+ \u0022 \u005c \u000a \ud83d\ude00 é /", '
+
+
+DOCUMENT = "{ me { x: password # its\n y #\n , : ssn } }"
+
+
+@pytest.mark.parametrize(
+    ("query", "sent"),
+    [
+        ("", json.dumps({"query": DOCUMENT})),
+        ("", json.dumps([{"query": "{ me }"}, {"query": DOCUMENT}])),
+        ("", DOCUMENT),
+        ("", json.dumps({"query": DOCUMENT}).replace("password", "\\u0070assword") + "//"),
+        ("", f"a=1&query={quote(DOCUMENT)}"),
+        (f"query={quote(DOCUMENT)}", None),
+        ("select=x:password,y:ssn", None),
+        ("%24select=password+as+x,ssn%20AS%20y", None),
+    ],
+)
+def test_a_name_that_the_request_gives_hides_nothing(query: str, sent: str | None) -> None:
+    answer: dict[str, Any] = {"data": {"me": [{"x": "hunter22", "y": 123456789, "z": "hunter22"}]}}
+    masked = {"data": {"me": [{"x": "[secret.password]", "y": "[pii.national_id]", "z": "hunter22"}]}}
+    body = json.dumps(answer).encode()
+
+    def ask(body: bytes, **more: Any) -> Any:
+        return told(body, query=query, sent=None if sent is None else sent.encode(), **more)
+
+    assert ask(body, content_type="application/json")["json"] == masked
+    assert ask(body)["text"] == json.dumps(masked)
+    cut = ask(body[:-1] + b' , "' + b"x" * 5000, truncated=True)["text"]
+    assert "123456789" not in cut
+    assert '"password": "[secret.password]"' in cut
+
+
+def test_without_new_names_an_answer_keeps_its_own() -> None:
+    body = json.dumps({"x": "hunter22"}).encode()
+    assert told(body, content_type="application/json", sent=b'{"query": "{ x: name }"}')["json"] == {"x": "hunter22"}

@@ -6,10 +6,12 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ClassVar, Literal
+from urllib.parse import unquote_plus
 
 from pydantic import Field, model_validator
 
@@ -19,6 +21,8 @@ from mcp_gateway.errors import RequestError, TargetError
 from mcp_gateway.facts.http import RequestRefusedError, Resolved, resolve
 from mcp_gateway.facts.http_bodies import check_body, encode_body
 from mcp_gateway.facts.requests import PLAIN, Interface, examine_request
+from mcp_gateway.masking.json_values import strings
+from mcp_gateway.masking.renamed import mask_renamed, renamed, with_own_names
 from mcp_gateway.targets.http import HTTPConnector, Response
 from mcp_gateway.tool import Arguments, Examination, Masker, Permit
 
@@ -27,6 +31,7 @@ MAX_INTEGER_DIGITS = 15
 
 ESCAPE = re.compile(rb"(?<!\\)((?:\\\\)*)\\(?:u([0-9a-fA-F]{4})|/)")
 """Of a character in a string of JSON. No detector undoes it: to .NET `+` is one to be escaped."""
+SHORT_ESCAPE = re.compile(r'\\([nrt"])')
 
 PART = re.compile(r"bytes[ \t]+([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)\Z", re.IGNORECASE)
 """`Content-Range` of RFC 9110 section 14.4. Of other units an answer is whole, such as the rows of PostgREST."""
@@ -148,9 +153,11 @@ class CallAPI:
         headers: dict[str, str] = {}
         for name, value in raw.headers:
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        headless, cut = _left_out(raw, asked=dict(examination.private.request.headers).get("range", ""))
+        sent = examination.private
+        headless, cut = _left_out(raw, asked=dict(sent.request.headers).get("range", ""))
+        names = renamed(_texts(sent.request, sent.body))
         result: JSONObject = {"status": raw.status, "headers": masker.json(headers)}
-        result |= _body(raw, masker, headless=headless, cut=cut)
+        result |= _body(raw, masker, headless=headless, cut=cut, names=names)
         result |= {"truncated": headless or cut, "call_id": call_id}
         return masker.seal(result, truncated=headless or cut)
 
@@ -171,7 +178,22 @@ def _left_out(raw: Response, *, asked: str) -> tuple[bool, bool]:
     return int(part[1]) > 0, raw.truncated or part[3] == "*" or int(part[2]) + 1 < int(part[3])
 
 
-def _body(raw: Response, masker: Masker, *, headless: bool, cut: bool) -> JSONObject:
+def _texts(request: Resolved, body: bytes | None) -> Iterator[str]:
+    """What a request says: its query, and its body, of JSON each text."""
+    yield unquote_plus(request.query)
+    if not body:
+        return
+    try:
+        yield from strings(json.loads(body))
+    except (ValueError, RecursionError):
+        text = ESCAPE.sub(_plain, body).decode()
+        yield SHORT_ESCAPE.sub(lambda found: "\n" if found[1] in "nr" else found[1].replace("t", " "), text)
+        yield unquote_plus(text)
+
+
+def _body(
+    raw: Response, masker: Masker, *, headless: bool, cut: bool, names: Mapping[str, Sequence[str]]
+) -> JSONObject:
     """As JSON where it is and says so; what some reader would change of it is given as text, and masked as JSON all the same."""
     if not raw.body:
         return {}
@@ -179,12 +201,17 @@ def _body(raw: Response, masker: Masker, *, headless: bool, cut: bool) -> JSONOb
     like_json = "json" in kind or "javascript" in kind or body.lstrip()[:1] in {b"{", b"["}
     if like_json and not (headless or cut):
         documents = _documents(body)
-        masked = masker.json([value for value, _ in documents])
+        values = [value for value, _ in documents]
+        masked = deepcopy(values) if names else values
+        mask_renamed(masked, names, json=masker.json)
+        masked = masker.json(masked)
         if len(documents) == 1 and documents[0][1] and _is_json(kind):
             return {"json": masked[0]}
-        if masked != [value for value, _ in documents]:
+        if masked != values:
             return {"text": "\n".join(json.dumps(value, ensure_ascii=False) for value in masked)}
-    data = masker.raw(ESCAPE.sub(_plain, body) if like_json else body, cut=cut, headless=headless)
+    data = masker.raw(
+        ESCAPE.sub(_plain, with_own_names(body, names)) if like_json else body, cut=cut, headless=headless
+    )
     try:
         return {"text": data.decode()}
     except UnicodeDecodeError:
