@@ -178,7 +178,8 @@ def test_json_that_some_reader_would_change_is_masked_as_json(content_type: str,
 
 
 def test_json_that_does_not_say_so_is_masked_as_json() -> None:
-    assert told(as_dotnet(PEOPLE).encode())["text"] == json.dumps(MASKED)
+    for before in (b"", b"\xef\xbb\xbf", b" \r\n"):
+        assert told(before + as_dotnet(PEOPLE).encode())["text"] == json.dumps(MASKED)
     lines = "".join(f"{as_dotnet(PEOPLE | {'id': number})}\r\n\n" for number in range(3))
     for content_type in ("application/x-ndjson", "text/plain"):
         found = told(lines.encode(), content_type=content_type)["text"]
@@ -198,6 +199,11 @@ def test_an_escape_hides_nothing_in_json_that_was_cut(content_type: str) -> None
     found = told(body.encode(), content_type=content_type, truncated=True)["text"]
     assert "1234567" not in found
     assert '"mail": "[pii.email]"' in found
+
+
+def test_an_escape_hides_nothing_in_events() -> None:
+    body = f"event: person\ndata: {as_dotnet(PEOPLE)}\n\n"
+    assert "1234567" not in told(body.encode(), content_type="text/event-stream; charset=utf-8")["text"]
 
 
 def test_an_escape_that_stands_for_itself_stays() -> None:

@@ -31,6 +31,10 @@ MAX_INTEGER_DIGITS = 15
 
 ESCAPE = re.compile(rb"(?<!\\)((?:\\\\)*)\\(?:u([0-9a-fA-F]{4})|/)")
 """Of a character in a string of JSON. No detector undoes it: to .NET `+` is one to be escaped."""
+LIKE_JSON = re.compile("json|javascript|event-stream")
+"""Types of what is written in JSON, or has it inside."""
+BLANKS = b" \t\r\n\xef\xbb\xbf"
+"""What may stand before JSON, a byte order mark among it."""
 SHORT_ESCAPE = re.compile(r'\\([nrt"])')
 
 PART = re.compile(r"bytes[ \t]+([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)\Z", re.IGNORECASE)
@@ -198,7 +202,7 @@ def _body(
     if not raw.body:
         return {}
     kind, body = raw.content_type.split(";", 1)[0].strip().lower(), raw.body
-    like_json = "json" in kind or "javascript" in kind or body.lstrip()[:1] in {b"{", b"["}
+    like_json = bool(LIKE_JSON.search(kind)) or body.lstrip(BLANKS)[:1] in {b"{", b"["}
     if like_json and not (headless or cut):
         documents = _documents(body)
         values = [value for value, _ in documents]
