@@ -31,7 +31,7 @@ MAX_INTEGER_DIGITS = 15
 
 ESCAPE = re.compile(rb"(?<!\\)((?:\\\\)*)\\(?:u([0-9a-fA-F]{4})|/)")
 """Of a character in a string of JSON. No detector undoes it: to .NET `+` is one to be escaped."""
-LIKE_JSON = re.compile("json|javascript|event-stream")
+LIKE_JSON = re.compile("json|javascript|event-stream|multipart")
 """Types of what is written in JSON, or has it inside."""
 BLANKS = b" \t\r\n\xef\xbb\xbf"
 """What may stand before JSON, a byte order mark among it."""
