@@ -32,6 +32,8 @@ from mcp_gateway.facts.http import Resolved
 
 CONNECT_SECONDS = 10.0
 CHUNK_BYTES = 16 * 1024
+MOST_COMPRESSED = 2
+"""Bytes that each byte of an answer may take on the wire. Compressed nothing can go on without end."""
 DROPPED = frozenset(
     {
         "authorization", "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "set-cookie",
@@ -284,8 +286,11 @@ async def _body(response: httpx2.Response, *, max_bytes: int) -> tuple[bytes, bo
     if encoding not in {"identity", "", "gzip", "x-gzip", "deflate"}:
         raise TargetFailed("the answer is in a content encoding that was not asked for")
     inflater = None if encoding in {"identity", ""} else _Inflater()
-    body = bytearray()
+    body, received = bytearray(), 0
     async for raw in response.aiter_raw(CHUNK_BYTES):
+        received += len(raw)
+        if received > MOST_COMPRESSED * max_bytes + CHUNK_BYTES:
+            raise TargetFailed("the compressed answer is much longer than what is in it")
         body += raw if inflater is None else inflater.inflate(raw, most=max_bytes + 1 - len(body))
         if len(body) > max_bytes:
             del body[max_bytes:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import dataclass
 
 SMUGGLED = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged"
@@ -51,6 +52,12 @@ HOSTILE: dict[str, Hostile] = {
         first=b"HTTP/1.1 200 OK\r\ncontent-encoding: br\r\ncontent-length: 2\r\n\r\nok"
     ),
     "broken gzip": Hostile(first=b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\nok"),
+    "more behind the end of gzip": Hostile(
+        first=b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n" + gzip.compress(b"ok"), endless=b"x" * 65536
+    ),
+    "gzip of nothing without end": Hostile(
+        first=b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n", endless=gzip.compress(b"") * 2048
+    ),
     "a header with NUL": Hostile(first=b"HTTP/1.1 200 OK\r\nx: a\0b\r\ncontent-length: 2\r\n\r\nok"),
     "a redirect to the metadata service": Hostile(
         first=b"HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/latest\r\ncontent-length: 0\r\n\r\n", codes=OK

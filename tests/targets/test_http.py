@@ -207,8 +207,11 @@ async def test_what_never_ends_behind_a_compressed_answer_is_not_kept() -> None:
         api.answers, api.endless = [head + gzip.compress(b"one")], b"x" * 65536
         with pytest.raises(TargetFailed, match="cannot be decompressed"):
             await send(api)
-        api.endless = gzip.compress(b"more")
+        api.endless = gzip.compress(b"more" * 1000)
         assert (await send(api, limit=5000)).truncated
+        api.endless = gzip.compress(b"")
+        with pytest.raises(TargetFailed, match="much longer than what is in it"):
+            await send(api, limit=5000)
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
