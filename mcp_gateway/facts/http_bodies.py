@@ -65,8 +65,8 @@ def check_body(body: bytes, *, content_type: str) -> None:
     _check_charset(content_type)
     kind = content_type.split(";", 1)[0].strip().lower()
     text = body.decode("utf-8", "replace")
-    if kind in {"", FORM}:  # Rack takes a body without a type for a form
-        names: Iterable[str] = (part.partition("=")[0] for part in re.split("[&;]", text))
+    if kind in {"", FORM}:  # Rack takes a body without a type for a form; some read one behind a byte order mark
+        names: Iterable[str] = (part.partition("=")[0] for part in re.split("[&;]", text.lstrip("\ufeff")))
     elif kind.startswith("multipart/"):
         names = _part_names(text)
     elif "json" in kind:

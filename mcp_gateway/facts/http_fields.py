@@ -18,8 +18,8 @@ from mcp_gateway.facts.http_bodies import PART_NAMES
 
 MAX_NAME_CHARACTERS = 200
 """Longer names are cut, and then not known: facts are shown to people and recorded."""
-UNSURE = re.compile(r"[\s\x00-\x1f\x7f\ufffd]")
-"""In a name: Rack and PHP cut blanks off its beginning, PHP makes others underlines, C ends at a NUL."""
+UNSURE = re.compile(r"[\s\ufffd]")
+"""In a name: Rack and PHP cut blanks off its beginning, and PHP makes others underlines."""
 BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 """ASP.NET takes `%u0061` for a letter; some leave such a field out."""
 
@@ -57,7 +57,7 @@ def query_fields(query: str) -> Fields:
         if part:
             written = part.partition("=")[0]
             name = unquote_to_bytes(written.replace("+", " ")).decode(errors="replace")
-            known &= not UNSURE.search(name) and not BROKEN_ESCAPE.search(written)
+            known &= name.isprintable() and not UNSURE.search(name) and not BROKEN_ESCAPE.search(written)
             names.append(name)
     return Fields.of(names, known=known)
 

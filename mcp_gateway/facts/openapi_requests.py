@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote, unquote_plus
 
 from mcp_gateway.facts.http import Resolved
-from mcp_gateway.facts.http_fields import UnreadableError, is_json, media_type, query_fields, read_json
+from mcp_gateway.facts.http_fields import BROKEN_ESCAPE, UnreadableError, is_json, media_type, query_fields, read_json
 from mcp_gateway.facts.openapi import Document, Operation, Parameter
 
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?(?:[eE][-+]?[0-9]{1,3})?\Z")
@@ -135,6 +135,8 @@ class _Matcher:
             name, value = unquote(name), unquote_plus(written)
             if name in found:
                 raise UnreadableError("a field stands in it twice")
+            if "\ufffd" in value or BROKEN_ESCAPE.search(written):
+                raise UnreadableError("a value can be read in more than one way")
             fits = name in properties and self.document.schemas.fits(value, f"{own}/properties/{_escaped(name)}")
             found[name] = value if fits else _typed(value)
         return found

@@ -21,7 +21,7 @@ PART = b"--x\r\nContent-Disposition: form-data; name=%b\r\n\r\nDELETE\r\n--x--"
         "%5F%6d%65thod=DELETE", "%255fmethod=DELETE", "+_method=DELETE", ".method=DELETE", "_method[]=DELETE",
         "_method%5b%5d=DELETE", "[_method]=DELETE", "_method%00x=DELETE", "_method", "_httpMethod=PUT",
         "X-HTTP-Method-Override=DELETE", "x-http-method=MERGE", "$method=DELETE", "[method=DELETE",
-        "x-tunneled-method=DELETE", "%u005fmethod=DELETE", "%u0058-HTTP-Method-Override=DELETE", "%25u005Fmethod=DELETE",
+        "x-tunneled-method=DELETE", "\ufeff_method=DELETE", "%u005fmethod=DELETE", "%u0058-HTTP-Method-Override=DELETE", "%25u005Fmethod=DELETE",
     ],
 )  # fmt: skip
 def test_a_form_changes_no_method(body: str, content_type: str) -> None:

@@ -98,6 +98,9 @@ def test_names_of_a_body(body: str, kind: str, names: list[str], known: bool) ->
         ("a%=1", ["a%"], False),
         ("a=100%&b=%zz", ["a", "b"], True),
         ("a=1& role=2", ["a", " role"], False),
+        ("\ufeffrole=1", ["\ufeffrole"], False),
+        ("role%E2%80%8B=1", ["role\u200b"], False),
+        ("r\u00f4le=1&role=%E2%80%8B", ["r\u00f4le", "role"], True),
         ("a=1&\nrole=2", ["a", "\nrole"], False),
     ],
 )
