@@ -212,16 +212,21 @@ class HTTPConnector:
                 await stream.aclose()
         return f"{host}:{port} answers" + (" and proves its name" if secure else ", without TLS")
 
-    async def send(self, request: Resolved, *, body: bytes | None, seconds: float, max_bytes: int) -> Response:
+    async def send(
+        self, request: Resolved, *, body: bytes | None, seconds: float, max_bytes: int, may_change: bool = False
+    ) -> Response:
         """Send exactly this request and read the answer up to `max_bytes`, decompressed.
+
+        `may_change` says that it may change something although its method does not.
 
         Raises:
             TargetUnavailable: nothing was sent.
             TargetTimeout: the time was over and nothing can have changed.
-            OutcomeLost: the connection was lost, or the time over, after a request that may have changed something.
+            TargetFailed: there is no answer that can be read, and nothing can have changed.
+            OutcomeLost: one of these, after a request that may have changed something.
         """
         headers = [*request.headers, *await self._authentication(), ("accept-encoding", "gzip, deflate")]
-        safe = request.method in SAFE_METHODS
+        safe = request.method in SAFE_METHODS and not may_change
         try:
             with anyio.fail_after(seconds):
                 built = self._client.build_request(
@@ -242,6 +247,10 @@ class HTTPConnector:
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             message = f"the exchange with the API broke: {type(error).__name__}"
             raise TargetFailed(message) if safe else OutcomeLost(message) from None
+        except TargetFailed as error:
+            if safe:
+                raise
+            raise OutcomeLost(error.message) from None
 
     async def _exchange(self, request: httpx2.Request, *, max_bytes: int) -> Response:
         response = await self._client.send(request, stream=True)

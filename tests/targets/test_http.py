@@ -214,6 +214,14 @@ async def test_what_never_ends_behind_a_compressed_answer_is_not_kept() -> None:
             await send(api, limit=5000)
 
 
+@pytest.mark.parametrize("headers", ["content-encoding: gzip", "content-encoding: br"])
+async def test_an_answer_that_cannot_be_read_tells_nothing_of_what_was_changed(headers: str) -> None:
+    async with running_api() as api:
+        api.answers = [answer(b"nonsense", headers=headers)]
+        with pytest.raises(OutcomeLost, match=r"cannot be decompressed|not asked for"):
+            await send(api, method="POST")
+
+
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 async def test_an_empty_answer_that_would_be_compressed_is_empty(method: str) -> None:
     async with running_api() as api:

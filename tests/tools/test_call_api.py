@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
 import orjson
 import pytest
-from mcp_gateway_tools.call_api import CallAPI, Prepared
+from mcp_gateway_tools.call_api import CallAPI, CallAPIArguments, Prepared
 
+from mcp_gateway.calls import Target
+from mcp_gateway.errors import OutcomeLost, TargetTimeout
 from mcp_gateway.facts.http import resolve
-from mcp_gateway.facts.requests import examine_request
+from mcp_gateway.facts.requests import Interface, examine_request
 from mcp_gateway.targets.http import Response
-from mcp_gateway.tool import Examination
+from mcp_gateway.tool import Examination, Permit
 from tests.masking.maskers import masker_with
 from tests.masking.samples import CANARY, VALUES
+from tests.peers.api import running_api
+from tests.targets.test_http_bytes import connector_for
 
 TOOL = CallAPI()
 LINES = "an ordinary line\n" * 300
@@ -249,3 +254,25 @@ def test_a_name_that_the_request_gives_hides_nothing(query: str, sent: str | Non
 def test_without_new_names_an_answer_keeps_its_own() -> None:
     body = json.dumps({"x": "hunter22"}).encode()
     assert told(body, content_type="application/json", sent=b'{"query": "{ x: name }"}')["json"] == {"x": "hunter22"}
+
+
+@pytest.mark.anyio
+@pytest.mark.requirement("R8")
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [("{ me }", TargetTimeout), ("mutation { pay }", OutcomeLost), ("{ me } { pay }", OutcomeLost)],
+)
+async def test_a_mutation_by_get_that_is_not_answered_may_have_happened(text: str, error: type[Exception]) -> None:
+    tool = CallAPI(interfaces=lambda: {"api": Interface(graphql="/graphql")})
+    async with running_api() as api:
+        api.stall = True
+        connector = connector_for(api.url)
+        arguments = CallAPIArguments(target="api", path="/graphql", query={"query": text})
+        target = Target(
+            name="api", kind="http", description="", labels={"env": "dev"}, classes=frozenset(), fingerprint="0"
+        )
+        found = await tool.examine(arguments, target=target, connector=connector)
+        permit = Permit(call_id="1", timeout=timedelta(seconds=0.5), max_rows=1, max_bytes=1000)
+        with pytest.raises(error, match="did not answer within"):
+            await tool.execute(arguments, examination=found, connector=connector, permit=permit)
+        await connector.aclose()

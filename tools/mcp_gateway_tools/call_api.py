@@ -16,7 +16,7 @@ from urllib.parse import unquote_plus
 from pydantic import Field, model_validator
 
 from mcp_gateway.answers import Masked
-from mcp_gateway.calls import JSONObject, Target, TargetKind
+from mcp_gateway.calls import Facts, HTTPFacts, JSONObject, Target, TargetKind
 from mcp_gateway.errors import RequestError, TargetError
 from mcp_gateway.facts.http import RequestRefusedError, Resolved, resolve
 from mcp_gateway.facts.http_bodies import check_body, encode_body
@@ -146,6 +146,7 @@ class CallAPI:
             body=examination.private.body,
             seconds=permit.timeout.total_seconds(),
             max_bytes=permit.max_bytes,
+            may_change=_is_mutation(examination.facts),
         )
 
     def size(self, raw: Response) -> int:
@@ -169,6 +170,11 @@ class CallAPI:
         """The connector's own sentence, which holds nothing of the answer."""
         del examination
         return masker.text(error.message)
+
+
+def _is_mutation(facts: Facts) -> bool:
+    """Whether GraphQL would, or may, change something: a query of a URL can carry a mutation."""
+    return isinstance(facts, HTTPFacts) and facts.graphql_operation not in {"", "query"}
 
 
 def _left_out(raw: Response, *, asked: str) -> tuple[bool, bool]:
