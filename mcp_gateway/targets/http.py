@@ -74,6 +74,8 @@ class Response:
     content_type: str
     body: bytes
     truncated: bool
+    request_bytes: int = 0
+    """Of the query and the body that it answers."""
 
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -266,6 +268,7 @@ class HTTPConnector:
             content_type=response.headers.get("content-type", ""),
             body=body,
             truncated=truncated,
+            request_bytes=len(request.url.query) + int(request.headers.get("content-length", "0")),
         )
 
     async def _authentication(self) -> list[tuple[str, str]]:

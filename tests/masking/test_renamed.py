@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcp_gateway.masking.renamed import mask_renamed, renamed, with_own_names
+from mcp_gateway.masking.keys import IDENTITY_KEY, PASSWORD_KEY, TOKEN_KEY
+from mcp_gateway.masking.renamed import MAX_CHARACTERS, WORDS, mask_renamed, renamed, with_own_names
 from tests.masking.maskers import masker_with
 from tests.masking.samples import CANARY
 
@@ -23,6 +25,10 @@ from tests.masking.samples import CANARY
         ("{ x: password ...F } fragment F on Q { x: ssn y: apiKey }", {"x": ("password", "ssn"), "y": ("apiKey",)}),
         ("select=id,x:password::text,y:data->>'ssn',z:data->>access_token", {"x": ("password",), "z": ("access_token",)}),
         ("$select=password as x, u.ssn AS y, [apiKey] as [z]", {"x": ("password",), "y": ("ssn",), "z": ("apiKey",)}),
+        ("select=id,my x:password,\"y z\" : ssn,$w:apiKey", {"my x": ("password",), "x": ("password",), "y z": ("ssn",), "$w": ("apiKey",), "w": ("apiKey",)}),
+        ("select=x:data->>api-key", {"x": ("api-key",)}),
+        ("select=id,a-b:password", {"a-b": ("password",), "b": ("password",)}),
+        ("password as \"my x\", ssn as [y z] from t, apiKey as w from t", {"my x": ("password",), "my": ("password",), "y z": ("ssn",), "y": ("ssn",), "w from t": ("apiKey",), "w": ("apiKey",)}),
         ("{ password: passwd ssn: password }", {"ssn": ("password",)}),
         ("{ password } a: b name as x", {}),
         ("", {}),
@@ -67,12 +73,49 @@ def test_a_piece_of_json_is_read_with_the_own_names() -> None:
 
 @pytest.mark.requirement("R22")
 @pytest.mark.parametrize(
-    "piece", ["a", "a ", "a,", "a#", "#", '"', '"\\', '"""', "a:", "a as ", "a.", "-", " ", "x: password "]
+    "piece",
+    [
+        "a",
+        "a ",
+        "a,",
+        "a#",
+        "#",
+        '"',
+        '"\\',
+        '"""',
+        "a:",
+        "a as ",
+        "a.",
+        "-",
+        " ",
+        ",",
+        ", ",
+        "=a",
+        "(x y:",
+        "x: password ",
+        "password as x ",
+        "password as x y z",
+    ],
 )
 def test_a_text_of_any_kind_is_read_in_linear_time(piece: str) -> None:
     before = time.process_time()
-    renamed([piece * (1_000_000 // len(piece))])
-    assert time.process_time() - before < 20  # in quadratic time it would take hours
+    renamed([piece * (MAX_CHARACTERS // len(piece))])
+    assert time.process_time() - before < 5  # in quadratic time it would take minutes
+
+
+def test_what_is_too_long_is_not_looked_into() -> None:
+    assert renamed([" " * MAX_CHARACTERS, "x: password"]) == {}
+    assert renamed([" " * (MAX_CHARACTERS - 11), "x: password"]) == {"x": ("password",)}
+
+
+@pytest.mark.parametrize("pattern", [PASSWORD_KEY, TOKEN_KEY, IDENTITY_KEY])
+def test_every_name_that_has_a_class_is_looked_for(pattern: re.Pattern[str]) -> None:
+    @settings(max_examples=300, deadline=None)
+    @given(st.from_regex(pattern))
+    def check(name: str) -> None:
+        assert re.search(WORDS, name, re.IGNORECASE)
+
+    check()
 
 
 @given(st.text(alphabet='{}:#"\\ ,\n asxpassword.->', max_size=60), st.recursive(st.none() | st.text(max_size=3), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("xas"), inner, max_size=3)))  # fmt: skip

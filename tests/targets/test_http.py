@@ -50,8 +50,9 @@ async def send(
 
 async def test_what_was_decided_is_what_is_sent_byte_for_byte() -> None:
     async with running_api() as api:
-        await send(api, "/a%20b/c;x".replace(";x", "") + "?q=%2F..%2F&r=a+b", method="POST", body=b"hello")
+        response = await send(api, "/a%20b/c;x".replace(";x", "") + "?q=%2F..%2F&r=a+b", method="POST", body=b"hello")
 
+    assert response.request_bytes == len("q=%2F..%2F&r=a+b") + len("hello")
     assert api.requests[0].startswith(b"POST /a%20b/c?q=%2F..%2F&r=a+b HTTP/1.1\r\n")
     assert api.requests[0].endswith(b"\r\n\r\nhello")
 

@@ -150,8 +150,8 @@ class CallAPI:
         )
 
     def size(self, raw: Response) -> int:
-        """Body and headers."""
-        return len(raw.body) + sum(len(name) + len(value) for name, value in raw.headers)
+        """Body and headers, and what the request says, which is looked through for names that it gives."""
+        return raw.request_bytes + len(raw.body) + sum(len(name) + len(value) for name, value in raw.headers)
 
     def mask(self, raw: Response, *, examination: Examination[Prepared], masker: Masker, call_id: str) -> Masked:
         """Headers and body through the detectors; the body as JSON where it is JSON, else as text, else as base64."""
@@ -160,7 +160,7 @@ class CallAPI:
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         sent = examination.private
         headless, cut = _left_out(raw, asked=dict(sent.request.headers).get("range", ""))
-        names = renamed(_texts(sent.request, sent.body))
+        names = renamed(_texts(sent.request, sent.body)) if raw.body else {}
         result: JSONObject = {"status": raw.status, "headers": masker.json(headers)}
         result |= _body(raw, masker, headless=headless, cut=cut, names=names)
         result |= {"truncated": headless or cut, "call_id": call_id}
