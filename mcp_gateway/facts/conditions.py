@@ -1,8 +1,9 @@
 """Whether a WHERE condition binds the rows of an UPDATE or DELETE, or is none in disguise.
 
-A condition binds if its truth depends on the target's own columns. `WHERE true`, `1 = 1`, `id = id`,
-`x IS NULL OR x IS NOT NULL`, `now() > '2000-01-01'` and `EXISTS (SELECT 1)` do not: they take every row or none, and
-which of the two is not worth a guess. This is for the approver's eye and for policy; it proves no row count.
+A condition binds if its truth depends on the target's own columns. `WHERE true`, `1 = 1`, `users.id = id`, `id IN (id)`,
+`x IS NULL OR x IS NOT NULL`, `x = 1 OR x <> 1`, `now() > '2000-01-01'` and `EXISTS (SELECT 1)` do not: they take every
+row or none, and which of the two is not worth a guess. This is for the approver's eye and for policy; it proves no row
+count.
 """
 
 from __future__ import annotations
@@ -11,15 +12,25 @@ from collections.abc import Collection, Iterator
 from enum import Enum
 from typing import Any
 
+import orjson
+
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.scopes import SYSTEM_COLUMNS
 from mcp_gateway.facts.tree import opened, strings
 
 ALWAYS_TRUE_ON_SELF = frozenset({"=", "<=", ">="})
 NEVER_TRUE_ON_SELF = frozenset({"<>", "<", ">"})
+NULL: JSONObject = {"A_Const": {"isnull": True}}
 FALSE_TEXTS = ("false", "no", "off", "0")
 """What a boolean's text input takes for false, down to one letter."""
-ANY_TEXT = {"AEXPR_LIKE": "%", "AEXPR_ILIKE": "%"}
+NEGATED = {"=": "<>", "<>": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
+ANY_TEXT = frozenset({"AEXPR_LIKE", "AEXPR_ILIKE"})
+ANY_EXPRESSION = frozenset({"", "^", "$", ".*", "^.*", ".*$", "^.*$"})
+"""Regular expressions that every text matches."""
+MATCHES = {"~": True, "~*": True, "!~": False, "!~*": False}
+
+
+PLACES = frozenset({"location", "list_start", "list_end", "rexpr_list_start", "rexpr_list_end"})
 
 
 class Rows(Enum):
@@ -57,15 +68,20 @@ def rows_taken(node: JSONObject, *, names: Collection[str], not_null: Collection
                 case "AND_EXPR":
                     return _both(parts)
                 case "OR_EXPR":
-                    return Rows.ALL if _complementary(body["args"]) else _either(parts)
+                    return Rows.ALL if _complementary(body["args"], names=names) else _either(parts)
                 case _:
                     return _opposite(parts[0])
         case "NullTest":
             return _null_test(body, names=names, not_null=not_null)
         case "A_Expr":
-            found = _comparison(body)
+            found = _comparison(body, names=names)
             if found is not None:
                 return found
+        case "CaseExpr":
+            results = [*(opened(case)[1]["result"] for case in body["args"]), body.get("defresult", NULL)]
+            whichever = {rows_taken(result, names=names, not_null=not_null) for result in results}
+            if whichever in ({Rows.ALL}, {Rows.NONE}):
+                return whichever.pop()
         case "TypeCast":
             return rows_taken(body["arg"], names=names, not_null=not_null)
         case "BooleanTest" if body["booltesttype"] in {"IS_TRUE", "IS_NOT_FALSE"}:
@@ -101,18 +117,33 @@ def _opposite(found: Rows) -> Rows:
     return {Rows.ALL: Rows.NONE, Rows.NONE: Rows.ALL}.get(found, found)
 
 
-def _complementary(parts: list[JSONObject]) -> bool:
-    """`x IS NULL OR x IS NOT NULL`, `p OR NOT p`."""
-    plain = [_without_places(part) for part in parts]
-    for part in plain:
-        kind, body = opened(part)
-        if kind == "NullTest":
-            other = "IS_NOT_NULL" if body["nulltesttype"] == "IS_NULL" else "IS_NULL"
-            if {"NullTest": body | {"nulltesttype": other}} in plain:
-                return True
-        elif kind == "BoolExpr" and body["boolop"] == "NOT_EXPR" and body["args"][0] in plain:
-            return True
-    return False
+def _complementary(parts: list[JSONObject], *, names: Collection[str]) -> bool:
+    """`x IS NULL OR x IS NOT NULL`, `p OR NOT p`, `x < 5 OR x >= 5`."""
+    forms = {_form(part) for part in parts}
+    wanted = [other for part in parts if (other := _negated(part)) is not None and _form(other) in forms]
+    if not wanted:
+        return False
+    texts = {orjson.dumps(_plain(part, names=names)) for part in parts}
+    return any(orjson.dumps(_plain(other, names=names)) in texts for other in wanted)
+
+
+def _form(part: JSONObject) -> tuple[str, str]:
+    """What two equal tests have in common at a glance."""
+    kind, body = opened(part)
+    return kind, strings(body["name"])[-1] if kind == "A_Expr" else body.get("nulltesttype", "")
+
+
+def _negated(part: JSONObject) -> JSONObject | None:
+    """The opposite of a test, where it is plain; rows for which neither is known are left aside."""
+    kind, body = opened(part)
+    if kind == "NullTest":
+        return {"NullTest": body | {"nulltesttype": "IS_NOT_NULL" if body["nulltesttype"] == "IS_NULL" else "IS_NULL"}}
+    if kind == "BoolExpr" and body["boolop"] == "NOT_EXPR":
+        negated: JSONObject = body["args"][0]
+        return negated
+    if kind == "A_Expr" and body["kind"] == "AEXPR_OP" and (operator := strings(body["name"])[-1]) in NEGATED:
+        return {"A_Expr": body | {"name": [{"String": {"sval": NEGATED[operator]}}]}}
+    return None
 
 
 def _null_test(body: JSONObject, *, names: Collection[str], not_null: Collection[str]) -> Rows:
@@ -125,18 +156,42 @@ def _null_test(body: JSONObject, *, names: Collection[str], not_null: Collection
     return Rows.SOME if _depends(body["arg"], names=names) else Rows.ALL_OR_NONE
 
 
-def _comparison(body: JSONObject) -> Rows | None:
+def _comparison(body: JSONObject, *, names: Collection[str]) -> Rows | None:
     """What can be told of a comparison without its values: of a thing with itself, of two literals, `LIKE '%'`."""
-    operator = strings(body.get("name", ()))[-1:]
-    left, right = _without_places(body.get("lexpr", {})), _without_places(body.get("rexpr", {}))
-    if body["kind"] in ANY_TEXT and set(right.get("A_Const", {}).get("sval", {}).get("sval", "")) == {"%"}:
-        return Rows.ALL if operator[0].startswith("~") else Rows.NONE
-    if body["kind"] == "AEXPR_OP" and left and left == right and not _volatile(left):
-        if operator[0] in ALWAYS_TRUE_ON_SELF:
-            return Rows.ALL
-        return Rows.NONE if operator[0] in NEVER_TRUE_ON_SELF else None
-    if body["kind"] == "AEXPR_OP" and operator[0] == "=" and _same_kind_of_literal(left, right):
+    operator = strings(body.get("name", ()))[-1]
+    left, right = body.get("lexpr", {}), body.get("rexpr", {})
+    kind, text = body["kind"], right.get("A_Const", {}).get("sval", {}).get("sval", "")
+    if kind in ANY_TEXT and set(text) == {"%"}:
+        return Rows.ALL if operator.startswith("~") else Rows.NONE
+    if kind == "AEXPR_OP" and operator in MATCHES and "sval" in right.get("A_Const", {}) and text in ANY_EXPRESSION:
+        return Rows.ALL if MATCHES[operator] else Rows.NONE
+    if opened(right)[0] in {opened(left)[0], "List", "A_ArrayExpr"} and left and not _volatile(left):
+        found = _with_itself(kind, operator, _plain(left, names=names), _plain(right, names=names))
+        if found is not None:
+            return found
+    if kind == "AEXPR_OP" and operator == "=" and _same_kind_of_literal(left, right):
         return Rows.NONE
+    return None
+
+
+def _with_itself(kind: str, operator: str, left: JSONObject, right: JSONObject) -> Rows | None:
+    """What a comparison comes to where both sides are the same, or one of a list is."""
+    listed = right.get("List", {}).get("items", [])
+    match kind:
+        case "AEXPR_OP" if left == right and operator in ALWAYS_TRUE_ON_SELF:
+            return Rows.ALL
+        case "AEXPR_OP" if left == right and operator in NEVER_TRUE_ON_SELF:
+            return Rows.NONE
+        case "AEXPR_DISTINCT" | "AEXPR_NOT_DISTINCT" if left == right:
+            return Rows.ALL if kind == "AEXPR_NOT_DISTINCT" else Rows.NONE
+        case "AEXPR_IN" if left in listed:
+            return Rows.ALL if operator == "=" else Rows.NONE
+        case "AEXPR_BETWEEN" if listed == [left, left]:
+            return Rows.ALL
+        case "AEXPR_BETWEEN_SYM" if left in listed:
+            return Rows.ALL
+        case "AEXPR_OP_ANY" if operator in ALWAYS_TRUE_ON_SELF:
+            return Rows.ALL if left in right.get("A_ArrayExpr", {}).get("elements", []) else None
     return None
 
 
@@ -170,8 +225,12 @@ def _volatile(node: JSONObject) -> bool:
     return "'FuncCall'" in text or "'SubLink'" in text
 
 
-def _without_places(value: Any) -> Any:
-    """The same tree without the offsets in the text, so that equal expressions are equal."""
-    if isinstance(value, dict):
-        return {key: _without_places(item) for key, item in value.items() if key != "location"}
-    return [_without_places(item) for item in value] if isinstance(value, list) else value
+def _plain(value: Any, *, names: Collection[str]) -> Any:
+    """The same tree without offsets in the text and the target's own name before its columns: what is equal is equal."""
+    if isinstance(value, list):
+        return [_plain(item, names=names) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "ColumnRef" in value and len(fields := value["ColumnRef"]["fields"]) > 1 and strings(fields[-2:-1])[0] in names:
+        return {"ColumnRef": {"fields": fields[-1:]}}
+    return {key: _plain(item, names=names) for key, item in value.items() if key not in PLACES}
