@@ -21,7 +21,7 @@ MAX_CHARACTERS = 256 * 1024
 WORDS = "pass|pwd|secret|key|token|auth|cookie|credential|ssn|itin|nino|pesel|aadhaar|bsn|cpf|nummer|nric|security|national|tax|driv"
 """One of these is in every name that has a class."""
 OWN = rf"((?=[\w.>-]{{0,{MAX_KEY}}}(?i:{WORDS}))[\w.>-]{{1,{MAX_KEY}}})"
-"""A name, or a way to one, such as `data->>password`."""
+"""A name, or a way to or from one, such as `data->>password` and `password.max`."""
 WAY = re.compile(r"->>?|\.")
 WITH_COLON = re.compile(rf"(?<!\w)(\w{{1,{MAX_KEY}}})[\s,\ufeff]*+:[\s,\ufeff]*+{OWN}")
 IN_A_LIST = re.compile(
@@ -29,7 +29,8 @@ IN_A_LIST = re.compile(
 )
 """With blanks in the new name, or around it quotes."""
 WITH_AS = re.compile(
-    rf"(?<![\w.>-]){OWN}[\"'`\]]?\s{{1,9}}as\s{{1,9}}[\"'`\[]?([^\"'`\],()&;\r\n]{{1,{MAX_KEY}}})", re.IGNORECASE
+    rf"(?<![\w.>-]){OWN}[\"'`\])]{{0,3}}(?:\s{{1,9}}with\s{{1,9}}\w{{1,20}})?\s{{1,9}}as\s{{1,9}}[\"'`\[]?([^\"'`\],()&;\r\n]{{1,{MAX_KEY}}})",
+    re.IGNORECASE,
 )
 NO_NAMES = re.compile(r'#[^\r\n]*+|""".*?"""|"(?:[^"\\\r\n]|\\.)*+"?', re.DOTALL)
 """Comments and strings of GraphQL."""
@@ -51,10 +52,10 @@ def renamed(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
                 (name, own) for own, new in set(WITH_AS.findall(part)) for name in (new.strip(), *new.split()[:1])
             )
             for new, own in chain(set(WITH_COLON.findall(part)), listed, swapped):
-                name = WAY.split(own)[-1]
-                data_class = class_of(name)
-                if new and data_class not in {None, class_of(new)}:
-                    found.setdefault(new, {})[data_class] = name
+                for name in WAY.split(own):
+                    data_class = class_of(name)
+                    if new and data_class not in {None, class_of(new)}:
+                        found.setdefault(new, {})[data_class] = name
     return {new: tuple(names[item] for item in WORST if item in names) for new, names in found.items()}
 
 

@@ -27,6 +27,8 @@ from tests.masking.samples import CANARY
         ("$select=password as x, u.ssn AS y, [apiKey] as [z]", {"x": ("password",), "y": ("ssn",), "z": ("apiKey",)}),
         ("select=id,my x:password,\"y z\" : ssn,$w:apiKey", {"my x": ("password",), "x": ("password",), "y z": ("ssn",), "$w": ("apiKey",), "w": ("apiKey",)}),
         ("select=x:data->>api-key", {"x": ("api-key",)}),
+        ("select=x:password.max(),y:password->a", {"x": ("password",), "y": ("password",)}),
+        ("max(u.password) as x, aggregate(ssn with max as y)", {"x": ("password",), "y": ("ssn",)}),
         ("select=id,a-b:password", {"a-b": ("password",), "b": ("password",)}),
         ("password as \"my x\", ssn as [y z] from t, apiKey as w from t", {"my x": ("password",), "my": ("password",), "y z": ("ssn",), "y": ("ssn",), "w from t": ("apiKey",), "w": ("apiKey",)}),
         ("{ password: passwd ssn: password }", {"ssn": ("password",)}),
