@@ -276,3 +276,23 @@ async def test_a_mutation_by_get_that_is_not_answered_may_have_happened(text: st
         with pytest.raises(error, match="did not answer within"):
             await tool.execute(arguments, examination=found, connector=connector, permit=permit)
         await connector.aclose()
+
+
+@pytest.mark.parametrize("charset", ["ISO-8859-1", "windows-1252", "utf-16", "UTF-16LE", "utf-32", "utf-8"])
+def test_an_answer_is_masked_in_its_own_character_set(charset: str) -> None:
+    person = PEOPLE | {"name": "Jörg"}
+    body = json.dumps(person, ensure_ascii=False).encode(charset)
+    assert told(body, content_type=f'application/json; Charset="{charset}"')["json"] == MASKED | {"name": "Jörg"}
+    cut = told(body + ("\n" + "x" * 5000).encode(charset), content_type=f"text/plain;charset={charset}", truncated=True)
+    assert "Jörg" in cut["text"]
+    assert "1234567" not in cut["text"]
+
+
+@pytest.mark.parametrize("charset", ["iso-8859-1", "utf-16", "utf-8", "hex", "none", ""])
+def test_a_character_set_that_cannot_be_counts_for_nothing(charset: str) -> None:
+    assert told("Jörg".encode(), content_type=f"text/plain; charset={charset}")["text"] == "Jörg"
+
+
+def test_what_is_in_no_character_set_stays_as_it_was() -> None:
+    body = "Jörg".encode("latin-1")
+    assert base64.b64decode(told(body, content_type="text/plain")["base64"]) == body

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, ClassVar, Literal
-from urllib.parse import unquote_plus
 
 from pydantic import Field, model_validator
 
@@ -21,24 +15,10 @@ from mcp_gateway.errors import RequestError, TargetError
 from mcp_gateway.facts.http import RequestRefusedError, Resolved, resolve
 from mcp_gateway.facts.http_bodies import check_body, encode_body
 from mcp_gateway.facts.requests import PLAIN, Interface, examine_request
-from mcp_gateway.masking.json_values import strings
-from mcp_gateway.masking.renamed import mask_renamed, renamed, with_own_names
+from mcp_gateway.masking.renamed import renamed
 from mcp_gateway.targets.http import HTTPConnector, Response
 from mcp_gateway.tool import Arguments, Examination, Masker, Permit
-
-MAX_INTEGER_DIGITS = 15
-"""Up to here every JSON reader keeps an integer exactly (RFC 8259 section 6); a longer one keeps its text."""
-
-ESCAPE = re.compile(rb"(?<!\\)((?:\\\\)*)\\(?:u([0-9a-fA-F]{4})|/)")
-"""Of a character in a string of JSON. No detector undoes it: to .NET `+` is one to be escaped."""
-LIKE_JSON = re.compile("json|javascript|event-stream|multipart")
-"""Types of what is written in JSON, or has it inside."""
-BLANKS = b" \t\r\n\xef\xbb\xbf"
-"""What may stand before JSON, a byte order mark among it."""
-SHORT_ESCAPE = re.compile(r'\\([nrt"])')
-
-PART = re.compile(r"bytes[ \t]+([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)\Z", re.IGNORECASE)
-"""`Content-Range` of RFC 9110 section 14.4. Of other units an answer is whole, such as the rows of PostgREST."""
+from mcp_gateway_tools.answer_bodies import left_out, masked_body, texts_of
 
 
 class CallAPIArguments(Arguments):
@@ -159,10 +139,10 @@ class CallAPI:
         for name, value in raw.headers:
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         sent = examination.private
-        headless, cut = _left_out(raw, asked=dict(sent.request.headers).get("range", ""))
-        names = renamed(_texts(sent.request, sent.body)) if raw.body else {}
+        headless, cut = left_out(raw, asked=dict(sent.request.headers).get("range", ""))
+        names = renamed(texts_of(sent.request, sent.body)) if raw.body else {}
         result: JSONObject = {"status": raw.status, "headers": masker.json(headers)}
-        result |= _body(raw, masker, headless=headless, cut=cut, names=names)
+        result |= masked_body(raw, masker, headless=headless, cut=cut, names=names)
         result |= {"truncated": headless or cut, "call_id": call_id}
         return masker.seal(result, truncated=headless or cut)
 
@@ -175,91 +155,3 @@ class CallAPI:
 def _is_mutation(facts: Facts) -> bool:
     """Whether GraphQL would, or may, change something: a query of a URL can carry a mutation."""
     return isinstance(facts, HTTPFacts) and facts.graphql_operation not in {"", "query"}
-
-
-def _left_out(raw: Response, *, asked: str) -> tuple[bool, bool]:
-    """Whether something is missing before and behind a body: by a limit here, or because the agent `asked` for a part."""
-    said = next((value.strip() for name, value in raw.headers if name == "content-range"), "")
-    if raw.status != HTTPStatus.PARTIAL_CONTENT or not (said or asked).lower().startswith("bytes"):
-        return False, raw.truncated
-    part = PART.match(said)
-    if part is None or not (raw.truncated or int(part[2]) - int(part[1]) + 1 == len(raw.body)):
-        return True, True
-    return int(part[1]) > 0, raw.truncated or part[3] == "*" or int(part[2]) + 1 < int(part[3])
-
-
-def _texts(request: Resolved, body: bytes | None) -> Iterator[str]:
-    """What a request says: its query, and its body, of JSON each text."""
-    yield unquote_plus(request.query)
-    if not body:
-        return
-    try:
-        yield from strings(json.loads(body))
-    except (ValueError, RecursionError):
-        text = ESCAPE.sub(_plain, body).decode()
-        yield SHORT_ESCAPE.sub(lambda found: "\n" if found[1] in "nr" else found[1].replace("t", " "), text)
-        yield unquote_plus(text)
-
-
-def _body(
-    raw: Response, masker: Masker, *, headless: bool, cut: bool, names: Mapping[str, Sequence[str]]
-) -> JSONObject:
-    """As JSON where it is and says so; what some reader would change of it is given as text, and masked as JSON all the same."""
-    if not raw.body:
-        return {}
-    kind, body = raw.content_type.split(";", 1)[0].strip().lower(), raw.body
-    like_json = bool(LIKE_JSON.search(kind)) or body.lstrip(BLANKS)[:1] in {b"{", b"["}
-    if like_json and not (headless or cut):
-        documents = _documents(body)
-        values = [value for value, _ in documents]
-        masked = deepcopy(values) if names else values
-        mask_renamed(masked, names, json=masker.json)
-        masked = masker.json(masked)
-        if len(documents) == 1 and documents[0][1] and _is_json(kind):
-            return {"json": masked[0]}
-        if masked != values:
-            return {"text": "\n".join(json.dumps(value, ensure_ascii=False) for value in masked)}
-    data = masker.raw(
-        ESCAPE.sub(_plain, with_own_names(body, names)) if like_json else body, cut=cut, headless=headless
-    )
-    try:
-        return {"text": data.decode()}
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(data).decode()}
-
-
-def _documents(body: bytes) -> list[tuple[Any, bool]]:
-    """The one JSON value of a body, or those of its lines, each with whether every reader keeps it; none where it is no JSON."""
-    try:
-        return [_read(body)]
-    except (ValueError, RecursionError):
-        pass
-    try:
-        return [_read(line) for line in body.splitlines() if line.strip()]
-    except (ValueError, RecursionError):
-        return []
-
-
-def _read(body: bytes) -> tuple[Any, bool]:
-    inexact: list[str] = []
-
-    def integer(digits: str) -> int:
-        if len(digits.lstrip("-")) > MAX_INTEGER_DIGITS:
-            inexact.append(digits)
-        return int(digits)
-
-    def constant(name: str) -> float:
-        inexact.append(name)
-        return float(name)
-
-    return json.loads(body, parse_int=integer, parse_constant=constant), not inexact
-
-
-def _plain(escape: re.Match[bytes]) -> bytes:
-    """A character for its escape, where that is the same in JSON and JavaScript."""
-    letter = chr(int(escape[2], 16)) if escape[2] else "/"
-    return escape[1] + letter.encode() if letter.isprintable() and letter not in {'"', "\\"} else escape[0]
-
-
-def _is_json(kind: str) -> bool:
-    return kind == "application/json" or kind.endswith("+json")
