@@ -24,6 +24,7 @@ from mcp_gateway.facts.parser import TOO_DEEP, SQLSyntaxError, Statements, parse
 from mcp_gateway.facts.reach import Named
 from mcp_gateway.facts.scopes import Entry, Scope, all_stored, stored
 from mcp_gateway.facts.shapes import fingerprint_of, row_limit_of
+from mcp_gateway.facts.sql_queries import Queries
 from mcp_gateway.facts.sql_statements import (
     ANY_MERGE_ACTION,
     EMPTY,
@@ -38,7 +39,7 @@ from mcp_gateway.facts.sql_statements import (
     knows_explain_options,
     refusal_of,
 )
-from mcp_gateway.facts.sql_walk import DATA_CHANGES, Walk
+from mcp_gateway.facts.sql_walk import DATA_CHANGES
 from mcp_gateway.facts.traits import FILES, LOCKS, PROGRAMS, TRIGGERS, UNKNOWN, UNNAMED_TABLES
 from mcp_gateway.facts.tree import opened, relation_parts, strings, use_of
 from mcp_gateway.facts.uses import Uses, among, completed
@@ -107,7 +108,7 @@ def _examine_body(statements: Sequence[JSONObject], judge: Judge) -> tuple[Trust
     return Trust.UNPROVED if found.effects else found.trust, found.names
 
 
-class Examiner(Walk):
+class Examiner(Queries):
     """The walk, with what whole statements do."""
 
     def __init__(self, judge: Judge) -> None:
