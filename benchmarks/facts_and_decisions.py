@@ -51,7 +51,8 @@ LIMITS = {
     ("typical", "new", 500): 2.0,
     ("typical", "told apart", 500): 2.0,
     ("typical", "seen", 20): 0.25,
-    ("10 KB", "new", 20): 5.0,
+    ("10 KB, a list", "new", 20): 5.0,
+    ("10 KB, dense", "new", 20): 5.0,
 }
 """Milliseconds that are aimed at."""
 
@@ -60,6 +61,16 @@ def long_statement(number: int) -> str:
     """One of ten thousand bytes."""
     listed = ", ".join(str(1_000_000 + number + step) for step in range((LONG_BYTES - 120) // 9))
     return f"SELECT c.id, c.name FROM customers c WHERE c.id IN ({listed}) AND c.city = 'Oslo' ORDER BY 2 LIMIT {number + 1}"
+
+
+def dense_statement(number: int) -> str:
+    """One of ten thousand bytes that is nothing but columns, functions and conditions."""
+    cells: list[str] = []
+    size = 0
+    while size < LONG_BYTES - 120:
+        cells.append(f"sum(CASE WHEN c.city = 'x{len(cells)}' THEN o.total END) AS t{number}_{len(cells)}")
+        size += len(cells[-1]) + 2
+    return f"SELECT {', '.join(cells)} FROM customers c JOIN orders o ON o.customer_id = c.id LIMIT {number + 1}"
 
 
 async def measure(
@@ -95,7 +106,8 @@ async def run(config: Path, *, rounds: int, times: int, apart: bool) -> None:
         ("typical", "new", 500, lambda number: TYPICAL.format(number + 2)),
         ("typical", "told apart", 500, lambda number: TYPICAL.format(number + 2)),
         ("typical", "seen", 20, lambda _: TYPICAL.format(1)),
-        ("10 KB", "new", 20, long_statement),
+        ("10 KB, a list", "new", 20, long_statement),
+        ("10 KB, dense", "new", 20, dense_statement),
     ]
     taken: dict[tuple[str, str, int], list[float]] = {work[:3]: [] for work in works}
     async with running(load_settings(config), doors=["http"]) as gateway:
