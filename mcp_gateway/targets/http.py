@@ -227,7 +227,7 @@ class HTTPConnector:
             TargetFailed: there is no answer that can be read, and nothing can have changed.
             OutcomeLost: one of these, after a request that may have changed something.
         """
-        headers = [*request.headers, *await self._authentication(), ("accept-encoding", "gzip, deflate")]
+        headers = [*request.headers, *await self._authentication(), ("accept-encoding", "gzip")]
         safe = request.method in SAFE_METHODS and not may_change
         try:
             with anyio.fail_after(seconds):

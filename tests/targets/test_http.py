@@ -154,6 +154,7 @@ async def test_compressed_answers_are_read_and_broken_ones_are_errors() -> None:
         for message in ("ends in the middle", "cannot be decompressed", "not asked for"):
             with pytest.raises(TargetFailed, match=message):
                 await send(api)
+        assert all(b"accept-encoding: gzip\r\n" in request.lower() for request in api.requests)
 
 
 async def test_credentials_and_hop_by_hop_headers_stay_here() -> None:
