@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.catalog import Function, Relation
 from mcp_gateway.facts.parser import parse_tree
+from mcp_gateway.facts.sql_statements import kind_of
 from mcp_gateway.facts.uses import NOT_FOLLOWED, Uses
 from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.lineage.changes import Changes
@@ -314,8 +315,8 @@ def _not_under_masking(node: JSONObject) -> str | None:
             return COPY_UNDER_MASKING
         if tag not in UNDER_MASKING:
             return NOT_UNDER_MASKING.format(statement=statement_name(tag, body))
-        if tag == "ExplainStmt" and (explained := next(iter(body["query"]))) not in READERS:
-            return NOT_UNDER_MASKING.format(statement=f"EXPLAIN {statement_name(explained, {})}")
+        if tag == "ExplainStmt" and (explained := opened(body["query"]))[0] not in READERS:
+            return NOT_UNDER_MASKING.format(statement=f"EXPLAIN {statement_name(*explained)}")
     return None
 
 
@@ -341,11 +342,8 @@ def _shown(body: JSONObject) -> Row:
 
 
 def statement_name(tag: str, body: JSONObject) -> str:
-    """A statement as people call it: `CREATE TABLE AS` of CreateTableAsStmt."""
-    if tag == "TransactionStmt":
-        return str(body.get("kind", "")).removeprefix("TRANS_STMT_").replace("_", " ") or "transaction control"
-    words = "".join(f" {letter}" if letter.isupper() else letter for letter in tag.removesuffix("Stmt"))
-    return words.strip().upper()
+    """A statement as people call it: `CREATE TABLE AS` of CreateTableAsStmt, `SECURITY LABEL` of SecLabelStmt."""
+    return "CREATE TABLE AS" if tag == "CreateTableAsStmt" else kind_of(tag, body).replace("_", " ")
 
 
 def _unless_stored(column: Column, top: Classes) -> Column:

@@ -74,7 +74,15 @@ def test_refusals_are_sentences_for_the_agent() -> None:
     assert lineage("CREATE TABLE t AS SELECT 1").refusal == (
         "CREATE TABLE AS is not available on a target with classified columns"
     )
-    assert lineage("COMMIT").refusal == "COMMIT is not available on a target with classified columns"
+    for sql, name in (
+        ("COMMIT", "COMMIT"),
+        ("ANALYZE users", "ANALYZE"),
+        ("CHECKPOINT", "CHECKPOINT"),
+        ("REVOKE SELECT ON users FROM bob", "REVOKE"),
+        ("SECURITY LABEL ON TABLE users IS 'x'", "SECURITY LABEL"),
+        ("EXPLAIN CREATE TABLE t AS SELECT 1", "EXPLAIN CREATE TABLE AS"),
+    ):
+        assert lineage(sql).refusal == f"{name} is not available on a target with classified columns"
     assert lineage("SELECT 1; SELECT 2").refusal == "a call runs one statement, this text has 2"
     assert lineage("").refusal == "a call runs one statement, this text has 0"
 
