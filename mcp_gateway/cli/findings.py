@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import assert_never
 from urllib.parse import urlsplit
 
 from mcp_gateway.cli.room import check_room
@@ -40,12 +41,11 @@ class NamedFile:
 
 def find_file_problems(settings: Settings) -> list[Problem]:
     """Files that are missing, or that others could read or change: what needs them would be refused."""
-    problems = []
-    for named in _files(settings):
-        try:
-            check_trusted(named.path, private=named.private)
-        except UntrustedFileError as error:
-            problems.append(Problem(file=str(named.path), path=named.key, message=str(error)))
+    problems = [
+        Problem(file=str(named.path), path=named.key, message=problem)
+        for named in _files(settings)
+        if (problem := _untrusted(named.path, private=named.private)) is not None
+    ]
     return problems + find_store_problems(settings.gateway.data_dir)
 
 
@@ -87,6 +87,15 @@ def find_warnings(settings: Settings, *, environ: Mapping[str, str], forgotten: 
         if isinstance(source, KeyringSource) and (problem := keyring_problem()) is not None:
             found.append(f"{key}: {source} cannot be used here: {problem}")
     return found
+
+
+def find_missing_credentials(settings: Settings, *, environ: Mapping[str, str]) -> list[str]:
+    """Credentials that a gateway which starts here cannot have, by the same looks; of a command, its program."""
+    return [
+        f"{key}: {source} {lack}; what needs it is refused"
+        for key, source in credential_sources(settings)
+        if (lack := _lack(source, environ=environ)) is not None
+    ]
 
 
 def credential_sources(settings: Settings) -> Iterator[tuple[str, AnySource]]:
@@ -177,6 +186,29 @@ def _files(settings: Settings) -> Iterator[NamedFile]:
             yield NamedFile(key=key, path=source.file, private=True)
         if isinstance(source, CommandSource):
             yield NamedFile(key=key, path=Path(source.command[0]), private=False)
+
+
+def _lack(source: AnySource, *, environ: Mapping[str, str]) -> str | None:
+    match source:
+        case EnvSource(env=name):
+            return None if environ.get(name) else "is not set"
+        case FileSource(file=path):
+            problem = _untrusted(path, private=True)
+        case CommandSource(command=command):
+            problem = _untrusted(Path(command[0]), private=False)
+        case KeyringSource():
+            problem = keyring_problem()
+        case _:
+            assert_never(source)
+    return None if problem is None else f"cannot be used: {problem}"
+
+
+def _untrusted(path: Path, *, private: bool) -> str | None:
+    try:
+        check_trusted(path, private=private)
+    except UntrustedFileError as error:
+        return str(error)
+    return None
 
 
 def _sources(target: AnyTarget) -> Iterator[tuple[str, AnySource]]:

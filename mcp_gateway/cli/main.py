@@ -46,7 +46,7 @@ COMMANDS: Mapping[str, str] = {
     "policy": "Check, test and explain policies.",
     "inspect": "Show what the gateway makes of a statement, a command, a URL or a text.",
     "approvals": "See and decide what waits for a person.",
-    "revoke": "Refuse a token, a person or an agent from now on.",
+    "revoke": "Refuse a token, a person, an agent, a target or all calls from now on.",
     "audit": "Search, show and verify what was recorded.",
 }
 """Every command and what it does, in the order of `--help`. Each is the `app` of `mcp_gateway.cli.commands.<name>`."""

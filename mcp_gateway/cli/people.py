@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import httpx2
 
-from mcp_gateway.approval.desk import Desk, Move, Refused, to_json
+from mcp_gateway.approval.desk import NOT_FOUND, Desk, Move, Refused, to_json
 from mcp_gateway.calls import Caller, JSONObject, Secret
 from mcp_gateway.cli.failures import GatewayAwayError
 from mcp_gateway.cli.issuing import approver_policy, build_identity, build_local_issuer, token_environment
@@ -163,8 +163,7 @@ class _Remote:
         try:
             response = await self._client.request(method, path, **more)
         except httpx2.HTTPError as error:
-            why = str(error) or type(error).__name__
-            raise GatewayAwayError(f"the gateway at {where} does not answer: {why}; is it running there?") from None
+            raise GatewayAwayError(_away(where, str(error) or type(error).__name__)) from None
         try:
             answer = response.json()
         except ValueError:
@@ -180,10 +179,17 @@ class _Remote:
         return answer, response
 
 
+def _away(where: str, why: str) -> str:
+    """`why` is OpenSSL's word where TLS fails: `[SSL: REASON] reason (_ssl.c:1006)`."""
+    if "WRONG_VERSION_NUMBER" in why:
+        return f"what answers at {where} does not speak TLS; expected the URL that `mcp-gateway serve` prints"
+    return f"the gateway at {where} does not answer: {why}; is it running there?"
+
+
 def _segment(approval_id: str) -> str:
     """An id as one part of a path, whatever somebody pasted. `..` would be a way to another resource."""
     if not approval_id.strip("."):
-        raise MoveRefusedError("there is no such approval that you may see")
+        raise MoveRefusedError(NOT_FOUND)
     return quote(approval_id, safe="")
 
 

@@ -25,6 +25,8 @@ Fields: TypeAlias = list[tuple[str, str]]
 INDENT = "    "
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 """What may stand where names of fields do: agents choose those of arguments, and none may look like more than it is."""
+UNITS = {"duration": " s", "size": " bytes", "said": " bytes"}
+"""Of numbers in events that would not tell theirs."""
 OUTCOMES = {
     "Approved": "approved",
     "ApprovalDenied": "denied",
@@ -55,10 +57,10 @@ def _event_fields(event: StoredEvent, said: dict[str, tuple[int, Any]]) -> Itera
     """`said`: what tables of earlier events held, and in which event; it is kept up."""
     for name, value in event.body.items():
         label = f"{INDENT}{_words(name)}"
-        if value in NOTHING:
+        if value in NOTHING or (name, value) == ("said", 0):
             continue
         if not isinstance(value, dict):
-            yield label, _text(value)
+            yield label, f"{_text(value)}{UNITS.get(name, '')}"
             continue
         before, earlier = said.get(name, (0, None))
         said[name] = (event.sequence, value)

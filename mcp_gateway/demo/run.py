@@ -104,8 +104,9 @@ or over HTTP, with the token of the demo's agent, which is renewed in its file:
   URL     {url}/mcp, or {url}/sse
   header  "Authorization: Bearer $(cat {file})"
 
-Let it mark order 8 as refunded: that call waits for a DBA; over stdio you confirm it, too, where your client asks or by
-approving it without --as. Be that DBA:
+Let it mark order 8 as refunded: that call waits for a DBA. Over stdio you
+confirm it, too, where your client asks or by approving it without --as.
+Be that DBA:
 
   {command} approvals list --as {APPROVER}
   {command} approvals approve ID --as {APPROVER}

@@ -174,7 +174,7 @@ def test_it_is_said_that_nobody_would_be_asked_about_a_name_that_is_not_there(
     there, nowhere = [explained(capsys, config, f"SELECT {name} FROM orders") for name in ("person", "persn")]
     write = explained(capsys, config, "UPDATE orders SET persn = 1")
 
-    but = "but        nobody is asked and the call refused, if its server says as well that it has no column 'persn'"
+    but = "but        the call is refused and nobody asked, if its server says as well that it has no column 'persn'"
     assert but in nowhere.out.splitlines()
     assert "but  " not in there.out
     assert (write.status, "cannot be followed" in write.err) == (2, True)

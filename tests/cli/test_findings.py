@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mcp_gateway.cli.findings import find_file_problems, find_store_problems, find_warnings
+from mcp_gateway.cli.findings import find_file_problems, find_missing_credentials, find_store_problems, find_warnings
 from mcp_gateway.config import Settings, parse_settings
 from tests.audit.records import opened_store
+from tests.private import write_private
 
 BASE = '[identity]\nissuer = "local"\n[approvals]\nclients = ["approver"]\n'
 EXTERNAL = """
@@ -109,6 +110,44 @@ def test_a_keyring_that_is_not_there_is_warned_of(monkeypatch: pytest.MonkeyPatc
     assert warnings(BASE + postgres('password = { keyring = { service = "db", username = "g" } }')) == [
         "targets.orders.password: the keyring entry of 'g' for 'db' cannot be used here: the extra is not installed; "
         "run pip install 'mcp-infra-gateway[keyring]'"
+    ]
+
+
+def test_credentials_that_a_gateway_here_cannot_have_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    secret = write_private(tmp_path / "password", "x")
+    open_to_all = tmp_path / "open"
+    open_to_all.write_text("x")
+    open_to_all.chmod(0o644)
+    sources = {
+        "set": '{ env = "SET" }',
+        "unset": '{ env = "UNSET" }',
+        "empty": '{ env = "EMPTY" }',
+        "private": f'{{ file = "{secret}" }}',
+        "public": f'{{ file = "{open_to_all}" }}',
+        "gone": '{ file = "/nowhere/password" }',
+        "program": f'{{ command = ["{sys.executable}"] }}',
+        "no_program": '{ command = ["/nowhere/pass", "orders"] }',
+        "ring": '{ keyring = { service = "db", username = "g" } }',
+    }
+    targets = (
+        postgres(f"password = {source}").replace("targets.orders", f"targets.{name}")
+        for name, source in sources.items()
+    )
+    found = find_missing_credentials(
+        settings(BASE + "".join(targets), data=tmp_path), environ={"SET": "x", "EMPTY": ""}
+    )
+
+    assert found == [
+        "targets.unset.password: the environment variable UNSET is not set; what needs it is refused",
+        "targets.empty.password: the environment variable EMPTY is not set; what needs it is refused",
+        f"targets.public.password: the file '{open_to_all}' cannot be used: it has mode 0644, so that others can read it; "
+        "run chmod go= on it; what needs it is refused",
+        "targets.gone.password: the file '/nowhere/password' cannot be used: there is no such file; what needs it is refused",
+        "targets.no_program.password: the command '/nowhere/pass' cannot be used: there is no such file; "
+        "what needs it is refused",
+        "targets.ring.password: the keyring entry of 'g' for 'db' cannot be used: the extra is not installed; "
+        "run pip install 'mcp-infra-gateway[keyring]'; what needs it is refused",
     ]
 
 

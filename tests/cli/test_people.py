@@ -51,6 +51,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(peer.body)
 
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.do_GET()
+
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
@@ -113,6 +117,41 @@ def test_a_gateway_that_is_away_is_said(config: Path, capsys: pytest.CaptureFixt
     assert (ran.status, ran.out) == (3, "")
     assert ran.err.startswith(f"mcp-gateway: the gateway at {url} does not answer: ")
     assert ran.err.endswith("; is it running there?\n")
+
+
+def test_a_gateway_that_speaks_no_tls_is_not_said_to_be_away(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with peer(200, b"{}") as plain:
+        url = plain.url.replace("http://", "https://")
+        ran = show(config, capsys, "a", url)
+
+    assert (ran.status, ran.out, ran.err) == (
+        3,
+        "",
+        f"mcp-gateway: what answers at {url} does not speak TLS; expected the URL that `mcp-gateway serve` prints\n",
+    )
+
+
+@pytest.mark.parametrize("move", ["approve", "deny", "withdraw"])
+def test_who_decides_by_the_beginning_of_an_id_is_told_to_give_all_of_it(
+    config: Path, capsys: pytest.CaptureFixture[str], move: str
+) -> None:
+    whole = "01a22bb0-a2bc-72d1-a08e-79d3b035088b"
+    not_found = "there is no such approval that you may see"
+    with peer(404, json.dumps({"error": not_found}).encode()) as gateway:
+        ran = [
+            run_here(capsys, "--config", str(config), "approvals", move, given, "--as", "dana", "--url", gateway.url)
+            for given in (whole, "01a22bb0")
+        ]
+
+    assert [(one.status, one.out, one.err) for one in ran] == [
+        (1, "", f"mcp-gateway: {not_found}\n"),
+        (
+            1,
+            "",
+            f"mcp-gateway: {not_found}: a decision takes the whole id, 36 characters, as `mcp-gateway approvals list` has "
+            "it, got '01a22bb0'\n",
+        ),
+    ]
 
 
 @pytest.mark.parametrize("status", [200, 404, 502])
@@ -180,7 +219,7 @@ def test_a_person_that_there_is_not_is_told_who_there_is(config: Path, capsys: p
 def test_before_anything_ran_nothing_waits(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ran = run_here(capsys, "--config", str(config), "approvals", "list", "--as", "dana")
 
-    assert (ran.status, ran.out, ran.err) == (0, "nothing waits for an approval\n", "")
+    assert (ran.status, ran.out, ran.err) == (0, "nothing waits that you may decide or have asked for\n", "")
 
 
 @pytest.mark.requirement("R15")
@@ -313,7 +352,7 @@ def test_an_agents_list_is_not_taken_for_an_empty_queue(config: Path, capsys: py
         gateway.note = "only its own" + "x" * 1000
         ran = run_here(capsys, "--config", str(config), "approvals", "list", "--as", "dana", "--url", gateway.url)
 
-    assert (ran.status, ran.out) == (0, "nothing waits for an approval\n")
+    assert (ran.status, ran.out) == (0, "nothing waits that you may decide or have asked for\n")
     assert ran.err.startswith("mcp-gateway: warning: only its own")
     assert len(ran.err) < 600
 

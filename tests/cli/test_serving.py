@@ -18,11 +18,12 @@ from pathlib import Path
 import anyio
 import pytest
 
+from mcp_gateway.cli.commands.stdio import BY_HAND
 from mcp_gateway.cli.serving import bind, heeded_signals, serving
 from mcp_gateway.config import load_settings
 from mcp_gateway.errors import ConfigError
 from mcp_gateway.identity import keys
-from tests.cli.running import SCRIPT, run_here, write_config
+from tests.cli.running import SCRIPT, run_here, run_script, write_config
 from tests.peers.issuer import CONNECT_METADATA, FakeIssuer
 from tests.plain_http import plain_client
 
@@ -89,11 +90,60 @@ def test_serve_says_that_the_local_issuer_lets_no_agent_in(tmp_path: Path, capsy
     ]
 
 
+UNREACHED = """
+[targets.orders]
+kind = "postgres"
+labels = { env = "dev" }
+host = "db.internal"
+database = "orders"
+user = "gateway"
+password = { env = "ORDERS_PASSWORD" }
+"""
+UNSET = (
+    "warning: targets.orders.password: the environment variable ORDERS_PASSWORD is not set; what needs it is refused"
+)
+
+
+def test_serve_says_which_credential_is_not_at_hand(tmp_path: Path) -> None:
+    with serving_process(tmp_path, settings=UNREACHED, first=UNSET.encode()):
+        pass
+
+
+def test_stdio_says_which_credential_is_not_at_hand(tmp_path: Path) -> None:
+    config = write_config(tmp_path, f'[identity]\nissuer = "local"\n{UNREACHED}')
+
+    ran = run_script("--config", str(config), "stdio", home=tmp_path)
+
+    assert (ran.status, ran.out) == (0, "")
+    assert f"mcp-gateway: {UNSET}\n" in ran.err
+    assert BY_HAND not in ran.err
+
+
+def test_stdio_on_a_terminal_says_whom_it_waits_for(tmp_path: Path) -> None:
+    config = write_config(tmp_path, '[identity]\nissuer = "local"\n')
+    ours, theirs = os.openpty()
+    try:
+        with subprocess.Popen(
+            [SCRIPT, "--config", str(config), "stdio"],
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+        ) as process:
+            try:
+                until_said(process, BY_HAND.encode())
+            finally:
+                process.kill()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
 @contextmanager
 def serving_process(
-    tmp_path: Path, *prefix: str, settings: str = "", stdin: int = subprocess.DEVNULL
+    tmp_path: Path, *prefix: str, settings: str = "", stdin: int = subprocess.DEVNULL, first: bytes = b""
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """`serve` as a process of its own, once it serves; what it says is its `stdout`."""
+    """`serve` as a process of its own, once it serves, and has said `first` before; what it says is its `stdout`."""
     config = write_config(tmp_path, f'[server]\nlisten = "127.0.0.1:0"\n[identity]\nissuer = "local"\n{settings}')
     with subprocess.Popen(
         [*prefix, SCRIPT, "--config", str(config), "serve"],
@@ -103,6 +153,7 @@ def serving_process(
         env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
     ) as process:
         try:
+            until_said(process, first)
             until_said(process, b"serving http://")
             yield process
         finally:

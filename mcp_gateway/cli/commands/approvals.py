@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import anyio
 import typer
 
-from mcp_gateway.approval.desk import Move
+from mcp_gateway.approval.desk import NOT_FOUND, Move
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.cli.groups import CommandGroup
 from mcp_gateway.cli.output import (
@@ -36,6 +36,10 @@ Url = Annotated[
 Note = Annotated[str, typer.Option(metavar="TEXT", help="Why, for the record and for the agent.")]
 ApprovalId = Annotated[str, typer.Argument(metavar="ID")]
 
+ID_LENGTH = 36
+"""Characters of a UUID, which every approval's id is."""
+WHOLE_ID = f"a decision takes the whole id, {ID_LENGTH} characters, as `mcp-gateway approvals list` has it"
+
 
 @app.command("list")
 def listing(
@@ -55,7 +59,7 @@ def listing(
     from mcp_gateway.approval.describe import people_text
 
     if not found.items:
-        print_line("nothing is listed" if everything else "nothing waits for an approval")
+        print_line("nothing is listed" if everything else "nothing waits that you may decide or have asked for")
     for item in found.items:
         who = f"{item['email'] or item['subject']}, through {item['agent']}"
         print_line(f"{item['id']}  {item['state']:<9} {_left(item)}".rstrip())
@@ -128,7 +132,14 @@ def _move(
     note: str,
     as_json: bool,
 ) -> None:
-    item = _run(context, person, url, lambda counter: counter.move(approval_id, move=move, note=note))
+    from mcp_gateway.cli.people import MoveRefusedError
+
+    try:
+        item = _run(context, person, url, lambda counter: counter.move(approval_id, move=move, note=note))
+    except MoveRefusedError as error:
+        if str(error) != NOT_FOUND or len(approval_id) == ID_LENGTH:
+            raise
+        raise MoveRefusedError(f"{error}: {WHOLE_ID}, got {approval_id!r}") from None
     if as_json:
         print_json(item)
     elif item["state"] == "pending":

@@ -82,12 +82,25 @@ def _found(settings: Any, *, config: str, engine: Any) -> dict[str, Any]:
         "setup": "safeguard" if local else "boundary",
         "setup_line": setup_line(local=local),
         "issuer": settings.identity.issuer,
+        "people": _people(settings) if local else [],
         "data_dir": str(settings.gateway.data_dir),
         "fingerprint": settings.fingerprint,
         "policies": len(engine.policies),
         "policy_version": engine.version,
         "targets": [describe(name, target) for name, target in settings.targets.items()],
     }
+
+
+def _people(settings: Any) -> list[dict[str, Any]]:
+    """Whom the local issuer knows: whoever runs this, who is somebody in any case, and those who are configured."""
+    from mcp_gateway.identity.system_user import operating_system_user
+
+    you = operating_system_user()
+    people = settings.identity.local.people
+    return [
+        {"id": name, "you": name == you, "groups": sorted(people[name].groups) if name in people else []}
+        for name in dict.fromkeys([you, *people])
+    ]
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -97,6 +110,7 @@ def _print(found: dict[str, Any]) -> None:
         [
             ("configuration", found["id"]),
             ("issuer", found["issuer"]),
+            *([("people", "; ".join(map(_person_text, found["people"])))] if found["people"] else []),
             ("data", found["data_dir"]),
             ("policies", f"{found['policies']}, version {found['policy_version'][:12]}"),
             ("targets", str(len(found["targets"]))),
@@ -107,3 +121,8 @@ def _print(found: dict[str, Any]) -> None:
         print_targets(found["targets"])
         print_line()
     print_sentence(found["setup_line"])
+
+
+def _person_text(person: dict[str, Any]) -> str:
+    name = f"{person['id']} (you)" if person["you"] else person["id"]
+    return f"{name}, of {', '.join(person['groups'])}" if person["groups"] else f"{name}, in no group"

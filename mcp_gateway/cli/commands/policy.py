@@ -36,7 +36,9 @@ app = typer.Typer(
 
 Policies = Annotated[
     list[str] | None,
-    typer.Option("--policies", metavar="PATH", help="A file or folder to take in place of the configured policies."),
+    typer.Option(
+        "--policies", metavar="PATH", help="A file or folder to take in place of the configured policies; repeatable."
+    ),
 ]
 
 
@@ -298,7 +300,7 @@ def _print_explanation(found: dict[str, Any], *, all_facts: bool) -> None:
     if needs and (absent := (found["catalog"] or {}).get("absent")):
         names = ", no ".join(f"{one['kind']} {one['id']!r}" for one in absent)
         fields.append(
-            ("but", f"nobody is asked and the call refused, if its server says as well that it has no {names}")
+            ("but", f"the call is refused and nobody asked, if its server says as well that it has no {names}")
         )
     fields += [("why", why)] if (why := _why_denied(found)) else []
     fields += [("error", found["error"])] if found.get("error") else []

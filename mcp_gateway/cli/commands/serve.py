@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 import typer
 
 from mcp_gateway.cli import collector
 from mcp_gateway.cli.output import print_note, print_warning
+
+if TYPE_CHECKING:
+    from mcp_gateway.config import Settings
 
 app = typer.Typer(add_completion=False)
 
@@ -28,7 +34,16 @@ def serve(context: typer.Context) -> None:
     print_note(setup_line(local=local))
     if local:
         print_warning(NO_TOKENS)
+    warn_of_credentials(settings)
     run_loop(lambda: run_serve(settings, started=lambda url: print_note(f"serving {url}/mcp")))
+
+
+def warn_of_credentials(settings: Settings) -> None:
+    """Say which are not at hand: a gateway starts without, for the sake of the other targets."""
+    from mcp_gateway.cli.findings import find_missing_credentials
+
+    for missing in find_missing_credentials(settings, environ=os.environ):
+        print_warning(missing)
 
 
 def setup_line(*, local: bool, stdio: bool = False) -> str:

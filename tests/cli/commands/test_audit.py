@@ -101,6 +101,14 @@ def test_what_is_shown_of_a_call_acts_on_no_terminal(config: Path, audit: Audit)
     assert "\u202e" not in ran.out
 
 
+def test_numbers_of_a_call_have_their_units_and_say_something(config: Path, audit: Audit) -> None:
+    shown = [line.split() for line in audit("show", CALL).out.splitlines()]
+
+    assert ["duration", "1.0", "s"] in shown
+    assert ["size", "0", "bytes"] in shown
+    assert not [line for line in shown if line[0] == "said"]
+
+
 def test_a_call_that_there_is_not_is_a_no(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ran = run_here(capsys, "--config", str(config), "audit", "show", "nowhere")
 

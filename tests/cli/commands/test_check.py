@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mcp_gateway.identity.system_user import operating_system_user
 from tests.cli.running import run_here, write_config
 
 POLICY = '@id("all") permit (principal, action == Action::"query_database", resource in Env::"dev");\n'
@@ -42,9 +43,14 @@ def test_check_says_what_it_found(tmp_path: Path, policies: str, capsys: pytest.
 
     lines = ran.out.splitlines()
     assert (ran.status, ran.err) == (0, "")
-    assert lines[:3] == [f"configuration  {config}", "issuer         local", f"data           {tmp_path / 'data'}"]
-    assert lines[3].startswith("policies       1, version ")
-    assert lines[4:] == [
+    assert lines[:4] == [
+        f"configuration  {config}",
+        "issuer         local",
+        f"people         {operating_system_user()} (you), in no group",
+        f"data           {tmp_path / 'data'}",
+    ]
+    assert lines[4].startswith("policies       1, version ")
+    assert lines[5:] == [
         "targets        1",
         "",
         "target  kind      place             labels             description",
@@ -54,12 +60,33 @@ def test_check_says_what_it_found(tmp_path: Path, policies: str, capsys: pytest.
     ]
 
 
+def test_check_says_whom_the_local_issuer_knows(
+    tmp_path: Path, policies: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that `you`, copied as it stands, is seen to be somebody else."""
+    you = operating_system_user()
+    people = '[identity.local.people]\nyou = { groups = ["developers"] }\ndana = { groups = ["ops", "dba"] }\n'
+    config = str(write_config(tmp_path, people + LOCAL + policies + TARGET))
+
+    ran = run_here(capsys, "--config", config, "check")
+    found = run_here(capsys, "--config", config, "check", "--json").json
+
+    assert ran.out.splitlines()[2] == (
+        f"people         {you} (you), in no group; you, of developers; dana, of dba, ops"
+    )
+    assert found["people"] == [
+        {"id": you, "you": True, "groups": []},
+        {"id": "you", "you": False, "groups": ["developers"]},
+        {"id": "dana", "you": False, "groups": ["dba", "ops"]},
+    ]
+
+
 def test_check_says_that_a_boundary_is_one(tmp_path: Path, policies: str, capsys: pytest.CaptureFixture[str]) -> None:
     config = write_config(tmp_path, EXTERNAL + policies + TARGET)
 
     found = run_here(capsys, "--config", str(config), "check", "--json").json
 
-    assert found["setup"] == "boundary"
+    assert (found["setup"], found["people"]) == ("boundary", [])
     assert found["setup_line"] == "set-up: a boundary, as long as no agent runs as this user on this machine"
     assert (found["id"], found["policies"], found["problems"], found["warnings"]) == (str(config), 1, [], [])
     assert [target["id"] for target in found["targets"]] == ["orders"]
