@@ -53,13 +53,13 @@ class Calls(Walker):
         for function in candidates:
             if is_builtin(function) and function.name in SINKS:
                 sink = True
-            elif is_pure(function, self.prepared.functions_named):
                 continue
-            elif (expansion := self.expansion(function)) is None:
-                opaque = True
-            else:
-                expansions.append(expansion)
-                opaque = opaque or expansion.found.opaque
+            run = [] if is_pure(function, self.prepared.functions_named) else [self.expansion(function)]
+            if not (is_builtin(function) or function.defaults == ""):
+                passed = self.defaults(function)
+                run += [] if passed is not None and passed.is_constant else [passed]
+            opaque = opaque or any(part is None or part.found.opaque for part in run)
+            expansions += [part for part in run if part is not None]
         names = {f.name for f in candidates}
         shapes = {_shape(f, self.prepared) for f in candidates}
         types = {f.result_type for f in candidates}

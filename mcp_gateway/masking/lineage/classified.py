@@ -42,10 +42,16 @@ class Known(NamedTuple):
 
 
 class Expansion(NamedTuple):
-    """The body of a LANGUAGE sql function, resolved with clear parameters."""
+    """The body of a LANGUAGE sql function, resolved with clear parameters, or the defaults of a function's arguments."""
 
     columns: Columns
     found: Found
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it rests on nothing that is stored or defined."""
+        found = self.found
+        return not (self.columns.classes or found.relations or found.functions or found.opaque)
 
 
 class Shape(NamedTuple):

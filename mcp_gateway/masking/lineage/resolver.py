@@ -176,6 +176,15 @@ class Resolver(Changes):
         # Its parameters were taken for clear, so where it puts them must not matter.
         return None if body is None or body.found.effects else body
 
+    def defaults(self, function: Function) -> Expansion | None:
+        """What a call passes for arguments that it leaves out, or None where that cannot be seen through."""
+        if function.defaults is None:
+            return None
+        passed = self._expanded_text(
+            f"{function.schema}.{function.name}/{function.oid}/defaults", f"SELECT {function.defaults}"
+        )
+        return None if passed is None or passed.found.effects else passed
+
     def _expanded_text(self, name: str, text: str) -> Expansion | None:
         return type(self)(self.prepared, path=BUILTIN_PATH).resolved_text(name, text)
 

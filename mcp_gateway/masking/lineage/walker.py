@@ -82,6 +82,10 @@ class Walker(ABC):
     def expansion(self, function: Function) -> Expansion | None:
         """The body of a LANGUAGE sql function resolved, or None where it cannot be seen through."""
 
+    @abstractmethod
+    def defaults(self, function: Function) -> Expansion | None:
+        """What a call passes for arguments that it leaves out, or None where that cannot be seen through."""
+
     def classes(self, nodes: Iterable[JSONObject], scope: Scope) -> Classes:
         """The union of the classes of expressions."""
         classes = NONE

@@ -58,6 +58,7 @@ def function(name: str, body: str | None = None, **more: object) -> Function:
         volatility="s",
         result_type="pg_catalog.text",
         body=body,
+        defaults="",
     )
     return replace(plain, **more)  # type: ignore[arg-type]
 

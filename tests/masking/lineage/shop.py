@@ -39,6 +39,7 @@ CREATE VIEW nested AS SELECT c.label, c.address, o.total FROM contacts c JOIN or
 CREATE MATERIALIZED VIEW stored AS SELECT id, ssn AS tax_ref, city FROM users;
 CREATE FUNCTION ssn_of(int) RETURNS text LANGUAGE sql STABLE AS 'SELECT ssn FROM users WHERE id = $1';
 CREATE FUNCTION name_of(who int) RETURNS text LANGUAGE sql STABLE AS 'SELECT name FROM users WHERE id = who';
+CREATE FUNCTION said(text DEFAULT ssn_of(1)) RETURNS text LANGUAGE sql STABLE AS 'SELECT $1';
 CREATE FUNCTION listed(lowest int) RETURNS TABLE (uid int, contact text, town text) LANGUAGE sql STABLE
   AS 'SELECT id, email, city FROM users WHERE id >= lowest';
 CREATE FUNCTION everyone() RETURNS SETOF users LANGUAGE sql STABLE AS 'SELECT * FROM users';

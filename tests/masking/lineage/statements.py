@@ -313,6 +313,7 @@ class Generator:
                 lambda: f"first_value({nested('text')}) OVER (ORDER BY {self.column(visible)[0]})",
                 lambda: f"string_agg({nested('text')}, '') OVER ()",
                 lambda: f"name_of({nested('int')})", lambda: "ssn_of(1)", lambda: "hidden(2)",
+                lambda: f"said({self.pick('', nested('text'))})",
                 lambda: f"array_to_string(ARRAY({self.select(1, visible, ['text'])[0]}), ',')",
             ]  # fmt: skip
         return self.random.choice(ways)() if ways else self.column(visible, of)[0]

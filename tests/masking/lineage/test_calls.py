@@ -196,3 +196,21 @@ def test_failing_or_not_is_a_fact_where_a_call_is_partial() -> None:
         "starts_with(ssn, 'a')::text::int", "ssn ~ name", "date_part(ssn, now())", "ssn::date", "ssn::json",
     ):  # fmt: skip
         assert facts(f"SELECT {partial} FROM users").get("may_fail") == "ssn", partial
+
+
+def test_what_a_call_leaves_out_counts_as_the_default_of_that_argument() -> None:
+    of = catalog(
+        function("greet", "SELECT who", arguments=("who",), defaults="public.hidden(1)"),
+        function("named", "SELECT who", arguments=("who",), defaults="public.ssn_of(1)"),
+        function("again", "SELECT public.named()"),
+        function("counted", "SELECT who", arguments=("who",), defaults="nextval('public.s'::regclass)"),
+        function("plain", "SELECT id, who FROM users", arguments=("who",), defaults="upper('x'::text), NULL::text"),
+        function("unread", "SELECT who", arguments=("who",), defaults=None),
+        function("outside", language="c", volatility="i", defaults="public.hidden(1)"),
+    )
+    assert masked("SELECT greet(), named(), again(), counted(), unread(), outside()", of) == [
+        *EVERYTHING, "ssn", "ssn", *EVERYTHING, *EVERYTHING, *EVERYTHING,
+    ]  # fmt: skip
+    assert masked("SELECT plain()", of) == [""]
+    assert lineage("SELECT greet()", of).opaque
+    assert "public.ssn_of" in lineage("SELECT named()", of).functions
