@@ -49,6 +49,16 @@ class Dependent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A rule of a table or view: what runs beside a change of its rows, or in place of it."""
+
+    on: str
+    """`insert`, `update` or `delete`."""
+    definition: str
+    """`CREATE RULE ...`, read with an empty search_path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Relation:
     """A table, view, materialized view, foreign table, sequence or composite type."""
 
@@ -64,6 +74,8 @@ class Relation:
     """`schema.name` of the tables it inherits from or is a partition of."""
     has_triggers: bool = False
     """User triggers or rules other than a view's own."""
+    rules: tuple[Rule, ...] = ()
+    """Rules other than a view's own, in the order of their names."""
     policies: tuple[str, ...] = ()
     """Expressions of its row-level security where that is switched on: what reading and writing it evaluates."""
     defaults: tuple[str, ...] = ()

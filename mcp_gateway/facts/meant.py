@@ -61,6 +61,8 @@ class Along(NamedTuple):
     """Columns that they assign there."""
     fires: bool
     """Whether any of all these tables has a trigger or a rule."""
+    rules: tuple[str, ...] = ()
+    """Definitions of the rules that apply: of the relation and what it is made of those for this effect, of others all."""
 
 
 NOTHING_ALONG = Along({}, frozenset(), fires=False)
@@ -123,7 +125,8 @@ class Meanings:
         for happens in effects:
             for name, columns in self._families.changed_along(sorted(changed), happens).items():
                 keys[name] = keys.get(name, frozenset()) | columns
-        changed.update(name for key in keys for name in self._families.with_rows_of(key))
+        along = {name for key in keys for name in self._families.with_rows_of(key)}
+        changed |= along
         tables = {name: other for name in keys if (other := self._table(name)) is not None}
         return Along(
             tables={
@@ -135,6 +138,12 @@ class Meanings:
                 for column in keys[name] & other.columns.keys()
             ),
             fires=any(other.relation.has_triggers for other in self._tables(changed)),
+            rules=tuple(
+                rule.definition
+                for other in self._tables(sorted(changed))
+                for rule in other.relation.rules
+                if rule.on in {happens.how for happens in effects} or other.relation.qualified in along
+            ),
         )
 
     def _deletes_to_move(self) -> bool:

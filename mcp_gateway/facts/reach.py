@@ -212,6 +212,8 @@ class _Search:
             self._assigned |= along.columns
             if along.fires:
                 self._found.add(TRIGGERS)
+            for definition in along.rules:
+                self._text(definition, self._root.definitions())
 
     def _take_names(self, name: str, meant: Meant, names: set[str]) -> None:
         self._by_itself.update((name, *meant.relations))

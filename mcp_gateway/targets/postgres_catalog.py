@@ -20,7 +20,7 @@ from typing import Any, TypeAlias, TypeVar
 import asyncpg
 import orjson
 
-from mcp_gateway.facts.catalog import Catalog, Column, Dependent, Function, Relation
+from mcp_gateway.facts.catalog import Catalog, Column, Dependent, Function, Relation, Rule
 from mcp_gateway.targets.postgres_queries import (
     BEGIN_SNAPSHOT,
     CASTS,
@@ -35,6 +35,8 @@ from mcp_gateway.targets.postgres_queries import (
     VERSIONS,
 )
 
+RULE_EVENTS = {"2": "update", "3": "insert", "4": "delete"}
+"""By `pg_rewrite.ev_type`."""
 NEXT_NUMBER = re.compile(r"nextval\('(?:[^']|'')+'::regclass\)")
 """The default of a serial column: it leaves nothing behind but a gap."""
 
@@ -244,6 +246,7 @@ def _relation(row: dict[str, Any], *, type_names: Mapping[int, str]) -> Relation
         definition=row["definition"],
         parents=tuple(row["parents"] or ()),
         has_triggers=row["has_triggers"],
+        rules=tuple(Rule(on=RULE_EVENTS[event], definition=text) for event, text in row["rules"] or ()),
         policies=tuple(row["policies"] or ()),
         defaults=tuple(text for text in row["defaults"] or () if NEXT_NUMBER.fullmatch(text) is None),
         checks=tuple(row["checks"] or ()),

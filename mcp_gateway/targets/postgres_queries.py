@@ -67,6 +67,8 @@ SELECT coalesce(json_agg(x ORDER BY oid), '[]')::text FROM (
     EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)
       OR EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN')
       AS has_triggers,
+    (SELECT json_agg(json_build_array(r.ev_type, pg_catalog.pg_get_ruledef(r.oid)) ORDER BY r.rulename)
+       FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN') AS rules,
     CASE WHEN c.relrowsecurity THEN
       (SELECT json_agg(pg_catalog.pg_get_expr(v.said, y.polrelid) ORDER BY y.oid)
          FROM pg_catalog.pg_policy y CROSS JOIN LATERAL (VALUES (y.polqual), (y.polwithcheck)) v(said)

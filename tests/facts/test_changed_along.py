@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from mcp_gateway.facts.catalog import Catalog, Dependent
+from mcp_gateway.facts.catalog import Catalog, Dependent, Rule
 from mcp_gateway.facts.parser import parse_tree
 from mcp_gateway.facts.sql import examine_sql, examine_statements, judge_of
 from tests.facts.corpus import Statement
@@ -44,6 +44,17 @@ CREATE FUNCTION noting() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO 
 CREATE TRIGGER noting BEFORE UPDATE ON watched FOR EACH ROW EXECUTE FUNCTION noting();
 CREATE TABLE ruled (id int);
 CREATE RULE spread AS ON DELETE TO ruled DO ALSO DELETE FROM log;
+CREATE VIEW ruled_view AS SELECT id FROM ruled;
+CREATE RULE elsewhere AS ON INSERT TO ruled_view DO INSTEAD (INSERT INTO log SELECT count(*) FROM kept; DELETE FROM accounts WHERE id = NEW.id);
+CREATE RULE nothing AS ON UPDATE TO ruled_view DO INSTEAD NOTHING;
+CREATE TABLE first (id int PRIMARY KEY, n int);
+CREATE TABLE second (id int REFERENCES first ON DELETE CASCADE);
+CREATE RULE round AS ON UPDATE TO first DO ALSO INSERT INTO ruled_view VALUES (NEW.n);
+CREATE RULE below AS ON DELETE TO second DO ALSO UPDATE tree SET above = NULL WHERE above = OLD.id;
+CREATE TABLE there (id int);
+CREATE TABLE back (id int);
+CREATE RULE there AS ON INSERT TO there DO ALSO INSERT INTO back VALUES (NEW.id);
+CREATE RULE back AS ON INSERT TO back DO ALSO INSERT INTO there VALUES (NEW.id);
 CREATE TABLE to_watched (id int PRIMARY KEY);
 ALTER TABLE watched ADD up int REFERENCES to_watched ON DELETE SET NULL;
 CREATE VIEW watched_view AS SELECT id, n FROM watched;
@@ -152,7 +163,6 @@ def test_columns_of_keys_that_are_set_are_written(catalog: Catalog) -> None:
         ("COPY watched FROM STDIN", ["watched"]),
         ("TRUNCATE watched CASCADE", ["watched", "below_watched", "above_watched"]),
         ("DELETE FROM to_watched", ["to_watched", "watched", "below_watched"]),
-        ("DELETE FROM ruled", ["ruled"]),
     ],
 )
 def test_triggers_and_rules_are_told(catalog: Catalog, witness: Witness, sql: str, writes: list[str]) -> None:
@@ -161,6 +171,45 @@ def test_triggers_and_rules_are_told(catalog: Catalog, witness: Witness, sql: st
     assert "triggers" in facts.function_traits
     if not sql.startswith("COPY"):
         assert facts.writes >= changed_by(sql, witness) - named("log")
+
+
+@pytest.mark.parametrize(
+    ("sql", "writes", "reads"),
+    [
+        ("DELETE FROM ruled", ["ruled", "log"], []),
+        ("INSERT INTO ruled VALUES (2)", ["ruled"], []),
+        ("DELETE FROM ruled_view WHERE id = 2", ["ruled_view", "ruled", "log"], ["ruled_view", "ruled"]),
+        ("INSERT INTO ruled_view VALUES (1)", ["ruled_view", "ruled", "log", "accounts", "sessions"], ["kept", "accounts"]),
+        ("UPDATE ruled_view SET id = 2", ["ruled_view", "ruled"], []),
+        ("UPDATE first SET n = 2", ["first", "ruled_view", "ruled", "log", "accounts", "sessions"], ["kept", "accounts"]),
+        ("DELETE FROM first", ["first", "second", "tree"], ["tree"]),
+        ("INSERT INTO first VALUES (1, 1)", ["first"], []),
+    ],
+)  # fmt: skip
+def test_what_rules_do_is_named(
+    catalog: Catalog, witness: Witness, sql: str, writes: list[str], reads: list[str]
+) -> None:
+    facts = examine_sql(sql, catalog=catalog).facts
+    assert facts.writes == named(*writes)
+    assert facts.reads == named(*reads)
+    assert facts.writes >= changed_by(sql, witness)
+    assert facts.columns >= (named("tree.above") if "tree" in writes else set())
+    if sql != "INSERT INTO first VALUES (1, 1)":
+        assert "triggers" in facts.function_traits
+        assert not facts.read_only
+
+
+def test_rules_that_lead_back_end(catalog: Catalog) -> None:
+    assert examine_sql("INSERT INTO there VALUES (1)", catalog=catalog).facts.writes == named("there", "back")
+
+
+def test_a_rule_that_cannot_be_read_is_told(catalog: Catalog) -> None:
+    ruled = catalog.relations["public.ruled"]
+    odd = replace(ruled, rules=(Rule(on="delete", definition="CREATE RULE ("),))
+    facts = examine_sql(
+        "DELETE FROM ruled", catalog=replace(catalog, relations={**catalog.relations, "public.ruled": odd})
+    ).facts
+    assert facts.function_traits >= {"triggers", "unknown", "unnamed_tables"}
 
 
 @pytest.mark.parametrize(
