@@ -1,6 +1,7 @@
 """What `check` looks at beyond the text of the configuration: the files it names, and what works but should not stay so.
 
-Reads owner and mode of files and whether a variable is set, never what is in them; of the audit store whether it opens.
+Reads owner and mode of files and whether a variable is set, never what is in them, but for the gateway's own
+certificate and key; of the audit store whether it opens.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from mcp_gateway.cli.room import check_room
 from mcp_gateway.config import EnvSource, FileSource, HTTPTarget, PostgresTarget, Settings, SSHTarget
 from mcp_gateway.config_sources import CommandSource, KeyringSource
 from mcp_gateway.credentials.sources import keyring_problem
-from mcp_gateway.errors import Problem, StoreError
+from mcp_gateway.errors import ConfigError, Problem, StoreError
 from mcp_gateway.facts.requests import Interface
 from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.surroundings import AUTHORITIES
@@ -41,7 +42,8 @@ class NamedFile:
 
 def find_file_problems(settings: Settings) -> list[Problem]:
     """Files that are missing, or that others could read or change: what needs them would be refused."""
-    problems = [
+    problems = _tls_problems(settings)
+    problems += [
         Problem(file=str(named.path), path=named.key, message=problem)
         for named in _files(settings)
         if (problem := _untrusted(named.path, private=named.private)) is not None
@@ -167,11 +169,21 @@ def _class_warnings(target: AnyTarget) -> Iterator[str]:
             )
 
 
-def _files(settings: Settings) -> Iterator[NamedFile]:
+def _tls_problems(settings: Settings) -> list[Problem]:
+    """Why the gateway could not prove who it is. Here the key is read, to see whether it is the certificate's."""
+    from mcp_gateway.doors.tls import server_context
+
     server = settings.server
-    if server.tls_cert is not None and server.tls_key is not None:
-        yield NamedFile(key="server.tls_cert", path=server.tls_cert, private=False)
-        yield NamedFile(key="server.tls_key", path=server.tls_key, private=True)
+    if server.tls_cert is None or server.tls_key is None:
+        return []
+    try:
+        server_context(server.tls_cert, server.tls_key)
+    except ConfigError as error:
+        return list(error.problems)
+    return []
+
+
+def _files(settings: Settings) -> Iterator[NamedFile]:
     if settings.identity.tls_ca is not None:
         yield NamedFile(key="identity.tls_ca", path=settings.identity.tls_ca, private=False)
     if settings.policy.opa is not None and settings.policy.opa.tls_ca is not None:

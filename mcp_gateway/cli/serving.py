@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -25,6 +26,7 @@ from mcp_gateway.doors.connections import ConnectionBounds
 from mcp_gateway.doors.descriptors import connections_within
 from mcp_gateway.doors.guard import reachable
 from mcp_gateway.doors.stdio import serve_stdio
+from mcp_gateway.doors.tls import server_context
 from mcp_gateway.errors import ConfigError, Problem, StoreError
 from mcp_gateway.identity.sources import LocalTokenSource, TokenSource, token_source
 
@@ -88,6 +90,8 @@ async def serving(
 ) -> AsyncIterator[Gateway]:
     """A gateway that serves HTTP on a bound socket until the block ends: in good order after `stop`, else at once."""
     stop = stop or anyio.Event()
+    server = settings.server
+    tls = server_context(server.tls_cert, server.tls_key) if server.tls_cert and server.tls_key else None
     doors = ["http", "sse"] if settings.server.sse else ["http"]
     async with running(settings, doors=doors) as gateway:
         ready = anyio.Event()
@@ -100,7 +104,7 @@ async def serving(
             started(url)
 
         async with anyio.create_task_group() as group:
-            group.start_soon(_serve, gateway, listener, announce, stop)
+            group.start_soon(_serve, gateway, listener, tls, announce, stop)
             await ready.wait()
             try:
                 yield gateway
@@ -109,7 +113,13 @@ async def serving(
                     group.cancel_scope.cancel()
 
 
-async def _serve(gateway: Gateway, listener: socket.socket, announce: Callable[[], None], stop: anyio.Event) -> None:
+async def _serve(
+    gateway: Gateway,
+    listener: socket.socket,
+    tls: ssl.SSLContext | None,
+    announce: Callable[[], None],
+    stop: anyio.Event,
+) -> None:
     settings = gateway.settings
     host, port = listener.getsockname()[:2]
     listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -125,8 +135,7 @@ async def _serve(gateway: Gateway, listener: socket.socket, announce: Callable[[
             sse=settings.server.sse,
             answer_within=settings.server.answer_within,
             fast_path=settings.server.fast_path,
-            tls_cert=settings.server.tls_cert,
-            tls_key=settings.server.tls_key,
+            tls=tls,
             connections=ConnectionBounds(
                 most=connections_within(settings.server.max_connections),
                 most_per_address=settings.server.max_connections_per_address,

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -38,7 +38,6 @@ from mcp_gateway.doors.mcp import Identify, MCPDoor, declared
 from mcp_gateway.doors.plain_calls import Reader
 from mcp_gateway.doors.sessions import Sessions
 from mcp_gateway.doors.splice import Splicer
-from mcp_gateway.doors.tls import server_context
 from mcp_gateway.doors.unread import Unread
 from mcp_gateway.errors import IdentityError
 from mcp_gateway.identity.tokens import TokenVerifier
@@ -60,8 +59,8 @@ class HTTPSettings:
     answer_within: timedelta
     fast_path: bool = True
     """Whether plain calls are answered before the SDK."""
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
+    tls: ssl.SSLContext | None = None
+    """Of `doors.tls.server_context`; None where something before this ends TLS, or nobody else listens."""
     connections: ConnectionBounds = field(default_factory=ConnectionBounds)
 
 
@@ -129,8 +128,7 @@ async def serve_http(
 
     On return nothing runs any more: whoever closes the store afterwards takes it from nobody.
     """
-    tls = server_context(settings.tls_cert, settings.tls_key) if settings.tls_cert and settings.tls_key else None
-    connections = Connections(settings.connections, tls=tls)
+    connections = Connections(settings.connections, tls=settings.tls)
     async with http_app(settings, parts) as app:
         server = uvicorn.Server(
             uvicorn.Config(

@@ -13,16 +13,58 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mcp_gateway.errors import ConfigError, Problem
+from mcp_gateway.trusted_files import UntrustedFileError, check_trusted
+
 READ_BYTES = 64 * 1024
+CERTIFICATE, KEY = "server.tls_cert", "server.tls_key"
 
 
 def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """What a server proves itself by. Raises `OSError` where the files cannot be used."""
+    """What a server proves itself by.
+
+    Whoever can read the key can be this server, so the files are looked at first, as those that decide are.
+
+    Raises:
+        ConfigError: they cannot be used, or are open to others.
+    """
+    problems = [*_untrusted(CERTIFICATE, certificate, private=False), *_untrusted(KEY, key, private=True)]
+    if problems:
+        raise ConfigError(problems)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
-    context.load_cert_chain(certificate, key)
+    try:
+        context.load_cert_chain(certificate, key, password="")  # without one OpenSSL would ask at the terminal
+    except (OSError, ValueError) as error:
+        raise ConfigError([_unusable(certificate, key, str(getattr(error, "reason", "")))]) from None
     return context
+
+
+def _untrusted(setting: str, path: Path, *, private: bool) -> list[Problem]:
+    try:
+        check_trusted(path, private=private)
+    except UntrustedFileError as error:
+        return [Problem(file=str(path), path=setting, message=str(error))]
+    return []
+
+
+def _unusable(certificate: Path, key: Path, reason: str) -> Problem:
+    """Which of the two it is, and why, where OpenSSL takes them not; `reason` is its own word."""
+    if reason == "KEY_VALUES_MISMATCH":
+        return Problem(
+            file=str(key), path=KEY, message=f"it does not belong to the certificate in {str(certificate)!r}"
+        )
+    if reason.endswith(("TOO_SMALL", "TOO_WEAK")):
+        why = reason.lower().replace("_", " ")
+        return Problem(file=str(certificate), path=CERTIFICATE, message=f"its certificates are no proof: {why}")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cafile=certificate)
+    except OSError:
+        problem = "it holds no certificate that can be read; expected PEM"
+        return Problem(file=str(certificate), path=CERTIFICATE, message=problem)
+    problem = "it holds no private key that can be read; expected PEM, without a passphrase"
+    return Problem(file=str(key), path=KEY, message=problem)
 
 
 class Secured:

@@ -20,6 +20,7 @@ from mcp_gateway.doors.app import HTTPParts, HTTPSettings, serve_http
 from mcp_gateway.doors.connections import ConnectionBounds
 from mcp_gateway.doors.ending import GRACE_SECONDS
 from mcp_gateway.doors.guard import reachable
+from mcp_gateway.doors.tls import server_context
 from mcp_gateway.identity.approver import ApproverPolicy
 from mcp_gateway.identity.local import LocalIssuer, LocalPerson, open_local_issuer
 from mcp_gateway.identity.tokens import TokenVerifier
@@ -142,7 +143,7 @@ async def standing(
 def _tls(folder: Path, certificate: ServerCertificate) -> dict[str, Any]:
     certificate_file = folder / "certificate.pem"
     certificate_file.write_bytes(certificate.certificate)
-    return {"tls_cert": certificate_file, "tls_key": write_private(folder / "certificate.key", certificate.key)}
+    return {"tls": server_context(certificate_file, write_private(folder / "certificate.key", certificate.key))}
 
 
 async def _serve(found: Standing, ready: anyio.Event, grace_seconds: int) -> None:
