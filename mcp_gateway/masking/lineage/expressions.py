@@ -22,6 +22,7 @@ from mcp_gateway.masking.lineage.values import (
     Found,
     Unsure,
     Value,
+    chosen,
     classes_of,
     merged,
     tainted,
@@ -63,7 +64,7 @@ class Expressions(SQLJSON):
     def _bare_name(self, name: str, scope: Scope) -> Value:
         value, loose = scope.column(name)
         if value is not None:
-            return value if loose is None else tainted(value, loose)
+            return value if loose is None else merged(value, Value(loose, plain=False))
         rows = [entry.columns.row() for entry in scope.qualified([name])]
         if rows:
             row = _either(rows)
@@ -241,8 +242,8 @@ class Expressions(SQLJSON):
             raise Unsure("a subquery of an unknown kind")
         if len(columns) == 1:
             of_one = columns[0].value
-            return tainted(of_one._replace(base=False, plain=False), flow)
-        row = tuple(Column(name, tainted(value._replace(base=False), flow)) for name, value in columns)
+            return tainted(chosen(of_one)._replace(plain=False), flow)
+        row = tuple(Column(name, tainted(chosen(value), flow)) for name, value in columns)
         return Value(classes, plain=False, type="pg_catalog.record", row=row)
 
     # Calls
@@ -325,7 +326,7 @@ def _either(values: Sequence[Value]) -> Value:
 
 
 def _alternatives(values: Sequence[Value]) -> Value:
-    return _either(values)._replace(base=False) if values else CLEAR
+    return chosen(_either(values)) if values else CLEAR
 
 
 # ruff: noqa: SLF001 - the table names methods of a class above it

@@ -17,6 +17,7 @@ from mcp_gateway.masking.lineage.values import (
     Found,
     Unsure,
     Value,
+    chosen,
     classes_of,
     merged,
 )
@@ -136,7 +137,7 @@ class Queries(Predicates):
             raise Unsure("VALUES of different lengths")
         columns = []
         for number, alternatives in enumerate(zip(*rows, strict=True), start=1):
-            columns.append(Column(f"column{number}", functools.reduce(merged, alternatives)._replace(base=False)))
+            columns.append(Column(f"column{number}", chosen(functools.reduce(merged, alternatives))))
         return tuple(columns)
 
     # Set operations

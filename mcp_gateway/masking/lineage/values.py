@@ -96,6 +96,12 @@ def tainted(value: Value, classes: Classes) -> Value:
     return value._replace(classes=value.classes | classes, row=row)
 
 
+def chosen(value: Value) -> Value:
+    """`value` where a statement decides whether there is one: neither it nor its columns are NULL by what is stored."""
+    row = None if value.row is None else tuple(Column(name, chosen(of)) for name, of in value.row)
+    return value._replace(base=False, row=row)
+
+
 def limited(value: Value, classes: Classes) -> Value:
     """`value` with none but these classes, those of its columns included."""
     row = None if value.row is None else tuple(Column(name, limited(of, classes)) for name, of in value.row)

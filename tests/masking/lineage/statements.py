@@ -328,6 +328,10 @@ class Generator:
         text, of = self.column(visible)
         if kind < 0.2:
             return f"{text} IS {self.pick('', 'NOT ')}NULL"
+        if kind < 0.22 and depth > 0:
+            alias, _, name = text.rpartition(".")
+            if alias.startswith("t"):
+                return f"((CASE WHEN {self.condition(visible, 0)} THEN {alias} END)).{name} IS NULL"
         if kind < 0.3 and depth > 0:
             return f"nullif({text}, {self.random.choice(CONSTANTS[of])}) IS NULL" if of in CONSTANTS else "true"
         if kind < 0.4 and depth > 0:

@@ -153,3 +153,23 @@ def test_sql_json_is_what_the_server_takes_it_for() -> None:
 
 def test_a_long_chain_of_operators_is_followed() -> None:
     assert masked(f"SELECT {' || '.join(['name'] * 150)} || ssn FROM users") == ["ssn"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "(CASE WHEN u.ssn LIKE '1%' THEN u END)",
+        "(CASE WHEN true THEN (CASE WHEN u.ssn LIKE '1%' THEN ROW(u, 1) END) END).f1",
+        "(SELECT v FROM users v WHERE u.ssn LIKE '1%')",
+        "(SELECT x FROM (VALUES (CASE WHEN u.ssn LIKE '1%' THEN u END)) AS t (x))",
+    ],
+)
+def test_whether_a_chosen_row_has_a_column_tells_what_chose_it(row: str) -> None:
+    assert masked(f"SELECT ({row}).name IS NULL FROM users u") == ["ssn"]
+    assert masked(f"SELECT count(({row}).name) FROM users u") == ["ssn"]
+
+
+def test_whether_a_row_as_it_is_stored_has_a_column_is_clear() -> None:
+    assert masked("SELECT (u).ssn IS NULL, ((ROW(u.ssn, 1)).f1) IS NULL, count((u).ssn) FROM users u GROUP BY u") == [
+        "", "", "",
+    ]  # fmt: skip
