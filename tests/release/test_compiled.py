@@ -87,9 +87,12 @@ def catalogs(postgres_server: PostgresServer) -> dict[str, Catalog]:
     """Those of the corpora's databases."""
     schemas = {"compiled_shop": CORPORA / "mask_evasion.sql", "compiled_corpus": SCHEMA}
     found = {}
-    for name, path in schemas.items():
-        with database(postgres_server, name, path.read_text(encoding="utf-8")):
-            found[name] = catalog_of(postgres_server, name)
+    try:
+        for name, path in schemas.items():
+            with database(postgres_server, name, path.read_text(encoding="utf-8")):
+                found[name] = catalog_of(postgres_server, name)
+    finally:
+        postgres_server.execute("DROP ROLE IF EXISTS corpus_reader")  # of the whole server
     return found
 
 
