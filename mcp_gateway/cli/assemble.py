@@ -22,7 +22,7 @@ from mcp_gateway.authorities import trusting, trusting_system
 from mcp_gateway.calls import Secret
 from mcp_gateway.cli.further_tools import load_further_tools
 from mcp_gateway.cli.issuing import Identity, build_identity
-from mcp_gateway.cli.keys import open_key
+from mcp_gateway.cli.keys import MASKING_KEY, open_key
 from mcp_gateway.cli.loading import documents_of, load_engine, load_interfaces, load_knowledge
 from mcp_gateway.cli.records import Records, opened_records
 from mcp_gateway.cli.reloading import (
@@ -261,7 +261,7 @@ def _road(
     instance: str,
     point: DecisionPoint | None,
 ) -> Road:
-    hash_key = open_key(settings.gateway.data_dir / "masking.key")
+    hash_key = open_key(settings.gateway.data_dir / MASKING_KEY)
     default = tuple(settings.masking.detectors)
     classes = settings.classes
 

@@ -1,18 +1,22 @@
 """What `check` looks at beyond the text of the configuration: the files it names, and what works but should not stay so.
 
-Reads owner and mode of files and whether a variable is set, never what is in them, but for the gateway's own
-certificate and key; of the audit store whether it opens.
+Reads owner and mode of files and whether a variable is set, never what is in them, but for certificates and the gateway's
+own keys; of the audit store whether it opens.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import assert_never
 from urllib.parse import urlsplit
 
+from mcp_gateway.authorities import trusting
+from mcp_gateway.cli.keys import APPROVAL_KEY, MASKING_KEY, STATE_KEY, read_key
 from mcp_gateway.cli.room import check_room
 from mcp_gateway.config import EnvSource, FileSource, HTTPTarget, PostgresTarget, Settings, SSHTarget
 from mcp_gateway.config_sources import CommandSource, KeyringSource
@@ -38,17 +42,16 @@ class NamedFile:
     key: str
     path: Path
     private: bool
+    authorities: bool = False
+    """It holds certificates, which are read."""
 
 
 def find_file_problems(settings: Settings) -> list[Problem]:
     """Files that are missing, or that others could read or change: what needs them would be refused."""
     problems = _tls_problems(settings)
-    problems += [
-        Problem(file=str(named.path), path=named.key, message=problem)
-        for named in _files(settings)
-        if (problem := _untrusted(named.path, private=named.private)) is not None
-    ]
-    return problems + find_store_problems(settings.gateway.data_dir)
+    for named in _files(settings):
+        problems += _file_problems(named)
+    return problems + _key_problems(settings) + find_store_problems(settings.gateway.data_dir)
 
 
 def find_store_problems(data_dir: Path) -> list[Problem]:
@@ -169,6 +172,39 @@ def _class_warnings(target: AnyTarget) -> Iterator[str]:
             )
 
 
+def _key_problems(settings: Settings) -> list[Problem]:
+    """Why a gateway could not use the keys that an earlier one made; those that are missing it makes anew."""
+    from mcp_gateway.identity.local_key import KEY_FILE, open_local_key
+
+    problems: list[Problem] = []
+    data_dir = settings.gateway.data_dir
+    if not os.path.isdir(data_dir):  # noqa: PTH112 - it says no where `Path.is_dir` raises
+        return problems
+    for name in (APPROVAL_KEY, MASKING_KEY, STATE_KEY):
+        try:
+            with suppress(FileNotFoundError):
+                read_key(data_dir / name)
+        except ConfigError as error:
+            problems += error.problems
+    if settings.identity.issuer == "local" and os.path.lexists(data_dir / KEY_FILE):
+        try:
+            open_local_key(data_dir, unique="check")
+        except ConfigError as error:
+            problems += error.problems
+    return problems
+
+
+def _file_problems(named: NamedFile) -> list[Problem]:
+    if (problem := _untrusted(named.path, private=named.private)) is not None:
+        return [Problem(file=str(named.path), path=named.key, message=problem)]
+    if named.authorities:
+        try:
+            trusting(named.path, key=named.key)
+        except ConfigError as error:
+            return list(error.problems)
+    return []
+
+
 def _tls_problems(settings: Settings) -> list[Problem]:
     """Why the gateway could not prove who it is. Here the key is read, to see whether it is the certificate's."""
     from mcp_gateway.doors.tls import server_context
@@ -185,14 +221,14 @@ def _tls_problems(settings: Settings) -> list[Problem]:
 
 def _files(settings: Settings) -> Iterator[NamedFile]:
     if settings.identity.tls_ca is not None:
-        yield NamedFile(key="identity.tls_ca", path=settings.identity.tls_ca, private=False)
+        yield NamedFile(key="identity.tls_ca", path=settings.identity.tls_ca, private=False, authorities=True)
     if settings.policy.opa is not None and settings.policy.opa.tls_ca is not None:
-        yield NamedFile(key="policy.opa.tls_ca", path=settings.policy.opa.tls_ca, private=False)
+        yield NamedFile(key="policy.opa.tls_ca", path=settings.policy.opa.tls_ca, private=False, authorities=True)
     for name, target in settings.targets.items():
         if isinstance(target, SSHTarget):
             yield NamedFile(key=f"targets.{name}.known_hosts", path=target.known_hosts, private=False)
         if isinstance(target, PostgresTarget | HTTPTarget) and target.tls_ca is not None:
-            yield NamedFile(key=f"targets.{name}.tls_ca", path=target.tls_ca, private=False)
+            yield NamedFile(key=f"targets.{name}.tls_ca", path=target.tls_ca, private=False, authorities=True)
     for key, source in credential_sources(settings):
         if isinstance(source, FileSource):
             yield NamedFile(key=key, path=source.file, private=True)

@@ -10,6 +10,8 @@ from pathlib import Path
 from mcp_gateway.calls import Secret
 from mcp_gateway.errors import ConfigError, Problem
 
+APPROVAL_KEY, MASKING_KEY, STATE_KEY = "approval.key", "masking.key", "state.key"
+"""Every key of the data directory that is made here, by the name of its file."""
 KEY_BYTES = 32
 FILE_MODE = 0o600
 
@@ -21,10 +23,10 @@ def open_key(path: Path) -> Secret:
         ConfigError: the file is not ours alone, or is no key.
     """
     try:
-        return _read(path)
+        return read_key(path)
     except FileNotFoundError:
         _make(path)
-    return _read(path)
+    return read_key(path)
 
 
 def _make(path: Path) -> None:
@@ -42,7 +44,13 @@ def _make(path: Path) -> None:
         hidden.unlink()
 
 
-def _read(path: Path) -> Secret:
+def read_key(path: Path) -> Secret:
+    """Read a key.
+
+    Raises:
+        FileNotFoundError: there is none yet.
+        ConfigError: the file is not ours alone, or is no key.
+    """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:

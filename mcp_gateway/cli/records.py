@@ -13,7 +13,7 @@ from mcp_gateway.approval.tables import MIGRATIONS as APPROVAL_MIGRATIONS
 from mcp_gateway.audit.revocations import MIGRATIONS as REVOCATION_MIGRATIONS
 from mcp_gateway.audit.revocations import Revocations
 from mcp_gateway.audit.store import AuditStore
-from mcp_gateway.cli.keys import open_key
+from mcp_gateway.cli.keys import APPROVAL_KEY, open_key
 from mcp_gateway.clock import new_id, utc_now
 from mcp_gateway.config import Settings
 
@@ -34,7 +34,7 @@ async def opened_records(settings: Settings) -> AsyncIterator[Records]:
     store = await AuditStore.open(data_dir, clock=utc_now, migrations=(*APPROVAL_MIGRATIONS, *REVOCATION_MIGRATIONS))
     revocations = Revocations(store, clock=utc_now)
     try:
-        key = open_key(data_dir / "approval.key")
+        key = open_key(data_dir / APPROVAL_KEY)
         yield Records(
             store=store,
             approvals=ApprovalStore(store, key=key, clock=utc_now, new_id=new_id),

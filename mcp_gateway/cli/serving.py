@@ -17,7 +17,7 @@ from mcp_gateway.approval.desk import Desk
 from mcp_gateway.cli import collector
 from mcp_gateway.cli.assemble import Gateway, running
 from mcp_gateway.cli.issuing import approver_policy, token_environment
-from mcp_gateway.cli.keys import open_key
+from mcp_gateway.cli.keys import STATE_KEY, open_key
 from mcp_gateway.cli.room import check_room
 from mcp_gateway.clock import steady_now, utc_now
 from mcp_gateway.config import Settings
@@ -46,7 +46,7 @@ async def run_stdio(settings: Settings) -> None:
             name=settings.gateway.name,
             verifier=gateway.identity.verifier,
             tokens=_stdio_tokens(gateway),
-            state_key=open_key(settings.gateway.data_dir / "state.key"),
+            state_key=open_key(settings.gateway.data_dir / STATE_KEY),
             answer_within=settings.server.answer_within,
             clock=utc_now,
         )
@@ -148,7 +148,7 @@ async def _serve(
             registry=gateway.registry,
             verifier=gateway.identity.verifier,
             desk=build_desk(gateway),
-            state_key=open_key(settings.gateway.data_dir / "state.key"),
+            state_key=open_key(settings.gateway.data_dir / STATE_KEY),
             problem=lambda: _problem(gateway),
             clock=utc_now,
         ),

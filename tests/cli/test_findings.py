@@ -202,6 +202,43 @@ password = {{ command = ["{tmp_path}/absent", "x"] }}
     ]
 
 
+def test_certificates_that_cannot_be_read_are_found_before_a_gateway_starts(tmp_path: Path) -> None:
+    junk = write_private(tmp_path / "junk.pem", "junk")
+    identity = EXTERNAL.replace("[approvals]", f'tls_ca = "{junk}"\n[approvals]')
+    api = '[targets.api]\nkind = "http"\nbase_url = "https://api.example.com"\nlabels = { env = "dev" }\n'
+    found = settings(
+        f'{identity}[policy.opa]\nurl = "https://opa.internal/v1"\ntls_ca = "{junk}"\n'
+        f'{api}tls_ca = "{junk}"\n{postgres(f"tls_ca = {str(junk)!r}")}',
+        data=tmp_path / "data",
+    )
+
+    assert [str(problem) for problem in find_file_problems(found)] == [
+        f"{junk}: {key}: it holds no certificate that can be read; expected PEM"
+        for key in ("identity.tls_ca", "policy.opa.tls_ca", "targets.api.tls_ca", "targets.orders.tls_ca")
+    ]
+
+
+def test_keys_that_a_gateway_would_not_take_are_found_and_none_is_made(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    found = settings(BASE, data=data)
+    assert find_file_problems(found) == []
+    assert not list(data.iterdir())
+    no_folder = find_file_problems(settings(BASE, data=write_private(tmp_path / "file", "")))
+    assert [problem.path for problem in no_folder] == ["gateway.data_dir"]
+
+    write_private(data / "approval.key", "junk")
+    write_private(data / "masking.key", bytes(32))
+    write_private(data / "state.key", bytes(32)).chmod(0o644)
+    write_private(data / "local-issuer.pem", "junk")
+
+    assert [str(problem) for problem in find_file_problems(found)] == [
+        f"{data}/approval.key: holds 4 bytes where a key has 32",
+        f"{data}/state.key: is not a file of this user that nobody else can read; chmod 600 it",
+        f"{data}/local-issuer.pem: the local issuer's key: it holds no private key",
+    ]
+
+
 def test_a_data_folder_that_others_may_enter_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir(mode=0o755)
 
