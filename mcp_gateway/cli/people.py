@@ -183,7 +183,10 @@ def _away(where: str, why: str) -> str:
     """`why` is OpenSSL's word where TLS fails: `[SSL: REASON] reason (_ssl.c:1006)`."""
     if "WRONG_VERSION_NUMBER" in why:
         return f"what answers at {where} does not speak TLS; expected the URL that `mcp-gateway serve` prints"
-    return f"the gateway at {where} does not answer: {why}; is it running there?"
+    if "CERTIFICATE_VERIFY_FAILED" in why:
+        reason = why.partition("verify failed: ")[2].rpartition(" (")[0] or why
+        return f"the certificate of what answers at {where} does not prove who it is: {reason}"
+    return f"the gateway at {where} does not answer: {why.rstrip('.')}; is it running there?"
 
 
 def _segment(approval_id: str) -> str:

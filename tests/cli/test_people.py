@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,10 @@ import pytest
 
 from mcp_gateway.cli import people
 from mcp_gateway.doors import approvals_api
+from mcp_gateway.doors.tls import server_context
 from tests.cli.running import Ran, run_here, write_config
+from tests.peers.certificates import Authority
+from tests.private import write_private
 
 CONFIG = (
     '[identity]\nissuer = "local"\n[identity.local.people]\ndana = { groups = ["dba"] }\n[approvals]\nclients = ["c"]\n'
@@ -34,7 +38,8 @@ class Peer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        scheme = "https" if isinstance(self.socket, ssl.SSLSocket) else "http"
+        return f"{scheme}://127.0.0.1:{self.server_address[1]}"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -60,8 +65,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def peer(status: int, body: bytes, link: str = "") -> Iterator[Peer]:
+def peer(status: int, body: bytes, link: str = "", tls: ssl.SSLContext | None = None) -> Iterator[Peer]:
     server = Peer(status, body, link)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -128,6 +135,24 @@ def test_a_gateway_that_speaks_no_tls_is_not_said_to_be_away(config: Path, capsy
         3,
         "",
         f"mcp-gateway: what answers at {url} does not speak TLS; expected the URL that `mcp-gateway serve` prints\n",
+    )
+
+
+def test_a_gateway_whose_certificate_nobody_trusts_is_not_said_to_be_away(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served = Authority("a test's own").certify("localhost")
+    certificate, key = (
+        write_private(tmp_path / name, content) for name, content in (("c", served.certificate), ("k", served.key))
+    )
+    with peer(200, b"{}", tls=server_context(certificate, key)) as secured:
+        ran = show(config, capsys, "a", secured.url)
+
+    assert (ran.status, ran.out, ran.err) == (
+        3,
+        "",
+        f"mcp-gateway: the certificate of what answers at {secured.url} does not prove who it is: "
+        "unable to get local issuer certificate\n",
     )
 
 
