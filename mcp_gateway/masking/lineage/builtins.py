@@ -99,15 +99,21 @@ TOTAL_FUNCTIONS = _names("""
 UNBOUNDED_RESULTS = _names("array_agg json_agg jsonb_agg json_arrayagg string_agg xmlagg")
 """Total themselves, but what takes their result may run out of memory, and tells by that."""
 
+GROWING = _names("""
+    array_to_string encode json_build_array json_build_object jsonb_build_array jsonb_build_object quote_ident
+    quote_literal quote_nullable row_to_json to_json to_jsonb
+""")
+"""Their result may be several times as long as their argument: enough of them in each other run out of memory."""
+
 TOTAL_IN_ARGUMENT = dict.fromkeys(
     _names("""
         array_length array_to_string ceil ceiling date encode floor like_escape lpad nth_value overlay regexp_count
         regexp_like regexp_match regexp_matches regexp_replace regexp_split_to_array regexp_split_to_table regexp_substr
-        replace round rpad sign similar_to_escape split_part string_to_array substr substring to_char translate trunc
+        replace round rpad sign split_part string_to_array substr substring to_char translate trunc
     """),
     0,
 ) | dict.fromkeys(_names("date_part date_trunc extract timezone"), 1)
-"""By the position of the one argument that they cannot fail on, while all others are literals."""
+"""By the position of the one argument that they cannot fail on, while all others are literals (`literals`)."""
 
 TOTAL_WITH_LITERALS_IN = dict.fromkeys(_names("ntile percentile_disc"), 1) | dict.fromkeys(
     _names("json_build_object jsonb_build_object"), 2
@@ -134,7 +140,8 @@ JSON_OPERATORS = _names("-> ->> #> #>>")
 COMPUTING = _names("+ - * / % ^ |/ ||/ @ & | # ~ << >> || -> ->> #> #>> #-")
 """What operators there are whose result is no truth value; any other one is taken for a comparison."""
 PATTERN_OPERATORS = _names("~ ~* !~ !~* ~~ ~~* !~~ !~~*")
-"""Total with a literal pattern that does not end in a backslash."""
+"""Total with a literal pattern: of LIKE one that does not end in a backslash, else one that is known to be valid."""
+LIKE_OPERATORS = _names("~~ ~~* !~~ !~~*")
 DIVISIONS = _names("/ %")
 """Total on whole numbers and stored columns, with a positive literal divisor."""
 TEXT_TYPES = _names("text varchar bpchar")

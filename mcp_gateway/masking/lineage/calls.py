@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.catalog import Function
 from mcp_gateway.masking.lineage.builtins import (
+    GROWING,
     SINKS,
     STEADY_TYPES,
     TOTAL_BY_TYPE,
@@ -23,6 +24,7 @@ from mcp_gateway.masking.lineage.builtins import (
     UNBOUNDED_RESULTS,
 )
 from mcp_gateway.masking.lineage.classified import ClassifiedCatalog, Expansion, Judged, Shape
+from mcp_gateway.masking.lineage.literals import are_harmless
 from mcp_gateway.masking.lineage.nodes import is_constant
 from mcp_gateway.masking.lineage.purity import is_builtin, is_pure
 from mcp_gateway.masking.lineage.values import NONE, Classes, Column, Columns, Unsure, Value, tainted, union
@@ -206,7 +208,9 @@ class Calls(Walker):
             return False
         if name in TOTAL_BY_TYPE and not all(argument.type in TOTAL_BY_TYPE[name] for argument in arguments):
             return False
-        return _is_total_with(name, nodes)
+        if name in GROWING and self.grows():
+            return False
+        return _is_total_with(name, nodes) and are_harmless(name, nodes, [of.type for of in arguments])
 
     def is_row(self, value: Value) -> bool:
         """Whether it is a row: comparing one may fail, by columns that are unlike or cannot be compared."""

@@ -169,7 +169,8 @@ class Expressions(SQLJSON):
         return union(values)._replace(type="pg_catalog.record", row=row)
 
     def _collation(self, body: JSONObject, scope: Scope) -> Value:
-        return self.value(body["arg"], scope)._replace(base=False)
+        # Where two collations meet, comparing fails: the server asks for one that says which.
+        return self.value(body["arg"], scope)._replace(base=False, plain=False)
 
     def _boolean_test(self, body: JSONObject, scope: Scope) -> Value:
         value = self.value(body["arg"], scope)

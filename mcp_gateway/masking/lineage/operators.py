@@ -9,13 +9,15 @@ from mcp_gateway.masking.lineage.builtins import (
     COMPUTING,
     DIVISIONS,
     JSON_OPERATORS,
+    LIKE_OPERATORS,
     PATTERN_OPERATORS,
     TEXT_TYPES,
     TOTAL_OPERATORS,
     WIDER_TYPES,
 )
 from mcp_gateway.masking.lineage.calls import Calls, is_steady
-from mcp_gateway.masking.lineage.nodes import constant, strings, type_name
+from mcp_gateway.masking.lineage.literals import is_valid_pattern, literal
+from mcp_gateway.masking.lineage.nodes import strings, type_name
 from mcp_gateway.masking.lineage.scopes import Scope
 from mcp_gateway.masking.lineage.values import NONE, Classes, Unsure, Value
 
@@ -92,7 +94,10 @@ class Operators(Calls):
             self.found.fact("may_fail", value.classes - self.data)
             return self.opaque()
         limited = bool(body["typeName"].get("typmods")) and name not in TEXT_TYPES
-        plain = value.plain and ("A_Const" in body["arg"] or (not limited and _is_total_cast(value.type, name)))
+        certain = "A_Const" in body["arg"] and (name != "money" or "sval" in body["arg"]["A_Const"])
+        plain = value.plain and (certain or (not limited and _is_total_cast(value.type, name)))
+        if not certain and not self.is_single(value.type) and self.grows():
+            plain = False
         if value.classes and not plain:
             self.found.fact("may_fail", value.classes)
         if is_array:
@@ -140,10 +145,12 @@ class Operators(Calls):
 def _is_total_operation(kind: str, name: str, body: JSONObject, left: Value | None) -> bool:
     right = body["rexpr"]
     if kind in ("AEXPR_LIKE", "AEXPR_ILIKE", "AEXPR_SIMILAR") or name in PATTERN_OPERATORS:
-        pattern = constant(right)
-        return isinstance(pattern, str) and not pattern.endswith("\\")
+        pattern = literal(right)
+        if name in LIKE_OPERATORS:
+            return isinstance(pattern, str) and not pattern.endswith("\\")
+        return is_valid_pattern(pattern)
     if name in DIVISIONS:
-        divisor = constant(right)
+        divisor = literal(right)
         return isinstance(divisor, int) and divisor > 0 and left is not None and is_steady(left)
     if name in JSON_OPERATORS:
         return left is not None and (left.base or left.type == "pg_catalog.jsonb")

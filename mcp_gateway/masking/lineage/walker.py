@@ -19,6 +19,9 @@ HANDED_OVER = "classified data may not be handed to {name}: what happens to it t
 MAX_VISITS = 20_000
 """Nodes; recursive CTEs in each other multiply, so the work must be bounded and not only the text."""
 
+MAX_GROWN = 10
+"""Calls whose result may be several times as long as what they are given, one in the other."""
+
 
 class Walker(ABC):
     """One walk."""
@@ -38,12 +41,18 @@ class Walker(ABC):
         self.tested: Classes = NONE
         """Classes of what has been compared or tested since the SELECT list that is being resolved began."""
         self.visits = 0
+        self.grown = 0
 
     def visit(self) -> None:
         """Count a node."""
         self.visits += 1
         if self.visits > MAX_VISITS:
             raise Unsure("too much to follow")
+
+    def grows(self) -> bool:
+        """Count what may make much of little, and whether there is too much of that in one statement."""
+        self.grown += 1
+        return self.grown > MAX_GROWN
 
     def opaque(self) -> Value:
         """Something that cannot be seen through: it may return anything, and fail or not by anything."""
