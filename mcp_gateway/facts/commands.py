@@ -115,9 +115,10 @@ class Judge:
         inner = entry.subcommands.get(word)
         self._apply(entry.does)
         self._judge_options(entry, head)
-        if not head.known or inner is None:
+        known = head.known and (entry.before is None or all(name in entry.before for name, _, _ in head.options))
+        if not known or inner is None:
             self._hide()
-        if not head.known:
+        if not known:
             return
         if inner is None:
             self.subcommands.add(f"{called} {word}")
@@ -204,7 +205,7 @@ class Judge:
         while words and entry.matches is not None and entry.matches.fullmatch(words[0]):
             words = words[1:]
         filled = [argument or FILLED for _, option, argument in read.options if option.fills]
-        if not read.known:
+        if not read.known or not _are_skipped(entry, read.operands[: entry.skip]):
             self._hide()
         # csh itself reads `nice +5 rm` as `rm` with another priority.
         if words and ("=" in words[0] or words[0].startswith(("-", "+"))):
@@ -286,6 +287,11 @@ def _is_script(entry: Program, word: str | None) -> bool:
     if entry.script is None or word is None or FILLED in word:
         return False
     return entry.script.fullmatch(word) is not None
+
+
+def _are_skipped(entry: Program, words: Sequence[str]) -> bool:
+    """Whether these are the operands that stand before the command that a wrapper runs."""
+    return entry.skipped is None or all(map(entry.skipped.fullmatch, words))
 
 
 def _opens_device(entry: Program, word: str, *, anyhow: bool = False) -> bool:

@@ -29,7 +29,21 @@ MAX_FILE_BYTES = 1024 * 1024
 EFFECTS: tuple[Effect, ...] = get_args(Effect)
 KEYS: Mapping[str, type] = {
     **dict.fromkeys(
-        ("options", "command", "grammar", "matches", "needs", "offline", "abbreviated", "alone", "also", "fills"), str
+        (
+            "options",
+            "command",
+            "grammar",
+            "matches",
+            "skipped",
+            "needs",
+            "offline",
+            "before",
+            "abbreviated",
+            "alone",
+            "also",
+            "fills",
+        ),
+        str,
     ),
     **dict.fromkeys(EFFECTS, str),
     **dict.fromkeys(
@@ -201,12 +215,13 @@ class _Builder:
         grammar = table.get("grammar", above.grammar if above else "gnu")
         try:
             options = {**(above.options if above else {}), **_options(table, grammar)}
-            below = _Shared(options, grammar) if above or table.get("shared") else None
+            before = _before(table, grammar, options=options) or (above.before if above else None)
+            below = _Shared(options, grammar, before) if above or table.get("shared") else None
             subcommands = {
                 word: Program(name=word, does=effects, **below.fields() if below else {})
                 for word, effects in _words(table).items()
             } | self._all_of(name, above=below)
-            return _program(name, table, grammar=grammar, options=options, subcommands=subcommands)
+            return _program(name, table, grammar=grammar, options=options, before=before, subcommands=subcommands)
         except ValueError as error:
             self.problems.append((name, str(error)))
             return Program(name=name.rpartition(" ")[2], does=frozenset(EFFECTS))
@@ -218,6 +233,7 @@ class _Shared:
 
     options: Mapping[str, Option]
     grammar: Grammar
+    before: frozenset[str] | None
 
     def fields(self) -> dict[str, Any]:
         return {"options": self.options, "grammar": self.grammar}
@@ -248,6 +264,7 @@ def _program(
     *,
     grammar: Grammar,
     options: Mapping[str, Option],
+    before: frozenset[str] | None,
     subcommands: Mapping[str, Program],
 ) -> Program:
     operands = table.get("operands", "any")
@@ -264,11 +281,13 @@ def _program(
         needs=frozenset(_parse(table.get("needs", ""), grammar)),
         together=_together(table, grammar, options=options),
         offline=frozenset(_parse(table.get("offline", ""), grammar)),
+        before=before,
         alone=frozenset(table.get("alone", "").split()),
         operands=cast("Operands", operands),
         most=table.get("most"),
         appends=table.get("appends", False),
         skip=table.get("skip", 0),
+        skipped=_pattern(table.get("skipped")),
         matches=_pattern(table.get("matches")),
         script=_pattern(script),
         bundle=table.get("bundle", False),
@@ -279,6 +298,16 @@ def _program(
         default=table.get("default", False),
         subcommands=subcommands,
     )
+
+
+def _before(table: dict[str, Any], grammar: Grammar, *, options: Mapping[str, Option]) -> frozenset[str] | None:
+    """The options that may stand before a subcommand, if a table says so. A name that is no option here is an error."""
+    if "before" not in table:
+        return None
+    found = frozenset(_parse(table["before"], grammar))
+    for name in sorted(found - options.keys()):
+        raise ValueError(f"'before' names {name!r}, which is no option here")
+    return found
 
 
 def _together(

@@ -82,6 +82,9 @@ class Program:
     """To an option, those one of which has to be there as well: `xz -d` writes files unless there is `-c`."""
     offline: frozenset[str] = frozenset()
     """Options each of which keeps it from the network: `netstat -n`."""
+    before: frozenset[str] | None = None
+    """The options that may stand before a subcommand, where not all may: to `kubectl -A events delete x` the word after
+    `-A`, which only subcommands have, is its value, and `delete` the subcommand."""
     alone: frozenset[str] = frozenset()
     """Options that make a program which runs code do nothing but print, where they are all there is: `--version`."""
     operands: Operands = "any"
@@ -91,6 +94,8 @@ class Program:
     """Whether words that it reads are added to the command that it runs, as `xargs` does."""
     skip: int = 0
     """How many operands stand before the command that is run: `timeout 5 ls`."""
+    skipped: re.Pattern[str] | None = None
+    """What each of these has to be: some `timeout` take none, and then `timeout rm ls` runs `rm`."""
     matches: re.Pattern[str] | None = None
     """What each operand has to be; before a command, what may stand there: `env LANG=C ls`."""
     script: re.Pattern[str] | None = None

@@ -313,3 +313,42 @@ def test_where_a_program_goes_may_say_what_it_writes(command: str) -> None:
 )  # fmt: skip
 def test_a_signature_that_git_has_another_program_check_is_opaque(command: str) -> None:
     assert examine_shell(argv=["git", "--git-dir=.git", *shlex.split(command)]).opaque
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "kubectl -A events delete x", "kubectl --ignore-not-found events delete x", "oc -w get delete x", "kubectl rollout --watch status restart x",
+        "helm -a list template x", "etcdctl --cluster get defrag", "podman -D images build", "podman --debug images build", "zypper -s repos removerepo x",
+        "timeout rm ls", "timeout -s KILL rm ls", "chrt -o rm ls", "kubectl apply edit-last-applied x",
+    ],
+)  # fmt: skip
+def test_where_a_program_may_find_its_command_further_on_it_is_opaque(command: str) -> None:
+    assert examine_shell(command=command).opaque
+
+
+@pytest.mark.parametrize(
+    ("command", "subcommands"),
+    [
+        ("kubectl -n x -o wide get pods -A", {"kubectl get"}),
+        ("kubectl --context x rollout status deploy/y -w", {"kubectl rollout status"}),
+        ("kubectl apply -f x --server-side", {"kubectl apply"}),
+        ("helm -n x list -a", {"helm list"}),
+        ("etcdctl endpoint health --cluster", {"etcdctl endpoint health"}),
+        ("zypper -s 5 repos", {"zypper repos"}),
+        ("timeout -k 1 0.5m ls; timeout 5 ls; chrt -r 10 ls", set()),
+    ],
+)
+def test_options_before_it_do_not_hide_a_command_where_they_are_read_alike(command: str, subcommands: set[str]) -> None:
+    facts = examine_shell(command=command)
+
+    assert not facts.opaque
+    assert facts.subcommands == subcommands
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["du -X /dev/watchdog", "du --exclude-from=/./dev/watchdog", "du --files0-from ../dev/watchdog", "du -X /x/../dev/watchdog"],
+)  # fmt: skip
+def test_a_file_of_names_that_is_opened_is_no_device(command: str) -> None:
+    assert not examine_shell(command=command).read_only
