@@ -89,6 +89,13 @@ SELECT coalesce(json_agg(x ORDER BY oid), '[]')::text FROM (
        UNION ALL
        SELECT pg_catalog.pg_get_expr(q.partexprs, q.partrelid) FROM pg_catalog.pg_partitioned_table q
         WHERE q.partrelid = c.oid AND q.partexprs IS NOT NULL) code(said)) END AS checks,
+    CASE WHEN c.relkind = 'p' THEN (SELECT json_agg(key.said)
+       FROM pg_catalog.pg_partitioned_table q CROSS JOIN LATERAL (
+         SELECT pg_catalog.quote_ident(a.attname) FROM pg_catalog.pg_attribute a
+          WHERE a.attrelid = q.partrelid AND a.attnum = ANY (q.partattrs::int2[]) AND a.attnum > 0
+         UNION ALL
+         SELECT pg_catalog.pg_get_expr(q.partexprs, q.partrelid) WHERE q.partexprs IS NOT NULL) key(said)
+      WHERE q.partrelid = c.oid) END AS partitioned_by,
     CASE WHEN c.oid >= {FIRST_USER_OID} THEN (SELECT json_agg(DISTINCT jsonb_build_array(kn.nspname || '.' || kc.relname,
            {KEY_COLUMNS.format(relation="conrelid", numbers="conkey")},
            {KEY_COLUMNS.format(relation="confrelid", numbers="confkey")}, k.confdeltype, k.confupdtype))

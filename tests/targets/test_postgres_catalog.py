@@ -97,6 +97,8 @@ async def test_definitions_are_qualified(connection: asyncpg.Connection[Any]) ->
 async def test_inheritance_and_triggers_are_seen(connection: asyncpg.Connection[Any]) -> None:
     catalog = await load_catalog(connection, search_path=("public",))
     assert catalog.relations["public.events_2026"].parents == ("public.events",)
+    assert catalog.relations["public.events"].partitioned_by == ("at",)
+    assert catalog.relations["public.events_2026"].partitioned_by == ()
     assert catalog.relations["public.customers"].has_triggers
     assert not catalog.relations["public.people"].has_triggers
     assert not catalog.relations["public.events"].has_triggers
@@ -114,6 +116,7 @@ async def test_what_a_table_evaluates_by_itself_is_seen(
         CREATE INDEX ON tenants (lower(owner), (id + 1)) WHERE owner > 'a';
         CREATE POLICY own ON tenants USING (owner = current_user) WITH CHECK (id > 1);
         CREATE TABLE parts (id int) PARTITION BY LIST ((id % 2));
+        CREATE TABLE mixed ("Kind, of" text, id int, at date) PARTITION BY RANGE ("Kind, of", (id % 2), at, lower("Kind, of"));
         """
     )
     before = (await load_catalog(connection, search_path=("public",))).relations["public.tenants"]
@@ -129,6 +132,8 @@ async def test_what_a_table_evaluates_by_itself_is_seen(
         Dependent(relation="public.notes", columns=("id",), referenced=("id",), on_delete="a", on_update="a"),
     )
     assert catalog.relations["public.parts"].checks == ("(id % 2)",)
+    assert catalog.relations["public.parts"].partitioned_by == ("(id % 2)",)
+    assert catalog.relations["public.mixed"].partitioned_by == ('"Kind, of"', "at", '(id % 2), lower("Kind, of")')
     assert catalog.relations["public.customers"].checks == ()
 
 

@@ -104,7 +104,17 @@ class Resolver(Changes):
         found.touch = self.prepared.held(relation.qualified)
         found.opaque = any(self._runs_unseen(relation, policy) for policy in relation.policies)
         watched, moves = self._written(relation)
-        return Known(relation, self._stored_columns(relation), found, watched=watched, moves=moves)
+        columns, families = self._stored_columns(relation), self.prepared.families
+        columns.placed = self._places(relation.qualified, *families.descendants(relation.qualified))
+        found.spoken |= columns.placed  # a plan says what is found in which partition
+        # To read one partition is to choose rows by what partitions them.
+        found.fact("where", self._places(*families.ancestors(relation.qualified)))
+        return Known(relation, columns, found, watched=watched, moves=moves)
+
+    def _places(self, *names: str) -> Classes:
+        """The data classes of what decides in which partition of these relations a row is."""
+        of = [self.prepared.catalog.relations[name] for name in names if name in self.prepared.catalog.relations]
+        return NONE.union(*(self.computed(one, key) for one in of for key in one.partitioned_by)) & self.data
 
     def _written(self, relation: Relation) -> tuple[bool, Classes]:
         """Whether writing to a table runs code that nobody sees, and the stored columns that its defaults write."""

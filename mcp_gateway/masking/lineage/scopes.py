@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mcp_gateway.calls import JSONObject
-from mcp_gateway.masking.lineage.values import CLEAR, NONE, Classes, Columns, Found, Value, merged, tainted
+from mcp_gateway.masking.lineage.values import NONE, Classes, Columns, Found, Value, merged, tainted
 
 SYSTEM_COLUMNS = frozenset({"tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"})
 
@@ -31,7 +31,7 @@ class Entry:
         """Its column `name`; None where it has none of that name for certain."""
         value = self.columns.names.get(name)
         if value is None and self.stored and name in SYSTEM_COLUMNS:
-            value = CLEAR
+            value = Value(self.columns.placed if name == "tableoid" else NONE)
         loose = self.columns.loose
         return value if value is None or loose is None else tainted(value, loose)
 
@@ -117,7 +117,8 @@ class Scope:
                 if columns.loose is not None:
                     loose = columns.loose | (loose or NONE)
             if found is None and scope.stored and name in SYSTEM_COLUMNS:
-                found = CLEAR
+                placed = NONE.union(*(entry.columns.placed for entry in scope.entries))
+                found = Value(placed if name == "tableoid" else NONE)
             if found is not None:
                 return found, loose
             scope = scope.parent

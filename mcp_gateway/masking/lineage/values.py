@@ -116,13 +116,15 @@ def classes_of(columns: Iterable[Column]) -> Classes:
 class Columns:
     """A list of columns, found by name. `open` holds the classes of further columns that nobody can name."""
 
-    __slots__ = ("all", "loose", "names", "open", "own_names")
+    __slots__ = ("all", "loose", "names", "open", "own_names", "placed")
 
     def __init__(self, columns: Iterable[Column], *, open_classes: Classes | None = None) -> None:
         self.all = tuple(columns)
         self.open = open_classes
         self.own_names = True
         """False after a column alias list: a row keeps the names of its type, whatever the list says."""
+        self.placed: Classes = NONE
+        """What decides in which partition a row is: `tableoid` tells."""
         self.loose = open_classes
         """Classes that a name found nowhere else may have; None when every name is known."""
         self.names: dict[str, Value] = {}
@@ -156,6 +158,7 @@ class Columns:
         columns = [Column(name, column.value) for name, column in zip(names, padded, strict=False)]
         renamed = Columns((*columns, *padded[len(names) :]), open_classes=self.open)
         renamed.own_names = False
+        renamed.placed = self.placed
         return renamed
 
     def row(self) -> Value:
