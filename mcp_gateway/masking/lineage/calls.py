@@ -108,7 +108,7 @@ class Calls(Walker):
             value = self.opaque()
             if judged.returns_set:
                 self.found.fact("rows", self.top)
-            return value._replace(type=self._result_type(judged, arguments), row=self._row(judged, value, arguments))
+            return value.of_type(self._result_type(judged, arguments), self._row(judged, value, arguments))
         classes = given
         if judged.expansions:
             classes = given.union(*(e.columns.classes | e.found.flow() for e in judged.expansions))
@@ -118,7 +118,7 @@ class Calls(Walker):
         bounded = plain and not judged.returns_set and name not in UNBOUNDED_RESULTS
         value = Value(classes, plain=bounded, type=self._result_type(judged, arguments))
         if judged.shape.kind != "scalar" and (row := self._row(judged, value, arguments)) is not None:
-            return value._replace(row=row)
+            return value.of_type(value.type, row)
         return value
 
     def field(self, value: Value, name: str) -> Value:
@@ -145,7 +145,7 @@ class Calls(Walker):
         if relation is None:
             return None
         of = Value(value.classes, plain=value.plain)
-        return tuple(Column(column.name, of._replace(type=column.type)) for column in relation.columns)
+        return tuple(Column(column.name, of.of_type(column.type, of.row)) for column in relation.columns)
 
     def result_columns(
         self, judged: Judged, value: Value, arguments: Sequence[Value], *, scalar_name: str | None
@@ -153,7 +153,7 @@ class Calls(Walker):
         """The columns of a call in FROM; `scalar_name` names the one of a plain result."""
         kind, names = judged.shape
         if kind == "scalar" or (kind == "argument" and self.prepared.is_simple(value.type)):
-            return Columns([Column(names[0] if names else scalar_name, value._replace(row=None))])
+            return Columns([Column(names[0] if names else scalar_name, value.of_type(value.type))])
         if kind in ("open", "record") or value.row is None:
             return Columns((), open_classes=value.classes)
         return Columns(self._expanded(judged, value, arguments) or value.row)

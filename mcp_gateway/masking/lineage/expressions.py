@@ -155,27 +155,28 @@ class Expressions(SQLJSON):
         types = {value.type for value in values}
         of = types.pop() if len(types) == 1 else None
         simple = of is not None and self.prepared.is_simple(of)
-        whole = union(values)._replace(type=f"{of.removesuffix('[]')}[]" if of is not None and simple else None)
+        whole = union(values).of_type(f"{of.removesuffix('[]')}[]" if of is not None and simple else None)
         if all(self.is_single(value.type) for value in values):
             return whole
         # Arrays in an array have to agree in their lengths.
-        return self.partial(whole)._replace(type=whole.type)
+        return self.partial(whole).of_type(whole.type)
 
     def _row_constructor(self, body: JSONObject, scope: Scope) -> Value:
         values: list[Value] = []
         for node in body.get("args", ()):
             values.extend(column.value for column in self.expanded(node, scope))
         row = tuple(Column(f"f{number}", value) for number, value in enumerate(values, start=1))
-        return union(values)._replace(type="pg_catalog.record", row=row)
+        return union(values).of_type("pg_catalog.record", row)
 
     def _collation(self, body: JSONObject, scope: Scope) -> Value:
         # Where two collations meet, comparing fails: the server asks for one that says which.
-        return self.value(body["arg"], scope)._replace(base=False, plain=False)
+        value = self.value(body["arg"], scope)
+        return Value(value.classes, plain=False, type=value.type, row=value.row)
 
     def _boolean_test(self, body: JSONObject, scope: Scope) -> Value:
         value = self.value(body["arg"], scope)
         self.tested |= value.classes
-        return value._replace(base=False, type=_BOOL, row=None)
+        return Value(value.classes, plain=value.plain, type=_BOOL)
 
     def _null_test(self, body: JSONObject, scope: Scope) -> Value:
         value = self.value(body["arg"], scope)
@@ -242,8 +243,8 @@ class Expressions(SQLJSON):
         if kind != "EXPR_SUBLINK":
             raise Unsure("a subquery of an unknown kind")
         if len(columns) == 1:
-            of_one = columns[0].value
-            return tainted(chosen(of_one)._replace(plain=False), flow)
+            one = chosen(columns[0].value)
+            return tainted(Value(one.classes, base=one.base, plain=False, type=one.type, row=one.row), flow)
         row = tuple(Column(name, tainted(chosen(value), flow)) for name, value in columns)
         return Value(classes, plain=False, type="pg_catalog.record", row=row)
 
@@ -291,7 +292,7 @@ class Expressions(SQLJSON):
         to = self.prepared.type_named(schema, names[-1], path=self.path)
         if len(arguments) != 1 or not self.prepared.is_simple(to):
             raise Unsure("a function that the catalog does not have")
-        return self.partial(arguments[0])._replace(type=to)
+        return self.partial(arguments[0]).of_type(to)
 
     # For the layer above
 

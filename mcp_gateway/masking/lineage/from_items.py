@@ -144,7 +144,7 @@ class FromItems(Expressions):
             columns.append(Column("ordinality", CLEAR))
         open_classes = NONE.union(*opens) if opens else None
         if open_classes is not None:
-            columns = [Column(name, value._replace(classes=value.classes | open_classes)) for name, value in columns]
+            columns = [Column(name, value.derived_from(open_classes)) for name, value in columns]
         item = Columns(columns, open_classes=open_classes)
         return _single(alias.get("aliasname", _function_name(calls[0][0])), item, alias)
 
@@ -162,7 +162,8 @@ class FromItems(Expressions):
         if tag != "FuncCall":
             value = self.value(node, scope)
             name = alias.get("aliasname") if single else None
-            return [Columns([Column(name or column_name({"val": node}), value._replace(base=False, row=None))])]
+            scalar = Value(value.classes, plain=value.plain, type=value.type)
+            return [Columns([Column(name or column_name({"val": node}), scalar)])]
         names = strings(body["funcname"])
         if names == ["unnest"] and plain and len(body.get("args", ())) > 1 and not definitions:
             return [self._unnested({**body, "args": [argument]}, scope, "unnest") for argument in body["args"]]

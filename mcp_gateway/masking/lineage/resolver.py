@@ -160,7 +160,7 @@ class Resolver(Changes):
             found.facts = {kind: classes & self.data for kind, classes in found.facts.items()}
             values = [limited(value, self.data) for value in values]
         columns = Columns(
-            Column(own.name, tainted(value, own.value.classes)._replace(type=own.value.type))
+            Column(own.name, (given := tainted(value, own.value.classes)).of_type(own.value.type, given.row))
             for own, value in zip(self._stored_columns(relation).all, values, strict=True)
         )
         found.touch |= columns.classes

@@ -1,7 +1,7 @@
 """What the resolver knows of an expression, of a list of columns and of a statement so far.
 
-`Value` and `Column` are named tuples, not dataclasses: a statement makes one for every node, and they are five
-times cheaper to build. Invariant: the classes of a composite value contain those of all its columns.
+`Value` is a plain class and `Column` a named tuple, not frozen dataclasses: a statement makes one for every node, and they
+are several times cheaper to build. Invariant: the classes of a composite value contain those of all its columns.
 """
 
 from __future__ import annotations
@@ -28,18 +28,46 @@ class Unsure(Exception):
     """The statement cannot be followed here; everything is masked. Never leaves the package."""
 
 
-class Value(NamedTuple):
-    """One expression."""
+class Value:
+    """One expression. Never changed."""
 
-    classes: Classes = NONE
-    base: bool = False
-    """A stored column passed through unchanged: whether it is NULL tells nothing else."""
-    plain: bool = True
-    """Cheap, of bounded size and sure not to fail, whatever its input."""
-    type: str | None = None
-    """`schema.type` where it is known; arrays end in `[]`."""
-    row: tuple[Column, ...] | None = None
-    """The columns of a composite value, where they are known."""
+    __slots__ = ("base", "classes", "plain", "row", "type")
+
+    def __init__(
+        self,
+        classes: Classes = NONE,
+        *,
+        base: bool = False,
+        plain: bool = True,
+        type: str | None = None,  # noqa: A002 - what it is called everywhere
+        row: tuple[Column, ...] | None = None,
+    ) -> None:
+        self.classes = classes
+        self.base = base
+        """A stored column passed through unchanged: whether it is NULL tells nothing else."""
+        self.plain = plain
+        """Cheap, of bounded size and sure not to fail, whatever its input."""
+        self.type = type
+        """`schema.type` where it is known; arrays end in `[]`."""
+        self.row = row
+        """The columns of a composite value, where they are known."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Value) and self._parts() == other._parts()
+
+    def __hash__(self) -> int:
+        return hash(self._parts())
+
+    def _parts(self) -> tuple[Classes, bool, bool, str | None, tuple[Column, ...] | None]:
+        return self.classes, self.base, self.plain, self.type, self.row
+
+    def of_type(self, name: str | None, row: tuple[Column, ...] | None = None) -> Value:
+        """The same as a value of another type."""
+        return Value(self.classes, base=self.base, plain=self.plain, type=name, row=row)
+
+    def derived_from(self, classes: Classes) -> Value:
+        """The same with further classes, whatever its columns have."""
+        return Value(self.classes | classes, base=self.base, plain=self.plain, type=self.type, row=self.row)
 
     @property
     def is_untouched(self) -> bool:
@@ -77,10 +105,10 @@ def merged(first: Value, second: Value) -> Value:
     return Value(
         first.classes | second.classes,
         # Among values of its own choice a statement can recognise a fingerprint.
-        first.base and second.base and _have_same_data(first.classes, second.classes),
-        first.plain and second.plain,
-        first.type if first.type == second.type else None,
-        row,
+        base=first.base and second.base and _have_same_data(first.classes, second.classes),
+        plain=first.plain and second.plain,
+        type=first.type if first.type == second.type else None,
+        row=row,
     )
 
 
@@ -93,19 +121,19 @@ def tainted(value: Value, classes: Classes) -> Value:
     if classes <= value.classes and (value.row is None or all(classes <= c.value.classes for c in value.row)):
         return value
     row = None if value.row is None else tuple(Column(name, tainted(of, classes)) for name, of in value.row)
-    return value._replace(classes=value.classes | classes, row=row)
+    return Value(value.classes | classes, base=value.base, plain=value.plain, type=value.type, row=row)
 
 
 def chosen(value: Value) -> Value:
     """`value` where a statement decides whether there is one: neither it nor its columns are NULL by what is stored."""
     row = None if value.row is None else tuple(Column(name, chosen(of)) for name, of in value.row)
-    return value._replace(base=False, row=row)
+    return Value(value.classes, plain=value.plain, type=value.type, row=row)
 
 
 def limited(value: Value, classes: Classes) -> Value:
     """`value` with none but these classes, those of its columns included."""
     row = None if value.row is None else tuple(Column(name, limited(of, classes)) for name, of in value.row)
-    return value._replace(classes=value.classes & classes, row=row)
+    return Value(value.classes & classes, base=value.base, plain=value.plain, type=value.type, row=row)
 
 
 def classes_of(columns: Iterable[Column]) -> Classes:
@@ -167,7 +195,7 @@ class Columns:
             return Value(self.classes, plain=False)
         base, plain = all(c.value.base for c in self.all), all(c.value.plain for c in self.all)
         row = self.all if self.own_names else tuple(Column(None, column.value) for column in self.all)
-        return Value(self.classes, base, plain, "pg_catalog.record", row)
+        return Value(self.classes, base=base, plain=plain, type="pg_catalog.record", row=row)
 
 
 class Found:
