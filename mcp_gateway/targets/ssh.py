@@ -39,16 +39,25 @@ MAX_STREAM_BYTES = 64 * 1024 * 1024
 """After so much output of one call the command is killed: nobody reads it, and the host would go on for nothing."""
 
 KILL_SECONDS = 3.0
+KILL_ANSWER_BYTES = 4 * 1024
+"""A login that greets says more than the answer; no more than this is read."""
 PARTING_SECONDS = 0.7
 """How long a call waits until its command is killed and the connection ended; a host that is silent is waited for in the
 background."""
+KILLED = b"killed"
 KILL_COMMAND = (
-    "ps -A -o pid= -o ppid= | while read -r pid parent; do "
-    'if [ "$parent" = "$PPID" ] && [ "$pid" != "$$" ]; then kill -KILL -- "-$pid"; fi; done'
+    "exec /bin/sh -c '"
+    "ps -A -o pid= -o ppid= | { while read -r pid parent; do "
+    'if [ "$pid" = "$$" ]; then own=seen; elif [ "$parent" = "$PPID" ]; then '
+    'kill -s KILL -- "-$pid" || kill -KILL "-$pid" || { kill -0 "$pid" && left=some; }; fi; done 2>/dev/null; '
+    f'if [ "$own-$left" = seen- ]; then echo {KILLED.decode()}; fi; }}'
+    "'"
 )
-"""Kills the process groups of the other sessions of this connection, which serves one call only: its command.
+"""Kills the process groups of the other sessions of this connection, which serves one call only: its command. Says so
+once it has seen all of them, itself among them.
 
-The protocol's own signal request comes first, but OpenSSH refuses it for root and for forced commands."""
+The protocol's own signal request comes first, but OpenSSH refuses it for root and for forced commands. The account's shell
+may read none of this, as fish and csh, and the `kill` of some shells takes no `--` after `-KILL`, as that of dash."""
 
 
 class SSHSettings(Protocol):
@@ -326,10 +335,15 @@ async def _kill_there(connection: asyncssh.SSHClientConnection, process: asyncss
     with anyio.move_on_after(KILL_SECONDS, shield=True):
         try:
             _kill(process)
-            await connection.run(KILL_COMMAND, stdin=asyncssh.DEVNULL, check=False)
+            killing = await connection.create_process(
+                KILL_COMMAND, encoding=None, stdin=asyncssh.DEVNULL, stderr=asyncssh.DEVNULL
+            )
+            said = b""
+            while len(said) < KILL_ANSWER_BYTES and (chunk := await killing.stdout.read(KILL_ANSWER_BYTES)):
+                said += chunk
         except BROKEN:
             return False  # The connection is gone: the host ends what it can tell is cut off, and the outcome says so.
-        return True
+        return KILLED in said.split()
     return False
 
 
