@@ -6,7 +6,7 @@ A subquery sees its siblings only when LATERAL; functions always do.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.masking.lineage.expressions import Expressions
@@ -18,6 +18,7 @@ from mcp_gateway.masking.lineage.values import (
     Classes,
     Column,
     Columns,
+    Found,
     Unsure,
     Value,
     merged,
@@ -40,11 +41,12 @@ class FromItems(Expressions):
             case "RangeVar":
                 return self._relation(body, lateral)
             case "RangeSubselect":
-                return self._subquery(body, lateral)
+                seen = lateral if body.get("lateral") else lateral.without_items()
+                return self._cached(self._subquery, body, seen)
             case "JoinExpr":
                 return self._join(body, lateral)
             case "RangeFunction":
-                return self._function(body, lateral)
+                return self._cached(self._function, body, lateral)
             case "RangeTableSample":
                 item = self.from_item(body["relation"], lateral)
                 asked = [*body.get("args", ()), *([body["repeatable"]] if "repeatable" in body else [])]
@@ -53,9 +55,19 @@ class FromItems(Expressions):
                     raise Unsure("a sampling method that the catalog does not have")
                 return item
             case "RangeTableFunc":
-                return self._xml_table(body, lateral)
+                return self._cached(self._xml_table, body, lateral)
             case _:
                 raise Unsure(f"a {tag} in FROM")
+
+    def _cached(self, resolve: Callable[[JSONObject, Scope], Item], body: JSONObject, seen: Scope) -> Item:
+        """An item that may refer to others: the server may keep its rows by what it refers to."""
+        around, self.found = self.found, Found()
+        item = resolve(body, seen)
+        inside, self.found = self.found, around
+        around.merge(inside)
+        if seen.has_entries():
+            around.cached |= NONE.union(*(columns.classes for columns in item.flats), *inside.facts.values())
+        return item
 
     # Relations and subqueries
 
@@ -78,8 +90,8 @@ class FromItems(Expressions):
             stored=relation.kind not in ("v", "c"),
         )
 
-    def _subquery(self, body: JSONObject, lateral: Scope) -> Item:
-        columns = self.query(body["subquery"], lateral if body.get("lateral") else lateral.without_items())
+    def _subquery(self, body: JSONObject, seen: Scope) -> Item:
+        columns = self.query(body["subquery"], seen)
         alias = body.get("alias", {})
         # Without an alias (PostgreSQL 16) nothing can qualify its columns.
         return _single(alias.get("aliasname", ""), Columns(columns), alias)

@@ -279,7 +279,8 @@ class Resolver(Changes):
         found = self.found
         classes = self.top if found.opaque else found.spoken
         if any(option["DefElem"]["defname"] == "analyze" for option in body.get("options", ())):
-            classes = classes.union(*(of for kind, of in found.facts.items() if kind not in UNCOUNTED))
+            found.fact("rows", found.spoken)  # a line more for what was left out somewhere
+            classes = classes.union(found.cached, *(of for kind, of in found.facts.items() if kind not in UNCOUNTED))
         return self._lineage((Column(PLAN, Value(classes)),))
 
 

@@ -13,6 +13,9 @@ from mcp_gateway.masking.lineage.values import NONE, Classes, Columns, Found, Va
 
 SYSTEM_COLUMNS = frozenset({"tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"})
 
+PLACING = frozenset({"tableoid", "ctid"})
+"""Those that tell which partition a row is in, or that two are not in the same one."""
+
 
 class Entry:
     """A range-table entry: what a qualifier reaches."""
@@ -31,7 +34,7 @@ class Entry:
         """Its column `name`; None where it has none of that name for certain."""
         value = self.columns.names.get(name)
         if value is None and self.stored and name in SYSTEM_COLUMNS:
-            value = Value(self.columns.placed if name == "tableoid" else NONE)
+            value = Value(self.columns.placed if name in PLACING else NONE)
         loose = self.columns.loose
         return value if value is None or loose is None else tainted(value, loose)
 
@@ -82,6 +85,15 @@ class Scope:
         self.flats.extend(item.flats)
         self.stored = self.stored or item.stored
 
+    def has_entries(self) -> bool:
+        """Whether there is anything to refer to, here or around."""
+        scope: Scope | None = self
+        while scope is not None:
+            if scope.entries:
+                return True
+            scope = scope.parent
+        return False
+
     def without_items(self) -> Scope:
         """What a FROM subquery that is not LATERAL sees."""
         scope = Scope(self.parent)
@@ -118,7 +130,7 @@ class Scope:
                     loose = columns.loose | (loose or NONE)
             if found is None and scope.stored and name in SYSTEM_COLUMNS:
                 placed = NONE.union(*(entry.columns.placed for entry in scope.entries))
-                found = Value(placed if name == "tableoid" else NONE)
+                found = Value(placed if name in PLACING else NONE)
             if found is not None:
                 return found, loose
             scope = scope.parent

@@ -152,7 +152,7 @@ class Columns:
         self.own_names = True
         """False after a column alias list: a row keeps the names of its type, whatever the list says."""
         self.placed: Classes = NONE
-        """What decides in which partition a row is: `tableoid` tells."""
+        """What decides in which partition a row is: `tableoid` and `ctid` tell."""
         self.loose = open_classes
         """Classes that a name found nowhere else may have; None when every name is known."""
         self.names: dict[str, Value] = {}
@@ -201,7 +201,7 @@ class Columns:
 class Found:
     """What has been found out beside the columns: facts, relations, opaque things, a reason to refuse."""
 
-    __slots__ = ("effects", "facts", "functions", "opaque", "refusal", "relations", "spoken", "touch")
+    __slots__ = ("cached", "effects", "facts", "functions", "opaque", "refusal", "relations", "spoken", "touch")
 
     def __init__(self) -> None:
         self.facts: dict[str, Classes] = {}
@@ -212,6 +212,8 @@ class Found:
         self.refusal: str | None = None
         self.relations: set[str] = set()
         self.functions: set[str] = set()
+        self.cached: Classes = NONE
+        """Classes by which rows may be kept for when the same values come again: EXPLAIN ANALYZE counts how often."""
         self.spoken: Classes = NONE
         """Classes of what user functions return: the planner may run them and EXPLAIN then prints the result."""
 
@@ -234,6 +236,7 @@ class Found:
         self.effects = self.effects or other.effects
         self.relations |= other.relations
         self.functions |= other.functions
+        self.cached |= other.cached
         self.spoken |= other.spoken
         if other.refusal is not None:
             self.refuse(other.refusal)

@@ -44,14 +44,14 @@ def test_what_partitions_a_table_is_told_by_the_partition_that_a_row_is_in() -> 
         assert verdict.columns is not None
         return [set(column.classes) for column in verdict.columns], {k: set(of) for k, of in verdict.inference.items()}
 
-    assert told("SELECT id, ctid FROM people") == ([set[str](), set[str]()], {})
+    assert told("SELECT id, ctid FROM people") == ([set[str](), {"ssn"}], {})
     for sql in ("SELECT tableoid FROM people", "SELECT p.tableoid::regclass FROM people p JOIN people q USING (id)"):
         assert told(sql)[0] == [{"ssn"}], sql
     assert told("SELECT x FROM (SELECT tableoid FROM people AS p (a, b)) t (x)") == ([{"ssn"}], {})
     assert told("SELECT tableoid FROM people JOIN (VALUES (1)) v (id) USING (id)")[0] == [{"ssn"}]
     for part in ("people_1", "people_1_a"):
         assert told(f"SELECT id, tableoid FROM {part}") == ([set[str](), set[str]()], {"where": {"ssn"}})
-    assert told("EXPLAIN ANALYZE SELECT id FROM people WHERE id = 1") == ([{"ssn"}], {})
+    assert told("EXPLAIN ANALYZE SELECT id FROM people WHERE id = 1") == ([{"ssn"}], {"rows": {"ssn"}})
     by_kind = catalog(
         relation("people", "id int4, ssn text, kind text", "p", partitioned_by=("kind",)),
         relation("people_1", "id int4, ssn text, kind text", parents=("public.people",)),

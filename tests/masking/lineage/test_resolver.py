@@ -108,6 +108,20 @@ def test_without_classified_columns_there_is_nothing_to_refuse_or_to_mask() -> N
         ("EXPLAIN ANALYZE SELECT id FROM users WHERE ssn = '123'", "ssn"),
         ("EXPLAIN (ANALYZE false, ANALYZE true) SELECT id FROM users WHERE ssn = '123'", "ssn"),
         ("EXPLAIN ANALYZE SELECT id FROM users WHERE id = 1", ""),
+        # Rows are kept by what LATERAL refers to, and it is counted how often they could be used again.
+        ("EXPLAIN ANALYZE SELECT x FROM users u, LATERAL (SELECT max(u.ssn || id) FROM orders) t (x)", "ssn"),
+        ("EXPLAIN ANALYZE SELECT x FROM users u, LATERAL (SELECT u.ssn IS NULL, max(id) FROM orders) t (x)", "ssn"),
+        (
+            "EXPLAIN ANALYZE SELECT 1 FROM users u JOIN LATERAL (SELECT max(id) FROM (SELECT u.ssn, id FROM orders OFFSET 0) z) t ON true",
+            "ssn",
+        ),
+        ("EXPLAIN ANALYZE SELECT 1 FROM users u, upper(u.ssn) x", "ssn"),
+        ("EXPLAIN SELECT x FROM users u, LATERAL (SELECT max(u.ssn || id) FROM orders) t (x)", ""),
+        (
+            "EXPLAIN ANALYZE SELECT total FROM users u, LATERAL (SELECT total FROM orders WHERE user_id = u.id LIMIT 1) t",
+            "",
+        ),
+        ("EXPLAIN ANALYZE SELECT count(*) FROM (SELECT ssn FROM users) t", ""),
         ("EXPLAIN DELETE FROM users", ""),
     ],
 )
