@@ -41,6 +41,14 @@ def told(stdout: bytes, stderr: bytes = b"") -> Any:
     )
 
 
+def ended_by(signal: str) -> Any:
+    """The signal that a result tells of a command whose host said this."""
+    raw = Ran(exit_status=None, signal=signal, stdout=captured(b""), stderr=captured(b""))
+    return orjson.loads(
+        TOOL.mask(raw, examination=EXAMINATION, masker=masker_with(CANARY), call_id="1").structured,
+    )["signal"]
+
+
 def output(value: str, *, before: int, after: int) -> bytes:
     """Lines of output with a value so many bytes from the beginning, and so many from the end."""
     line = "an ordinary line of output\n"
@@ -109,3 +117,11 @@ def test_output_that_is_no_text_is_base64() -> None:
 
     assert result["stdout_encoding"] == "base64"
     assert base64.b64decode(result["stdout"]) == b"\xff\xfe\x00"
+
+
+@pytest.mark.requirement("R36")
+def test_the_name_of_a_signal_is_the_hosts_word_and_is_masked() -> None:
+    assert ended_by("KILL") == "KILL"
+    for value in ONE_OF_EACH[:-1]:
+        assert value not in ended_by(f"TERM {value}")
+    assert len(ended_by("x" * 100_000)) == 64

@@ -20,6 +20,9 @@ from mcp_gateway.targets.capture import Captured
 from mcp_gateway.targets.ssh import Ran, SSHConnector
 from mcp_gateway.tool import Arguments, Examination, Looked, Masker, Permit
 
+MAX_SIGNAL = 64
+"""Characters of a signal's name, which is the host's word."""
+
 
 class RunSSHCommandArguments(Arguments):
     """Either an argument vector, which is quoted for the host's shell, or a command string."""
@@ -129,7 +132,7 @@ class RunSSHCommand:
         del examination
         result: JSONObject = {"exit_status": raw.exit_status}
         if raw.signal is not None:
-            result["signal"] = raw.signal
+            result["signal"] = masker.text(raw.signal)[:MAX_SIGNAL]
         for name, captured in (("stdout", raw.stdout), ("stderr", raw.stderr)):
             data = _joined(captured, masker)
             try:
