@@ -28,7 +28,7 @@ from mcp_gateway.policy.cedar_text import Refused, parse
 from mcp_gateway.policy.expressions import ApprovalUse, ExpressionError, approval_use, reads_of
 from mcp_gateway.policy.mistakes import Validator
 from mcp_gateway.policy.parsing import read_expressions
-from mcp_gateway.policy.schema import REVEAL, actions_of, classes_of, names_of, schema_text
+from mcp_gateway.policy.schema import REVEAL, actions_of, classes_of, names_of, quoted, schema_text
 from mcp_gateway.policy.scopes import Scope
 from mcp_gateway.policy.split import Place, Source, Statement, split
 from mcp_gateway.policy.statement import Compiled, Policy
@@ -95,7 +95,9 @@ class _Compiler:
         annotations, wrong = parse_annotations(given, effect=effect)
         self.problems += [statement.find("@", key).problem(message, policy=name) for key, message in wrong]
         if "id" not in given:
-            self.problems.append(statement.place.problem("the policy has no @id"))
+            self.problems.append(
+                statement.place.problem(f'the policy has no @id; write @id("its-name") before `{effect}`')
+            )
         elif (first := self.policies.get(name)) is not None:
             self._report(statement.find("@", "id"), f"the id {name!r} is used twice, first at {first.place}", name)
         # 4.
@@ -150,7 +152,8 @@ class _Compiler:
         elif used and not asked:
             self._report(place, "context.approval is used, but no @approval says who is asked", name)
         elif asked and not used and effect == "forbid":
-            self._report(statement.find("@", "approval"), "@approval has no effect: no `unless` looks at it", name)
+            message = f"@approval has no effect: no `unless` looks at it; write `{_lifting(asked)}`"
+            self._report(statement.find("@", "approval"), message, name)
         elif use.groups and use.groups != asked:
             self._report(place, f"@approval asks {_listed(asked)}, but `unless` looks for {_listed(use.groups)}", name)
         for people in sorted(use.people):
@@ -188,6 +191,12 @@ def _odd_place(statement: Statement, form: JSONObject, error: ExpressionError) -
             if again.node is not None:
                 return expressions.place(again.node)
     return statement.find("context", ".", "approval")
+
+
+def _lifting(groups: Collection[str]) -> str:
+    """The condition with which an approval of all these groups lifts a forbid, to be copied into the policy."""
+    looks = " && ".join(f"context.approval.by.contains({quoted(group)})" for group in sorted(groups))
+    return f"unless {{ {looks} }}"
 
 
 def _listed(groups: Collection[str]) -> str:

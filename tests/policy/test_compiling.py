@@ -50,7 +50,7 @@ def test_all_problems_of_all_files_are_reported_together_in_order() -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ('permit (principal, action == Action::"call_api", resource);', ["p.cedar:1:1: the policy has no @id"]),
+        ('permit (principal, action == Action::"call_api", resource);', ['p.cedar:1:1: the policy has no @id; write @id("its-name") before `permit`']),
         (
             '@id("a")\npermit (principal, action, resource);',
             ["p.cedar:1:1: a: a permit has to name its actions; this one would permit all, reveal too"],
@@ -170,7 +170,11 @@ def test_an_approval_cannot_be_reached_by_another_way(condition: str, problem: s
             forbid('unless { context.approval.by.contains("dba") }', annotations=""),
             "p.cedar:3:10: a: context.approval is used, but no @approval says who is asked",
         ),
-        (forbid(""), "p.cedar:1:10: a: @approval has no effect: no `unless` looks at it"),
+        (
+            forbid(""),
+            "p.cedar:1:10: a: @approval has no effect: no `unless` looks at it; "
+            'write `unless { context.approval.by.contains("dba") }`',
+        ),
         (
             forbid('unless { context.approval.by.contains("ops") }'),
             "p.cedar:3:10: a: @approval asks 'dba', but `unless` looks for 'ops'",
@@ -200,6 +204,16 @@ def test_an_approval_cannot_be_reached_by_another_way(condition: str, problem: s
 )
 def test_an_approval_that_could_not_simply_lift_a_forbid_is_an_error(text: str, found: str) -> None:
     assert problems(text) == [found]
+
+
+@pytest.mark.parametrize("groups", ["dba", "ops, dba", "Domain Admins", r"Büro, a\"b"])
+def test_the_condition_that_an_unused_approval_is_told_to_have_is_one(groups: str) -> None:
+    asked = f'@approval("{groups}")'
+
+    (problem,) = problems(forbid("", annotations=asked))
+    advice = problem.split("; write `")[1].removesuffix("`")
+
+    assert problems(forbid(advice, annotations=asked)) == []
 
 
 def test_a_permit_gated_on_an_approval_is_an_error_since_nobody_would_be_asked() -> None:

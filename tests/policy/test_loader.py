@@ -66,7 +66,7 @@ def test_problems_of_paths_and_of_policies_come_together(folder: Path, tmp_path:
         f"{gone_too}: there is no such file or folder",
         f"{text}: expected a folder or a *.cedar file",
         "policies: expected an absolute path",
-        f"{file}:2:1: the policy has no @id",
+        f'{file}:2:1: the policy has no @id; write @id("its-name") before `permit`',
         f"{file}:2:1: a permit has to name its actions; this one would permit all, reveal too",
     ]
 
