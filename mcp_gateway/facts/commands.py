@@ -19,7 +19,8 @@ from mcp_gateway.facts.shell_text import is_read_alike, simple_commands
 
 MAX_DEPTH = 12
 """Wrappers within wrappers; beyond it a command is opaque."""
-NOTHING = "/dev/null"
+NO_FILES = frozenset(("/dev/null", "/dev/stdout", "/dev/stderr"))
+"""What can be written without a change: a command's output goes to its connection or to another command."""
 
 DISK = re.compile(
     r"/dev/(?:(?:s|h|v|xv)d[a-z]+[0-9]*|(?:nvme|ng)[0-9]+(?:c[0-9]+)?(?:n[0-9]+)?(?:p[0-9]+)?|sg[0-9]+|dm-[0-9]+"
@@ -155,8 +156,9 @@ class Judge:
         names = {name for name, _, _ in read.options}
         if read.odd or any(names.isdisjoint(entry.together.get(name, names)) for name in names):
             self._doubt(hidden=entry.can_run)
-        for _, option, argument in read.options:
-            self._apply_option(option, argument)
+        for name, option, argument in read.options:
+            if argument != "-" or name not in entry.prints:
+                self._apply_option(entry, option, argument)
             if option.script and not _is_script(entry, argument):
                 self._doubt(hidden=True)
             if argument is not None and _opens_device(entry, argument):
@@ -186,16 +188,16 @@ class Judge:
             case "written" | "removed" | "last written" | "moved" if not operands:
                 self._doubt(hidden=False)
             case "written":
-                self._write(operands)
+                self._write(entry, operands)
             case "removed":
                 self._remove(operands)
             case "last written" if not aimed:
-                self._write(operands[-1:])
+                self._write(entry, operands[-1:])
             case "second written":
-                self._write(operands[1:])
+                self._write(entry, operands[1:])
             case "moved":
                 self._remove(operands if aimed else operands[:-1])
-                self._write([] if aimed else operands[-1:])
+                self._write(entry, [] if aimed else operands[-1:])
             case _:
                 pass
 
@@ -244,17 +246,17 @@ class Judge:
         if "runs" in effects:
             self._hide()
 
-    def _apply_option(self, option: Option, argument: str | None) -> None:
+    def _apply_option(self, entry: Program, option: Option, argument: str | None) -> None:
         if argument is not None and "writes" in option.effects:
-            self._write([argument])
+            self._write(entry, [argument])
         elif argument is not None and "removes" in option.effects:
             self._remove([argument])
         else:
             self._apply(option.effects)
         self._apply(option.effects - {"writes", "removes"})
 
-    def _write(self, paths: Sequence[str]) -> None:
-        self._note(self.writes, [path for path in paths if path != NOTHING])
+    def _write(self, entry: Program, paths: Sequence[str]) -> None:
+        self._note(self.writes, [path for path in paths if not (entry.through and path in NO_FILES)])
 
     def _remove(self, paths: Sequence[str]) -> None:
         self._note(self.removes, paths)

@@ -38,6 +38,7 @@ KEYS: Mapping[str, type] = {
             "needs",
             "offline",
             "before",
+            "prints",
             "abbreviated",
             "alone",
             "also",
@@ -47,7 +48,8 @@ KEYS: Mapping[str, type] = {
     ),
     **dict.fromkeys(EFFECTS, str),
     **dict.fromkeys(
-        ("appends", "attached", "bundle", "whatever", "opens", "disks", "default", "shared", "replaces"), bool
+        ("appends", "attached", "bundle", "whatever", "opens", "through", "disks", "default", "shared", "replaces"),
+        bool,
     ),
     **dict.fromkeys(("subcommands", "values", "script", "together"), dict),
     **dict.fromkeys(("skip", "most"), int),
@@ -215,7 +217,9 @@ class _Builder:
         grammar = table.get("grammar", above.grammar if above else "gnu")
         try:
             options = {**(above.options if above else {}), **_options(table, grammar)}
-            before = _before(table, grammar, options=options) or (above.before if above else None)
+            before = above.before if above else None
+            if "before" in table:
+                before = _named_options(table, "before", grammar, options=options)
             below = _Shared(options, grammar, before) if above or table.get("shared") else None
             subcommands = {
                 word: Program(name=word, does=effects, **below.fields() if below else {})
@@ -282,6 +286,8 @@ def _program(
         together=_together(table, grammar, options=options),
         offline=frozenset(_parse(table.get("offline", ""), grammar)),
         before=before,
+        through=table.get("through", False),
+        prints=_named_options(table, "prints", grammar, options=options),
         alone=frozenset(table.get("alone", "").split()),
         operands=cast("Operands", operands),
         most=table.get("most"),
@@ -300,13 +306,13 @@ def _program(
     )
 
 
-def _before(table: dict[str, Any], grammar: Grammar, *, options: Mapping[str, Option]) -> frozenset[str] | None:
-    """The options that may stand before a subcommand, if a table says so. A name that is no option here is an error."""
-    if "before" not in table:
-        return None
-    found = frozenset(_parse(table["before"], grammar))
+def _named_options(
+    table: dict[str, Any], key: str, grammar: Grammar, *, options: Mapping[str, Option]
+) -> frozenset[str]:
+    """The options that a key names. A name that is no option here is an error."""
+    found = frozenset(_parse(table.get(key, ""), grammar))
     for name in sorted(found - options.keys()):
-        raise ValueError(f"'before' names {name!r}, which is no option here")
+        raise ValueError(f"{key!r} names {name!r}, which is no option here")
     return found
 
 

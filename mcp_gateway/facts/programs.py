@@ -85,6 +85,11 @@ class Program:
     before: frozenset[str] | None = None
     """The options that may stand before a subcommand, where not all may: to `kubectl -A events delete x` the word after
     `-A`, which only subcommands have, is its value, and `delete` the subcommand."""
+    through: bool = False
+    """Whether it writes into what is there, so that `/dev/null` stays what it is; `cp -d` and `journalctl --cursor-file`
+    put another file in its place."""
+    prints: frozenset[str] = frozenset()
+    """Options that write, for which `-` is standard output: `curl -D -`."""
     alone: frozenset[str] = frozenset()
     """Options that make a program which runs code do nothing but print, where they are all there is: `--version`."""
     operands: Operands = "any"

@@ -82,6 +82,7 @@ def test_a_listed_subcommand_and_another_name_are_replaced_alone() -> None:
         ('[mine]\noptions = "--all=x"', "'--all=x' is no option as these are written"),
         ('[mine]\noptions = "all"', "'all' is no option as these are written"),
         ('[mine]\noptions = "-a"\nvalues.-b = "x"', "'values' names '-b', which is no option here"),
+        ('[mine]\nwrites = "-a:"\nprints = "-b"', "'prints' names '-b', which is no option here"),
         ('[mine]\noptions = "-a"\nbefore = "-ab"', "'before' names '-b', which is no option here"),
         ('[mine]\nmatches = "("', "'(' is no regular expression"),
         ('[mine]\ngrammar = "dos"', "there is no grammar 'dos'; there are gnu, first, single, each, find, pairs, words"),
