@@ -20,6 +20,7 @@ from mcp_gateway.config_sources import AbsolutePath, Auth, CredentialSource, HTT
 from mcp_gateway.config_values import (
     Network,
     duration_within,
+    got_origin,
     is_loopback,
     parse_array,
     parse_base_url,
@@ -171,7 +172,8 @@ class HTTPTarget(TargetSettings):
     def _check_scheme(cls, url: str, info: ValidationInfo) -> str:
         secure = url.lower().startswith("https:") or is_loopback(url_host(url)) or info.data.get("networks", True)
         if not secure:
-            raise ValueError("expected an https URL; http is for loopback, or for what 'networks' holds")
+            got = got_origin(urlsplit(url))
+            raise ValueError(f"expected an https URL{got}; http is for loopback, or for what 'networks' holds")
         return url
 
     @field_validator("tls_ca")

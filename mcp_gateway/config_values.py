@@ -174,7 +174,8 @@ def parse_gateway_url(value: Any) -> str:
     """The URL of a running gateway, without its last slash: tokens go there, so it is https or on this machine."""
     parts = _split_url(_string(value))
     if parts is None or parts.query:
-        raise ValueError("expected a URL such as 'https://gateway.example.com', without user, query or fragment")
+        example = "'https://gateway.example.com'"
+        raise ValueError(f"expected a URL such as {example}, without user, query or fragment{_got(value)}")
     _check_secure(parts, "a gateway's URL")
     return parts.geturl().rstrip("/")
 
@@ -407,7 +408,13 @@ def _is_host(name: str) -> bool:
 
 def _check_secure(parts: SplitResult, what: str) -> None:
     if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
-        raise ValueError(f"{what} is https, or http on loopback")
+        raise ValueError(f"{what} is https, or http on loopback{got_origin(parts)}")
+
+
+def got_origin(parts: SplitResult) -> str:
+    """Scheme, host and port of a URL that was given; never a user, and never a path, which may hold a key."""
+    place = parts.netloc.rpartition("@")[2]
+    return f", got {_short(f'{parts.scheme}://{place}')}"
 
 
 def _got(text: str) -> str:

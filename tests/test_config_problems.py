@@ -34,7 +34,7 @@ kind = "telnet"
         f"{FILE}:2:1: server.listen: expected address:port, such as '127.0.0.1:8765', '[::1]:8765' or '0.0.0.0:8765', "
         "got 'everywhere'",
         f"{FILE}:3:1: identity.audience: is required",
-        f"{FILE}:4:1: identity.issuer: an issuer's URL is https, or http on loopback",
+        f"{FILE}:4:1: identity.issuer: an issuer's URL is https, or http on loopback, got 'http://idp.example.com'",
         f"{FILE}:5:1: gatway: unknown key; did you mean 'gateway'?",
         f"{FILE}:7:1: approvals.ttl: expected a duration such as '50s', '15m' or '1h', got 'soon'",
         f"{FILE}:8:1: targets.orders.labels: is required",
@@ -127,8 +127,10 @@ kind = "telnet"
             "parts between dots)"),
         (LOCAL + POSTGRES + 'detectors = ["defualt"]\n', None),
         # HTTP targets.
-        (LOCAL + HTTP.replace("https:", "http:"), "targets.billing.base_url: expected an https URL; http is for loopback, "
-            "or for what 'networks' holds"),
+        (LOCAL + HTTP.replace("https:", "http:"), "targets.billing.base_url: expected an https URL, got "
+            "'http://billing.internal'; http is for loopback, or for what 'networks' holds"),
+        (LOCAL + HTTP.replace("https:", "HTTP:").replace("/v1", ":8080/hunter2-9f27c1d0"), "targets.billing.base_url: "
+            "expected an https URL, got 'http://billing.internal:8080'; http is for loopback, or for what 'networks' holds"),
         (LOCAL + HTTP.replace("billing.internal", "user:hunter2-9f27c1d0@billing.internal"), "targets.billing.base_url: "
             "expected a URL such as 'https://billing.internal/v1', without user, query or fragment"),
         (LOCAL + HTTP.replace("/v1", "/v1?key=hunter2-9f27c1d0"), "targets.billing.base_url: expected a URL such as "
@@ -186,11 +188,16 @@ kind = "telnet"
         # Identity.
         (EXTERNAL.replace("example.com\"\naud", "example.com/a|b\"\naud"), "identity.issuer: expected 'local' or the https "
          "URL of an OpenID provider, without query, got 'https://idp.example.com/a|b'"),
-        (EXTERNAL.replace("https://idp", "http://idp"), "identity.issuer: an issuer's URL is https, or http on loopback"),
+        (EXTERNAL.replace("https://idp", "http://idp"), "identity.issuer: an issuer's URL is https, or http "
+            "on loopback, got 'http://idp.example.com'"),
+        (EXTERNAL.replace("https://idp.example.com", "http://idp.example.com/hunter2-9f27c1d0"), "identity.issuer: an "
+            "issuer's URL is https, or http on loopback, got 'http://idp.example.com'"),
+        (EXTERNAL.replace("https://idp", "http://dana:hunter2-9f27c1d0@idp"), "identity.issuer: expected 'local' or the "
+            "https URL of an OpenID provider, without query"),
         (EXTERNAL.replace("https://idp.example.com", "idp.example.com"), "identity.issuer: expected 'local' or the https "
             "URL of an OpenID provider, without query, got 'idp.example.com'"),
         (EXTERNAL.replace("https://idp", "http://127.0.0.1.idp"), "identity.issuer: an issuer's URL is https, or http on "
-            "loopback"),
+            "loopback, got 'http://127.0.0.1.idp.example.com'"),
         (EXTERNAL + 'algorithms = ["HS256"]\n', "identity.algorithms[0]: expected 'RS256', 'PS256', 'ES256' or 'EdDSA', "
             "got 'HS256'"),
         (EXTERNAL + 'algorithms = ["none"]\n', "identity.algorithms[0]: expected 'RS256', 'PS256', 'ES256' or 'EdDSA', got "
@@ -216,7 +223,7 @@ kind = "telnet"
             "'tls_key', or 'behind_tls_proxy = true' where a proxy ends TLS"),
         (EXTERNAL + '[server]\ntls_cert = "/c"\n', "server.tls_key: expected both 'tls_cert' and 'tls_key', or neither"),
         (EXTERNAL + '[server]\npublic_url = "http://gateway.example.com"\n', "server.public_url: public_url is https, or "
-            "http on loopback"),
+            "http on loopback, got 'http://gateway.example.com'"),
         (EXTERNAL + '[server]\npublic_url = "https://gateway.example.com/mcp"\n', "server.public_url: expected a URL such "
             "as 'https://gateway.example.com', without path or query, got 'https://gateway.example.com/mcp'"),
         (EXTERNAL + '[server]\nallowed_origins = ["*"]\n', "server.allowed_origins[0]: expected an origin such as "

@@ -16,9 +16,7 @@ def gateway_url(given: str) -> str:
     try:
         url = parse_gateway_url(given)
     except ValueError as error:
-        # A password in it is not repeated.
-        got = "" if "@" in given else f", got {given!r}"
-        raise ConfigError([Problem(path="--url", message=f"{error}{got}")]) from None
+        raise ConfigError([Problem(path="--url", message=str(error))]) from None
     path = urlsplit(url).path
     endpoint = next((one for one in ENDPOINTS if path.endswith(one)), "")
     return url.removesuffix(endpoint).rstrip("/")

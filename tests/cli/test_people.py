@@ -115,6 +115,14 @@ def test_a_password_in_the_url_is_not_repeated(config: Path, capsys: pytest.Capt
     )
 
 
+def test_a_key_in_the_url_is_not_repeated(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for rest in ("?key=hunter2", "/hunter2"):
+        ran = show(config, capsys, "a", f"http://gateway.example.com{rest}")
+
+        assert (ran.status, ran.out) == (2, "")
+        assert "hunter2" not in ran.err
+
+
 def test_a_gateway_that_is_away_is_said(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with peer(200, b"{}") as gone:
         url = gone.url
