@@ -24,7 +24,8 @@ from mcp_gateway.clock import utc_now
 from mcp_gateway.config import Settings
 from mcp_gateway.errors import GatewayError, IdentityError
 from mcp_gateway.identity.approver import OWN_CALL
-from mcp_gateway.identity.sources import token_source
+from mcp_gateway.identity.claims import take_apart
+from mcp_gateway.identity.sources import TOKEN_FILE_VARIABLE, token_source
 from mcp_gateway.identity.system_user import operating_system_user
 
 API_SECONDS = 30.0
@@ -61,7 +62,7 @@ class Counter(Protocol):
 
 
 def person_token(settings: Settings, *, person: str | None) -> Secret:
-    """A token of the person who acts. Raises `IdentityError`."""
+    """A token of the person who acts. Raises `IdentityError`, also for what is no token: it would be sent in vain."""
     if settings.identity.issuer == "local":
         clients = settings.approvals.clients
         if not clients:
@@ -70,7 +71,12 @@ def person_token(settings: Settings, *, person: str | None) -> Secret:
         return issuer.mint(person, client_id=clients[0], auth_time=utc_now())
     if person is not None:
         raise IdentityError('--as is for issuer = "local" only; here the token says who you are')
-    return token_source(token_environment(), local=None).token()
+    token = token_source(token_environment(), local=None).token()
+    try:
+        take_apart(token.reveal())
+    except IdentityError as error:
+        raise IdentityError(f"the file of {TOKEN_FILE_VARIABLE} holds no access token (JWT): {error}") from None
+    return token
 
 
 @asynccontextmanager

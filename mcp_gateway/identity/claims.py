@@ -83,15 +83,8 @@ def read_token(token: str | bytes, *, policy: IdentityPolicy) -> UnverifiedToken
     Raises:
         IdentityError: with the first thing that is wrong.
     """
-    # 1.
-    raw = _ascii(token)
-    # 2.
-    parts = raw.split(b".")
-    if len(parts) == 5:
-        raise IdentityError("token is encrypted (five parts), expected a signed one (three parts)")
-    if len(parts) != 3:
-        raise IdentityError(f"token has {_count(len(parts), 'part')}, expected 3")
-    decoded = [_decoded(part, name=name) for part, name in zip(parts, ("header", "payload", "signature"), strict=True)]
+    # 1. and 2.
+    raw, decoded = take_apart(token)
     # 3.
     header = _object(decoded[0], name="header")
     # 4.
@@ -116,6 +109,20 @@ def read_token(token: str | bytes, *, policy: IdentityPolicy) -> UnverifiedToken
         signature=decoded[2],
         payload=decoded[1],
     )
+
+
+def take_apart(token: str | bytes) -> tuple[bytes, list[bytes]]:
+    """Steps 1 and 2: the token's bytes, and what its three parts hold. Raises `IdentityError` for what is no JWT at all."""
+    # 1.
+    raw = _ascii(token)
+    # 2.
+    parts = raw.split(b".")
+    if len(parts) == 5:
+        raise IdentityError("token is encrypted (five parts), expected a signed one (three parts)")
+    if len(parts) != 3:
+        raise IdentityError(f"token has {_count(len(parts), 'part')}, expected 3")
+    names = ("header", "payload", "signature")
+    return raw, [_decoded(part, name=name) for part, name in zip(parts, names, strict=True)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

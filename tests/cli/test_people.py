@@ -217,6 +217,36 @@ def test_a_refusal_is_told_in_the_gateways_words(
     assert (ran.status, ran.out, ran.err) == (1, "", f"mcp-gateway: {said}\n")
 
 
+@pytest.mark.parametrize(
+    ("held", "why"),
+    [
+        ("hello", "token has 1 part, expected 3"),
+        ("a.b.c.d.e", "token is encrypted (five parts), expected a signed one (three parts)"),
+        ("e30..e30", "token payload is empty"),
+        ("he llo.e30.e30", "token header is not base64url without padding"),
+        ("hüllo", "token is not ASCII"),
+    ],
+)
+def test_what_is_no_token_is_not_sent(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    held: str,
+    why: str,
+) -> None:
+    config = write_config(tmp_path, '[identity]\nissuer = "https://idp.example.com"\naudience = "x"\n')
+    monkeypatch.setenv("MCP_GATEWAY_TOKEN_FILE", str(write_private(tmp_path / "token", f"{held}\n")))
+
+    with peer(401, b"{}") as gateway:
+        arguments = ("--config", str(config), "approvals", "list")
+        ran = [run_here(capsys, *arguments, *more) for more in ((), ("--url", gateway.url))]
+
+    assert gateway.paths == []
+    assert [(one.status, one.out, one.err) for one in ran] == [
+        (1, "", f"mcp-gateway: the file of MCP_GATEWAY_TOKEN_FILE holds no access token (JWT): {why}\n")
+    ] * 2
+
+
 def test_an_id_is_one_part_of_the_path_whatever_it_is(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with peer(404, b'{"error": "there is none"}') as gateway:
         for pasted in ("../../mcp", "a b/c?x#y", "..", "."):
