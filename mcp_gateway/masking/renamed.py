@@ -17,11 +17,16 @@ from mcp_gateway.masking.json_values import leaves
 from mcp_gateway.masking.keys import MAX_KEY, class_of
 
 MAX_CHARACTERS = 256 * 1024
-"""Of all texts; what is longer is not looked into, as in `facts.http_fields`. About 0.4 s at the worst."""
+"""Of all texts, or of what is near words in longer ones; where that is more, any name may be a new one. About 1 s at the
+worst, of which a part goes to looking for words in 4 MiB."""
+NEAR = 256
+"""Characters before and behind a word, without padding."""
+PADDING = re.compile(r"[\s,\ufeff]{4,}+")
 WORDS = "pass|pwd|secret|key|token|auth|cookie|credential|ssn|itin|nino|pesel|aadhaar|bsn|cpf|nummer|nric|security|national|tax|driv"
 """One of these is in every name that has a class."""
 OWN = rf"((?=[\w.>-]{{0,{MAX_KEY}}}(?i:{WORDS}))[\w.>-]{{1,{MAX_KEY}}})"
 """A name, or a way to or from one, such as `data->>password` and `password.max`."""
+WORD = re.compile(WORDS)
 WAY = re.compile(r"->>?|\.")
 WITH_COLON = re.compile(rf"(?<!\w)(\w{{1,{MAX_KEY}}})[\s,\ufeff]*+:[\s,\ufeff]*+{OWN}")
 IN_A_LIST = re.compile(
@@ -29,24 +34,29 @@ IN_A_LIST = re.compile(
 )
 """With blanks in the new name, or around it quotes."""
 WITH_AS = re.compile(
-    rf"(?<![\w.>-]){OWN}[\"'`\])]{{0,3}}(?:\s{{1,9}}with\s{{1,9}}\w{{1,20}})?\s{{1,9}}as\s{{1,9}}[\"'`\[]?([^\"'`\],()&;\r\n]{{1,{MAX_KEY}}})",
+    rf"(?<![\w.>-]){OWN}[\"'`\])]{{0,3}}(?:::\w{{1,20}}\)?)?(?:\s{{1,9}}with\s{{1,9}}\w{{1,20}})?\s{{1,9}}as(?:\s{{1,9}}|(?=[\"'`\[]))[\"'`\[]?([^\"'`\],()&;\r\n]{{1,{MAX_KEY}}})",
     re.IGNORECASE,
 )
 NO_NAMES = re.compile(r'#[^\r\n]*+|""".*?"""|"(?:[^"\\\r\n]|\\.)*+"?', re.DOTALL)
 """Comments and strings of GraphQL."""
+SQL_COMMENTS = re.compile(r"/\*(?:[^*]|\*(?!/))*+(?:\*/)?|--[^\r\n]*+")
 MEMBER = re.compile(rb'(?<!\\)"([^"\\\r\n]{1,256})"(?=\s{0,9}:)')
 WORST = (SECRET_PASSWORD, SECRET_TOKEN, PII_NATIONAL_ID)
 """The classes of names, from the one under which most counts as a value."""
+ANY: Mapping[str, tuple[str, ...]] = {"*": ("password",)}
+"""For a request that says more than can be looked into: each name may be a new one."""
 
 
-def renamed(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """New names to the names of members that say what they hold, one for each class, the worst one first."""
+def renamed(texts: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
+    """New names to the names of members that say what they hold, one for each class, the worst one first; or `ANY`."""
     found: dict[str, dict[str, str]] = {}
-    left = MAX_CHARACTERS
-    for whole in texts:
-        text = whole[: max(left, 0)]
-        left -= len(text)
-        for part in (text, NO_NAMES.sub(" ", text)):
+    looked_into = list(texts)
+    if sum(map(len, looked_into)) > MAX_CHARACTERS:
+        looked_into = [_near(part) for text in looked_into for part in _parts(text)]
+        if sum(map(len, looked_into)) > MAX_CHARACTERS:
+            return ANY
+    for text in looked_into:
+        for part in _parts(text):
             listed = ((new.strip(), own) for new, own in set(IN_A_LIST.findall(part)))
             swapped = (
                 (name, own) for own, new in set(WITH_AS.findall(part)) for name in (new.strip(), *new.split()[:1])
@@ -59,6 +69,31 @@ def renamed(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return {new: tuple(names[item] for item in WORST if item in names) for new, names in found.items()}
 
 
+def _parts(text: str) -> Iterable[str]:
+    """A text as it is, and as GraphQL and SQL read it; without padding, of which there may be any amount."""
+    read = dict.fromkeys((text, NO_NAMES.sub(" ", text), SQL_COMMENTS.sub(" ", text)))
+    return dict.fromkeys(PADDING.sub(_short, part) for part in read)
+
+
+def _short(padding: re.Match[str]) -> str:
+    return ("," if "," in padding[0] else "") + ("\n" if "\n" in padding[0] or "\r" in padding[0] else " ")
+
+
+def _near(text: str) -> str:
+    """What is near words of a text."""
+    parts: list[str] = []
+    begin = end = 0
+    lower = text.lower()
+    if len(lower) != len(text):  # by a letter that is two in lower case
+        lower = text.replace("\u0130", "i").lower()
+    for word in WORD.finditer(lower):
+        if word.start() - NEAR > end:
+            parts.append(text[begin:end])
+            begin = word.start() - NEAR
+        end = word.end() + NEAR
+    return "\0".join([*parts, text[begin:end]])
+
+
 def mask_renamed(value: Any, names: Mapping[str, Sequence[str]], *, json: Callable[[Any], Any]) -> None:
     """Mask, in a JSON value itself, what stands under new names, as `json` does what stands under the own ones."""
     places: list[tuple[dict[str, Any], str, str, Any]] = []
@@ -69,9 +104,9 @@ def mask_renamed(value: Any, names: Mapping[str, Sequence[str]], *, json: Callab
             waiting += item.values()
             places += [
                 (item, key, name, item[key])
-                for key in names.keys() & item.keys()
+                for key in (item.keys() if names is ANY else names.keys() & item.keys())
                 if not any(isinstance(leaf, dict) for leaf in leaves(item[key]))
-                for name in names[key]
+                for name in names.get(key, ANY["*"])
             ]
         elif isinstance(item, list):
             waiting += item
@@ -85,5 +120,7 @@ def with_own_names(body: bytes, names: Mapping[str, Sequence[str]]) -> bytes:
     """A piece of JSON with own names in place of new ones, for detectors that look at texts."""
     if not names:
         return body
+    if names is ANY:
+        return MEMBER.sub(b'"password"', body)
     own = {new.encode(): worst.encode() for new, (worst, *_) in names.items()}
     return MEMBER.sub(lambda found: b'"%b"' % own.get(found[1], found[1]), body)

@@ -33,6 +33,10 @@ from tests.masking.samples import CANARY
         ("password as \"my x\", ssn as [y z] from t, apiKey as w from t", {"my x": ("password",), "my": ("password",), "y z": ("ssn",), "y": ("ssn",), "w from t": ("apiKey",), "w": ("apiKey",)}),
         ("{ password: passwd ssn: password }", {"ssn": ("password",)}),
         ("{ password } a: b name as x", {}),
+        ("password" + " " * 40 + "as" + "\n" * 40 + "x", {"x": ("password",)}),
+        ("select=id," + " " * 40 + "my x" + " " * 40 + ":" + " " * 40 + "password", {"my x": ("password",), "x": ("password",)}),
+        ("password/* as a */as/**/x, \"ssn\"--\nas/*", {"x": ("password",)}),
+        ("password::text as x, max(ssn::int) as y, apiKey as[z]", {"x": ("password",), "y": ("ssn",), "z": ("apiKey",)}),
         ("", {}),
     ],
 )  # fmt: skip
@@ -105,9 +109,21 @@ def test_a_text_of_any_kind_is_read_in_linear_time(piece: str) -> None:
     assert time.process_time() - before < 5  # in quadratic time it would take minutes
 
 
-def test_what_is_too_long_is_not_looked_into() -> None:
-    assert renamed([" " * MAX_CHARACTERS, "x: password"]) == {}
-    assert renamed([" " * (MAX_CHARACTERS - 11), "x: password"]) == {"x": ("password",)}
+@pytest.mark.parametrize("padding", [" ", ",", "#c\n", "name ", "a: b ", "/**/"])
+def test_a_long_text_hides_no_new_name(padding: str) -> None:
+    much = padding * (4 * 1024 * 1024 // len(padding))
+    before = time.process_time()
+    assert renamed([f"{much} x: password {much}"])["x"] == ("password",)
+    assert renamed([much, "\u0130" * 300, "x: PASSWORD"])["x"] == ("PASSWORD",)
+    assert time.process_time() - before < 40  # in quadratic time it would take hours
+
+
+def test_where_more_is_said_than_can_be_looked_into_any_name_may_be_a_new_one() -> None:
+    names = renamed(["a password b " * (MAX_CHARACTERS // 8)])
+    value, masker = [{"x": "hunter22", "y": {"z": ["hunter22", None]}}], masker_with(CANARY)
+    mask_renamed(value, names, json=masker.json)
+    assert value == [{"x": "[secret.password]", "y": {"z": ["[secret.password]", None]}}]
+    assert with_own_names(b'{"x": "hunter22"', names) == b'{"password": "hunter22"'
 
 
 @pytest.mark.parametrize("pattern", [PASSWORD_KEY, TOKEN_KEY, IDENTITY_KEY])
@@ -123,5 +139,5 @@ def test_every_name_that_has_a_class_is_looked_for(pattern: re.Pattern[str]) -> 
 @given(st.text(alphabet='{}:#"\\ ,\n asxpassword.->', max_size=60), st.recursive(st.none() | st.text(max_size=3), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("xas"), inner, max_size=3)))  # fmt: skip
 def test_no_text_and_no_value_breaks_it(text: str, value: Any) -> None:
     names = renamed([text])
-    mask_renamed(value, names | {"x": ("password",)}, json=masker_with(CANARY).json)
+    mask_renamed(value, {**names, "x": ("password",)}, json=masker_with(CANARY).json)
     with_own_names(text.encode(), names)
