@@ -24,7 +24,7 @@ $(READY): requirements.lock pyproject.toml scripts/mcp-gateway
 	@$(BIN)/pip check --disable-pip-version-check >/dev/null || { $(BIN)/pip check; exit 1; }
 	@touch $@
 
-demo: $(READY)  ## the whole road in a minute, on your machine
+demo: $(READY)  ## the whole road on your machine, in half a minute
 	@$(BIN)/mcp-gateway demo $(ARGS)
 
 environments: $(READY) $(CLIENTS)

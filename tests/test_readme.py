@@ -360,3 +360,12 @@ def test_the_first_policy_adds_something_to_the_starter_policies(tmp_path: Path)
 
     assert findings_on(beside.compiled, targets=TARGETS).warnings == ()
     assert [warning.message for warning in findings_on(alone.compiled, targets=TARGETS).warnings] == [NO_PERMIT]
+
+
+def test_the_demo_takes_as_long_by_make_help_as_by_the_readme() -> None:
+    told = [
+        next(line for line in (ROOT / name).read_text(encoding="utf-8").splitlines() if begin in line)
+        for name, begin in (("README.md", "$ make demo "), ("Makefile", "demo: "))
+    ]
+
+    assert ["half a minute" in line for line in told] == [True, True]

@@ -264,7 +264,7 @@ def _print_report(report: Report) -> None:
 def print_replay(found: Replay) -> None:
     """What became of recorded calls, for people."""
     changed = sum(change.calls for change in found.changes.values())
-    print_line(f"{_calls(found.same)} decided as recorded, {_calls(changed)} not")
+    print_line(_outcome(found.same, changed))
     for change in found.ordered:
         fields = [(change.name, f"{_calls(change.calls)} ({change.was} as recorded)")]
         fields += [("error", change.error)] if change.error else []
@@ -284,6 +284,17 @@ def print_replay(found: Replay) -> None:
         print_note(f"{_calls(found.anew)} by facts found anew: their records lack some, and have the commands exactly")
     for why, count in found.skipped.most_common():
         print_warning(f"{_calls(count)} not decided again: {why}")
+
+
+def _outcome(same: int, changed: int) -> str:
+    """How many calls were decided as recorded and how many were not; what there is none of is left out."""
+    if not same and not changed:
+        return "no call was decided again"
+    if not changed:
+        return f"{_calls(same)} decided as recorded"
+    return (
+        f"{_calls(same)} decided as recorded, {_calls(changed)} not" if same else f"{_calls(changed)} decided otherwise"
+    )
 
 
 def _calls(count: int) -> str:
