@@ -4,8 +4,8 @@ Detectors look at the folded text, so that a zero-width space, a colour code or 
 value; what they find is masked at its place in the original. Folding is a lexer of bounded tokens without any
 context but adjacency, so a stream may go on from any token's start.
 
-Folded: zero-width, bidirectional and tag characters, variation selectors, soft hyphens, terminal colour codes, overstrikes
-and a few control characters (dropped, up to `MAX_RUN` in a row); every decimal digit of Unicode, full-width ASCII,
+Folded: zero-width, bidirectional and tag characters, variation selectors, soft hyphens, control sequences of terminals,
+overstrikes and a few control characters (dropped, up to `MAX_RUN` in a row); every decimal digit of Unicode, full-width ASCII,
 Unicode's spaces, hyphens and minus (replaced). Not folded: letters that look alike, letters in mathematical styles,
 digits written as words, images of text.
 """
@@ -33,9 +33,11 @@ MAX_TOKENS = 1_000_000
 BARRIER = b"\x1a"
 CONTROLS = tuple(bytes([code]) for code in (0x1B, 0x08, 0x7F, 0x01, 0x02))
 
-COLOUR = rb"\x1b\[\d{0,3}(?:;\d{0,3}){0,5}[A-Za-z]"
+SEQUENCE = rb"\x1b\[[<=>?]?\d{0,3}(?:[;:]\d{0,3}){0,5} ?[A-Za-z]|\x1b\[\?\d{4}[hl]"
+"""Control sequences of a terminal (ECMA-48 section 5.4): colours, `ESC [ 1 ; 31 m`, and modes, `ESC [ ? 25 h`. No number in
+one is so long that it could be a value itself."""
 DROPPED = (
-    COLOUR + rb"|\x1b[()][A-Z\d]|\x1b[=>78]|\x1b|[!-~]\x08|\x08|\x7f|[\x01\x02]|\xc2\xad|\xcd\x8f|\xd8\x9c|\xe1\xa0\x8e"
+    SEQUENCE + rb"|\x1b[()][A-Z\d]|\x1b[=>78]|\x1b|[!-~]\x08|\x08|\x7f|[\x01\x02]|\xc2\xad|\xcd\x8f|\xd8\x9c|\xe1\xa0\x8e"
     rb"|\xe2\x80[\x8b-\x8f\xaa-\xae]|\xe2\x81[\xa0-\xa4\xa6-\xaf]|\xef\xb8[\x80-\x8f]|\xef\xbb\xbf|\xf3\xa0[\x80\x81][\x80-\xbf]"
 )  # fmt: skip
 DIGIT_BLOCKS = ((0x660, 0x1A9A), (0x1B50, 0x1C5A), (0xA620, 0xABFA), (0xFF10, 0xFF1A), (0x104A0, 0x11FFF), (0x16A60, 0x16B5A), (0x1CC00, 0x1FC00), (0x1D7CE, 0x1D800))  # fmt: skip

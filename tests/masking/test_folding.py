@@ -29,6 +29,8 @@ def test_ordinary_text_is_not_folded(text: str) -> None:
     [
         ("a\u200bb", b"ab"),
         ("\x1b[01;31mred\x1b[m", b"red"),
+        ("\x1b[38:2::1:2:3mred\x1b[?25h\x1b[?2004l\x1b[1 q\x1b[>0q", b"red"),
+        ("\x1b[4111111111111111m", b"[4111111111111111m"),
         ("x\x08y", b"y"),
         (wide("123@x.y"), b"123@x.y"),
         ("1\u00a0234\u202f567", b"1 234 567"),

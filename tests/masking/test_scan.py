@@ -133,7 +133,7 @@ def test_invisible_characters_do_not_hide_an_address(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [wide("4111111111111111"), digits_of(0x660, "4111111111111111"), "4111\u20111111\u20111111\u20111111", "4\u200d1\u200d1\u200d1111111111111",
-     "4111\x1b[m1111\x1b[m1111\x1b[m1111", digits_of(0x1D7CE, "4111111111111111"), "4111\u30001111\u30001111\u30001111"],
+     "4111\x1b[m1111\x1b[?25h1111\x1b[38:2::1:2:3m1111", digits_of(0x1D7CE, "4111111111111111"), "4111\u30001111\u30001111\u30001111"],
 )  # fmt: skip
 def test_other_digits_and_separators_do_not_hide_a_card(text: str) -> None:
     assert [name for name, _ in found(text)] == ["payment.card"]
