@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 import typer
 import typer.main
 
+import mcp_gateway
 from mcp_gateway import __version__
 from mcp_gateway.cli import main
 from mcp_gateway.cli.failures import GatewayAwayError, OutputError, ReaderGoneError
@@ -118,6 +121,20 @@ def test_every_command_in_the_table_exists_and_has_help(name: str, capsys: pytes
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_here(capsys, "--version").out == f"mcp-gateway {__version__}\n"
+
+
+@pytest.mark.parametrize(("library", "more"), [(True, ", examination of SQL compiled"), (False, "")])
+def test_the_version_tells_whether_the_examination_of_sql_is_compiled(tmp_path: Path, library: bool, more: str) -> None:
+    copy = shutil.copytree(Path(mcp_gateway.__file__).parent, tmp_path / "mcp_gateway")
+    if library:
+        (copy / "facts" / f"sql{EXTENSION_SUFFIXES[0]}").touch()  # it would be taken before `sql.py`, and is not loaded
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from mcp_gateway.cli.main import run; run(['--version'])"
+    )
+
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, check=True, timeout=60)
+
+    assert done.stdout.decode() == f"mcp-gateway {__version__}{more}\n"
 
 
 def test_an_unknown_command_is_misuse_and_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
