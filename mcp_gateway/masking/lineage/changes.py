@@ -175,6 +175,17 @@ class Changes(Queries):
             else:
                 classes |= self.value(target["val"], scope).classes
             self._write(written, target["name"], classes)
+        self._check(written, [node["ResTarget"]["name"] for node in targets])
+
+    def _check(self, written: Written, assigned: Sequence[str]) -> None:
+        """A CHECK over what is assigned and over what stays: failing or not tells of that."""
+        name, prepared = written.known.relation.qualified, self.prepared
+        own = prepared.columns.of(name)
+        changed = NONE.union(*(own.get(column, NONE) for column in assigned))
+        for relation in filter(None, map(prepared.catalog.relations.get, (name, *prepared.families.descendants(name)))):
+            for check in relation.checks:
+                used = self.computed(relation, check)
+                self.found.fact("may_fail", NONE if changed.isdisjoint(used) else used & self.data)
 
     def _assigned_row(self, node: JSONObject, scope: Scope) -> Row:
         tag, body = opened(node)

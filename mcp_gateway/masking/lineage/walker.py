@@ -95,6 +95,10 @@ class Walker(ABC):
     def defaults(self, function: Function) -> Expansion | None:
         """What a call passes for arguments that it leaves out, or None where that cannot be seen through."""
 
+    @abstractmethod
+    def computed(self, relation: Relation, expression: str) -> Classes:
+        """The classes of what a table evaluates over its own columns."""
+
     def classes(self, nodes: Iterable[JSONObject], scope: Scope) -> Classes:
         """The union of the classes of expressions."""
         classes = NONE

@@ -161,3 +161,27 @@ def test_a_generated_column_holds_the_classes_of_what_it_is_made_of() -> None:
 
     of = catalog(generated(USERS, "digits", "replace(ssn, '-'::text, ''::text)"))
     assert masked("UPDATE users SET ssn = 'x' RETURNING digits", of) == ["ssn"]
+
+
+def test_a_check_of_what_is_assigned_and_what_stays_tells_of_that() -> None:
+    members = relation(
+        "members", "id int4, name text, ssn text, rank int4", checks=("(ssn > name)", "(length(ssn) = 11)")
+    )
+    part = relation(
+        "part",
+        "id int4, name text, ssn text, rank int4",
+        parents=("public.members",),
+        checks=("((rank < 1) OR (ssn IS NULL) OR (ssn < 'x'))",),
+    )
+    of = catalog(members, part)
+    classify = {"public.members.ssn": "ssn"}
+
+    def told(sql: str) -> set[str]:
+        return set(lineage(sql, of, classify=classify).inference.get("may_fail", ()))
+
+    assert told("UPDATE members SET name = 'x' WHERE id = 1") == {"ssn"}
+    assert told("UPDATE members SET rank = 1 WHERE id = 1") == {"ssn"}
+    assert told("UPDATE members SET id = 2 WHERE id = 1") == set()
+    assert told("INSERT INTO members (id, name) VALUES (1, 'x')") == set()
+    assert told("INSERT INTO members (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = 'x'") == {"ssn"}
+    assert told("MERGE INTO members m USING orders o ON m.id = o.id WHEN MATCHED THEN UPDATE SET name = 'x'") == {"ssn"}
