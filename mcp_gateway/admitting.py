@@ -289,6 +289,7 @@ class Admitting:
                     call_id=call.id,
                     digest=call.digest,
                     bound=bound(known.examination),
+                    at=started.at,
                 )
             tx.append(started)
 

@@ -75,7 +75,11 @@ class Clock:
 
     now: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
 
+    step: timedelta = timedelta()
+    """By how much it goes on with each look at it."""
+
     def __call__(self) -> datetime:
+        self.now += self.step
         return self.now
 
 

@@ -54,6 +54,22 @@ async def test_a_call_that_asks_is_held_and_runs_after_the_yes_exactly_once(benc
     assert len(bench.api.requests) == 1
 
 
+async def test_the_claim_and_the_start_are_on_record_at_one_time_and_no_time_runs_backwards(bench: Bench) -> None:
+    await bench.vote(await asked(bench))
+    bench.clock.step = timedelta(milliseconds=1)
+
+    ran = await bench.call(POST)
+    rows = await bench.store.read(
+        lambda rows: rows.execute(
+            "SELECT kind, at FROM events WHERE call_id = ? ORDER BY sequence", (ran.call_id,)
+        ).fetchall()
+    )
+    found = [(str(kind), str(at)) for kind, at in rows]
+
+    assert [at for _, at in found] == sorted(at for _, at in found)
+    assert dict(found)["Claimed"] == dict(found)["Started"]
+
+
 @pytest.mark.requirement("I4", "R11")
 async def test_racing_retries_run_an_approved_call_once(bench: Bench) -> None:
     await bench.vote(await asked(bench))

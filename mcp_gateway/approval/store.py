@@ -215,9 +215,11 @@ class ApprovalStore:
         return Opened(ticket=draft, fresh=True)
 
     def claim(
-        self, tx: Transaction, approval_id: str, *, caller: Caller, call_id: str, digest: str, bound: str
+        self, tx: Transaction, approval_id: str, *, caller: Caller, call_id: str, digest: str, bound: str, at: datetime
     ) -> None:
-        """Consume an approval in the transaction that records `Started`.
+        """Consume an approval in the transaction that records `Started`, whose time is `at`.
+
+        That is for the record, where both happen at once; whether it is in time goes by the clock here, now.
 
         Raises:
             ClaimError: it is not approved, not in time, not this caller's, not for this call, or stale.
@@ -230,7 +232,7 @@ class ApprovalStore:
         if isinstance(moved, Rejected):
             raise ClaimError(moved)
         self._save(tx, moved)
-        tx.append(Claimed(at=now, call_id=call_id, approval_id=approval_id, asked_by=found.call_id))
+        tx.append(Claimed(at=at, call_id=call_id, approval_id=approval_id, asked_by=found.call_id))
 
     # Moves of their own.
 

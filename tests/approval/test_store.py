@@ -52,7 +52,13 @@ class Shelf:
     async def claim(self, ticket: Ticket, call_id: str = "call-2") -> None:
         await self.store.transact(
             lambda tx: self.approvals.claim(
-                tx, ticket.id, caller=a_caller(), call_id=call_id, digest=ticket.digest, bound=ticket.bound
+                tx,
+                ticket.id,
+                caller=a_caller(),
+                call_id=call_id,
+                digest=ticket.digest,
+                bound=ticket.bound,
+                at=NOW,
             )
         )
 
@@ -276,7 +282,7 @@ async def main():
         await approvals.approve(ticket.id, vote=a_vote())
     if sys.argv[2] == "consumed":
         await store.transact(lambda tx: approvals.claim(tx, ticket.id, caller=a_caller(), call_id="c",
-            digest=ticket.digest, bound=ticket.bound))
+            digest=ticket.digest, bound=ticket.bound, at=NOW))
     os.kill(os.getpid(), 9)
 
 anyio.run(main, backend_options={"use_uvloop": True})
@@ -305,6 +311,17 @@ async def test_a_killed_process_leaves_each_state_as_it_was(tmp_path: Path, stat
                 await shelf.claim(ticket)
     finally:
         await store.aclose()
+
+
+async def test_whether_a_claim_is_in_time_goes_by_the_stores_own_clock_not_by_the_calls(shelf: Shelf) -> None:
+    ticket = await shelf.open()
+    await shelf.approvals.approve(ticket.id, vote=a_vote())
+    shelf.now += timedelta(days=1)
+
+    with pytest.raises(ClaimError):
+        await shelf.claim(ticket)  # at a time when it would have been
+
+    assert "Claimed" not in await shelf.kinds()
 
 
 @pytest.mark.requirement("R16")
