@@ -82,6 +82,8 @@ class Relation:
     """Expressions of its columns' and their domains' defaults, but for the next number of a sequence."""
     checks: tuple[str, ...] = ()
     """Expressions of CHECK constraints, indexes and the partition key: what writing it evaluates."""
+    unique_by: tuple[str, ...] = ()
+    """Of each unique or exclusion index over more than one column: its columns, expressions and condition, comma-separated."""
     partitioned_by: tuple[str, ...] = ()
     """Columns and expressions that decide in which of its partitions a row is."""
     dependents: tuple[Dependent, ...] = ()

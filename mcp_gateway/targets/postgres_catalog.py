@@ -250,6 +250,7 @@ def _relation(row: dict[str, Any], *, type_names: Mapping[int, str]) -> Relation
         policies=tuple(row["policies"] or ()),
         defaults=tuple(text for text in row["defaults"] or () if NEXT_NUMBER.fullmatch(text) is None),
         checks=tuple(row["checks"] or ()),
+        unique_by=tuple(row["unique_by"] or ()),
         partitioned_by=tuple(row["partitioned_by"] or ()),
         dependents=tuple(map(_dependent, row["dependents"] or ())),
         version=_short(row["version"]),

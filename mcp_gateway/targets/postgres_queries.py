@@ -36,7 +36,8 @@ RELATION_VERSION = """
         WHERE t.tgrelid = c.oid AND t.tgisinternal AND k.contype = 'f' AND k.confrelid = c.oid),
       (SELECT string_agg(x.indexrelid::text, ',' ORDER BY x.indexrelid)
          FROM pg_catalog.pg_index x
-        WHERE x.indrelid = c.oid AND (x.indexprs IS NOT NULL OR x.indpred IS NOT NULL)),
+        WHERE x.indrelid = c.oid
+          AND (x.indexprs IS NOT NULL OR x.indpred IS NOT NULL OR (x.indisunique OR x.indisexclusion) AND x.indnkeyatts > 1)),
       (SELECT string_agg(i.inhrelid::text, ',' ORDER BY i.inhrelid)
          FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid),
       (SELECT string_agg(i.inhparent::text, ',' ORDER BY i.inhseqno)
@@ -89,6 +90,13 @@ SELECT coalesce(json_agg(x ORDER BY oid), '[]')::text FROM (
        UNION ALL
        SELECT pg_catalog.pg_get_expr(q.partexprs, q.partrelid) FROM pg_catalog.pg_partitioned_table q
         WHERE q.partrelid = c.oid AND q.partexprs IS NOT NULL) code(said)) END AS checks,
+    CASE WHEN c.oid >= {FIRST_USER_OID} THEN (SELECT json_agg(concat_ws(', ',
+         (SELECT string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
+           WHERE a.attrelid = x.indrelid AND a.attnum > 0 AND a.attnum = ANY ((x.indkey::int2[])[0:x.indnkeyatts - 1])),
+         pg_catalog.pg_get_expr(x.indexprs, x.indrelid), pg_catalog.pg_get_expr(x.indpred, x.indrelid)) ORDER BY x.indexrelid)
+       FROM pg_catalog.pg_index x
+      WHERE x.indrelid = c.oid AND (x.indisunique OR x.indisexclusion)
+        AND (x.indnkeyatts > 1 OR x.indpred IS NOT NULL)) END AS unique_by,
     CASE WHEN c.relkind = 'p' THEN (SELECT json_agg(key.said)
        FROM pg_catalog.pg_partitioned_table q CROSS JOIN LATERAL (
          SELECT pg_catalog.quote_ident(a.attname) FROM pg_catalog.pg_attribute a

@@ -116,6 +116,9 @@ async def test_what_a_table_evaluates_by_itself_is_seen(
         CREATE INDEX ON tenants (lower(owner), (id + 1)) WHERE owner > 'a';
         CREATE POLICY own ON tenants USING (owner = current_user) WITH CHECK (id > 1);
         CREATE TABLE parts (id int) PARTITION BY LIST ((id % 2));
+        CREATE UNIQUE INDEX ON tenants (nick) INCLUDE (owner);
+        CREATE UNIQUE INDEX ON tenants (nick, owner);
+        CREATE UNIQUE INDEX ON tenants (nick, lower(owner)) WHERE id > 2;
         CREATE TABLE mixed ("Kind, of" text, id int, at date) PARTITION BY RANGE ("Kind, of", (id % 2), at, lower("Kind, of"));
         """
     )
@@ -126,7 +129,14 @@ async def test_what_a_table_evaluates_by_itself_is_seen(
     found = catalog.relations["public.tenants"]
     assert found.policies == ("(owner = CURRENT_USER)", "(id > 1)")
     assert found.defaults == ("CURRENT_USER", "upper('x'::text)")
-    assert sorted(found.checks) == ["(id > 0)", "(owner > 'a'::text)", "lower(owner), (id + 1)"]
+    assert sorted(set(found.checks)) == [
+        "(id > 0)",
+        "(id > 2)",
+        "(owner > 'a'::text)",
+        "lower(owner)",
+        "lower(owner), (id + 1)",
+    ]
+    assert found.unique_by == ("owner, nick", "nick, lower(owner), (id > 2)")
     assert found.dependents == (
         Dependent(relation="public.bills", columns=("id",), referenced=("id",), on_delete="a", on_update="n"),
         Dependent(relation="public.notes", columns=("id",), referenced=("id",), on_delete="a", on_update="a"),

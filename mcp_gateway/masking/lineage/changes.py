@@ -150,6 +150,7 @@ class Changes(Queries):
             raise Unsure("more values than columns")
         for name, classes in zip(names, values, strict=False):
             self._write(written, name, classes)
+        self._check(written, names[: len(values)], new=True)
 
     def _assign(self, written: Written, targets: Sequence[JSONObject], scope: Scope) -> None:
         """The list of SET."""
@@ -177,14 +178,17 @@ class Changes(Queries):
             self._write(written, target["name"], classes)
         self._check(written, [node["ResTarget"]["name"] for node in targets])
 
-    def _check(self, written: Written, assigned: Sequence[str]) -> None:
-        """A CHECK over what is assigned and over what stays: failing or not tells of that."""
+    def _check(self, written: Written, assigned: Sequence[str], *, new: bool = False) -> None:
+        """A CHECK, or what has to be unique, over what is assigned and over what is not: failing or not tells of that.
+
+        To the CHECKs of a new row all of it is new.
+        """
         name, prepared = written.known.relation.qualified, self.prepared
         own = prepared.columns.of(name)
         changed = NONE.union(*(own.get(column, NONE) for column in assigned))
         for relation in filter(None, map(prepared.catalog.relations.get, (name, *prepared.families.descendants(name)))):
-            for check in relation.checks:
-                used = self.computed(relation, check)
+            for rule in (*relation.unique_by, *(() if new else relation.checks)):
+                used = self.computed(relation, rule)
                 self.found.fact("may_fail", NONE if changed.isdisjoint(used) else used & self.data)
 
     def _assigned_row(self, node: JSONObject, scope: Scope) -> Row:

@@ -165,7 +165,10 @@ def test_a_generated_column_holds_the_classes_of_what_it_is_made_of() -> None:
 
 def test_a_check_of_what_is_assigned_and_what_stays_tells_of_that() -> None:
     members = relation(
-        "members", "id int4, name text, ssn text, rank int4", checks=("(ssn > name)", "(length(ssn) = 11)")
+        "members",
+        "id int4, name text, ssn text, rank int4, nick text",
+        checks=("(ssn > name)", "(length(ssn) = 11)"),
+        unique_by=("id, rank", "nick, (ssn > '5'::text)"),
     )
     part = relation(
         "part",
@@ -183,5 +186,7 @@ def test_a_check_of_what_is_assigned_and_what_stays_tells_of_that() -> None:
     assert told("UPDATE members SET rank = 1 WHERE id = 1") == {"ssn"}
     assert told("UPDATE members SET id = 2 WHERE id = 1") == set()
     assert told("INSERT INTO members (id, name) VALUES (1, 'x')") == set()
+    assert told("UPDATE members SET nick = 'x' WHERE id = 1") == {"ssn"}
+    assert told("INSERT INTO members (id, nick) VALUES (1, 'x')") == {"ssn"}
     assert told("INSERT INTO members (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET name = 'x'") == {"ssn"}
     assert told("MERGE INTO members m USING orders o ON m.id = o.id WHEN MATCHED THEN UPDATE SET name = 'x'") == {"ssn"}
