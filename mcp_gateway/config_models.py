@@ -233,6 +233,8 @@ class ApprovalSettings(Section):
     claim: Annotated[timedelta, BeforeValidator(duration_within(least="10s", most="1d"))] = timedelta(minutes=15)
     clients: Annotated[tuple[Text, ...], BeforeValidator(parse_array)] = ()
     require_auth_time: bool = False
+    tls_ca: AbsolutePath | None = None
+    """Certificates that a gateway's is checked against where `approvals --url` asks it, in place of the system's."""
 
 
 class MaskingSettings(Section):

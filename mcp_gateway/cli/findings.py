@@ -222,6 +222,8 @@ def _tls_problems(settings: Settings) -> list[Problem]:
 def _files(settings: Settings) -> Iterator[NamedFile]:
     if settings.identity.tls_ca is not None:
         yield NamedFile(key="identity.tls_ca", path=settings.identity.tls_ca, private=False, authorities=True)
+    if settings.approvals.tls_ca is not None:
+        yield NamedFile(key="approvals.tls_ca", path=settings.approvals.tls_ca, private=False, authorities=True)
     if settings.policy.opa is not None and settings.policy.opa.tls_ca is not None:
         yield NamedFile(key="policy.opa.tls_ca", path=settings.policy.opa.tls_ca, private=False, authorities=True)
     for name, target in settings.targets.items():

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import httpx2
 
 from mcp_gateway.approval.desk import NOT_FOUND, Desk, Move, Refused, to_json
+from mcp_gateway.authorities import trusting
 from mcp_gateway.calls import Caller, JSONObject, Secret
 from mcp_gateway.cli.failures import GatewayAwayError
 from mcp_gateway.cli.issuing import approver_policy, build_identity, build_local_issuer, token_environment
@@ -96,11 +97,13 @@ async def counter(settings: Settings, *, person: str | None, url: str | None) ->
 @asynccontextmanager
 async def _counter(settings: Settings, *, person: str | None, url: str | None) -> AsyncIterator[Counter]:
     base_url = None if url is None else gateway_url(url)
+    tls = None if url is None else trusting(settings.approvals.tls_ca, key="approvals.tls_ca")
     token = person_token(settings, person=person)
     if base_url is not None:
         async with httpx2.AsyncClient(
             base_url=base_url,
             headers={"authorization": f"Bearer {token.reveal_text()}"},
+            verify=True if tls is None else tls,
             trust_env=False,
             timeout=API_SECONDS,
         ) as client:
@@ -191,7 +194,8 @@ def _away(where: str, why: str) -> str:
         return f"what answers at {where} does not speak TLS; expected the URL that `mcp-gateway serve` prints"
     if "CERTIFICATE_VERIFY_FAILED" in why:
         reason = why.partition("verify failed: ")[2].rpartition(" (")[0] or why
-        return f"the certificate of what answers at {where} does not prove who it is: {reason}"
+        advice = "; approvals.tls_ca names an authority that the system does not know" if "issuer" in reason else ""
+        return f"the certificate of what answers at {where} does not prove who it is: {reason}{advice}"
     return f"the gateway at {where} does not answer: {why.rstrip('.')}; is it running there?"
 
 

@@ -204,7 +204,7 @@ password = {{ command = ["{tmp_path}/absent", "x"] }}
 
 def test_certificates_that_cannot_be_read_are_found_before_a_gateway_starts(tmp_path: Path) -> None:
     junk = write_private(tmp_path / "junk.pem", "junk")
-    identity = EXTERNAL.replace("[approvals]", f'tls_ca = "{junk}"\n[approvals]')
+    identity = EXTERNAL.replace("[approvals]", f'tls_ca = "{junk}"\n[approvals]\ntls_ca = "{junk}"')
     api = '[targets.api]\nkind = "http"\nbase_url = "https://api.example.com"\nlabels = { env = "dev" }\n'
     found = settings(
         f'{identity}[policy.opa]\nurl = "https://opa.internal/v1"\ntls_ca = "{junk}"\n'
@@ -214,7 +214,13 @@ def test_certificates_that_cannot_be_read_are_found_before_a_gateway_starts(tmp_
 
     assert [str(problem) for problem in find_file_problems(found)] == [
         f"{junk}: {key}: it holds no certificate that can be read; expected PEM"
-        for key in ("identity.tls_ca", "policy.opa.tls_ca", "targets.api.tls_ca", "targets.orders.tls_ca")
+        for key in (
+            "identity.tls_ca",
+            "approvals.tls_ca",
+            "policy.opa.tls_ca",
+            "targets.api.tls_ca",
+            "targets.orders.tls_ca",
+        )
     ]
 
 

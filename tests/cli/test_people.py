@@ -79,6 +79,17 @@ def peer(status: int, body: bytes, link: str = "", tls: ssl.SSLContext | None = 
         server.server_close()
 
 
+@contextmanager
+def secured(folder: Path, authority: Authority, *hosts: str) -> Iterator[Peer]:
+    """A peer with a certificate of an authority of its own."""
+    served = authority.certify(*hosts)
+    certificate, key = (
+        write_private(folder / name, content) for name, content in (("c", served.certificate), ("k", served.key))
+    )
+    with peer(200, b"[]", tls=server_context(certificate, key)) as gateway:
+        yield gateway
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     return write_config(tmp_path, CONFIG)
@@ -149,19 +160,77 @@ def test_a_gateway_that_speaks_no_tls_is_not_said_to_be_away(config: Path, capsy
 def test_a_gateway_whose_certificate_nobody_trusts_is_not_said_to_be_away(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    served = Authority("a test's own").certify("localhost")
-    certificate, key = (
-        write_private(tmp_path / name, content) for name, content in (("c", served.certificate), ("k", served.key))
-    )
-    with peer(200, b"{}", tls=server_context(certificate, key)) as secured:
-        ran = show(config, capsys, "a", secured.url)
+    with secured(tmp_path, Authority("a test's own"), "localhost") as gateway:
+        ran = show(config, capsys, "a", gateway.url)
 
     assert (ran.status, ran.out, ran.err) == (
         3,
         "",
-        f"mcp-gateway: the certificate of what answers at {secured.url} does not prove who it is: "
-        "unable to get local issuer certificate\n",
+        f"mcp-gateway: the certificate of what answers at {gateway.url} does not prove who it is: "
+        "unable to get local issuer certificate; approvals.tls_ca names an authority that the system does not know\n",
     )
+
+
+def trusting_config(folder: Path, file: Path) -> Path:
+    return write_config(folder, f'{CONFIG}tls_ca = "{file}"\n')
+
+
+def listed(config: Path, capsys: pytest.CaptureFixture[str], gateway: Peer) -> Ran:
+    url = gateway.url.replace("127.0.0.1", "localhost")
+    return run_here(capsys, "--config", str(config), "approvals", "list", "--as", "dana", "--url", url)
+
+
+def test_a_gateway_with_a_certificate_of_the_named_authority_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = Authority("a company's own")
+    config = trusting_config(tmp_path, own.write(tmp_path / "ca.pem"))
+
+    with secured(tmp_path, own, "localhost") as gateway:
+        ran = listed(config, capsys, gateway)
+
+    assert (ran.status, ran.out, ran.err) == (0, "nothing waits that you may decide or have asked for\n", "")
+    assert len(gateway.paths) == 1
+
+
+@pytest.mark.requirement("R26")
+@pytest.mark.parametrize("broken", ["authority", "name"])
+def test_no_token_goes_to_whom_the_named_authority_does_not_prove(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], broken: str
+) -> None:
+    own, other = Authority("a company's own"), Authority("a company's own")
+    config = trusting_config(tmp_path, own.write(tmp_path / "ca.pem"))
+    host = "gateway.example.com" if broken == "name" else "localhost"
+
+    with secured(tmp_path, other if broken == "authority" else own, host) as gateway:
+        ran = listed(config, capsys, gateway)
+
+    assert (ran.status, ran.out, gateway.paths) == (3, "", [])
+    assert "does not prove who it is: " in ran.err
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "why"),
+    [
+        (b"no certificate", 0o644, "it holds no certificate that can be read; expected PEM"),
+        (None, 0o644, "there is no such file"),
+        (b"", 0o666, "it has mode 0666, so that others can write to it"),
+    ],
+)
+def test_a_file_of_authorities_that_cannot_be_used_is_no_reason_to_trust_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, mode: int, why: str
+) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_bytes(content)
+        file.chmod(mode)
+    config = trusting_config(tmp_path, file)
+
+    with secured(tmp_path, Authority("another"), "localhost") as gateway:
+        ran = listed(config, capsys, gateway)
+
+    assert (ran.status, ran.out, gateway.paths) == (2, "", [])
+    assert ran.err.startswith(f"mcp-gateway: {file}: approvals.tls_ca: {why}")
 
 
 @pytest.mark.parametrize("move", ["approve", "deny", "withdraw"])
