@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.catalog import Function, Relation
 from mcp_gateway.facts.parser import parse_tree
-from mcp_gateway.facts.sql_statements import kind_of
 from mcp_gateway.facts.uses import NOT_FOLLOWED, Uses
 from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.lineage.changes import Changes
@@ -16,6 +15,16 @@ from mcp_gateway.masking.lineage.classified import BUILTIN_PATH, ClassifiedCatal
 from mcp_gateway.masking.lineage.nodes import opened
 from mcp_gateway.masking.lineage.queries import Row
 from mcp_gateway.masking.lineage.scopes import Entry, Item, Scope
+from mcp_gateway.masking.lineage.statements import (
+    NOT_UNDER_MASKING,
+    UNDER_MASKING,
+    WRITERS,
+    asks,
+    not_under_masking,
+    one_select,
+    query_in,
+    statement_name,
+)
 from mcp_gateway.masking.lineage.system import SYSTEM_SCHEMAS, is_held_back
 from mcp_gateway.masking.lineage.uses import NO_USES, uses_found
 from mcp_gateway.masking.lineage.values import (
@@ -34,14 +43,7 @@ from mcp_gateway.masking.lineage.values import (
 from mcp_gateway.masking.lineage.verdict import Lineage, OutputColumn
 
 ONE_STATEMENT = "a call runs one statement, this text has {count}"
-NOT_UNDER_MASKING = "{statement} is not available on a target with classified columns"
-COPY_UNDER_MASKING = "COPY is not available on a target with classified columns: use SELECT"
 REFUSED_UNFOLLOWED = "it writes, or calls code of its own, and cannot be followed: split it into simpler statements"
-READERS = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
-WRITERS = READERS - {"SelectStmt"}
-UNDER_MASKING = READERS | {"ExplainStmt", "VariableShowStmt"}
-WRAPPERS = frozenset({"CreateTableAsStmt", "DeclareCursorStmt", "ExplainStmt", "PrepareStmt"})
-"""Statements around one query, whose result is what they return, keep or plan."""
 PLAN = "QUERY PLAN"
 UNCOUNTED = frozenset({"null_test", "test"})
 """Kinds that change no number in a plan: what was computed for the result is not printed."""
@@ -204,7 +206,7 @@ class Resolver(Changes):
             return None
         self.prepared.running.add(name)
         try:
-            columns = self.query(_one_select(parse_tree(text)), None)
+            columns = self.query(one_select(parse_tree(text)), None)
         except NOT_FOLLOWABLE:
             return None
         finally:
@@ -235,7 +237,7 @@ class Resolver(Changes):
         self.prepared.running.add(name)
         inner = type(self)(self.prepared, path=BUILTIN_PATH)
         try:
-            select = _one_select(parse_tree(f"SELECT ({expression})"))["SelectStmt"]
+            select = one_select(parse_tree(f"SELECT ({expression})"))["SelectStmt"]
             scope = Scope()
             scope.add(Item([Entry(relation.name, columns, stored=True)], [columns], stored=True))
             return Expansion(Columns(inner.targets(select["targetList"], scope)), inner.found)
@@ -251,7 +253,7 @@ class Resolver(Changes):
         tag, body = opened(node)
         if tag == "VariableShowStmt":
             return Followed(self._lineage(_shown(body)), NO_USES)
-        columns = self.query(_query_in(node), None)
+        columns = self.query(query_in(node), None)
         uses = uses_found(columns, self.found, self.prepared)
         return Followed(self._explained(body) if tag == "ExplainStmt" else self._lineage(columns), uses)
 
@@ -301,8 +303,8 @@ def _followed(statements: list[JSONObject], prepared: ClassifiedCatalog) -> Foll
     uses: Uses | None = NOT_FOLLOWED
     try:
         node = statements[0]["stmt"]
-        uses = NOT_FOLLOWED if _asks(node) else None
-        reason = _not_under_masking(node)
+        uses = NOT_FOLLOWED if asks(node) else None
+        reason = not_under_masking(node)
         found = Resolver(prepared, path=prepared.path).followed(node)
     except Exception:  # noqa: BLE001 - whatever went wrong, the statement is not understood: everything is masked
         found = Followed(unsure(statements[0], prepared), uses)
@@ -328,72 +330,15 @@ def unsure(statement: JSONObject, prepared: ClassifiedCatalog) -> Lineage:
     return Lineage(columns=None, touch=data, opaque=True, inference=dict.fromkeys(KINDS, data) if data else {})
 
 
-def _not_under_masking(node: JSONObject) -> str | None:
-    """Why a statement of this kind may not run where columns are classified; None where it may."""
-    for tag, body in node.items():
-        if tag == "CopyStmt":
-            return COPY_UNDER_MASKING
-        if tag not in UNDER_MASKING:
-            return NOT_UNDER_MASKING.format(statement=statement_name(tag, body))
-        if tag == "ExplainStmt" and (explained := opened(body["query"]))[0] not in READERS:
-            return NOT_UNDER_MASKING.format(statement=f"EXPLAIN {statement_name(*explained)}")
-    return None
-
-
-def _asks(node: JSONObject) -> bool:
-    """Whether a statement is a query, or has one within it."""
-    return any(tag in READERS | WRAPPERS or (tag == "CopyStmt" and "query" in body) for tag, body in node.items())
-
-
-def _query_in(node: JSONObject) -> JSONObject:
-    """The query whose columns count: the statement itself or what it wraps. Raises `Unsure` where there is none."""
-    tag, body = opened(node)
-    if tag in READERS:
-        return node
-    if tag in WRAPPERS or (tag == "CopyStmt" and "query" in body):
-        return _query_in(body["query"])
-    raise Unsure(f"a {tag}")
-
-
 def _shown(body: JSONObject) -> Row:
     if body["name"] == "all":
         return tuple(Column(name, Value()) for name in ("name", "setting", "description"))
     return (Column(None, Value()),)
 
 
-def statement_name(tag: str, body: JSONObject) -> str:
-    """A statement as people call it: `CREATE TABLE AS` of CreateTableAsStmt, `SECURITY LABEL` of SecLabelStmt."""
-    return "CREATE TABLE AS" if tag == "CreateTableAsStmt" else kind_of(tag, body).replace("_", " ")
-
-
 def _unless_stored(column: Column, top: Classes) -> Column:
     """A column as it is if no cast can have been applied to it; else with all classes."""
     return column if column.value.is_untouched else Column(column.name, Value(top, plain=False))
-
-
-def _one_select(statements: list[JSONObject]) -> JSONObject:
-    if len(statements) != 1:
-        raise Unsure("a body of several statements")
-    node: JSONObject = statements[0]["stmt"]
-    if "CreateFunctionStmt" in node:
-        node = _atomic_body(node["CreateFunctionStmt"]["sql_body"])
-    if "SelectStmt" not in node:
-        raise Unsure("a body that is not a SELECT")
-    return node
-
-
-def _atomic_body(body: JSONObject) -> JSONObject:
-    tag, inner = opened(body)
-    if tag == "ReturnStmt":
-        target = {"ResTarget": {"val": inner["returnval"]}}
-        return {"SelectStmt": {"targetList": [target], "op": "SETOP_NONE"}}
-    items = inner["items"]
-    if tag == "List" and len(items) == 1 and "List" in items[0]:
-        items = items[0]["List"]["items"]
-    if len(items) != 1:
-        raise Unsure("a body of several statements")
-    found: JSONObject = items[0]
-    return _atomic_body(found) if "ReturnStmt" in found else found
 
 
 def _tags_and_names(statement: JSONObject) -> Iterator[tuple[str, str | None]]:
