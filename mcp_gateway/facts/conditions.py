@@ -8,7 +8,7 @@ count.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from enum import Enum
 from typing import Any
 
@@ -16,7 +16,7 @@ import orjson
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.scopes import SYSTEM_COLUMNS
-from mcp_gateway.facts.tree import opened, strings
+from mcp_gateway.facts.tree import column_names, opened, strings
 
 ALWAYS_TRUE_ON_SELF = frozenset({"=", "<=", ">="})
 NEVER_TRUE_ON_SELF = frozenset({"<>", "<", ">"})
@@ -203,20 +203,7 @@ def _same_kind_of_literal(left: JSONObject, right: JSONObject) -> bool:
 
 def _depends(node: JSONObject, *, names: Collection[str]) -> bool:
     """Whether an expression refers to the target's columns. In a subquery a bare name may, so it does."""
-    return any(len(parts) == 1 or parts[-2] in names for parts in _column_names(node))
-
-
-def _column_names(value: Any) -> Iterator[tuple[str, ...]]:
-    todo = [value]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, list):
-            todo += item
-        elif isinstance(item, dict):
-            if "ColumnRef" in item:
-                yield strings(item["ColumnRef"]["fields"])
-            else:
-                todo += item.values()
+    return any(len(parts) == 1 or parts[-2] in names for parts in column_names(node))
 
 
 def _volatile(node: JSONObject) -> bool:

@@ -11,7 +11,6 @@ It is the first wall. The second is the server's read-only transaction, the thir
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from mcp_gateway.calls import JSONObject, SQLFacts
 from mcp_gateway.facts.absent import claimed
@@ -41,7 +40,7 @@ from mcp_gateway.facts.sql_statements import (
 )
 from mcp_gateway.facts.sql_walk import DATA_CHANGES
 from mcp_gateway.facts.traits import FILES, LOCKS, PROGRAMS, TRIGGERS, UNKNOWN, UNNAMED_TABLES
-from mcp_gateway.facts.tree import opened, relation_parts, strings, use_of
+from mcp_gateway.facts.tree import column_names, opened, relation_parts, strings, use_of
 from mcp_gateway.facts.uses import Uses, among, completed
 
 HOW: Mapping[str, How] = {"INSERT": "insert", "UPDATE": "update", "DELETE": "delete"}
@@ -435,17 +434,4 @@ class Examiner(Queries):
             return True
         if kind == "InsertStmt":
             return "onConflictClause" in body and body["onConflictClause"].get("action") == "ONCONFLICT_UPDATE"
-        return "whereClause" in body or _has_column(body.get("targetList", ()))
-
-
-def _has_column(value: Any) -> bool:
-    todo = [value]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, dict):
-            if "ColumnRef" in item:
-                return True
-            todo += item.values()
-        elif isinstance(item, list):
-            todo += item
-    return False
+        return "whereClause" in body or any(column_names(body.get("targetList", ())))

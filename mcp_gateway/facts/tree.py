@@ -6,7 +6,7 @@ grammar knows only one, such as `"withClause": {...}`; a node that is not there 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -62,3 +62,17 @@ def relation_parts(body: JSONObject) -> tuple[str, ...]:
 def use_of(body: JSONObject) -> Use:
     """The relation that a RangeVar names."""
     return Use(relation_parts(body), whole=body.get("inh", False))
+
+
+def column_names(tree: Any) -> Iterator[tuple[str, ...]]:
+    """The parts of each name of a column that stands anywhere in a tree, without recursion."""
+    todo = [tree]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, list):
+            todo += item
+        elif isinstance(item, dict):
+            if "ColumnRef" in item:
+                yield strings(item["ColumnRef"]["fields"])
+            else:
+                todo += item.values()

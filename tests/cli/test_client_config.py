@@ -9,17 +9,9 @@ import pytest
 from mcp_gateway.cli.client_config import KEYS, Host, document, merge, program_entry, url_entry
 from mcp_gateway.errors import ConfigError
 from tests.cli.running import SCRIPT, Ran, run_on_a_terminal, run_script, write_config
+from tests.configurations import LOCAL, POSTGRES
 
-LOCAL = '[identity]\nissuer = "local"\n'
-ORDERS = """
-[targets.orders]
-kind = "postgres"
-labels = { env = "dev" }
-host = "db.internal"
-database = "orders"
-user = "gateway"
-password = { env = "ORDERS_PASSWORD" }
-"""
+ORDERS = f'{POSTGRES}password = {{ env = "ORDERS_PASSWORD" }}\n'
 SECRET = "canary-4be81a60"
 
 

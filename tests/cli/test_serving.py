@@ -24,6 +24,7 @@ from mcp_gateway.config import load_settings
 from mcp_gateway.errors import ConfigError
 from mcp_gateway.identity import keys
 from tests.cli.running import SCRIPT, run_here, run_script, write_config
+from tests.configurations import POSTGRES
 from tests.peers.issuer import CONNECT_METADATA, FakeIssuer
 from tests.plain_http import plain_client
 
@@ -90,15 +91,7 @@ def test_serve_says_that_the_local_issuer_lets_no_agent_in(tmp_path: Path, capsy
     ]
 
 
-UNREACHED = """
-[targets.orders]
-kind = "postgres"
-labels = { env = "dev" }
-host = "db.internal"
-database = "orders"
-user = "gateway"
-password = { env = "ORDERS_PASSWORD" }
-"""
+UNREACHED = f'{POSTGRES}password = {{ env = "ORDERS_PASSWORD" }}\n'
 UNSET = (
     "warning: targets.orders.password: the environment variable ORDERS_PASSWORD is not set; what needs it is refused"
 )
