@@ -50,7 +50,23 @@ def read_trusted(path: Path, *, max_bytes: int, private: bool = False) -> bytes:
     finally:
         os.close(descriptor)
     if len(content) > max_bytes:  # (4)
-        raise UntrustedFileError(f"expected at most {max_bytes:,} bytes, got more")
+        raise UntrustedFileError(_too_large(max_bytes))
+    return content
+
+
+def read_untrusted(path: Path, *, max_bytes: int) -> bytes:
+    """Read whatever file somebody names on a command line, where nothing that is enforced comes of it.
+
+    Raises:
+        UntrustedFileError: it is missing, unreadable, a folder, or too large.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(max_bytes + 1)
+    except OSError as error:
+        raise UntrustedFileError(_explain(error)) from None
+    if len(content) > max_bytes:
+        raise UntrustedFileError(_too_large(max_bytes))
     return content
 
 
@@ -154,10 +170,16 @@ def _octal(state: os.stat_result) -> str:
     return f"{stat.S_IMODE(state.st_mode):04o}"
 
 
+def _too_large(max_bytes: int) -> str:
+    return f"expected at most {max_bytes:,} bytes, got more"
+
+
 def _explain(error: OSError) -> str:
     match error:
         case FileNotFoundError() | NotADirectoryError():
             return "there is no such file"
+        case IsADirectoryError():
+            return "expected a file, got a folder"
         case PermissionError():
             return f"the user that runs this ({os.geteuid()}) may not read it"
         case _:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_gateway.trusted_files import UntrustedFileError, check_folder, read_trusted
+from mcp_gateway.trusted_files import UntrustedFileError, check_folder, read_trusted, read_untrusted
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
 not_as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -184,3 +184,24 @@ def test_a_folder_that_is_open_to_others_or_none_is_refused(file: Path, change: 
 
     with pytest.raises(UntrustedFileError, match=f"^{re.escape(text)}$"):
         check_folder(file.parent)
+
+
+@pytest.mark.parametrize(
+    ("name", "max_bytes", "why"),
+    [
+        ("absent", 7, "there is no such file"),
+        ("gateway.toml/below", 7, "there is no such file"),
+        (".", 7, "expected a file, got a folder"),
+        ("gateway.toml", 6, "expected at most 6 bytes, got more"),
+    ],
+)
+def test_a_file_that_nobody_has_to_trust_is_refused_in_the_same_words(
+    file: Path, name: str, max_bytes: int, why: str
+) -> None:
+    file.chmod(0o666)
+    assert read_untrusted(file, max_bytes=7) == b"content"
+
+    with pytest.raises(UntrustedFileError) as caught:
+        read_untrusted(file.parent / name, max_bytes=max_bytes)
+
+    assert str(caught.value) == why

@@ -1,8 +1,16 @@
-"""What can fail in a command beside the gateway itself, and for which the exit status is "not there now"."""
+"""What can fail in a command beside the gateway itself; `main` has the exit status of each."""
 
 from __future__ import annotations
 
 from mcp_gateway.errors import GatewayError
+
+
+class MisuseError(GatewayError):
+    """A command line that is none."""
+
+
+class NoSuchError(GatewayError):
+    """What was asked for by its id is not there, or the id is of several."""
 
 
 class GatewayAwayError(GatewayError):

@@ -15,7 +15,7 @@ from mcp_gateway.facts.programs import Knowledge
 from mcp_gateway.facts.requests import Interface
 from mcp_gateway.policy.engine import PolicyEngine
 from mcp_gateway.policy.loader import load_policies
-from mcp_gateway.trusted_files import UntrustedFileError, read_trusted
+from mcp_gateway.trusted_files import UntrustedFileError, read_trusted, read_untrusted
 
 if TYPE_CHECKING:
     from mcp_gateway.facts.openapi import Document
@@ -67,14 +67,11 @@ def read_document(path: Path, *, key: str = "", guarded: bool = False) -> Docume
         if guarded:
             text = read_trusted(path, max_bytes=MAX_DOCUMENT_BYTES).decode()
         else:
-            with path.open("rb") as file:
-                text = file.read(MAX_DOCUMENT_BYTES).decode()
+            text = read_untrusted(path, max_bytes=MAX_DOCUMENT_BYTES).decode()
     except UntrustedFileError as error:
         raise ConfigError([Problem(file=str(path), path=key, message=str(error))]) from None
     except UnicodeDecodeError:
         raise ConfigError([Problem(file=str(path), path=key, message="expected UTF-8")]) from None
-    except OSError as error:
-        raise ConfigError([Problem(file=str(path), path=key, message=f"it cannot be read: {error.strerror}")]) from None
     return read_openapi(text, file=str(path))
 
 

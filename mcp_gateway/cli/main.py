@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,8 +18,8 @@ import typer.core
 import typer.main
 
 from mcp_gateway import __version__
-from mcp_gateway.cli.failures import GatewayAwayError, OutputError, ReaderGoneError
-from mcp_gateway.cli.output import PROGRAM, print_error, print_json, print_note
+from mcp_gateway.cli.failures import GatewayAwayError, MisuseError, OutputError, ReaderGoneError
+from mcp_gateway.cli.output import JSON_OPTION, PROGRAM, print_error, print_json, print_note
 from mcp_gateway.cli.statuses import MISUSED, NEGATIVE, OK, UNAVAILABLE, UNREAD
 from mcp_gateway.cli.streams import abandon_output, prepare_streams
 from mcp_gateway.errors import (
@@ -182,6 +183,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return command.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=asked) or OK
     except UsageError as error:
+        if _asks_for_json(arguments, error.ctx):
+            return _fail([MisuseError(error.format_message())], as_json=True)
         _show_misuse(error)
         return MISUSED
     except SystemExit as ended:
@@ -191,7 +194,10 @@ def run(arguments: Sequence[str]) -> int:
         odd = [argument for argument in arguments if not _is_text(argument)]
         if not odd:
             raise
-        print_note(f"Error: expected text in UTF-8, got {', '.join(map(repr, odd))}")
+        expected = f"expected text in UTF-8, got {', '.join(map(repr, odd))}"
+        if asked.as_json:
+            return _fail([MisuseError(expected)], as_json=True)
+        print_note(f"Error: {expected}")
         return MISUSED
     except GatewayError as error:
         return _fail([error], as_json=asked.as_json)
@@ -211,6 +217,18 @@ def _show_misuse(error: Any) -> None:
     if error.ctx is not None:
         sys.stderr.write(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n\n")
     print_note(f"Error: {error.format_message()}")
+
+
+def _asks_for_json(arguments: Sequence[str], context: Any) -> bool:
+    """Whether `--json` stands there as an option. A command line that is none is not read to its end, where it may stand."""
+    options = list(takewhile(lambda argument: argument != "--", arguments))
+    with_value = {
+        name
+        for parameter in (context.command.params if context is not None else ())
+        if isinstance(parameter, typer.core.TyperOption) and not parameter.is_flag
+        for name in parameter.opts
+    }
+    return any(option == JSON_OPTION and before not in with_value for before, option in pairwise(["", *options]))
 
 
 def _is_text(argument: str) -> bool:
@@ -255,7 +273,7 @@ def _leaves(group: BaseExceptionGroup[GatewayError]) -> Iterator[GatewayError]:
 def status_of(error: GatewayError) -> int:
     """The exit status that an error comes to."""
     match error:
-        case ConfigError() | RequestError():
+        case ConfigError() | RequestError() | MisuseError():
             return MISUSED
         case ReaderGoneError():
             return UNREAD

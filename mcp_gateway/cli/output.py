@@ -21,6 +21,7 @@ import typer
 from mcp_gateway.errors import ConfigError, GatewayError, Problem
 
 PROGRAM = "mcp-gateway"
+JSON_OPTION = "--json"
 LEAST_ROOM = 20
 """Columns; in less, a text is easier to read as the terminal breaks it."""
 TAB_COLUMNS = 8
@@ -43,7 +44,7 @@ def json_wanted(context: typer.Context, wanted: bool) -> bool:
     return wanted
 
 
-AsJSON: TypeAlias = Annotated[bool, typer.Option("--json", callback=json_wanted, help="Print JSON.")]
+AsJSON: TypeAlias = Annotated[bool, typer.Option(JSON_OPTION, callback=json_wanted, help="Print JSON.")]
 
 
 def print_json(value: Any) -> None:

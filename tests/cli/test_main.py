@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ import typer.main
 import mcp_gateway
 from mcp_gateway import __version__
 from mcp_gateway.cli import main
-from mcp_gateway.cli.failures import GatewayAwayError, OutputError, ReaderGoneError
+from mcp_gateway.cli.failures import GatewayAwayError, MisuseError, NoSuchError, OutputError, ReaderGoneError
 from mcp_gateway.cli.main import COMMANDS, app, status_of
 from mcp_gateway.cli.statuses import MISUSED, NEGATIVE, UNAVAILABLE, UNREAD
 from mcp_gateway.errors import (
@@ -37,7 +36,7 @@ from mcp_gateway.errors import (
     TargetTimeout,
     TargetUnavailable,
 )
-from tests.cli.running import SCRIPT, run_here, run_on_a_terminal, run_script, write_config
+from tests.cli.running import run_here
 
 HEAVY = [
     "anyio",
@@ -52,7 +51,6 @@ HEAVY = [
     "sqlite3",
     "structlog",
 ]
-NO_SPACE = b"mcp-gateway: standard output cannot be written: No space left on device\n"
 MAX_MODULES = 200
 """It imports some 150; one heavy library brings hundreds."""
 
@@ -137,22 +135,14 @@ def test_the_version_tells_whether_the_examination_of_sql_is_compiled(tmp_path: 
     assert done.stdout.decode() == f"mcp-gateway {__version__}{more}\n"
 
 
-def test_an_unknown_command_is_misuse_and_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
-    ran = run_here(capsys, "chek")
+def test_help_calls_arguments_by_their_names_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    tests = run_here(capsys, "policy", "test", "--help").out
+    targets = run_here(capsys, "targets", "test", "--help").out
 
-    assert (ran.status, ran.out) == (2, "")
-    assert ran.err.endswith("Error: No such command 'chek'. Did you mean 'check'?\n")
-
-
-def test_an_unknown_option_is_misuse(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_here(capsys, "--nonsense").status == 2
-
-
-def test_a_relative_configuration_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    ran = run_here(capsys, "--config", "gateway.toml", "check")
-
-    assert (ran.status, ran.out) == (2, "")
-    assert ran.err == "mcp-gateway: --config: expected an absolute path, got 'gateway.toml'\n"
+    assert "targets test [OPTIONS] [NAME]...\n" in targets
+    assert "  NAME  Default: all of them." in targets
+    assert "  PATH  Case files, or folders of them." in tests
+    assert "list[str]" not in tests + targets
 
 
 def test_every_problem_of_a_configuration_gets_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,6 +178,8 @@ def test_every_problem_of_a_configuration_gets_its_line(tmp_path: Path, capsys: 
         (StoreError("x"), UNAVAILABLE),
         (GatewayAwayError("x"), UNAVAILABLE),
         (OutputError("x"), UNAVAILABLE),
+        (MisuseError("x"), MISUSED),
+        (NoSuchError("x"), NEGATIVE),
         (ReaderGoneError("x"), UNREAD),
     ],
 )
@@ -234,259 +226,6 @@ def test_an_error_cannot_act_on_the_terminal(
     command_that_raises(monkeypatch, IdentityError("\x1b[2J\nmcp-gateway: all is well\u202e"))
 
     assert run_here(capsys, "check").err == ("mcp-gateway: <U+001B>[2J<U+000A>mcp-gateway: all is well<U+202E>\n")
-
-
-# As a program.
-
-
-def test_the_script_gives_its_status_and_no_traceback(tmp_path: Path) -> None:
-    ran = run_script("targets", "list", home=tmp_path)
-
-    assert (ran.status, ran.out) == (2, "")
-    assert ran.err.endswith(": there is no configuration; run `mcp-gateway init`, or give --config\n")
-    assert ran.err.count("\n") == 1
-
-
-def test_modules_in_the_current_folder_are_not_imported(tmp_path: Path) -> None:
-    for name in ("typer", "pydantic", "tomllib", "mcp_gateway"):
-        (tmp_path / f"{name}.py").write_text("raise SystemExit('taken over')")
-
-    assert run_script("init", "--json", home=tmp_path).status == 0
-
-
-def test_without_isolation_the_module_refuses_to_run(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "mcp_gateway", "--version"], capture_output=True, check=False, timeout=60, cwd=tmp_path
-    )
-
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr == b"mcp-gateway: run the script mcp-gateway, or python -I -m mcp_gateway\n"
-
-
-def test_isolated_the_module_is_the_command(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-I", "-m", "mcp_gateway", "--version"], capture_output=True, check=True, timeout=60
-    )
-
-    assert done.stdout.decode() == f"mcp-gateway {__version__}\n"
-
-
-def test_a_terminal_that_knows_no_unicode_gets_escapes(tmp_path: Path) -> None:
-    # The command itself heeds no such variable, and few machines have a locale that would do the same.
-    code = "from mcp_gateway.cli.main import main; main()"
-    ran = subprocess.run(
-        [sys.executable, "-c", code, "--config", "é", "check"],
-        capture_output=True,
-        check=False,
-        cwd=tmp_path,
-        env={"PYTHONIOENCODING": "ascii"},
-    )
-
-    assert ran.stderr == b"mcp-gateway: --config: expected an absolute path, got '\\xe9'\n"
-
-
-def test_a_reader_that_goes_away_ends_the_command_without_a_word(tmp_path: Path) -> None:
-    (tmp_path / "items").write_bytes(b'{"text": "x"}\n' * 20_000)
-    with (
-        (tmp_path / "items").open("rb") as items,
-        subprocess.Popen(
-            [SCRIPT, "inspect", "text", "--jsonl"], stdin=items, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as running,
-    ):
-        assert running.stdout is not None
-        assert running.stderr is not None
-        running.stdout.readline()
-        running.stdout.close()
-        said = running.stderr.read()
-
-    assert (running.wait(60), said) == (UNREAD, b"")
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
-@pytest.mark.parametrize("arguments", [("--help",), ("init", "--json"), ("inspect", "text")])
-def test_a_result_that_cannot_be_written_is_no_success(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    assert run_to_a_full_disk(*arguments, home=tmp_path) == (UNAVAILABLE, NO_SPACE)
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
-def test_what_went_wrong_is_told_as_text_where_its_json_cannot_be_written(tmp_path: Path) -> None:
-    status, said = run_to_a_full_disk("targets", "list", "--json", home=tmp_path)
-
-    assert (status, said.splitlines(keepends=True)[1:]) == (UNAVAILABLE, [NO_SPACE])
-    assert b": there is no configuration; " in said
-
-
-def run_to_a_full_disk(*arguments: str, home: Path) -> tuple[int, bytes]:
-    """Exit status and standard error of the script."""
-    with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
-            [SCRIPT, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            check=False,
-            timeout=60,
-            env={"HOME": str(home)},
-        )
-    return done.returncode, done.stderr
-
-
-def test_a_closed_standard_output_is_said(tmp_path: Path) -> None:
-    done = subprocess.run(
-        ["/bin/sh", "-c", 'exec "$0" --version >&-', SCRIPT], capture_output=True, check=False, timeout=60, cwd=tmp_path
-    )
-
-    assert (done.returncode, done.stderr) == (UNAVAILABLE, b"mcp-gateway: standard output is closed\n")
-
-
-def test_a_closed_standard_error_harms_nothing(tmp_path: Path) -> None:
-    done = subprocess.run(
-        ["/bin/sh", "-c", 'exec "$0" targets list 2>&-', SCRIPT],
-        capture_output=True,
-        check=False,
-        timeout=60,
-        env={"HOME": str(tmp_path)},
-    )
-
-    assert (done.returncode, done.stdout) == (MISUSED, b"")
-
-
-def test_an_interrupt_has_the_usual_status_and_no_traceback(tmp_path: Path) -> None:
-    heeding = ["env", "--default-signal=INT"]  # who runs the tests in the background has it ignored
-    with subprocess.Popen(
-        [*heeding, SCRIPT, "inspect", "text", "--jsonl"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=tmp_path,
-    ) as running:
-        assert running.stdin is not None
-        assert running.stdout is not None
-        running.stdin.write(b'{"text": "x"}\n')
-        running.stdin.flush()
-        running.stdout.readline()  # it runs
-        running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=60)
-
-    assert (running.returncode, said) == (130, b"")
-
-
-@pytest.mark.parametrize("columns", [50, 170])
-def test_what_is_folded_is_as_wide_as_the_terminal(tmp_path: Path, columns: int) -> None:
-    config = "/" + "is not there/" * 20
-
-    told = run_on_a_terminal(SCRIPT, "--config", config, "check", columns=columns, home=tmp_path).out.splitlines()
-    calls = ", ".join(f"f_{number}()" for number in range(40))
-    shown = run_on_a_terminal(
-        SCRIPT, "inspect", "sql", f"SELECT {calls}", columns=columns, home=tmp_path
-    ).out.splitlines()
-
-    assert columns - 15 < max(map(len, told)) <= columns
-    filled = next(line for line in shown if '"f_0", ' in line)
-    assert columns - 25 < len(filled) <= columns
-
-
-def test_help_calls_arguments_by_their_names_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    tests = run_here(capsys, "policy", "test", "--help").out
-    targets = run_here(capsys, "targets", "test", "--help").out
-
-    assert "targets test [OPTIONS] [NAME]...\n" in targets
-    assert "  NAME  Default: all of them." in targets
-    assert "  PATH  Case files, or folders of them." in tests
-    assert "list[str]" not in tests + targets
-
-
-@pytest.mark.parametrize("limit", ["0", "-1", "10001", "many", "1.5", "", "9" * 5000])
-def test_a_limit_out_of_bounds_is_misuse(capsys: pytest.CaptureFixture[str], limit: str) -> None:
-    ran = run_here(capsys, "audit", "search", "--limit", limit)
-
-    assert ran.status == 2
-    assert ran.err.endswith(f"\nError: Invalid value for --limit: expected a number from 1 to 10,000, got {limit!r}\n")
-
-
-def test_a_command_line_that_is_none_is_told_within_the_terminal(tmp_path: Path) -> None:
-    ran = run_on_a_terminal(SCRIPT, "audit", "search", "--code", "foo", home=tmp_path)
-
-    lines = ran.out.splitlines()
-    assert ran.status == 2
-    assert lines[:3] == [
-        "Usage: mcp-gateway audit search [OPTIONS]",
-        "Try 'mcp-gateway audit search --help' for help.",
-        "",
-    ]
-    assert lines[3].startswith("Error: Invalid value for --code: expected ok, ")
-    assert all(line.startswith("    ") for line in lines[4:])
-    assert max(map(len, lines)) <= 80
-
-
-COMMANDS_WITH_JSON = [
-    ("targets", "list"),
-    ("targets", "test"),
-    ("policy", "replay"),
-    ("policy", "explain", "--target", "x", "--sql", "SELECT 1"),
-    ("approvals", "list"),
-    ("approvals", "show", "x"),
-    ("approvals", "approve", "x"),
-    ("revoke", "agent", "x"),
-    ("revoke", "list"),
-    ("audit", "search"),
-    ("audit", "show", "x"),
-    ("audit", "verify"),
-    ("inspect", "shell", "ls"),
-]
-
-
-@pytest.mark.parametrize("command", COMMANDS_WITH_JSON, ids=" ".join)
-def test_scripts_get_mistakes_of_the_configuration_as_json_from_every_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
-) -> None:
-    config = write_config(tmp_path, '[identity]\nissuer = "local"\nnonsense = 1\nsense = 1\n')
-
-    ran, as_json = (run_here(capsys, "--config", str(config), *command, *more) for more in ((), ("--json",)))
-
-    assert (ran.status, ran.out) == (2, "")
-    assert (as_json.status, as_json.err, as_json.out.count("\n")) == (2, "", 1)
-    assert as_json.json["error"] == ran.err.replace("mcp-gateway: ", "").rstrip()
-    assert [problem["id"] for problem in as_json.json["problems"]] == ["identity.nonsense", "identity.sense"]
-
-
-def test_whatever_ends_a_command_is_json_where_json_is_asked_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = str(write_config(tmp_path, '[identity]\nissuer = "local"\n'))
-
-    ran, as_json = (run_here(capsys, "--config", config, "audit", "search", *more) for more in ((), ("--json",)))
-
-    assert (ran.status, as_json.status, as_json.err) == (3, 3, "")
-    assert as_json.json == {"error": ran.err.removeprefix("mcp-gateway: ").rstrip(), "problems": []}
-
-
-def test_a_value_that_looks_like_the_option_asks_for_no_json(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = str(write_config(tmp_path, '[identity]\nissuer = "local"\n'))
-
-    ran = run_here(capsys, "--config", config, "audit", "search", "--text", "--json")
-
-    assert (ran.status, ran.out) == (3, "")
-    assert ran.err.startswith("mcp-gateway: there is no audit store")
-
-
-@pytest.mark.parametrize(
-    "command",
-    [("audit", "search", "--text"), ("audit", "search", "--caller"), ("audit", "show"), ("approvals", "show")],
-    ids=" ".join,
-)
-def test_bytes_that_are_no_text_are_misuse_where_text_is_looked_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
-) -> None:
-    config = str(write_config(tmp_path, '[identity]\nissuer = "local"\n[approvals]\nclients = ["c"]\n'))
-    assert run_here(capsys, "--config", config, "revoke", "agent", "x").status == 0  # which makes the store
-
-    ran = run_here(capsys, "--config", config, *command, "caf\udce9")
-
-    assert (ran.status, ran.out) == (MISUSED, "")
-    assert ran.err == "Error: expected text in UTF-8, got 'caf\\udce9'\n"
 
 
 def test_a_defect_is_not_taken_for_misuse(monkeypatch: pytest.MonkeyPatch) -> None:

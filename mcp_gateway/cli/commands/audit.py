@@ -7,17 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from mcp_gateway.cli.failures import NoSuchError
 from mcp_gateway.cli.groups import CommandGroup
-from mcp_gateway.cli.output import (
-    PROGRAM,
-    AsJSON,
-    print_beginning,
-    print_below,
-    print_json,
-    print_line,
-    print_note,
-    progress,
-)
+from mcp_gateway.cli.output import AsJSON, print_beginning, print_below, print_json, print_line, progress
 from mcp_gateway.cli.times import Time, seconds, time_of
 
 if TYPE_CHECKING:
@@ -111,8 +103,7 @@ def show(
     call_id = _whole_id(data_dir, call_id)
     record = find(data_dir, call_id=call_id)
     if record is None:
-        print_note(f"{PROGRAM}: there is no call {call_id!r}; `mcp-gateway audit search` lists them")
-        raise typer.Exit(1)
+        raise NoSuchError(f"there is no call {call_id!r}; `mcp-gateway audit search` lists them")
     look_recorded(data_dir, what=f"call {call_id}")
     if as_json:
         print_json(_record_json(record))
@@ -170,8 +161,7 @@ def _whole_id(data_dir: Path, given: str) -> str:
     if given in found or not found:
         return given
     if len(found) > 1:
-        print_note(f"{PROGRAM}: {several_text('calls', given, found)}")
-        raise typer.Exit(1)
+        raise NoSuchError(several_text("calls", given, found))
     return found[0]
 
 

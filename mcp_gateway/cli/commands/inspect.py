@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from mcp_gateway.cli.groups import CommandGroup
-from mcp_gateway.cli.output import PROGRAM, json_wanted, print_json, print_json_laid_out, print_note
+from mcp_gateway.cli.output import JSON_OPTION, PROGRAM, json_wanted, print_json, print_json_laid_out, print_note
 
 if TYPE_CHECKING:
     from mcp_gateway.cli.catalogs import TargetCatalog
@@ -31,7 +31,9 @@ app = typer.Typer(
 )
 
 Lines = Annotated[bool, typer.Option("--jsonl", help="Read one JSON object a line; a bad one is no failure then.")]
-AsJSON = Annotated[bool, typer.Option("--json", callback=json_wanted, help="Print it on one line on a terminal, too.")]
+AsJSON = Annotated[
+    bool, typer.Option(JSON_OPTION, callback=json_wanted, help="Print it on one line on a terminal, too.")
+]
 Item: TypeAlias = Annotated[str | None, typer.Argument(metavar="ITEM", help="In place of standard input.")]
 
 
@@ -81,9 +83,7 @@ def url(
     jsonl: Lines = False,
     as_json: AsJSON = False,
     graphql: Annotated[str, typer.Option(metavar="PATH", help="Where the API's GraphQL is, below base_url.")] = "",
-    openapi: Annotated[
-        Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="The API's OpenAPI document.")
-    ] = None,
+    openapi: Annotated[Path | None, typer.Option(metavar="FILE", help="The API's OpenAPI document.")] = None,
 ) -> None:
     """A request: {"id", "base_url", "path", "method"?, "headers"?, "json"?, "body"?, "addresses"?}.
 

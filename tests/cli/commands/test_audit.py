@@ -109,11 +109,13 @@ def test_numbers_of_a_call_have_their_units_and_say_something(config: Path, audi
     assert not [line for line in shown if line[0] == "said"]
 
 
-def test_a_call_that_there_is_not_is_a_no(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ran = run_here(capsys, "--config", str(config), "audit", "show", "nowhere")
+def test_a_call_that_there_is_not_is_a_no(config: Path, audit: Audit) -> None:
+    ran, as_json = audit("show", "nowhere"), audit("show", "nowhere", "--json")
 
     assert (ran.status, ran.out) == (1, "")
     assert ran.err == "mcp-gateway: there is no call 'nowhere'; `mcp-gateway audit search` lists them\n"
+    assert (as_json.status, as_json.err) == (1, "")
+    assert as_json.json == {"error": ran.err.removeprefix("mcp-gateway: ").rstrip(), "problems": []}
 
 
 def test_a_decision_that_there_is_not_is_misuse(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -276,6 +278,7 @@ def test_the_beginning_of_an_id_is_enough_where_one_call_has_it(two_calls: None,
 
     assert (ran.status, ran.out) == (1, "")
     assert ran.err == f"mcp-gateway: several calls begin with '02': {ASKS}, {RUNS}; give more of the id\n"
+    assert audit("show", "02", "--json").json["error"].startswith("several calls begin with '02': ")
 
 
 def test_a_single_call_is_found_by_its_beginning(config: Path, audit: Audit) -> None:

@@ -62,6 +62,29 @@ def test_a_place_of_graphql_that_could_match_nothing_is_misuse(capsys: pytest.Ca
     assert right.json["graphql_operation"] == "mutation"
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("absent.yaml", "there is no such file"),
+        (".", "expected a file, got a folder"),
+        ("latin.yaml", "expected UTF-8"),
+        ("large.yaml", "expected at most 16,777,216 bytes, got more"),
+    ],
+)
+def test_an_openapi_document_that_cannot_be_read_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, why: str
+) -> None:
+    (tmp_path / "latin.yaml").write_bytes(b"caf\xe9")
+    with (tmp_path / "large.yaml").open("wb") as large:
+        large.truncate(16 * 1024 * 1024 + 1)
+    document = tmp_path / name
+
+    ran = run_here(capsys, "inspect", "url", "{}", "--openapi", str(document))
+
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err == f"mcp-gateway: {document}: {why}\n"
+
+
 def test_each_kind_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     for kind in ("sql", "shell", "url", "text"):
         assert "--jsonl" in run_here(capsys, "inspect", kind, "--help").out
