@@ -1,13 +1,13 @@
 """What `check` looks at beyond the text of the configuration: the files it names, and what works but should not stay so.
 
-Reads owner and mode of files and whether a variable is set, never what is in them, but for certificates and the gateway's
-own keys; of the audit store whether it opens.
+Reads owner and mode of files and whether a variable is set, never what is in them, but for certificates, the gateway's own
+keys, and host keys and private keys of SSH; of the audit store whether it opens.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -25,7 +25,7 @@ from mcp_gateway.errors import ConfigError, Problem, StoreError
 from mcp_gateway.facts.requests import Interface
 from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.surroundings import AUTHORITIES
-from mcp_gateway.trusted_files import UntrustedFileError, check_trusted
+from mcp_gateway.trusted_files import UntrustedFileError, check_trusted, read_trusted
 
 LEAST_FREE_BYTES = 16 * 1024 * 1024
 ALIKE = 0.85
@@ -42,8 +42,8 @@ class NamedFile:
     key: str
     path: Path
     private: bool
-    authorities: bool = False
-    """It holds certificates, which are read."""
+    look: Callable[[], object] | None = None
+    """Reads it as a gateway would. Raises `ConfigError` if that could not use it."""
 
 
 def find_file_problems(settings: Settings) -> list[Problem]:
@@ -197,11 +197,11 @@ def _key_problems(settings: Settings) -> list[Problem]:
 def _file_problems(named: NamedFile) -> list[Problem]:
     if (problem := _untrusted(named.path, private=named.private)) is not None:
         return [Problem(file=str(named.path), path=named.key, message=problem)]
-    if named.authorities:
-        try:
-            trusting(named.path, key=named.key)
-        except ConfigError as error:
-            return list(error.problems)
+    try:
+        if named.look is not None:
+            named.look()
+    except ConfigError as error:
+        return list(error.problems)
     return []
 
 
@@ -221,21 +221,55 @@ def _tls_problems(settings: Settings) -> list[Problem]:
 
 def _files(settings: Settings) -> Iterator[NamedFile]:
     if settings.identity.tls_ca is not None:
-        yield NamedFile(key="identity.tls_ca", path=settings.identity.tls_ca, private=False, authorities=True)
+        yield _authorities("identity.tls_ca", settings.identity.tls_ca)
     if settings.approvals.tls_ca is not None:
-        yield NamedFile(key="approvals.tls_ca", path=settings.approvals.tls_ca, private=False, authorities=True)
+        yield _authorities("approvals.tls_ca", settings.approvals.tls_ca)
     if settings.policy.opa is not None and settings.policy.opa.tls_ca is not None:
-        yield NamedFile(key="policy.opa.tls_ca", path=settings.policy.opa.tls_ca, private=False, authorities=True)
+        yield _authorities("policy.opa.tls_ca", settings.policy.opa.tls_ca)
     for name, target in settings.targets.items():
         if isinstance(target, SSHTarget):
-            yield NamedFile(key=f"targets.{name}.known_hosts", path=target.known_hosts, private=False)
+            yield _known_hosts(f"targets.{name}.known_hosts", target)
         if isinstance(target, PostgresTarget | HTTPTarget) and target.tls_ca is not None:
-            yield NamedFile(key=f"targets.{name}.tls_ca", path=target.tls_ca, private=False, authorities=True)
+            yield _authorities(f"targets.{name}.tls_ca", target.tls_ca)
+    ssh_keys = {f"targets.{name}.key" for name, target in settings.targets.items() if isinstance(target, SSHTarget)}
     for key, source in credential_sources(settings):
         if isinstance(source, FileSource):
-            yield NamedFile(key=key, path=source.file, private=True)
+            yield (
+                _private_key(key, source.file)
+                if key in ssh_keys
+                else NamedFile(key=key, path=source.file, private=True)
+            )
         if isinstance(source, CommandSource):
             yield NamedFile(key=key, path=Path(source.command[0]), private=False)
+
+
+def _authorities(key: str, path: Path) -> NamedFile:
+    return NamedFile(key=key, path=path, private=False, look=lambda: trusting(path, key=key))
+
+
+def _known_hosts(key: str, target: SSHTarget) -> NamedFile:
+    def look() -> None:
+        from mcp_gateway.targets.ssh_keys import UnusableKeyError, host_keys, read_known_hosts
+
+        try:
+            host_keys(read_known_hosts(target.known_hosts), host=target.host, port=target.port)
+        except UnusableKeyError as error:
+            raise ConfigError([Problem(file=str(target.known_hosts), path=key, message=str(error))]) from None
+
+    return NamedFile(key=key, path=target.known_hosts, private=False, look=look)
+
+
+def _private_key(key: str, path: Path) -> NamedFile:
+    def look() -> None:
+        from mcp_gateway.credentials.sources import MAX_CREDENTIAL_BYTES
+        from mcp_gateway.targets.ssh_keys import UnusableKeyError, private_key
+
+        try:
+            private_key(read_trusted(path, max_bytes=MAX_CREDENTIAL_BYTES, private=True))
+        except (UntrustedFileError, UnusableKeyError) as error:
+            raise ConfigError([Problem(file=str(path), path=key, message=str(error))]) from None
+
+    return NamedFile(key=key, path=path, private=True, look=look)
 
 
 def _lack(source: AnySource, *, environ: Mapping[str, str]) -> str | None:

@@ -21,6 +21,7 @@ from mcp_gateway.credentials.used import UsedCredentials
 from mcp_gateway.errors import OutcomeLost, TargetTimeout, TargetUnavailable
 from mcp_gateway.surroundings import no_programs
 from mcp_gateway.targets.capture import Capture, Captured
+from mcp_gateway.targets.ssh_keys import UnusableKeyError, host_keys, private_key, read_known_hosts
 from mcp_gateway.targets.ssh_wire import Way
 
 with no_programs():
@@ -118,21 +119,8 @@ class SSHConnector:
         Raises:
             TargetUnavailable: the known_hosts file cannot be read or does not name the host.
         """
-        settings = self._settings
-        try:
-            known = asyncssh.read_known_hosts(str(settings.known_hosts))
-        except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it holds a line that is none"
-            raise TargetUnavailable(
-                f"the known_hosts file {str(settings.known_hosts)!r} cannot be used: {why}"
-            ) from None
-        trusted, authorities, *_ = known.match(settings.host, "", settings.port)
-        if not trusted and not authorities:
-            raise TargetUnavailable(
-                f"no host key of {self._place} is in {str(settings.known_hosts)!r}; add it after checking it, "
-                f"for example with ssh-keyscan -p {settings.port} {settings.host}"
-            )
-        prints = sorted(key.get_fingerprint() for key in (*trusted, *authorities))
+        _, keys = self._known_hosts()
+        prints = sorted(key.get_fingerprint() for key in keys)
         return hashlib.sha256("\n".join(prints).encode()).hexdigest()
 
     async def run(self, command: str, *, stdin: bytes, seconds: float, max_bytes: int) -> Ran:
@@ -166,17 +154,26 @@ class SSHConnector:
     def _place(self) -> str:
         return f"{self._settings.host}:{self._settings.port}"
 
+    def _known_hosts(self) -> tuple[asyncssh.SSHKnownHosts, Sequence[asyncssh.SSHKey]]:
+        """What is known of hosts, and the keys that this one may show."""
+        settings = self._settings
+        try:
+            known = read_known_hosts(settings.known_hosts)
+            return known, host_keys(known, host=settings.host, port=settings.port)
+        except UnusableKeyError as error:
+            raise TargetUnavailable(
+                f"the known_hosts file {str(settings.known_hosts)!r} cannot be used: {error}"
+            ) from None
+
     async def _connect(self) -> asyncssh.SSHClientConnection:
         settings = self._settings
-        self.host_keys()
+        known, _ = self._known_hosts()
         secret = await self._fetch(settings.key)
         self._used.add(secret)
         try:
-            key = asyncssh.import_private_key(secret.reveal())
-        except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError):
-            raise TargetUnavailable(
-                "the private key of this target cannot be read as one without a passphrase"
-            ) from None
+            key = private_key(secret.reveal())
+        except UnusableKeyError as error:
+            raise TargetUnavailable(f"the key of this target cannot be used: {error}") from None
         way = Way()
         try:
             with anyio.fail_after(CONNECT_SECONDS):
@@ -185,7 +182,7 @@ class SSHConnector:
                     settings.port,
                     username=settings.user,
                     client_keys=[key],
-                    known_hosts=str(settings.known_hosts),
+                    known_hosts=known,
                     config=[],
                     agent_path=None,
                     agent_forwarding=False,

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from mcp_gateway.cli.findings import find_file_problems, find_missing_credentials, find_store_problems, find_warnings
@@ -196,6 +197,8 @@ password = {{ command = ["{tmp_path}/absent", "x"] }}
         "run chmod go-w on it",
         f"{tmp_path}/absent: targets.orders.tls_ca: there is no such file",
         f"{tmp_path}/key: policy.opa.token: it has mode 0644, so that others can read it; run chmod go= on it",
+        f"{tmp_path}/id: targets.web1.key: it holds no private key that can be read; expected one in OpenSSH's format, "
+        "without a passphrase",
         f"{tmp_path}/token: targets.billing.auth.header.value: it has mode 0640, so that others can read it; "
         "run chmod go= on it",
         f"{tmp_path}/absent: targets.orders.password: there is no such file",
@@ -221,6 +224,47 @@ def test_certificates_that_cannot_be_read_are_found_before_a_gateway_starts(tmp_
             "targets.api.tls_ca",
             "targets.orders.tls_ca",
         )
+    ]
+
+
+HOST = """
+[targets.{name}]
+kind = "ssh"
+labels = {{ env = "dev" }}
+host = "{host}"
+user = "u"
+known_hosts = "{known_hosts}"
+key = {{ file = "{key}" }}
+"""
+
+
+def test_keys_that_no_host_would_be_reached_by_are_found_before_a_gateway_starts(tmp_path: Path) -> None:
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    good = write_private(tmp_path / "good", key.export_private_key())
+    known = write_private(tmp_path / "known_hosts", b"[web1]:22 " + key.export_public_key())
+    junk = write_private(tmp_path / "junk", "junk")
+    readable = write_private(tmp_path / "readable", key.export_private_key())
+    readable.chmod(0o640)
+    locked = write_private(tmp_path / "locked", key.export_private_key("pkcs8-pem", passphrase="a passphrase"))
+    targets = [
+        ("fine", "web1", known, good),
+        ("junk", "web1", junk, junk),
+        ("unknown", "web2", known, good),
+        ("open", "web1", known, readable),
+        ("locked", "web1", known, locked),
+    ]
+    text = "".join(HOST.format(name=name, host=host, known_hosts=hosts, key=key) for name, host, hosts, key in targets)
+
+    assert [str(problem) for problem in find_file_problems(settings(BASE + text, data=tmp_path / "data"))] == [
+        f"{junk}: targets.junk.known_hosts: line 1 is none of a known_hosts file: expected HOST TYPE KEY, as ssh-keyscan "
+        "prints it",
+        f"{known}: targets.unknown.known_hosts: no host key of web2:22 is in it; add it after checking it, for example with "
+        "ssh-keyscan -p 22 web2",
+        f"{junk}: targets.junk.key: it holds no private key that can be read; expected one in OpenSSH's format, without a "
+        "passphrase",
+        f"{readable}: targets.open.key: it has mode 0640, so that others can read it; run chmod go= on it",
+        f"{locked}: targets.locked.key: the private key in it has a passphrase, which nobody is there to type; "
+        "ssh-keygen -p takes it off a copy",
     ]
 
 

@@ -141,7 +141,10 @@ async def test_an_unknown_host_key_is_an_error_that_says_so(ssh_server: SSHServe
     empty = tmp_path / "known_hosts"
     empty.write_text("")
 
-    with pytest.raises(TargetUnavailable, match=r"^no host key of 127\.0\.0\.1:\d+ is in .*add it after checking it"):
+    with pytest.raises(
+        TargetUnavailable,
+        match=r"^the known_hosts file .* cannot be used: no host key of 127\.0\.0\.1:\d+ is in it; add it after checking it",
+    ):
         await run(replace(ssh_server, known_hosts=empty), "true")
 
 
