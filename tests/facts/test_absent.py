@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -91,6 +91,8 @@ FOUND_FLOOR = 0.75
 class Server:
     judge: Judge
     connection: psycopg.Connection[Any]
+    known: dict[bytes, Any] = field(default_factory=dict)
+    """What it answered about names: many statements have the same in them, and nothing changes here."""
 
     def refuses(self, sql: str) -> str:
         """The SQLSTATE that parsing ends with; empty where the server accepts the statement. Nothing is run."""
@@ -103,9 +105,11 @@ class Server:
         except SQLSyntaxError:
             return set()
         said = orjson.dumps([[one.kind, one.schema, one.name] for one in noted])
-        answer = self.connection.pgconn.exec_params(ABSENT.encode(), [said, b"{pg_catalog,public}"])
-        assert not _state(answer)
-        return {noted[number].name for number in orjson.loads(answer.get_value(0, 0) or b"")}
+        if said not in self.known:
+            answer = self.connection.pgconn.exec_params(ABSENT.encode(), [said, b"{pg_catalog,public}"])
+            assert not _state(answer)
+            self.known[said] = orjson.loads(answer.get_value(0, 0) or b"")
+        return {noted[number].name for number in self.known[said]}
 
 
 def _state(result: psycopg.pq.abc.PGresult) -> str:
