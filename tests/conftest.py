@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import os
 from typing import Any
@@ -30,6 +31,18 @@ __all__ = [
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     """Tests marked `anyio` run on the event loop that a gateway runs on."""
     return "asyncio", {"use_uvloop": True}
+
+
+def pytest_configure() -> None:
+    """Look for no garbage while modules are loaded and tests are found: nearly all of it stays."""
+    gc.disable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Take what there is now out of later collections, of which each would look at every test that was found."""
+    gc.enable()
+    gc.freeze()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
