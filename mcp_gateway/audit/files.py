@@ -66,10 +66,36 @@ def make_directory(path: Path) -> None:
         for made in missing:
             sync_directory(made.parent)
     except OSError as error:
-        raise StoreError(
-            f"the directory {str(path)!r} cannot be made: {error.strerror}", next_step="check data_dir"
-        ) from None
+        # The nearest that is there may say it better: "not a directory" would leave open which.
+        check_makeable(path)
+        raise _unmade(path, str(error.strerror)) from None
     check_directory(path)
+
+
+def check_makeable(path: Path) -> Path:
+    """Refuse a directory that could not be made, as far as that can be seen without making it.
+
+    Gives the nearest above it that there is, or itself.
+    """
+    nearest = next(each for each in (path, *path.parents) if exists(each))
+    if not nearest.is_dir():
+        raise _unmade(path, f"{str(nearest)!r} is not a directory")
+    if nearest == path:
+        return path
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise _unmade(path, f"the user that runs this ({os.geteuid()}) cannot write to {str(nearest)!r}")
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return nearest
+    except OSError as error:
+        raise _unmade(path, str(error.strerror)) from None
+    return path
+
+
+def _unmade(path: Path, why: str) -> StoreError:
+    advice = "set data_dir elsewhere, or make it for this user with the mode 0700"
+    return StoreError(f"the directory {str(path)!r} cannot be made: {why}", next_step=advice)
 
 
 def check_directory(path: Path) -> os.stat_result:

@@ -56,15 +56,20 @@ def find_file_problems(settings: Settings) -> list[Problem]:
 
 def find_store_problems(data_dir: Path) -> list[Problem]:
     """Why the audit store would refuse every call, as far as that can be seen without writing to it."""
-    from mcp_gateway.audit.files import Paths, check_directory, check_file, exists, refuse_network
+    from mcp_gateway.audit.files import Paths, check_directory, check_file, check_makeable, exists, refuse_network
     from mcp_gateway.audit.search import opened
 
-    if not exists(data_dir):
-        return []
     paths = Paths(data_dir)
     try:
+        if not exists(data_dir):
+            nearest = check_makeable(data_dir)
+            refuse_network(nearest)
+            check_room(nearest, least_bytes=LEAST_FREE_BYTES)
+            return []
         check_directory(data_dir)
         refuse_network(data_dir)
+        if exists(paths.leases):
+            check_directory(paths.leases)
         for path in filter(exists, paths.watched):
             check_file(path)
         if exists(paths.database):

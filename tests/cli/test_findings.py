@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
+from mcp_gateway.cli import findings
 from mcp_gateway.cli.findings import find_file_problems, find_missing_credentials, find_store_problems, find_warnings
 from mcp_gateway.config import Settings, parse_settings
 from tests.audit.records import opened_store
@@ -312,8 +314,60 @@ async def data(tmp_path: Path) -> Path:
 @pytest.mark.anyio
 async def test_a_store_in_order_and_a_store_to_be_made_are_no_problem(data: Path) -> None:
     assert find_store_problems(data) == []
-    assert find_store_problems(data / "later") == []
+    assert find_store_problems(data / "later" / "still") == []
     assert not (data / "later").exists()
+
+
+def unmade(path: Path, why: str) -> str:
+    return (
+        f"gateway.data_dir: the directory '{path}' cannot be made: {why}; "
+        "set data_dir elsewhere, or make it for this user with the mode 0700"
+    )
+
+
+@pytest.mark.parametrize("below", [(), ("a",), ("a", "b")])
+def test_a_file_in_the_place_of_the_data_folder_is_found(tmp_path: Path, below: tuple[str, ...]) -> None:
+    file = write_private(tmp_path / "file", "")
+    (tmp_path / "link").symlink_to("nowhere")
+
+    if below:
+        for name in ("file", "link"):
+            data = (tmp_path / name).joinpath(*below)
+            assert [str(one) for one in find_store_problems(data)] == [
+                unmade(data, f"'{tmp_path / name}' is not a directory")
+            ]
+    else:
+        assert [str(one) for one in find_store_problems(file)] == [
+            f"gateway.data_dir: '{file}' is not a directory; it may not be a link either; check data_dir"
+        ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.parametrize("mode", [0o500, 0o600])
+def test_a_data_folder_below_one_that_is_not_ours_to_write_is_found(tmp_path: Path, mode: int) -> None:
+    above = tmp_path / "above"
+    above.mkdir(mode=mode)
+    data = above / "a" / "data"
+
+    assert [str(one) for one in find_store_problems(data)] == [
+        unmade(data, f"the user that runs this ({os.geteuid()}) cannot write to '{above}'")
+    ]
+
+
+def test_a_data_folder_whose_name_is_too_long_is_found(tmp_path: Path) -> None:
+    data = tmp_path / ("a" * 300)
+
+    assert [str(one) for one in find_store_problems(data)] == [unmade(data, "File name too long")]
+
+
+def test_a_data_folder_to_be_made_on_a_full_disk_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(findings, "LEAST_FREE_BYTES", 1 << 60)
+
+    (found,) = find_store_problems(tmp_path / "data")
+
+    assert found.path == "gateway.data_dir"
+    assert found.message.startswith(f"the disk of '{tmp_path}' has ")
 
 
 @pytest.mark.anyio
