@@ -333,6 +333,8 @@ class GatewayStarted(Event):
 
     instance: str
     version: str
+    compiled: bool | None = None
+    """Whether what examines SQL is. Not in records of versions before this was told."""
     doors: tuple[str, ...]
 
 

@@ -26,7 +26,8 @@ from mcp_gateway_policies import starter_policies
 
 from mcp_gateway.identity.system_user import operating_system_user
 from mcp_gateway.policy.loader import load_policies
-from mcp_gateway.policy.reach import NO_PERMIT, findings_on
+from mcp_gateway.policy.reach import findings_on
+from mcp_gateway.policy.statement import NO_PERMIT
 from tests.cli.running import SCRIPT
 from tests.invariants.clients import heard
 from tests.invariants.fixtures import tasks_return, world

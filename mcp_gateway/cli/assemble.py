@@ -19,6 +19,7 @@ from mcp_gateway.aside import SWITCH_SECONDS
 from mcp_gateway.audit.leases import Lease, close_own, keep_closing
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.authorities import trusting, trusting_system
+from mcp_gateway.build import examination_is_compiled
 from mcp_gateway.calls import Secret
 from mcp_gateway.cli.further_tools import load_further_tools
 from mcp_gateway.cli.issuing import Identity, build_identity
@@ -318,7 +319,9 @@ async def _record_start(
 ) -> None:
     now = utc_now()
     await store.append(
-        GatewayStarted(at=now, instance=instance, version=__version__, doors=tuple(doors)),
+        GatewayStarted(
+            at=now, instance=instance, version=__version__, compiled=examination_is_compiled(), doors=tuple(doors)
+        ),
         ConfigurationLoaded(at=now, fingerprint=settings.fingerprint, targets=tuple(sorted(settings.targets))),
         policy_loaded(now, engine),
         *([documents_loaded(now, interfaces)] if digests(interfaces) else []),

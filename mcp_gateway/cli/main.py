@@ -127,18 +127,11 @@ app = typer.Typer(
 )
 
 
-def _examination_is_compiled() -> bool:
-    """Whether what examines SQL would be loaded from a library, as after `make compiled`; it is found, not loaded."""
-    from importlib.machinery import ExtensionFileLoader
-    from importlib.util import find_spec
-
-    found = find_spec("mcp_gateway.facts.sql")
-    return found is not None and isinstance(found.loader, ExtensionFileLoader)
-
-
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"{PROGRAM} {__version__}{', examination of SQL compiled' if _examination_is_compiled() else ''}")
+        from mcp_gateway.build import examination_is_compiled
+
+        typer.echo(f"{PROGRAM} {__version__}{', examination of SQL compiled' if examination_is_compiled() else ''}")
         raise typer.Exit
 
 

@@ -18,6 +18,7 @@ from mcp_gateway.cli import collector
 from mcp_gateway.cli.assemble import Gateway, running
 from mcp_gateway.cli.issuing import approver_policy, token_environment
 from mcp_gateway.cli.keys import STATE_KEY, open_key
+from mcp_gateway.cli.output import print_warning
 from mcp_gateway.cli.room import check_room
 from mcp_gateway.clock import steady_now, utc_now
 from mcp_gateway.config import Settings
@@ -29,6 +30,7 @@ from mcp_gateway.doors.stdio import serve_stdio
 from mcp_gateway.doors.tls import server_context
 from mcp_gateway.errors import ConfigError, Problem, StoreError
 from mcp_gateway.identity.sources import LocalTokenSource, TokenSource, token_source
+from mcp_gateway.policy.statement import why_nothing_is_permitted
 
 READY_BYTES = 1024 * 1024
 """Free on the disk of the audit store; some calls may still be recorded in less, but not for long."""
@@ -39,6 +41,7 @@ STDIO_CLIENT = "mcp-gateway-stdio"
 async def run_stdio(settings: Settings) -> None:
     """Serve the process that started us until it goes away."""
     async with running(settings, doors=["stdio"]) as gateway:
+        _warn_of_policies(gateway)
         collector.settle()
         await serve_stdio(
             gateway.road,
@@ -94,6 +97,7 @@ async def serving(
     tls = server_context(server.tls_cert, server.tls_key) if server.tls_cert and server.tls_key else None
     doors = ["http", "sse"] if settings.server.sse else ["http"]
     async with running(settings, doors=doors) as gateway:
+        _warn_of_policies(gateway)
         ready = anyio.Event()
         url = bound_url(settings, listener)
         if gateway.identity.keys is not None:
@@ -111,6 +115,12 @@ async def serving(
             finally:
                 if not stop.is_set():
                     group.cancel_scope.cancel()
+
+
+def _warn_of_policies(gateway: Gateway) -> None:
+    """Say that every call will be denied, where it will; policies may still come while the gateway runs."""
+    if (why := why_nothing_is_permitted(gateway.policies.current.compiled)) is not None:
+        print_warning(why)
 
 
 async def _serve(

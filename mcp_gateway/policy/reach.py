@@ -22,7 +22,7 @@ from mcp_gateway.policy.formulas import Formula, formulas_of
 from mcp_gateway.policy.implications import world_of
 from mcp_gateway.policy.schema import REVEAL
 from mcp_gateway.policy.split import Place, Statement
-from mcp_gateway.policy.statement import Compiled, Policy
+from mcp_gateway.policy.statement import Compiled, why_nothing_is_permitted
 from mcp_gateway.policy.vocabulary import ANYTHING, Constant, Domain, Vocabulary
 
 TABLES = ("tables that the target's catalog knows are schema.table there", 1)
@@ -43,10 +43,6 @@ MAX_LISTED = 20
 BRACKETS_OPEN, BRACKETS_CLOSED = frozenset("({["), frozenset(")}]")
 
 
-NO_PERMIT = "no policy permits a call, so every call of everybody is denied: a forbid only takes away"
-NO_POLICY = "there is no policy in any *.cedar file: nothing is permitted to anybody"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
     """What is no error in a set of policies, but worth a look."""
@@ -63,8 +59,9 @@ def findings_on(compiled: Compiled, *, targets: Sequence[Target]) -> Findings:
     Where there are none, policies are for targets to come, and nothing is said of the names of targets.
     """
     policies = sorted(compiled.policies.values(), key=lambda one: (one.place.file, one.place.line, one.place.column))
-    if not policies:
-        return Findings(warnings=(Problem(message=NO_POLICY),))
+    nothing = why_nothing_is_permitted(compiled)
+    if nothing is not None and not policies:
+        return Findings(warnings=(Problem(message=nothing),))
     formulas = formulas_of(policies, compiled.forms)
     vocabulary = Vocabulary.of(targets, actions=compiled.actions, classes=compiled.classes)
     budget = Budget(steps=MAX_STEPS)
@@ -81,21 +78,12 @@ def findings_on(compiled: Compiled, *, targets: Sequence[Target]) -> Findings:
         warnings += _unqualified_tables(formula)
     lasting = Vocabulary.of((), actions=compiled.actions, classes=compiled.classes)
     warnings += policies_that_add_nothing(matching, vocabulary=lasting, budget=budget)
-    if not any(_permits_a_call(policy, compiled.actions) for policy in policies):
-        warnings.append(Problem(message=NO_PERMIT))
+    if nothing is not None:
+        warnings.append(Problem(message=nothing))
     notes = sorted(_unused_names(formulas.values(), targets), key=_order) if targets else []
     if budget.steps <= 0:
         notes.append(Problem(message="the policies are so many or so large that not all were compared with each other"))
     return Findings(warnings=tuple(sorted(warnings, key=_order)), notes=tuple(notes))
-
-
-def _permits_a_call(policy: Policy, actions: Iterable[str]) -> bool:
-    """Whether it permits, and is enforced, and not of `reveal` alone."""
-    return (
-        policy.effect == "permit"
-        and policy.annotations.mode != "shadow"
-        and any(policy.scope.names(name) for name in actions)
-    )
 
 
 def _order(problem: Problem) -> tuple[str, int, int]:

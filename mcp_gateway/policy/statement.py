@@ -16,6 +16,9 @@ from mcp_gateway.policy.schema import Action
 from mcp_gateway.policy.scopes import Scope
 from mcp_gateway.policy.split import Place, Source, Statement, split
 
+NO_PERMIT = "no policy permits a call, so every call of everybody is denied: a forbid only takes away"
+NO_POLICY = "there is no policy in any *.cedar file: nothing is permitted to anybody"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
@@ -65,6 +68,16 @@ class Compiled:
     """What the schema knows to be decided on beside `reveal`, by tool."""
     classes: frozenset[str]
     """Every data class that a policy can name."""
+
+
+def why_nothing_is_permitted(compiled: Compiled) -> str | None:
+    """That a set denies every call, whatever is asked; None where it may permit one. What permits `reveal` alone permits none."""
+    if not compiled.policies:
+        return NO_POLICY
+    permits = [one for one in compiled.policies.values() if one.effect == "permit" and one.annotations.mode != "shadow"]
+    if not any(one.scope.names(name) for one in permits for name in compiled.actions):
+        return NO_PERMIT
+    return None
 
 
 def handle_of(forms: Mapping[str, JSONObject]) -> Any:

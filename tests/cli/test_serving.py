@@ -18,15 +18,19 @@ from pathlib import Path
 import anyio
 import pytest
 
+from mcp_gateway import __version__
+from mcp_gateway.build import examination_is_compiled
 from mcp_gateway.cli.commands.stdio import BY_HAND
 from mcp_gateway.cli.serving import bind, heeded_signals, serving
 from mcp_gateway.config import load_settings
 from mcp_gateway.errors import ConfigError
 from mcp_gateway.identity import keys
+from mcp_gateway.policy.statement import NO_PERMIT, NO_POLICY
 from tests.cli.running import SCRIPT, run_here, run_script, write_config
 from tests.configurations import POSTGRES
 from tests.peers.issuer import CONNECT_METADATA, FakeIssuer
 from tests.plain_http import plain_client
+from tests.private import write_private
 
 
 def test_an_address_that_is_taken_is_said() -> None:
@@ -112,6 +116,28 @@ def test_stdio_says_which_credential_is_not_at_hand(tmp_path: Path) -> None:
     assert BY_HAND not in ran.err
 
 
+PERMIT = '@id("all") permit (principal, action == Action::"call_api", resource);'
+FORBID = '@id("none") forbid (principal, action, resource);'
+
+
+@pytest.mark.parametrize(("text", "said"), [("", NO_POLICY), (FORBID, NO_PERMIT), (PERMIT, "")])
+def test_stdio_says_once_that_every_call_will_be_denied(tmp_path: Path, text: str, said: str) -> None:
+    policies = write_private(tmp_path / "policies.cedar", text)
+    config = write_config(tmp_path, f'[identity]\nissuer = "local"\n[policy]\npaths = ["{policies}"]\n')
+
+    ran = run_script("--config", str(config), "stdio", home=tmp_path)
+
+    assert (ran.status, ran.out) == (0, "")
+    assert [line for line in ran.err.splitlines() if "warning" in line] == [f"mcp-gateway: warning: {said}"] * bool(
+        said
+    )
+
+
+def test_serve_says_that_every_call_will_be_denied(tmp_path: Path) -> None:
+    with serving_process(tmp_path, first=NO_POLICY.encode()):
+        pass
+
+
 def test_stdio_on_a_terminal_says_whom_it_waits_for(tmp_path: Path) -> None:
     config = write_config(tmp_path, '[identity]\nissuer = "local"\n')
     ours, theirs = os.openpty()
@@ -179,6 +205,13 @@ def test_a_signal_ends_it_in_good_order(tmp_path: Path, sent: signal.Signals) ->
     with serving_process(tmp_path) as process:
         process.send_signal(sent)
         assert ended_in_good_order(process, tmp_path / "data")
+    (started,) = (body for kind, body in events(tmp_path / "data") if kind == "GatewayStarted")
+    assert started == {
+        "instance": started["instance"],
+        "version": __version__,
+        "compiled": examination_is_compiled(),
+        "doors": ["http", "sse"],
+    }
 
 
 @pytest.mark.requirement("R28")

@@ -9,8 +9,9 @@ from mcp_gateway.calls import TargetKind
 from mcp_gateway.errors import Problem
 from mcp_gateway.policy.compiling import compile_policies
 from mcp_gateway.policy.loader import load_policies
-from mcp_gateway.policy.reach import NO_PERMIT, Findings, findings_on
+from mcp_gateway.policy.reach import Findings, findings_on
 from mcp_gateway.policy.split import Source
+from mcp_gateway.policy.statement import NO_PERMIT
 from tests.policy.worlds import READ_ALL, TARGETS, WRITES_ASK, findings
 
 QUERY = 'action == Action::"query_database"'

@@ -11,9 +11,9 @@ from mcp_gateway.calls import Caller, HTTPFacts, ShellFacts, SQLFacts, Target
 from mcp_gateway.errors import ConfigError
 from mcp_gateway.policy.compiling import compile_policies
 from mcp_gateway.policy.engine import PolicyEngine, Question
-from mcp_gateway.policy.reach import NO_PERMIT, Findings, findings_on
+from mcp_gateway.policy.reach import Findings, findings_on
 from mcp_gateway.policy.split import Source
-from mcp_gateway.policy.statement import Compiled
+from mcp_gateway.policy.statement import NO_PERMIT, Compiled
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 
