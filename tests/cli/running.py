@@ -53,6 +53,19 @@ def run_here(capsys: pytest.CaptureFixture[str], *arguments: str, given: str | b
     return Ran(status=status, out=said.out, err=said.err)
 
 
+def run_at_home(
+    capsys: pytest.CaptureFixture[str], *arguments: str, home: Path, environ: Mapping[str, str] | None = None
+) -> Ran:
+    """Run a command in this process with a home of its own and little else, as `run_script` does in another."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            patch.delenv(name)
+        for name, value in {"HOME": str(home), "PATH": os.defpath, **(environ or {})}.items():
+            patch.setenv(name, value)
+        patch.chdir(home)
+        return run_here(capsys, *arguments)
+
+
 def run_script(*arguments: str, given: str | bytes = b"", home: Path, environ: Mapping[str, str] | None = None) -> Ran:
     """Run the console script, with a home of its own and little else."""
     done = subprocess.run(

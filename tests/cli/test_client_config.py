@@ -8,7 +8,7 @@ import pytest
 
 from mcp_gateway.cli.client_config import KEYS, Host, document, merge, program_entry, url_entry
 from mcp_gateway.errors import ConfigError
-from tests.cli.running import SCRIPT, Ran, run_on_a_terminal, run_script, write_config
+from tests.cli.running import SCRIPT, Ran, run_at_home, run_on_a_terminal, run_script, write_config
 from tests.configurations import LOCAL, POSTGRES
 
 ORDERS = f'{POSTGRES}password = {{ env = "ORDERS_PASSWORD" }}\n'
@@ -101,7 +101,7 @@ def test_what_is_printed_can_be_copied_into_the_file(tmp_path: Path) -> None:
     assert ran.err == f"put this into {tmp_path}/.vscode/mcp.json, or call this command with --write\n"
 
 
-def test_scripts_are_told_what_was_written(tmp_path: Path) -> None:
+def test_scripts_are_told_what_was_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = (
         "--config",
         str(write_config(tmp_path, LOCAL + ORDERS)),
@@ -111,10 +111,10 @@ def test_scripts_are_told_what_was_written(tmp_path: Path) -> None:
         "--json",
     )
 
-    first = run_script(*arguments, home=tmp_path)
+    first = run_at_home(capsys, *arguments, home=tmp_path)
     file = tmp_path / ".cursor/mcp.json"
     file.write_text("{}")
-    second = run_script(*arguments, home=tmp_path)
+    second = run_at_home(capsys, *arguments, home=tmp_path)
 
     needs = [{"id": "ORDERS_PASSWORD", "key": "targets.orders.password"}]
     always = {"id": "gateway", "file": str(file), "changed": True, "needs": needs}
@@ -122,15 +122,15 @@ def test_scripts_are_told_what_was_written(tmp_path: Path) -> None:
     assert second.json == always | {"backup": f"{file}.backup-1"}
 
 
-def test_a_file_that_says_the_same_already_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_file_that_says_the_same_already_stays_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("--config", str(write_config(tmp_path, LOCAL)), "client-config", "cursor", "--write")
     file = tmp_path / ".cursor/mcp.json"
 
-    run_script(*arguments, home=tmp_path)
+    run_at_home(capsys, *arguments, home=tmp_path)
     file.write_text(json.dumps(json.loads(file.read_text())))  # as another program has laid it out
     before = file.read_bytes()
-    again = run_script(*arguments, home=tmp_path)
-    scripted = run_script(*arguments, "--json", home=tmp_path)
+    again = run_at_home(capsys, *arguments, home=tmp_path)
+    scripted = run_at_home(capsys, *arguments, "--json", home=tmp_path)
 
     assert again.out == f"{file} has 'gateway' already, and was not changed\n"
     assert (scripted.json["changed"], scripted.json["backup"]) == (False, None)
@@ -145,12 +145,12 @@ def told(ran: Ran) -> list[str]:
 
 @pytest.mark.parametrize("options", [(), ("--write",), ("--json",)])
 def test_what_the_gateway_takes_from_its_environment_is_told_and_not_written(
-    tmp_path: Path, options: tuple[str, ...]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
 ) -> None:
     config = write_config(tmp_path, LOCAL + ORDERS)
 
-    ran = run_script(
-        "--config", str(config), "client-config", "claude-desktop", *options, home=tmp_path,
+    ran = run_at_home(
+        capsys, "--config", str(config), "client-config", "claude-desktop", *options, home=tmp_path,
         environ={"ORDERS_PASSWORD": SECRET},
     )  # fmt: skip
 
@@ -164,10 +164,12 @@ def test_what_the_gateway_takes_from_its_environment_is_told_and_not_written(
     assert SECRET not in ran.out + ran.err + "".join(written)
 
 
-def test_a_gateway_with_an_issuer_is_told_to_have_a_token(tmp_path: Path) -> None:
+def test_a_gateway_with_an_issuer_is_told_to_have_a_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     identity = '[identity]\nissuer = "https://idp.example.com"\naudience = "https://gateway.example.com"\n'
 
-    ran = run_script("--config", str(write_config(tmp_path, identity)), "client-config", "cursor", home=tmp_path)
+    ran = run_at_home(
+        capsys, "--config", str(write_config(tmp_path, identity)), "client-config", "cursor", home=tmp_path
+    )
 
     assert told(ran) == [
         "mcp-gateway: note: tokens of identity.issuer come from a file: put its path into the entry, as "
@@ -175,13 +177,15 @@ def test_a_gateway_with_an_issuer_is_told_to_have_a_token(tmp_path: Path) -> Non
     ]
 
 
-def test_what_somebody_put_into_the_entrys_environment_stays_and_counts(tmp_path: Path) -> None:
+def test_what_somebody_put_into_the_entrys_environment_stays_and_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = write_config(tmp_path, LOCAL + ORDERS)
     file = tmp_path / "host.json"
     file.write_text('{"mcpServers": {"gateway": {"command": "old", "env": {"ORDERS_PASSWORD": "x"}, "args": []}}}')
     arguments = ("--config", str(config), "client-config", "cursor", "--write", "--path", str(file))
 
-    ran = run_script(*arguments, home=tmp_path)
+    ran = run_at_home(capsys, *arguments, home=tmp_path)
 
     entry = json.loads(file.read_text())["mcpServers"]["gateway"]
     assert (entry["command"], entry["env"]) == (str(SCRIPT), {"ORDERS_PASSWORD": "x"})
@@ -197,16 +201,20 @@ def test_a_url_takes_nothing_over_from_a_program(tmp_path: Path) -> None:
     assert json.loads(file.read_text()) == {"mcpServers": {"gateway": {"url": "https://g.example/mcp"}}}
 
 
-def test_connecting_to_a_gateway_elsewhere_needs_no_configuration_here(tmp_path: Path) -> None:
-    ran = run_script("client-config", "claude-code", "--url", "https://gateway.example.com", home=tmp_path)
+def test_connecting_to_a_gateway_elsewhere_needs_no_configuration_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = run_at_home(capsys, "client-config", "claude-code", "--url", "https://gateway.example.com", home=tmp_path)
 
     assert (ran.status, ran.json["mcpServers"]["gateway"]["url"]) == (0, "https://gateway.example.com/mcp")
 
 
-def test_a_configuration_that_cannot_be_used_is_told_before_a_host_starts_it(tmp_path: Path) -> None:
+def test_a_configuration_that_cannot_be_used_is_told_before_a_host_starts_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = write_config(tmp_path, LOCAL + "[serve]\n")
 
-    ran = run_script("--config", str(config), "client-config", "cursor", "--write", home=tmp_path)
+    ran = run_at_home(capsys, "--config", str(config), "client-config", "cursor", "--write", home=tmp_path)
 
     assert ran.status == 2
     assert "serve: unknown key; did you mean 'server'?" in ran.err
@@ -281,10 +289,10 @@ def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
     assert (tmp_path / "config.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_host_that_there_is_not_is_misuse(tmp_path: Path) -> None:
+def test_a_host_that_there_is_not_is_misuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = write_config(tmp_path, '[identity]\nissuer = "local"\n')
 
-    ran = run_script("--config", str(config), "client-config", "emacs", home=tmp_path)
+    ran = run_at_home(capsys, "--config", str(config), "client-config", "emacs", home=tmp_path)
 
     assert ran.status == 2
     assert ran.err.endswith(
