@@ -10,6 +10,8 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,58 +63,89 @@ def framework(request: pytest.FixtureRequest) -> str:
     return name
 
 
-async def run(framework: str, server: Served, folder: Path, arguments: dict[str, Any], *, path: str = "/mcp") -> str:
-    """What the example prints for one call of `call_api`."""
+AGENT = """
+import json, runpy, sys
+example, end = sys.argv.pop(1), sys.argv.pop(1)
+sys.path.insert(0, example.rpartition("/")[0])
+for line in sys.stdin:
+    sys.argv[:] = [example, *json.loads(line)]
+    runpy.run_path(example, run_name="__main__")
+    print(end, flush=True)
+"""
+"""Runs an example as often as it is told to, with what stands on its command line. To load a framework takes seconds."""
+END = b"over and out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """A framework's process, which runs its example for each call."""
+
+    process: anyio.abc.Process
+    server: Served
+    token: Path
+
+    async def call(self, arguments: dict[str, Any]) -> str:
+        """What the example prints for one call of `call_api`."""
+        self.token.write_text(self.server.token())
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        words = ["call_api", orjson.dumps({"target": "api", "path": "x"} | arguments).decode()]
+        said = b""
+        with anyio.fail_after(100):
+            await self.process.stdin.send(orjson.dumps(words) + b"\n")
+            try:
+                while END not in said:
+                    said += await self.process.stdout.receive()
+            except anyio.EndOfStream:
+                raise AssertionError(said.decode()) from None
+        return said.decode()
+
+
+@asynccontextmanager
+async def agent(framework: str, server: Served, folder: Path, *, path: str = "/mcp") -> AsyncIterator[Agent]:
+    """An agent of a framework, which ends without an error."""
     token = folder / "token"
-    token.write_text(server.token())
-    with anyio.fail_after(100):
-        done = await anyio.run_process(
-            [
-                str(FRAMEWORKS[framework]),
-                str(EXAMPLES / f"{framework}.py"),
-                "call_api",
-                orjson.dumps({"target": "api", "path": "x"} | arguments).decode(),
-            ],
-            stderr=subprocess.STDOUT,
-            check=False,
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(folder),
-                "MCP_GATEWAY_URL": f"{server.url}{path}",
-                "MCP_GATEWAY_TOKEN_FILE": str(token),
-            },
-        )
-    said = done.stdout.decode()
-    assert done.returncode == 0, said
-    return said
+    command = [str(FRAMEWORKS[framework]), "-c", AGENT, str(EXAMPLES / f"{framework}.py"), END.decode()]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "MCP_GATEWAY_URL": f"{server.url}{path}",
+        "MCP_GATEWAY_TOKEN_FILE": str(token),
+    }
+    async with await anyio.open_process(command, stderr=subprocess.STDOUT, env=environment) as process:
+        yield Agent(process=process, server=server, token=token)
+        assert process.stdin is not None
+        await process.stdin.aclose()
+        with anyio.fail_after(100):
+            assert await process.wait() == 0
 
 
 def posts(api: API) -> int:
     return sum(request.startswith(b"POST") for request in api.requests)
 
 
-async def test_an_agent_lists_its_tools_and_a_held_call_runs_when_it_calls_again_after_the_yes(
+async def test_an_agent_reads_why_it_is_refused_and_a_held_call_runs_when_it_calls_again_after_the_yes(
     framework: str, server: Served, tmp_path: Path
 ) -> None:
-    held = await run(framework, server, tmp_path, {"method": "POST"})
-    assert "tools: call_api list_targets" in held
-    assert "waits for an approval by a person of 'dba'" in held
-    assert posts(server.bench.api) == 0
+    async with agent(framework, server, tmp_path) as client:
+        assert "nobody deletes" in await client.call({"method": "DELETE"})
+        assert server.bench.api.requests == []
 
-    async with server.approver() as dana:
-        (pending,) = (await dana.get("/api/approvals")).json()
-        await dana.post(f"/api/approvals/{pending['id']}/approve")
+        held = await client.call({"method": "POST"})
+        assert "tools: call_api list_targets" in held
+        assert "waits for an approval by a person of 'dba'" in held
+        assert posts(server.bench.api) == 0
 
-    assert "call_id" in await run(framework, server, tmp_path, {"method": "POST"})
-    assert posts(server.bench.api) == 1
+        async with server.approver() as dana:
+            (pending,) = (await dana.get("/api/approvals")).json()
+            await dana.post(f"/api/approvals/{pending['id']}/approve")
 
-
-async def test_an_agent_reads_why_it_is_refused(framework: str, server: Served, tmp_path: Path) -> None:
-    assert "nobody deletes" in await run(framework, server, tmp_path, {"method": "DELETE"})
-    assert server.bench.api.requests == []
+        assert "call_id" in await client.call({"method": "POST"})
+        assert posts(server.bench.api) == 1
 
 
 async def test_the_older_transport_serves_as_well(server: Served, tmp_path: Path) -> None:
     check_installed("with_langchain")
 
-    assert "call_id" in await run("with_langchain", server, tmp_path, {}, path="/sse")
+    async with agent("with_langchain", server, tmp_path, path="/sse") as client:
+        assert "call_id" in await client.call({})
