@@ -51,8 +51,8 @@ test-clients: $(READY) $(CLIENTS)  ## agent frameworks as clients, each in an en
 
 $(VENV)/clients/%/.ready: tests/clients/%.lock $(READY)
 	@echo "setting up $(@D) (once)"
-	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	@$(PYTHON) -m venv --without-pip $(@D)
+	@$(BIN)/pip --python $(@D)/bin/python install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@
 
 check: format lint types coverage policy-test build  ## everything that has to hold before a commit
