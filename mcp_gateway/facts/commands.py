@@ -11,32 +11,23 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from mcp_gateway.facts.devices import LISTED, leads_to_devices, names_device
 from mcp_gateway.facts.options import ENDED_BY_OPERANDS, FILLED, Read, read_words
 from mcp_gateway.facts.programs import LOADER, Effect, Knowledge, Option, Program
 from mcp_gateway.facts.shell_builtins import EVALUATING, SHELL_BUILTINS, may_evaluate
 from mcp_gateway.facts.shell_seen import seen_commands
-from mcp_gateway.facts.shell_text import is_read_alike, simple_commands
+from mcp_gateway.facts.shell_text import SimpleCommand, is_read_alike, simple_commands
 
 MAX_DEPTH = 12
 """Wrappers within wrappers; beyond it a command is opaque."""
 NO_FILES = frozenset(("/dev/null", "/dev/stdout", "/dev/stderr"))
 """What can be written without a change: a command's output goes to its connection or to another command."""
 
-DISK = re.compile(
-    r"/dev/(?:(?:s|h|v|xv)d[a-z]+[0-9]*|(?:nvme|ng)[0-9]+(?:c[0-9]+)?(?:n[0-9]+)?(?:p[0-9]+)?|sg[0-9]+|dm-[0-9]+"
-    r"|md(?:[0-9]+(?:p[0-9]+)?|/[A-Za-z0-9_:-][A-Za-z0-9_.:-]*)|(?:mmcblk|loop)[0-9]+(?:p[0-9]+)?|bus/[0-9]+"
-    r"|mapper/[A-Za-z0-9+_-][A-Za-z0-9+_.-]*|disk/by-[a-z-]+/[A-Za-z0-9+_:=@%-][A-Za-z0-9+_.:=@%-]*)",
-    re.ASCII,
-)
-"""Devices that hold data."""
 PLAIN_START = re.compile(r"[A-Za-z0-9_./+,-]+", re.ASCII)
 """Where `find` may start so that what it finds is only a path to whichever program: `host:` is another host to `tar`."""
-DEVICE = re.compile(
-    r"(?:^|[=:,]|^-[A-Za-z])(?:/dev(?:/(?!(?:null|zero|full|u?random|std(?:in|out|err)|fd/[0-9]+)$)|/?$)"
-    r"|/proc/(?:kmsg|.*(?:/|^)(?:root|cwd|fd)(?:/|$))|/sys/kernel/(?:debug|tracing)(?:/|$))"
-    r"|(?:^|/|=)\.\./(?:dev|proc|sys)(?:/|$)"
-)
-"""Paths that reading may do something to: opening a watchdog arms it, reading a tape moves it, reading a log empties it."""
+NAMES_ALONE = frozenset(("-printf", "-ls"))
+"""What `find` prints beside the names of what it found: `-printf /dev/watchdog`, and where a symbolic link leads."""
+FOLLOWING = frozenset(("-L", "-follow"))
 
 
 @dataclass(slots=True)
@@ -58,6 +49,8 @@ class Judge:
     removes: set[str] = field(default_factory=set)
     paths_known: bool = True
     """Whether `writes` and `removes` are all that is written and removed."""
+    _feeding: Sequence[str] = ()
+    """The command whose output the one that is judged reads, as far as it is known."""
 
     def judge_vector(self, words: Sequence[str]) -> None:
         """Judge an argument vector, which a shell is given as `shell.quote` spells it."""
@@ -70,9 +63,13 @@ class Judge:
         commands, proved = simple_commands(text)
         if not proved:
             self._hide()
-            commands = seen_commands(text) or commands
-        for words in commands:
-            self.judge(words, depth=depth)
+            seen = seen_commands(text)
+            commands = [SimpleCommand(words=words) for words in seen] if seen else commands
+        before: Sequence[str] = ()
+        for command in commands:
+            self._feeding = before if command.piped else ()
+            self.judge(command.words, depth=depth)
+            before = command.words
 
     def judge(self, words: Sequence[str], *, depth: int = 0, appended: bool = False) -> None:
         """Judge one command; with `appended`, further words that nobody knows follow it."""
@@ -138,12 +135,14 @@ class Judge:
                 self._doubt(hidden=True)
         plain = all(map(PLAIN_START.fullmatch, read.operands))
         for name, inner in read.commands:
+            if _leads_to_devices(read) and self._may_open(inner[0]):
+                self._doubt(hidden=False)
             self._judge_filled(inner, anywhere=name.endswith("dir") or not plain, depth=depth)
         commanded = any(option.command for _, option, _ in read.options)
         if entry.operands == "command":
             self._judge_wrapped(entry, read, depth=depth, appended=appended)
             return
-        if appended and not entry.whatever and not commanded:
+        if appended and not commanded and not (entry.whatever and (not entry.opens or self._is_fed_names())):
             self._doubt(hidden=entry.can_run)
         for _, option, argument in read.options:
             if option.command and argument is not None:
@@ -179,7 +178,11 @@ class Judge:
             word.startswith("-") and word != "-" for word in read.operands[1:]
         ):
             self._doubt(hidden=entry.can_run)
-        if any(_opens_device(entry, word, anyhow=bool(read.commands)) for word in operands):
+        if any(_opens_device(entry, word) for word in operands):
+            self._doubt(hidden=False)
+        if any(name in entry.lists for name, _, _ in read.options) and not (
+            operands and all(map(LISTED.fullmatch, operands))
+        ):
             self._doubt(hidden=False)
         aimed = any("writes" in option.effects and argument is not None for _, option, argument in read.options)
         match entry.operands:
@@ -213,6 +216,8 @@ class Judge:
         if words and ("=" in words[0] or words[0].startswith(("-", "+"))):
             self._hide()
         elif words and filled:
+            if self._may_open(words[0]) and not self._is_fed_names():
+                self._doubt(hidden=False)
             self._judge_filled(words, anywhere=True, depth=depth)
             # Some `xargs` fills in the program's name, too.
             if any(place in words[0] for place in filled):
@@ -232,6 +237,21 @@ class Judge:
             self._hide()
         if anywhere and not (inner is not None and inner.whatever):
             self._hide()
+
+    def _may_open(self, program: str) -> bool:
+        """Whether a program may open what its operands name."""
+        entry = self.knowledge.find(program)
+        return entry is None or entry.opens
+
+    def _is_fed_names(self) -> bool:
+        """Whether the words that are read are names of files that `find` came across, and of no device for all that is known."""
+        entry = self.knowledge.find(self._feeding[0]) if self._feeding else None
+        if entry is None or entry.grammar != "find":
+            return False
+        read = read_words(self._feeding[1:], entry)
+        options = {name for name, _, _ in read.options}
+        plain = all(map(PLAIN_START.fullmatch, read.operands))
+        return read.known and plain and not read.commands and not options & NAMES_ALONE and not _leads_to_devices(read)
 
     def _apply(self, effects: frozenset[Effect] | set[Effect]) -> None:
         """Effects of which no path is known."""
@@ -296,14 +316,13 @@ def _are_skipped(entry: Program, words: Sequence[str]) -> bool:
     return entry.skipped is None or all(map(entry.skipped.fullmatch, words))
 
 
-def _opens_device(entry: Program, word: str, *, anyhow: bool = False) -> bool:
-    """Whether reading what a word names may do more than reading; `anyhow`: whatever the entry says of itself."""
-    if not (entry.opens or anyhow):
-        return False
-    path = _plain(word)
-    return DEVICE.search(path) is not None and not (entry.disks and DISK.fullmatch(path))
+def _opens_device(entry: Program, word: str) -> bool:
+    """Whether reading what a word names may do more than reading."""
+    return entry.opens and names_device(word, disks=entry.disks)
 
 
-def _plain(path: str) -> str:
-    """Without what a path may hold and not mean: `//`, `/./`."""
-    return re.sub(r"/(?:\.?/)+", "/", path)
+def _leads_to_devices(read: Read) -> bool:
+    """Whether `find` may come across devices from where it starts, and whatever else is not only read when it is opened."""
+    if any(name in FOLLOWING for name, _, _ in read.options):
+        return True
+    return any(map(leads_to_devices, read.operands))

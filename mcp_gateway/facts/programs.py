@@ -90,6 +90,8 @@ class Program:
     put another file in its place."""
     prints: frozenset[str] = frozenset()
     """Options that write, for which `-` is standard output: `curl -D -`."""
+    lists: frozenset[str] = frozenset()
+    """Options with which it opens what its input names, as `sha256sum -c` does."""
     alone: frozenset[str] = frozenset()
     """Options that make a program which runs code do nothing but print, where they are all there is: `--version`."""
     operands: Operands = "any"

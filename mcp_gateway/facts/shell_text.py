@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 TOKEN = re.compile(
     r"""
@@ -38,30 +39,39 @@ FOUND_BY_NAME = re.compile(r"=(?!=?\Z)|%self\Z")
 """What zsh puts a program's path in place of, `=rm`, tcsh a folder of its stack, `=0`, and fish its number."""
 
 
-def simple_commands(text: str) -> tuple[list[list[str]], bool]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimpleCommand:
+    """The words of one command."""
+
+    words: list[str]
+    piped: bool = False
+    """Whether it reads what the one before it prints."""
+
+
+def simple_commands(text: str) -> tuple[list[SimpleCommand], bool]:
     """The simple commands of the text as far as the subset reaches, and whether that is all of it.
 
     Where a quote opens that nothing closes, no shell runs any of the line that it stands in, which is then left out.
     """
-    commands: list[list[str]] = [[]]
+    commands = [SimpleCommand(words=[])]
     last = ";"
     whole = 0
     for item in _tokens(text):
         match item:
             case "left", rest:
                 found = commands[:whole] if rest[:1] in QUOTES and rest[0] not in rest[1:] else commands
-                return [words for words in found if words], False
+                return [command for command in found if command.words], False
             case "join", joint:
                 # An empty command is an error in every shell but before a newline; `;` may end the text.
-                if not commands[-1] and joint != "\n":
-                    return [words for words in commands if words], False
-                commands.append([])
+                if not commands[-1].words and joint != "\n":
+                    return [command for command in commands if command.words], False
+                commands.append(SimpleCommand(words=[], piped=joint == "|" or (joint == "\n" and last == "|")))
                 last = joint
                 whole = len(commands) - 1 if joint == "\n" else whole
             case _, word:
-                commands[-1].append(word)
-    found = [words for words in commands if words]
-    return found, bool(found) and (bool(commands[-1]) or last in {";", "\n"})
+                commands[-1].words.append(word)
+    found = [command for command in commands if command.words]
+    return found, bool(found) and (bool(commands[-1].words) or last in {";", "\n"})
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str]]:

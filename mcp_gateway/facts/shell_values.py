@@ -68,7 +68,7 @@ def printed(text: str) -> str | None:
     if ">" in text or "\\" in text:
         return None
     commands, proved = simple_commands(text)
-    match commands:
+    match [command.words for command in commands]:
         case [["echo", *words]] if proved:
             words = words[1:] if words[:1] == ["-n"] else words
             return None if words and words[0].startswith("-") else " ".join(words).rstrip("\n")
