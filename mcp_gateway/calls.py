@@ -94,7 +94,22 @@ class Caller:
     @property
     def key(self) -> str:
         """`issuer|subject`: the human, whichever agent or client they came by."""
-        return f"{self.issuer}|{self.subject}"
+        return person_key(self.issuer, self.subject)
+
+
+def person_key(issuer: str, subject: str) -> str:
+    """Who a human is, to the letter."""
+    return f"{issuer}|{subject}"
+
+
+def person_text(key: str, *, email: str | None) -> str:
+    """A human as people are shown them: by the verified address, if there is one, and by who that is to the letter."""
+    return f"{email} ({key})" if email else key
+
+
+def person_name(key: str, *, email: str | None) -> str:
+    """The beginning of it, for a line of a list."""
+    return email or key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -208,6 +208,7 @@ class ApprovalWithdrawn(Event):
 
     approval_id: str
     by: str
+    by_email: str | None = None
     why: str = ""
 
 
@@ -217,6 +218,7 @@ class ApprovalRevoked(Event):
 
     approval_id: str
     by: str
+    by_email: str | None = None
     channel: str
     note: str = ""
 
@@ -229,6 +231,7 @@ class DecisionRefused(Event):
     decision: str
     """`approve`, `deny` or `withdraw`."""
     by: str
+    by_email: str | None = None
     channel: str
     state: str
     """What the approval was in."""

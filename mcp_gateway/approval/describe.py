@@ -11,7 +11,7 @@ from itertools import zip_longest
 from typing import Any
 
 from mcp_gateway.approval.ticket import Ticket
-from mcp_gateway.calls import JSONObject
+from mcp_gateway.calls import JSONObject, person_text
 from mcp_gateway.decisions import CALLER_GROUP
 from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.visible import make_visible
@@ -27,7 +27,7 @@ def describe(ticket: Ticket) -> str:
 
 def lines(ticket: Ticket) -> Iterator[tuple[str, str]]:
     """Label and text, in the order to be read; the command or statement comes before anything that explains it."""
-    yield "who", make_visible(f"{ticket.email or ticket.subject}, through the agent {ticket.actor}")
+    yield "who", make_visible(f"{person_text(ticket.person, email=ticket.email)}, through the agent {ticket.actor}")
     yield "wants", make_visible(f"{ticket.tool} on {ticket.target}")
     for label, text in ticket.shown.items():
         yield label, make_visible(text)
@@ -60,10 +60,8 @@ def people_text(needs: Mapping[str, int]) -> str:
 
 def decision_text(*, person: str | None, email: str | None, groups: str, at: str, channel: str, why: str | None) -> str:
     """Who decided, for which groups, when, by which way, and in which words. What is empty is not known, and left out."""
-    who = email or person
     parts = (
-        f"by {who}" if who else "",
-        f"({person})" if person and person != who else "",
+        f"by {person_text(person, email=email)}" if person else "",
         f"for {groups}" if groups else "",
         f"at {at}",
         f"by way of {channel}" if channel else "",

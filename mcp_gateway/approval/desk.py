@@ -102,11 +102,13 @@ class Desk:
             return Refused(why=NOT_FOUND)
         may = self._may(person, found, move=move)
         if isinstance(may, Refused):
-            await self._approvals.refuse(found, decision=move, by=person.key, channel=channel, cause=may.why)
+            await self._approvals.refuse(found, decision=move, by=person, channel=channel, cause=may.why)
             return may
         result: Ticket | Rejected | None
         if move == "withdraw":
-            result = await self._approvals.withdraw(approval_id, by=person.key, why=note, channel=channel)
+            result = await self._approvals.withdraw(
+                approval_id, by=person.key, email=person.email, why=note, channel=channel
+            )
         else:
             vote = Vote(
                 person=person.key,
@@ -197,6 +199,7 @@ def to_json(ticket: Ticket) -> JSONObject:
         "claim_until": ticket.claim_until.isoformat() if ticket.claim_until else None,
         "ended_at": ticket.ended_at.isoformat() if ticket.ended_at else None,
         "ended_by": ticket.ended_by,
+        "ended_by_email": ticket.ended_by_email,
         "why": ticket.why,
         "call_id": ticket.call_id,
         "used_by": ticket.consumed_by,

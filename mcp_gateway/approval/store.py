@@ -87,6 +87,7 @@ class _Attempt:
 
     decision: Decision
     by: str
+    email: str | None
     channel: str
 
     def refused(self, ticket: Ticket, *, cause: str, at: datetime) -> Event:
@@ -96,6 +97,7 @@ class _Attempt:
             approval_id=ticket.id,
             decision=self.decision,
             by=self.by,
+            by_email=self.email,
             channel=self.channel,
             state=ticket.state,
             cause=cause,
@@ -256,7 +258,7 @@ class ApprovalStore:
             approval_id,
             lambda old, now: machine.approve(old, vote=vote, now=now),
             event,
-            attempt=_Attempt(decision="approve", by=vote.person, channel=vote.channel),
+            attempt=_Attempt(decision="approve", by=vote.person, email=vote.email, channel=vote.channel),
         )
 
     async def deny(self, approval_id: str, *, vote: Vote) -> Ticket | Rejected | None:
@@ -275,6 +277,7 @@ class ApprovalStore:
                     call_id=moved.call_id,
                     approval_id=moved.id,
                     by=vote.person,
+                    by_email=vote.email,
                     channel=vote.channel,
                     note=vote.note,
                 )
@@ -289,23 +292,28 @@ class ApprovalStore:
                 note=vote.note,
             )
 
-        attempt = _Attempt(decision="deny", by=vote.person, channel=vote.channel)
+        attempt = _Attempt(decision="deny", by=vote.person, email=vote.email, channel=vote.channel)
         return await self._move(approval_id, step, event, attempt=attempt)
 
-    async def withdraw(self, approval_id: str, *, by: str, why: str, channel: str = "") -> Ticket | Rejected | None:
+    async def withdraw(
+        self, approval_id: str, *, by: str, why: str, email: str | None = None, channel: str = ""
+    ) -> Ticket | Rejected | None:
         """Take a request back. `by` is a person's `issuer|subject`, or `GATEWAY` for a stale one."""
 
         def event(moved: Ticket) -> Event:
-            return ApprovalWithdrawn(at=self._clock(), call_id=moved.call_id, approval_id=moved.id, by=by, why=why)
+            return ApprovalWithdrawn(
+                at=self._clock(), call_id=moved.call_id, approval_id=moved.id, by=by, by_email=email, why=why
+            )
 
-        attempt = None if by == GATEWAY else _Attempt(decision="withdraw", by=by, channel=channel)
-        return await self._move(
-            approval_id, lambda old, now: machine.withdraw(old, by=by, now=now, why=why), event, attempt=attempt
-        )
+        def step(old: Ticket, now: datetime) -> Ticket | Rejected:
+            return machine.withdraw(old, by=by, now=now, why=why, email=email)
 
-    async def refuse(self, ticket: Ticket, *, decision: Decision, by: str, channel: str, cause: str) -> None:
+        attempt = None if by == GATEWAY else _Attempt(decision="withdraw", by=by, email=email, channel=channel)
+        return await self._move(approval_id, step, event, attempt=attempt)
+
+    async def refuse(self, ticket: Ticket, *, decision: Decision, by: Caller, channel: str, cause: str) -> None:
         """Record an attempt of somebody who may not decide."""
-        attempt = _Attempt(decision=decision, by=by, channel=channel)
+        attempt = _Attempt(decision=decision, by=by.key, email=by.email, channel=channel)
         await self._store.append(attempt.refused(ticket, cause=cause, at=self._clock()))
 
     async def expire_due(self) -> int:

@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias
 
 import rfc8785
 
-from mcp_gateway.calls import Caller, JSONObject
+from mcp_gateway.calls import Caller, JSONObject, person_key, person_text
 from mcp_gateway.decisions import CALLER_GROUP, Approved, Requirement
 
 State: TypeAlias = Literal["pending", "approved", "consumed", "denied", "expired", "withdrawn"]
@@ -81,6 +81,7 @@ class Ticket:
     """The call that ran."""
     ended_by: str = ""
     """Who denied or withdrew it: a person's `issuer|subject`, or `gateway`."""
+    ended_by_email: str | None = None
     why: str = ""
     """Why it was denied, withdrawn or found stale."""
     repeat_of: str | None = None
@@ -89,7 +90,7 @@ class Ticket:
     @property
     def person(self) -> str:
         """`issuer|subject` of the human whom the approval is for."""
-        return f"{self.issuer}|{self.subject}"
+        return person_key(self.issuer, self.subject)
 
     @property
     def ttl(self) -> timedelta:
@@ -126,9 +127,10 @@ class Ticket:
         """Its state in words, with who brought it there and when, where that was a person."""
         if self.state == "approved" and self.votes and self.approved_at is not None:
             vote = self.votes[-1]
-            return f"approved by {vote.email or vote.person} at {_clock(self.approved_at)}"
+            return f"approved by {person_text(vote.person, email=vote.email)} at {_clock(self.approved_at)}"
         if self.ended_by and self.ended_at is not None:
-            return f"{self.state} by {self.ended_by} at {_clock(self.ended_at)}"
+            by = person_text(self.ended_by, email=self.ended_by_email)
+            return f"{self.state} by {by} at {_clock(self.ended_at)}"
         return self.state
 
     def _yes(self, group: str) -> int:
@@ -197,15 +199,15 @@ def deny(ticket: Ticket, *, vote: Vote, now: datetime) -> Ticket | Rejected:
         return Rejected(why=f"the approval is {ticket.standing}; nothing is left to deny", state=ticket.state)
     if not vote.groups & ticket.groups:
         return Rejected(why="this person stands in none of the groups that are asked", state=ticket.state)
-    return _end(ticket, "denied", now=now, why=vote.note, by=vote.person)
+    return _end(ticket, "denied", now=now, why=vote.note, by=vote.person, email=vote.email)
 
 
-def withdraw(ticket: Ticket, *, by: str, now: datetime, why: str) -> Ticket | Rejected:
+def withdraw(ticket: Ticket, *, by: str, now: datetime, why: str, email: str | None = None) -> Ticket | Rejected:
     """Take a request back: by its caller while pending, or by the gateway when it went stale."""
     ticket = settle(ticket, now=now)
     if ticket.state not in {"pending", "approved"}:
         return Rejected(why=f"the approval is {ticket.standing}; nothing is left to withdraw", state=ticket.state)
-    return _end(ticket, "withdrawn", now=now, why=why, by=by)
+    return _end(ticket, "withdrawn", now=now, why=why, by=by, email=email)
 
 
 def claim(ticket: Ticket, *, caller: Caller, call_id: str, digest: str, bound: str, now: datetime) -> Ticket | Rejected:
@@ -247,9 +249,9 @@ def remembered(ticket: Ticket, *, now: datetime) -> bool:
             return True
 
 
-def _end(ticket: Ticket, state: State, *, now: datetime, why: str, by: str = "") -> Ticket:
+def _end(ticket: Ticket, state: State, *, now: datetime, why: str, by: str = "", email: str | None = None) -> Ticket:
     """An ended ticket keeps no statement of the agent's: the digest says what it was."""
-    return replace(ticket, state=state, ended_at=now, ended_by=by, why=why, shown={}, preview="")
+    return replace(ticket, state=state, ended_at=now, ended_by=by, ended_by_email=email, why=why, shown={}, preview="")
 
 
 def _clock(time: datetime) -> str:

@@ -25,6 +25,7 @@ from mcp_gateway.audit.files import Paths, exists
 from mcp_gateway.audit.recordings import RecordingError, unpack
 from mcp_gateway.audit.schema import is_store
 from mcp_gateway.audit.summaries import UNREADABLE, CallSummary, StoredEvent, stored_event, summarise
+from mcp_gateway.calls import person_key
 from mcp_gateway.errors import StoreError
 
 PAGE_CALLS = 200
@@ -199,7 +200,7 @@ def _pattern(text: str, *, ascii_only: bool) -> str:
 def _fits(summary: CallSummary, events: Sequence[StoredEvent], filters: Filters) -> bool:
     if any(UNREADABLE in event.body for event in events):
         return True
-    callers = {summary.subject, summary.actor, f"{summary.issuer}|{summary.subject}", summary.email.casefold()}
+    callers = {summary.subject, summary.actor, person_key(summary.issuer, summary.subject), summary.email.casefold()}
     return (
         filters.tool in {None, summary.tool}
         and filters.target in {None, summary.target}

@@ -21,7 +21,7 @@ from mcp_gateway.audit import usage
 from mcp_gateway.audit.decided import Counted, DecidedCall, Unreadable, count_since, decided_since
 from mcp_gateway.audit.schema import USAGE_TABLES
 from mcp_gateway.audit.search import opened
-from mcp_gateway.calls import Caller, Door, Facts, JSONObject, ShellFacts, SQLFacts, Target
+from mcp_gateway.calls import Caller, Door, Facts, JSONObject, ShellFacts, SQLFacts, Target, person_name
 from mcp_gateway.cli.commands_anew import NotExactError, command_anew
 from mcp_gateway.cli.loading import load_knowledge, targets_of
 from mcp_gateway.config import Settings
@@ -154,7 +154,8 @@ class Replay:
         key = (was, now, decision.policies, error)
         change = self.changes.setdefault(key, Change(was=was, now=now, policies=decision.policies, error=error))
         change.calls += 1
-        change.callers[f"{question.caller.email or question.caller.subject}, through {question.caller.actor}"] += 1
+        who = person_name(question.caller.key, email=question.caller.email)
+        change.callers[f"{who}, through {question.caller.actor}"] += 1
         if len(change.examples) < EXAMPLES:
             change.examples.append(call.call_id)
 

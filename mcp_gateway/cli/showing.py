@@ -94,7 +94,7 @@ def _decision_text(event: StoredEvent) -> str:
     body = event.body
     return decision_text(
         person=str(body.get("approver") or body.get("by") or ""),
-        email=str(body.get("approver_email") or ""),
+        email=str(body.get("approver_email") or body.get("by_email") or ""),
         groups=_text(body.get("groups") or ""),
         at=f"{seconds(event.at)} UTC",
         channel=str(body.get("channel") or ""),

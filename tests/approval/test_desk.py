@@ -139,7 +139,7 @@ async def test_a_loser_sees_the_winner(opened: tuple[Desk, Ticket]) -> None:
 
     late = await desk.move(person("erin"), ticket.id, move="approve", channel="cli")
 
-    winner = "denied by https://idp.example.com|dana at 2026-11-23T12:00:00Z"
+    winner = "denied by dana@example.com (https://idp.example.com|dana) at 2026-11-23T12:00:00Z"
     assert late == Refused(why=f"the approval is {winner}, not pending", state="denied")
 
 

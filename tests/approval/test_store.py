@@ -132,7 +132,8 @@ async def test_a_decision_that_comes_late_or_twice_is_recorded_and_moves_nothing
 
     rows = await shelf.store.read(
         lambda rows: rows.execute(
-            "SELECT body ->> '$.decision', body ->> '$.by', body ->> '$.state', body ->> '$.cause' FROM events"
+            "SELECT body ->> '$.decision', body ->> '$.by', body ->> '$.by_email', body ->> '$.state', body ->> '$.cause'"
+            " FROM events"
             " WHERE kind = 'DecisionRefused' ORDER BY sequence"
         ).fetchall()
     )
@@ -141,11 +142,12 @@ async def test_a_decision_that_comes_late_or_twice_is_recorded_and_moves_nothing
         (
             "approve",
             dana,
+            "dana@example.com",
             "approved",
-            "the approval is approved by dana@example.com at 2026-11-23T12:00:00Z, not pending",
+            "the approval is approved by dana@example.com (https://idp.example.com|dana) at 2026-11-23T12:00:00Z, not pending",
         ),
-        ("approve", dana, "expired", "the approval is expired, not pending"),
-        ("deny", erin, "expired", "the approval is expired; nothing is left to deny"),
+        ("approve", dana, "dana@example.com", "expired", "the approval is expired, not pending"),
+        ("deny", erin, "erin@example.com", "expired", "the approval is expired; nothing is left to deny"),
     ]
     assert await shelf.kinds() == [
         "Asked", "Asked", "Approved", "DecisionRefused", "ApprovalExpired", "DecisionRefused", "DecisionRefused",

@@ -242,3 +242,29 @@ def test_a_clock_that_was_set_forward_ends_approvals_and_revives_none() -> None:
     assert ended.state == "expired"
     assert settle(ended, now=NOW) is ended
     assert not remembered(ended, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("ticket", "standing"),
+    [
+        (approved(), "approved by dana@example.com (https://idp.example.com|dana) at 2026-11-23T12:00:00Z"),
+        (
+            moved(deny(a_ticket(), vote=a_vote(), now=NOW)),
+            "denied by dana@example.com (https://idp.example.com|dana) at 2026-11-23T12:00:00Z",
+        ),
+        (
+            moved(deny(a_ticket(), vote=a_vote(email=None), now=NOW)),
+            "denied by https://idp.example.com|dana at 2026-11-23T12:00:00Z",
+        ),
+        (
+            moved(withdraw(a_ticket(), by=ALICE, email="alice@example.com", now=NOW, why="")),
+            "withdrawn by alice@example.com (https://idp.example.com|alice) at 2026-11-23T12:00:00Z",
+        ),
+        (
+            moved(withdraw(a_ticket(), by="gateway", now=NOW, why="stale")),
+            "withdrawn by gateway at 2026-11-23T12:00:00Z",
+        ),
+    ],
+)
+def test_who_decided_is_named_alike_whatever_they_decided(ticket: Ticket, standing: str) -> None:
+    assert ticket.standing == standing

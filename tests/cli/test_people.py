@@ -385,6 +385,7 @@ def test_the_list_tells_calls_of_one_kind_apart(config: Path, capsys: pytest.Cap
         "tool": "query_database",
         "target": "orders",
         "email": "alex@example.com",
+        "issuer": "https://idp.example.com",
         "subject": "alex",
         "agent": "an-agent",
         "needs": {"dba": 1},
@@ -412,10 +413,12 @@ ENDED = {
     "claim_until": None,
     "ended_at": "2026-01-31T11:00:00+00:00",
     "ended_by": "https://idp.example.com|dana",
+    "ended_by_email": "dana@example.com",
     "why": "not today\x1b[2J",
     "tool": "query_database",
     "target": "orders",
     "email": "alex@example.com",
+    "issuer": "https://idp.example.com",
     "subject": "alex",
     "agent": "an-agent",
     "needs": {"dba": 2},
@@ -447,7 +450,7 @@ def test_what_has_ended_is_shown_with_statement_facts_and_who_decided(
 
     assert ran.out.splitlines() == [
         "approval   a1, denied",
-        "who        alex@example.com, through the agent an-agent",
+        "who        alex@example.com (https://idp.example.com|alex), through the agent an-agent",
         "wants      query_database on orders",
         "on record  what was asked, in what follows; what detectors found in it is masked",
         "sql        DELETE FROM orders WHERE mail = '[pii.email]'",
@@ -455,7 +458,7 @@ def test_what_has_ended_is_shown_with_statement_facts_and_who_decided(
         "policy     p: because",
         "needs      2 people of dba",
         "approved   by erin@example.com (https://idp.example.com|erin) for dba at 2026-01-31 10:59:00 UTC by way of api: fine",
-        "denied     by https://idp.example.com|dana at 2026-01-31 11:00:00 UTC: not today<U+001B>[2J",
+        "denied     by dana@example.com (https://idp.example.com|dana) at 2026-01-31 11:00:00 UTC: not today<U+001B>[2J",
     ]
 
 

@@ -10,7 +10,7 @@ import anyio
 import typer
 
 from mcp_gateway.approval.desk import NOT_FOUND, Move
-from mcp_gateway.calls import JSONObject
+from mcp_gateway.calls import JSONObject, person_key, person_name, person_text
 from mcp_gateway.cli.groups import CommandGroup
 from mcp_gateway.cli.output import (
     AsJSON,
@@ -61,8 +61,10 @@ def listing(
     if not found.items:
         print_line("nothing is listed" if everything else "nothing waits that you may decide or have asked for")
     for item in found.items:
-        who = f"{item['email'] or item['subject']}, through {item['agent']}"
         print_line(f"{item['id']}  {item['state']:<9} {_left(item)}".rstrip())
+        who = (
+            f"{person_name(person_key(item['issuer'], item['subject']), email=item['email'])}, through {item['agent']}"
+        )
         print_below(f"{who}; {item['tool']} on {item['target']}; needs {people_text(item['needs'])}")
         if item["shown"]:
             print_beginning(next(iter(item["shown"].values())))
@@ -166,8 +168,8 @@ def _fields(item: JSONObject) -> list[tuple[str, str]]:
     """Label and text in the order to be read: the statement comes before anything that explains it."""
     from mcp_gateway.approval.describe import NOTHING, decision_text, fact_text, people_text, policy_text
 
-    who = f"{item['email'] or item['subject']}, through the agent {item['agent']}"
-    rows = [("approval", f"{item['id']}, {item['state']}"), ("who", who)]
+    who = person_text(person_key(item["issuer"], item["subject"]), email=item["email"])
+    rows = [("approval", f"{item['id']}, {item['state']}"), ("who", f"{who}, through the agent {item['agent']}")]
     rows.append(("wants", f"{item['tool']} on {item['target']}"))
     if item.get("as_recorded"):
         rows.append(("on record", "what was asked, in what follows; what detectors found in it is masked"))
@@ -198,7 +200,8 @@ def _fields(item: JSONObject) -> list[tuple[str, str]]:
         rows.append(("used", f"at {_time(item['ended_at'])} by call {item.get('used_by')}"))
     elif item["ended_at"]:
         at = _time(item["ended_at"])
-        end = decision_text(person=item["ended_by"], email=None, groups="", at=at, channel="", why=item["why"])
+        email = item.get("ended_by_email")
+        end = decision_text(person=item["ended_by"], email=email, groups="", at=at, channel="", why=item["why"])
         rows.append((item["state"], end))
     return rows
 

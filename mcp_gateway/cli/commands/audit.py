@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from mcp_gateway.calls import person_key, person_name
 from mcp_gateway.cli.failures import NoSuchError
 from mcp_gateway.cli.groups import CommandGroup
 from mcp_gateway.cli.output import AsJSON, print_beginning, print_below, print_json, print_line, progress
@@ -195,8 +196,8 @@ def _print_summary(summary: CallSummary) -> None:
     """Three lines: what can be found by (the id), what happened, and how the call begins. A table has no room for it."""
     where = f" on {_name(summary.target)}" if summary.target else ""
     print_line(f"{summary.call_id}  {seconds(summary.at)}  {summary.code or 'not answered'}")
-    who = summary.email or summary.subject
-    person = f"{who}, through {summary.actor}; " if who else f"caller not proved, over {summary.door}; "
+    who = person_name(person_key(summary.issuer, summary.subject), email=summary.email)
+    person = f"{who}, through {summary.actor}; " if summary.subject else f"caller not proved, over {summary.door}; "
     decided = f": {' then '.join(summary.decisions)}" if summary.decisions else ""
     decided += f", not enforced: {' then '.join(summary.would)}" if summary.would else ""
     print_below(f"{person}{summary.tool}{where}{decided}")
