@@ -82,6 +82,8 @@ class Relation:
     """Expressions of its columns' and their domains' defaults, but for the next number of a sequence."""
     checks: tuple[str, ...] = ()
     """Expressions of CHECK constraints, indexes and the partition key: what writing it evaluates."""
+    measured: tuple[str, ...] = ()
+    """Expressions of its extended statistics, which planning a statement over it looks at."""
     unique_by: tuple[str, ...] = ()
     """Of each unique or exclusion index over more than one column: its columns, expressions and condition, comma-separated."""
     partitioned_by: tuple[str, ...] = ()
@@ -164,6 +166,9 @@ class Catalog:
     held: Mapping[str, str] = field(default_factory=dict)
     """`schema.type` of each domain, range and multirange to the type of the values in it: what it is based on, its bounds',
     its range's."""
+    comparing: frozenset[str] = frozenset()
+    """`schema.function` of what operator classes that are not built in compare and hash values by: applied without being
+    written wherever values are sorted, grouped or told apart."""
     range_functions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """`schema.type` of each range that is not built in to `schema.function` of its own functions, which make its values and
     measure them where a statement is planned."""

@@ -34,6 +34,7 @@ from mcp_gateway.facts.harmless import (
 )
 from mcp_gateway.facts.meant import Meanings
 from mcp_gateway.facts.parser import SQLSyntaxError
+from mcp_gateway.facts.planned import at_planning, unlike
 from mcp_gateway.facts.reach import Named, Parts, Reach
 from mcp_gateway.facts.scopes import SYSTEM_COLUMNS, Table, table_of
 from mcp_gateway.facts.traits import traits_of
@@ -83,6 +84,7 @@ class Judge:
         self._views: dict[str, Trust] = {}
         self._written: dict[str, Trust] = {}
         self._policies: dict[str, Trust] = {}
+        self._planned: dict[str, Trust] = {}
         self._named: dict[str, Named | None] = {}
         self._depth = 0
         """Of the bodies that are being read, by the root's count."""
@@ -103,6 +105,7 @@ class Judge:
         # What is asked of the whole catalog.
         self.definitions = cache(self._definitions)
         self.casts = cache(self._casts_unseen)
+        self.comparisons = cache(self._comparisons_unseen)
         self._column_names = cache(self._find_column_names)
         self._domains_check = cache(self._some_domain_checks)
 
@@ -289,6 +292,21 @@ class Judge:
         worst = max(map(self._qualified, self.catalog.applied_unseen), default=Trust.KNOWN)
         return Trust.UNPROVED if worst == Trust.UNPROVED else Trust.KNOWN
 
+    def _comparisons_unseen(self) -> Trust:
+        """What compares and hashes values of user-defined types, wherever they are sorted, grouped or told apart."""
+        if self.catalog is None:
+            return Trust.KNOWN
+        worst = max(map(self._qualified, self.catalog.comparing), default=Trust.KNOWN)
+        return Trust.UNPROVED if worst == Trust.UNPROVED else Trust.KNOWN
+
+    def comparing_unseen(self) -> Iterable[str]:
+        """Of these, as `schema.function`, those that are in no language of the server's own making."""
+        if self.catalog is None:
+            return ()
+        named = ((name, *name.rpartition(".")) for name in sorted(self.catalog.comparing))
+        found = ((name, self.candidates(schema, bare)) for name, schema, _, bare in named)
+        return [name for name, of in found if any(one.language not in {"c", "internal"} for one in of)]
+
     def _type(self, parts: Parts) -> Trust:
         """A cast to the type of this name: a domain runs its CHECK, a user-defined cast its function."""
         return self._of_type(parts, self._cast_to)
@@ -416,7 +434,7 @@ class Judge:
             return self._view(found)
         if found.kind == "f" or found.qualified in self._families.above_foreign:
             return Trust.UNPROVED
-        return self._row_security(found)
+        return max(self._row_security(found), self._planning(found))
 
     def writing(self, parts: Parts, *, running: bool) -> Trust:
         """Writing to the relation of this name: what it sets off in it and in all that is written along with it.
@@ -463,6 +481,32 @@ class Judge:
             verdicts[relation.qualified] = Trust.UNPROVED  # what a policy that reads its own table finds
             known = verdicts[relation.qualified] = self._expressions(relation.policies)
         return known
+
+    def _planning(self, relation: Relation) -> Trust:
+        """What planning a statement over a relation runs of its own expressions, and of those of its parts and parents."""
+        verdicts = self._root._planned  # noqa: SLF001 - of the same class
+        known = verdicts.get(relation.qualified)
+        if known is None:
+            verdicts[relation.qualified] = Trust.UNPROVED
+            families, relations = self._families, {} if self.catalog is None else self.catalog.relations
+            names = (*families.ancestors(relation.qualified), *families.descendants(relation.qualified))
+            made = [relation, *(relations[name] for name in names if name in relations)]
+            texts = unlike(text for one in made for text in (*one.checks, *one.measured))
+            known = verdicts[relation.qualified] = max(map(self._at_planning, texts), default=Trust.KNOWN)
+        return known
+
+    def _at_planning(self, text: str) -> Trust:
+        judge = self.definitions()
+        try:
+            trust, _ = self._examine_body(at_planning(text, waits=judge._waits_for_rows), judge)  # noqa: SLF001
+        except (SQLSyntaxError, RecursionError):
+            return Trust.UNPROVED
+        return trust
+
+    def _waits_for_rows(self, parts: Parts) -> bool:
+        """Whether a function that is applied to a column runs for rows alone: one in SQL may be looked into before."""
+        found = self.candidates(parts[-2] if len(parts) > 1 else "", parts[-1])
+        return bool(found) and all(function.language != "sql" for function in found)
 
     def _expressions(self, texts: Sequence[str]) -> Trust:
         return max((self._body(f"SELECT {text}", judge=self.definitions()) for text in texts), default=Trust.KNOWN)

@@ -58,6 +58,8 @@ class Named:
     """Of what it does itself, by no function."""
     computes: bool = False
     """Whether there is anything to which a cast could be applied unseen."""
+    compares: bool = False
+    """Whether values may be compared by no operator that is named."""
 
 
 class Reached(NamedTuple):
@@ -112,6 +114,7 @@ class Reach:
             frozenset(named.effects),
             frozenset(named.traits),
             named.computes,
+            named.compares,
         )
         known = self._known.get(key)
         if known is None:
@@ -237,6 +240,9 @@ class _Search:
             self._relation(parts, judge, is_written=parts in named.written)
         if named.computes and self._catalog is not None:
             self._casts |= self._catalog.applied_unseen
+        if named.compares:
+            for qualified in self._root.comparing_unseen():
+                self._qualified(qualified)
 
     def _unseen(self) -> None:
         """There is something that cannot be read."""

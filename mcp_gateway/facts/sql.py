@@ -117,13 +117,18 @@ class Examiner(Queries):
 
     @property
     def worst(self) -> Trust:
-        """The trust in everything that takes part, casts that are applied unseen included."""
-        return max(self.trust, self.judge.casts()) if self.computes else self.trust
+        """The trust in everything that takes part, casts and comparisons that are applied unseen included."""
+        return max(
+            self.trust,
+            self.judge.casts() if self.computes else Trust.KNOWN,
+            self.judge.comparisons() if self.computes or self.compares else Trust.KNOWN,
+        )
 
     @property
     def names(self) -> Named:
         """What the whole text names."""
         self.named.computes = self.computes
+        self.named.compares = self.computes or self.compares
         self.named.columns = self.columns
         return self.named
 

@@ -22,6 +22,8 @@ from mcp_gateway.facts.tree import opened, strings, use_of, written
 
 BECOMING = ("whereClause", "havingClause", "limitOffset", "limitCount")
 """Clauses of a query whose value becomes a boolean or a number."""
+COMPARING = frozenset({"distinctClause", "groupClause", "sortClause", "windowClause"})
+"""Clauses of a query that compare values."""
 
 
 class Queries(Walk):
@@ -32,6 +34,7 @@ class Queries(Walk):
         if "lockingClause" in body:
             self.named.traits.add(LOCKS)
             self.effect()
+        self.compares = self.compares or not COMPARING.isdisjoint(body)
         level = self.with_clause(body, scope)
         if "larg" in body:
             self._set_operation(body, level)
@@ -158,6 +161,7 @@ class Queries(Walk):
         name = written(parts) if table is None else table.name
         if table is not None:
             self.computes = self.computes or table.relation.kind == "v" or bool(table.relation.policies)
+            self.compares = self.compares or table.relation.kind == "p"  # the bounds of its parts are put in order
         elif self.judge.catalog is not None:
             self.unheard.add(name)
             self.lacks("relation", parts)

@@ -42,6 +42,8 @@ class Walk:
         """False inside an EXPLAIN that does not run its statement."""
         self.computes = False
         """There is an expression, here or in what is reached from here, to which a cast could be applied unseen."""
+        self.compares = False
+        """Values are sorted, grouped or told apart, be it by no operator that is written."""
         self.spelt = False
         """There is a text, or a parameter, without a type: it becomes one of whatever stands beside it."""
         self.of_own_type = False

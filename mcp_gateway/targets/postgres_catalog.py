@@ -24,6 +24,7 @@ from mcp_gateway.facts.catalog import Catalog, Column, Dependent, Function, Rela
 from mcp_gateway.targets.postgres_queries import (
     BEGIN_SNAPSHOT,
     CASTS,
+    COMPARING,
     DEPENDENCIES,
     FIRST_USER_OID,
     FUNCTIONS,
@@ -139,7 +140,7 @@ async def load_snapshot(connection: AnyConnection, *, search_path: Sequence[str]
     try:
         texts = [
             str(await connection.fetchval(query))
-            for query in (SERVER, RELATIONS, FUNCTIONS, OPERATORS, CASTS, TYPES, DEPENDENCIES, STAMP)
+            for query in (SERVER, RELATIONS, FUNCTIONS, OPERATORS, CASTS, COMPARING, TYPES, DEPENDENCIES, STAMP)
         ]
     finally:
         if not connection.is_closed():
@@ -169,7 +170,8 @@ def text_array(values: Iterable[str | int]) -> str:
 
 
 def _snapshot(texts: Sequence[str], *, search_path: tuple[str, ...]) -> Snapshot:
-    server, relations, functions, operators, casts, types, dependencies = (orjson.loads(text) for text in texts[:7])
+    *parts, stamp = texts
+    server, relations, functions, operators, casts, comparing, types, dependencies = map(orjson.loads, parts)
     type_names, checks = _types(types)
     held, range_functions = _holding(types, type_names=type_names)
     catalog = Catalog(
@@ -184,12 +186,13 @@ def _snapshot(texts: Sequence[str], *, search_path: tuple[str, ...]) -> Snapshot
         domains={name: bool(expressions) for name, expressions in checks.items()},
         domain_checks=checks,
         held=held,
+        comparing=frozenset(comparing),
         range_functions=range_functions,
-        version=hashlib.sha256("\0".join((*texts[:6], *search_path)).encode()).hexdigest(),
+        version=hashlib.sha256("\0".join((*texts[:7], *search_path)).encode()).hexdigest(),
     )
     return Snapshot(
         catalog=catalog,
-        stamp=texts[7],
+        stamp=stamp,
         depends=_depends([*dependencies, *_cascades(relations)]),
         versions={
             (kind, row["oid"]): row["version"]
@@ -250,6 +253,7 @@ def _relation(row: dict[str, Any], *, type_names: Mapping[int, str]) -> Relation
         policies=tuple(row["policies"] or ()),
         defaults=tuple(text for text in row["defaults"] or () if NEXT_NUMBER.fullmatch(text) is None),
         checks=tuple(row["checks"] or ()),
+        measured=tuple(row["measured"] or ()),
         unique_by=tuple(row["unique_by"] or ()),
         partitioned_by=tuple(row["partitioned_by"] or ()),
         dependents=tuple(map(_dependent, row["dependents"] or ())),

@@ -38,6 +38,8 @@ RELATION_VERSION = """
          FROM pg_catalog.pg_index x
         WHERE x.indrelid = c.oid
           AND (x.indexprs IS NOT NULL OR x.indpred IS NOT NULL OR (x.indisunique OR x.indisexclusion) AND x.indnkeyatts > 1)),
+      (SELECT string_agg(e.oid || ':' || e.xmin, ',' ORDER BY e.oid)
+         FROM pg_catalog.pg_statistic_ext e WHERE e.stxrelid = c.oid AND e.stxexprs IS NOT NULL),
       (SELECT string_agg(i.inhrelid::text, ',' ORDER BY i.inhrelid)
          FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid),
       (SELECT string_agg(i.inhparent::text, ',' ORDER BY i.inhseqno)
@@ -90,6 +92,10 @@ SELECT coalesce(json_agg(x ORDER BY oid), '[]')::text FROM (
        UNION ALL
        SELECT pg_catalog.pg_get_expr(q.partexprs, q.partrelid) FROM pg_catalog.pg_partitioned_table q
         WHERE q.partrelid = c.oid AND q.partexprs IS NOT NULL) code(said)) END AS checks,
+    CASE WHEN c.oid >= {FIRST_USER_OID} THEN (SELECT json_agg(v.said)
+       FROM pg_catalog.pg_statistic_ext e
+       CROSS JOIN LATERAL pg_catalog.unnest(pg_catalog.pg_get_statisticsobjdef_expressions(e.oid)) v(said)
+      WHERE e.stxrelid = c.oid) END AS measured,
     CASE WHEN c.oid >= {FIRST_USER_OID} THEN (SELECT json_agg(concat_ws(', ',
          (SELECT string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_catalog.pg_attribute a
            WHERE a.attrelid = x.indrelid AND a.attnum > 0 AND a.attnum = ANY ((x.indkey::int2[])[0:x.indnkeyatts - 1])),
@@ -173,6 +179,22 @@ JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 WHERE k.oid >= {FIRST_USER_OID}
 """
 
+COMPARING = f"""
+SELECT coalesce(json_agg(DISTINCT n.nspname || '.' || p.proname), '[]')::text
+FROM (
+  SELECT s.amproc::oid, s.amprocfamily FROM pg_catalog.pg_amproc s WHERE s.oid >= {FIRST_USER_OID}
+  UNION ALL
+  SELECT o.oprcode::oid, m.amopfamily FROM pg_catalog.pg_amop m
+  JOIN pg_catalog.pg_operator o ON o.oid = m.amopopr WHERE m.oid >= {FIRST_USER_OID}
+) used (oid, family)
+JOIN pg_catalog.pg_opfamily f ON f.oid = used.family
+JOIN pg_catalog.pg_am a ON a.oid = f.opfmethod
+JOIN pg_catalog.pg_proc p ON p.oid = used.oid
+JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+WHERE p.oid >= {FIRST_USER_OID} AND a.amname IN ('btree', 'hash')
+"""
+"""Indexes of other methods are searched by operators that a statement names, and all that they call is in C."""
+
 TYPES = """
 SELECT json_agg(json_build_array(t.oid::int8, n.nspname, t.typname, t.typtype, t.typbasetype::int8,
     CASE WHEN t.typcategory = 'A' AND t.typlen = -1 THEN t.typelem::int8 ELSE 0 END,
@@ -204,6 +226,9 @@ WITH relation AS (
   UNION ALL SELECT 'g', hash_record_extended((aggfnoid::oid, xmin), 0) FROM pg_catalog.pg_aggregate
     WHERE aggfnoid::oid >= {FIRST_USER_OID}
   UNION ALL SELECT 'o', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_operator WHERE oid >= {FIRST_USER_OID}
+  UNION ALL SELECT 'b', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_amop WHERE oid >= {FIRST_USER_OID}
+  UNION ALL SELECT 'h', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_amproc WHERE oid >= {FIRST_USER_OID}
+  UNION ALL SELECT 'e', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_statistic_ext WHERE stxexprs IS NOT NULL
   UNION ALL SELECT 'k', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_cast WHERE oid >= {FIRST_USER_OID}
   UNION ALL SELECT 'y', hash_record_extended((oid, xmin), 0) FROM pg_catalog.pg_type
     WHERE typtype IN ('d', 'r', 'm') AND oid >= {FIRST_USER_OID}

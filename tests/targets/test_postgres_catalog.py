@@ -147,6 +147,37 @@ async def test_what_a_table_evaluates_by_itself_is_seen(
     assert catalog.relations["public.customers"].checks == ()
 
 
+async def test_what_planning_looks_at_is_seen(
+    connection: asyncpg.Connection[Any], postgres_database: PostgresDatabase
+) -> None:
+    touched = (await load_snapshot(connection, search_path=("public",))).touched(relations={"customers"}, functions=())
+    stamp = await catalog_stamp(connection)
+    assert await object_versions(connection, touched) == touched.expected
+    postgres_database.execute("CREATE STATISTICS told ON lower(ssn), (id + 1) FROM customers")
+    assert await object_versions(connection, touched) != touched.expected
+    assert await catalog_stamp(connection) != stamp
+    catalog = await load_catalog(connection, search_path=("public",))
+    assert catalog.relations["public.customers"].measured == ("lower(ssn)", "(id + 1)")
+    assert catalog.relations["public.events"].measured == ()
+
+
+async def test_what_compares_and_hashes_by_itself_is_seen(
+    connection: asyncpg.Connection[Any], postgres_database: PostgresDatabase
+) -> None:
+    stamp = await catalog_stamp(connection)
+    assert (await load_catalog(connection, search_path=("public",))).comparing == frozenset()
+    postgres_database.execute(
+        """
+        CREATE FUNCTION hashed(pair) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1';
+        CREATE FUNCTION alike(pair, pair) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT true';
+        CREATE OPERATOR ==== (leftarg = pair, rightarg = pair, function = alike);
+        CREATE OPERATOR CLASS pairs DEFAULT FOR TYPE pair USING hash AS OPERATOR 1 ====, FUNCTION 1 hashed(pair);
+        """
+    )
+    assert (await load_catalog(connection, search_path=("public",))).comparing == {"public.alike", "public.hashed"}
+    assert await catalog_stamp(connection) != stamp
+
+
 async def test_casts_that_are_applied_unwritten_are_told_apart(
     connection: asyncpg.Connection[Any], postgres_database: PostgresDatabase
 ) -> None:

@@ -114,7 +114,7 @@ class ClassifiedCatalog:
         self.has_opaque_operator = lru_cache(MAX_NAMES)(self._has_opaque_operator)
         self.has_opaque_cast = lru_cache(MAX_NAMES)(self._has_opaque_cast)
         self.is_checked = lru_cache(MAX_NAMES)(self._is_checked)
-        self.has_opaque_unwritten_cast = cache(self._has_opaque_unwritten_cast)
+        self.runs_opaque_unwritten = cache(self._runs_opaque_unwritten)
 
     def forget(self) -> None:
         """Empty the caches, after `stored` has changed."""
@@ -190,10 +190,10 @@ class ClassifiedCatalog:
         schema, _, bare = name.removesuffix("[]").partition(".")
         return schema == "pg_catalog" and bare in SIMPLE_TYPES
 
-    def _has_opaque_unwritten_cast(self) -> bool:
-        """Whether some cast that is applied without being written runs code that cannot be seen through."""
-        unwritten = self.catalog.unwritten_casts
-        return unwritten is not None and not all(self.is_pure(function) for function in unwritten)
+    def _runs_opaque_unwritten(self) -> bool:
+        """Whether a cast or comparison that is applied without being written runs code that cannot be seen through."""
+        unwritten = self.catalog.comparing | (self.catalog.unwritten_casts or frozenset())
+        return not all(self.is_pure(function) for function in unwritten)
 
     def held(self, qualified: str) -> Classes:
         """The data classes of a stored relation's columns, those of its descendants included."""

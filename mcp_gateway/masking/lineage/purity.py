@@ -19,8 +19,8 @@ def is_builtin(function: Function) -> bool:
 def is_pure(function: Function, functions_named: Callable[[str], Sequence[Function]]) -> bool:
     """Whether a function is pure by itself; the body of one in SQL is not looked into.
 
-    An aggregate is pure if all its transition functions are. C functions are the work of whoever may run code in the
-    server anyway, so their word for being immutable is taken.
+    An aggregate is pure if all its transition functions are. Functions in C, and an extension's own names for functions
+    of the server, are the work of whoever may run code in the server anyway, so their word for being immutable is taken.
     """
     if is_builtin(function):
         return (
@@ -33,7 +33,7 @@ def is_pure(function: Function, functions_named: Callable[[str], Sequence[Functi
         return bool(function.transitions) and all(
             _are_pure(functions_named(name), functions_named) for name in function.transitions
         )
-    if function.language != "c":
+    if function.language != "c" and not (function.language == "internal" and function.extension is not None):
         return False
     return function.volatility == "i" or function.name in PURE_IN_EXTENSIONS.get(function.extension or "", ())
 

@@ -261,7 +261,7 @@ class Resolver(Changes):
         found, data = self.found, self.data
         if found.refusal is not None:
             return refused(found.refusal, data)
-        if self.prepared.has_opaque_unwritten_cast():
+        if self.prepared.runs_opaque_unwritten():
             # Where one of them is applied, only types tell, and those are not followed.
             found.opaque = True
             columns = tuple(_unless_stored(column, self.top) for column in columns)

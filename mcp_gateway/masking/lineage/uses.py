@@ -23,7 +23,7 @@ def uses_found(columns: tuple[Column, ...], found: Found, prepared: ClassifiedCa
     returned = (classes_of(columns) | facts.get(MOVED, NONE)) - data
     conditions = NONE.union(*[of for kind, of in facts.items() if kind not in NOT_DECIDING]) - data
     conditions |= facts.get("may_fail", NONE) - returned - data
-    unseen = prepared.has_opaque_unwritten_cast() and not all(column.value.is_untouched for column in columns)
+    unseen = prepared.runs_opaque_unwritten() and not all(column.value.is_untouched for column in columns)
     apart = not unseen and ANY_COLUMN.isdisjoint(returned | conditions)
     named = Uses(_names(returned - ANY_COLUMN), _names(conditions - ANY_COLUMN), {}, apart=apart)
     return named._replace(parts=prepared.columns.parts_of(named.returned | named.conditions))

@@ -124,6 +124,8 @@ def test_every_function_of_a_name_must_be_pure() -> None:
         ({"language": "c", "volatility": "s", "extension": "unaccent"}, True),
         ({"language": "c", "volatility": "s", "extension": "other"}, False),
         ({"language": "internal", "volatility": "i"}, False),
+        ({"language": "internal", "volatility": "i", "extension": "citext"}, True),
+        ({"language": "internal", "volatility": "s", "extension": "citext"}, False),
         ({"language": "plpgsql", "volatility": "i"}, False),
     ],
 )

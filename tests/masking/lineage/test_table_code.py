@@ -76,3 +76,10 @@ def test_an_opaque_cast_that_nobody_writes_leaves_only_stored_columns_clear() ->
     of = replace(of, unwritten_casts=frozenset())
     assert masked("SELECT id + 1 FROM products", of) == [""]
     assert not lineage("SELECT id FROM products", of).opaque
+
+
+def test_an_opaque_comparison_that_nobody_writes_does_the_same() -> None:
+    of = replace(CATALOG, comparing=frozenset({"public.hidden"}))
+    assert masked("SELECT id, name FROM products ORDER BY id", of) == ["", ""]
+    assert masked("SELECT rank() OVER (ORDER BY id) FROM products", of) == EVERYTHING
+    assert lineage("SELECT id FROM products", of).opaque
