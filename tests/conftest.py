@@ -6,6 +6,7 @@ import functools
 import gc
 import inspect
 import os
+from collections.abc import Generator
 from typing import Any
 
 import anyio
@@ -33,16 +34,21 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}
 
 
-def pytest_configure() -> None:
-    """Look for no garbage while modules are loaded and tests are found: nearly all of it stays."""
+@pytest.hookimpl(trylast=True)  # after what puts tests in a random order
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long: the first worker does it, and the others take over what else was the first's."""
+    items.sort(key=lambda item: item.get_closest_marker("early") is None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage while tests are found, and leave them all out of later looks: nearly everything stays."""
     gc.disable()
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_finish() -> None:
-    """Take what there is now out of later collections, of which each would look at every test that was found."""
-    gc.enable()
-    gc.freeze()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

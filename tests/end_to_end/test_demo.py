@@ -23,6 +23,7 @@ STORY = ("approval_pending", "already_run", "approval_denied", "invalid_argument
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.early
 def test_the_demo_tells_its_whole_story(world: World) -> None:
     """The embedded PostgreSQL, an SSH server, an API, a gateway, an agent over MCP, an approver by the real command."""
     world.no_store = "the demo takes its folder away when it ends; the next test looks into it"
@@ -38,6 +39,7 @@ def test_the_demo_tells_its_whole_story(world: World) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.early
 def test_the_demos_gateway_keeps_the_invariants(tmp_path: Path, world: World) -> None:
     """It stays up when its story is over, so that its store can be judged; an interrupt ends it and leaves nothing."""
     said = tmp_path / "out"

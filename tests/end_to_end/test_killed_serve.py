@@ -92,6 +92,7 @@ async def test_a_call_that_was_running_at_the_kill_ends_unknown_and_is_not_run_a
 
 
 @pytest.mark.requirement("R1", "R13", "I1", "I3", "I4")
+@pytest.mark.early
 async def test_whenever_it_is_killed_during_the_claim_the_call_runs_at_most_once(tmp_path: Path) -> None:
     async with running_api() as api, gateway(tmp_path, api) as found:
         for number in range(4):

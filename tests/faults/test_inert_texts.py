@@ -50,6 +50,7 @@ async def asked(gateway: Gateway, number: int, text: str, *, person: str) -> str
     return str(held["approval"]["id"])
 
 
+@pytest.mark.early
 async def test_nothing_that_an_agent_writes_acts_on_who_decides(tmp_path: Path, world: World, targets: Targets) -> None:
     people = {**PEOPLE, **ODD_PEOPLE}
     async with standing(tmp_path / "gateway", targets, world=world, people=people) as gateway:

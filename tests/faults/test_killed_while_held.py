@@ -56,6 +56,7 @@ def pending(gateway: Gateway) -> dict[str, list[str]]:
 
 
 @pytest.mark.requirement("R2", "I4")
+@pytest.mark.early
 async def test_nothing_that_was_held_runs_after_a_kill_without_a_decision(
     tmp_path: Path, world: World, targets: Targets
 ) -> None:

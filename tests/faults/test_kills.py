@@ -185,6 +185,7 @@ async def both_started(one: Gateway, other: Gateway) -> None:
 
 @pytest.mark.requirement("R31", "R1", "R5", "R29", "I3", "I6")
 @long(minutes=8)
+@pytest.mark.early
 async def test_two_gateways_on_one_store_outlive_each_other(tmp_path: Path, world: World, targets: Targets) -> None:
     world.expected_errors = frozenset({"audit_unavailable"})
     load, beside = Load(), Load()

@@ -97,6 +97,7 @@ LOCKS = ("lock_file", "lock_database")
 
 
 @long(minutes=3)
+@pytest.mark.early
 async def test_what_happens_to_the_files_is_noticed_by_the_next_call(
     tmp_path: Path, world: World, postgres_database: PostgresDatabase, ssh_server: SSHServer
 ) -> None:

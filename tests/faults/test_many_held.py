@@ -170,6 +170,7 @@ def rss(pid: int) -> int:
 
 
 @pytest.mark.requirement("R15")
+@pytest.mark.early
 async def test_thousands_of_held_calls_cost_little_and_are_decided_soon(
     tmp_path: Path, world: World, targets: Targets
 ) -> None:

@@ -54,6 +54,7 @@ AUDIT_SECONDS = 20.0
 
 
 @pytest.mark.requirement("R41", "I8")
+@pytest.mark.early
 async def test_nothing_grows_with_what_was_done(
     tmp_path: Path, world: World, postgres_database: PostgresDatabase, ssh_server: SSHServer
 ) -> None:

@@ -174,6 +174,7 @@ BEFORE = {"target_unavailable", "timeout"}
 STALLING: tuple[Mode, ...] = ("silence", "drip")
 
 
+@pytest.mark.early
 async def test_a_call_on_what_stalls_ends_in_its_time(
     tmp_path: Path, world: World, postgres_database: PostgresDatabase, ssh_server: SSHServer
 ) -> None:

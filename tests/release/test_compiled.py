@@ -115,6 +115,7 @@ def test_no_compiled_module_has_a_cached_property(module: str) -> None:
 
 @pytest.mark.requirement("C1")
 @pytest.mark.timeout(900)  # for the compiler, on a machine that does other things
+@pytest.mark.early
 async def test_compiled_modules_find_what_interpreted_ones_find(unpacked: Path, catalogs: dict[str, Catalog]) -> None:
     for module in map(Path, compiled_modules(ROOT)):
         assert list((unpacked / module).parent.glob(f"{module.stem}.*.so")), module
