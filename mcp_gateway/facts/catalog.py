@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 CHANGING = frozenset({"c", "n", "d"})
 """What a foreign key can do at a DELETE or UPDATE that changes rows of the table that has it."""
+EVENTS = frozenset({"insert", "update", "delete"})
+"""What sets off triggers and rules."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,8 @@ class Relation:
     """`schema.name` of the tables it inherits from or is a partition of."""
     has_triggers: bool = False
     """User triggers or rules other than a view's own."""
+    reshaped_on: frozenset[str] = EVENTS
+    """On what a trigger of it fires that is not AFTER: such a one may decide what the row is, and so what RETURNING gives."""
     rules: tuple[Rule, ...] = ()
     """Rules other than a view's own, in the order of their names."""
     policies: tuple[str, ...] = ()

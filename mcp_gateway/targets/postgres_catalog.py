@@ -249,6 +249,7 @@ def _relation(row: dict[str, Any], *, type_names: Mapping[int, str]) -> Relation
         definition=row["definition"],
         parents=tuple(row["parents"] or ()),
         has_triggers=row["has_triggers"],
+        reshaped_on=frozenset(row["reshaped_on"] or ()),
         rules=tuple(Rule(on=RULE_EVENTS[event], definition=text) for event, text in row["rules"] or ()),
         policies=tuple(row["policies"] or ()),
         defaults=tuple(text for text in row["defaults"] or () if NEXT_NUMBER.fullmatch(text) is None),

@@ -52,6 +52,10 @@ FUNCTION_VERSION = """
 KEY_COLUMNS = """(SELECT jsonb_agg((SELECT a.attname FROM pg_catalog.pg_attribute a
                 WHERE a.attrelid = k.{relation} AND a.attnum = n.number) ORDER BY n.place)
              FROM pg_catalog.unnest(k.{numbers}) WITH ORDINALITY n(number, place))"""
+BEFORE_OR_INSTEAD = 2 | 64
+"""Of a trigger, in `pg_trigger.tgtype`."""
+TRIGGER_EVENTS = "(4, 'insert'), (8, 'delete'), (16, 'update')"
+"""Likewise."""
 ON_DELETE = 8
 """Of a trigger, in `pg_trigger.tgtype`. Every foreign key has one of these at the relation that it refers to."""
 RELATION_KINDS = "'r', 'p', 'v', 'm', 'f', 'S', 'c', 't'"
@@ -70,6 +74,9 @@ SELECT coalesce(json_agg(x ORDER BY oid), '[]')::text FROM (
     EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)
       OR EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN')
       AS has_triggers,
+    (SELECT json_agg(DISTINCT v.event)
+       FROM pg_catalog.pg_trigger t JOIN (VALUES {TRIGGER_EVENTS}) v(bit, event) ON t.tgtype & v.bit > 0
+      WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & {BEFORE_OR_INSTEAD} > 0) AS reshaped_on,
     (SELECT json_agg(json_build_array(r.ev_type, pg_catalog.pg_get_ruledef(r.oid)) ORDER BY r.rulename)
        FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN') AS rules,
     CASE WHEN c.relrowsecurity THEN

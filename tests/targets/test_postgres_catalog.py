@@ -104,6 +104,30 @@ async def test_inheritance_and_triggers_are_seen(connection: asyncpg.Connection[
     assert not catalog.relations["public.events"].has_triggers
 
 
+async def test_on_what_a_trigger_may_change_what_is_returned_is_seen(
+    connection: asyncpg.Connection[Any], postgres_database: PostgresDatabase
+) -> None:
+    postgres_database.execute(
+        """
+        CREATE TABLE logged (id int); CREATE TABLE stamped (id int); CREATE TABLE counted_all (id int); CREATE VIEW v AS SELECT 1 AS id;
+        CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON logged FOR EACH ROW EXECUTE FUNCTION note();
+        CREATE TRIGGER t BEFORE UPDATE OF id ON stamped FOR EACH ROW EXECUTE FUNCTION note();
+        CREATE TRIGGER s BEFORE DELETE OR TRUNCATE ON counted_all EXECUTE FUNCTION note();
+        CREATE TRIGGER t INSTEAD OF INSERT OR DELETE ON v FOR EACH ROW EXECUTE FUNCTION note();
+        """
+    )
+    relations = (await load_catalog(connection, search_path=("public",))).relations
+    names = ("customers", "logged", "stamped", "counted_all", "v", "people")
+    assert {name: sorted(relations[f"public.{name}"].reshaped_on) for name in names} == {
+        "customers": ["insert"],
+        "logged": [],
+        "stamped": ["update"],
+        "counted_all": ["delete"],
+        "v": ["delete", "insert"],
+        "people": [],
+    }
+
+
 async def test_what_a_table_evaluates_by_itself_is_seen(
     connection: asyncpg.Connection[Any], postgres_database: PostgresDatabase
 ) -> None:

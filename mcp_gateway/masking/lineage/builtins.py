@@ -25,9 +25,9 @@ PURE_THOUGH_STABLE = _names("""
     xml_is_well_formed
     timestamptz_mi_interval timestamptz_pl_interval interval_pl_timestamptz
 
-    current_database current_schema current_schemas current_setting current_user get_current_ts_config
-    getdatabaseencoding getpgusername inet_client_addr inet_client_port inet_server_addr inet_server_port now
-    pg_backend_pid pg_client_encoding pg_conf_load_time pg_current_snapshot pg_current_xact_id
+    current_database current_schema current_schemas current_setting current_user enum_first enum_last enum_range
+    get_current_ts_config getdatabaseencoding getpgusername inet_client_addr inet_client_port inet_server_addr
+    inet_server_port now pg_backend_pid pg_client_encoding pg_conf_load_time pg_current_snapshot pg_current_xact_id
     pg_current_xact_id_if_assigned pg_is_other_temp_schema pg_my_temp_schema pg_postmaster_start_time pg_trigger_depth
     session_user statement_timestamp system_user transaction_timestamp txid_current txid_current_if_assigned
     txid_current_snapshot version

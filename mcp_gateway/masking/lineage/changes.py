@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mcp_gateway.calls import JSONObject
+from mcp_gateway.facts.catalog import EVENTS
 from mcp_gateway.masking.lineage.classified import Known
 from mcp_gateway.masking.lineage.nodes import opened
 from mcp_gateway.masking.lineage.queries import Queries, Row
@@ -18,6 +19,7 @@ from mcp_gateway.masking.lineage.values import MOVED, NONE, Classes, Column, Uns
 
 WOULD_LOSE = "it would write {classes} into {column}, which does not have that class"
 OLD_AND_NEW_SINCE = 180000
+INSERTED, UPDATED, DELETED = frozenset({"insert"}), frozenset({"update"}), frozenset({"delete"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,7 +59,7 @@ class Changes(Queries):
                 raise Unsure(f"a {tag} where a query belongs")
 
     def _insert(self, body: JSONObject, scope: Scope) -> Row:
-        written = self._target(body["relation"])
+        written, events = self._target(body["relation"]), INSERTED
         named = [target["ResTarget"]["name"] for target in body.get("cols", ())]
         if "selectStmt" in body:
             source = self.query(body["selectStmt"], scope)
@@ -77,7 +79,8 @@ class Changes(Queries):
             if conflict["action"] == "ONCONFLICT_UPDATE":
                 self.found.touch |= self.top
                 self._assign(written, conflict["targetList"], inside)
-        return self._returning(body, written, scope)
+                events = INSERTED | UPDATED
+        return self._returning(body, written, scope, events=events)
 
     def _update(self, body: JSONObject, scope: Scope) -> Row:
         written = self._target(body["relation"])
@@ -87,7 +90,9 @@ class Changes(Queries):
         self.from_clause(body.get("fromClause", ()), scope)
         self.where(body, scope)
         self._assign(written, body["targetList"], scope)
-        return self._returning(body, written, scope)
+        # A row that goes to another partition is deleted in one and inserted into the other.
+        events = EVENTS if written.known.relation.kind == "p" else UPDATED
+        return self._returning(body, written, scope, events=events)
 
     def _delete(self, body: JSONObject, scope: Scope) -> Row:
         written = self._target(body["relation"])
@@ -96,7 +101,7 @@ class Changes(Queries):
         scope.add(Item([entry], [entry.columns], stored=entry.stored))
         self.from_clause(body.get("usingClause", ()), scope)
         self.where(body, scope)
-        return self._returning(body, written, scope)
+        return self._returning(body, written, scope, events=DELETED)
 
     def _merge(self, body: JSONObject, scope: Scope) -> Row:
         written = self._target(body["relation"])
@@ -120,7 +125,7 @@ class Changes(Queries):
                     pass
                 case command:
                     raise Unsure(f"{command} in MERGE")
-        columns = self._returning(body, written, scope)
+        columns = self._returning(body, written, scope, events=EVENTS)
         # Which side a column comes from depends on the server's version.
         everything = NONE.union(*(flat.classes for flat in scope.flats))
         return tuple(Column(name, tainted(value, everything)) for name, value in columns)
@@ -211,7 +216,7 @@ class Changes(Queries):
             column = f"{written.known.relation.qualified}.{name}"
             self.found.refuse(WOULD_LOSE.format(classes=", ".join(sorted(lost)), column=column))
 
-    def _returning(self, body: JSONObject, written: Written, scope: Scope) -> Row:
+    def _returning(self, body: JSONObject, written: Written, scope: Scope, *, events: frozenset[str]) -> Row:
         clause = body.get("returningClause")
         if clause is None:
             return ()
@@ -220,7 +225,7 @@ class Changes(Queries):
             names[option["ReturningOption"]["option"]] = option["ReturningOption"]["value"]
         inside = scope.with_item(Item([written.entry(alias) for alias in names.values()], []))
         columns = self.targets(clause["exprs"], inside)
-        if not written.known.watched:
+        if not written.known.watched or written.known.reshaped.isdisjoint(events):
             return columns
         return tuple(Column(name, Value(self.top | value.classes, plain=False)) for name, value in columns)
 

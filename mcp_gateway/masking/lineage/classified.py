@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from mcp_gateway.facts.catalog import Catalog, Function, Relation
+from mcp_gateway.facts.catalog import EVENTS, Catalog, Function, Relation
 from mcp_gateway.facts.families import Families
 from mcp_gateway.masking.lineage.nodes import SIMPLE_TYPES
 from mcp_gateway.masking.lineage.purity import is_pure
@@ -37,6 +37,8 @@ class Known(NamedTuple):
     """What reading it finds: its classes for `touch`, and for a view all that its query raises."""
     watched: bool
     """Writing to it runs code that nobody sees: user triggers or rules, a view, a foreign table."""
+    reshaped: frozenset[str] = EVENTS
+    """Of a relation that is watched, the events on which that code may decide what RETURNING gives."""
     moves: Classes = NONE
     """Stored columns that writing to it writes, beside those that the statement does."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from mcp_gateway.calls import JSONObject
-from mcp_gateway.facts.catalog import Function, Relation
+from mcp_gateway.facts.catalog import EVENTS, Function, Relation
 from mcp_gateway.facts.parser import parse_tree
 from mcp_gateway.facts.uses import NOT_FOLLOWED, Uses
 from mcp_gateway.inference import KINDS
@@ -48,6 +48,7 @@ PLAN = "QUERY PLAN"
 UNCOUNTED = frozenset({"null_test", "test"})
 """Kinds that change no number in a plan: what was computed for the result is not printed."""
 NOT_FOLLOWABLE = (Unsure, LookupError, TypeError, ValueError, AttributeError, RecursionError)
+NOTHING_ELSE: frozenset[str] = frozenset()
 NOTHING_MORE: Mapping[str, Classes] = {}
 
 
@@ -106,12 +107,13 @@ class Resolver(Changes):
         found.touch = self.prepared.held(relation.qualified)
         found.opaque = any(self._runs_unseen(relation, policy) for policy in relation.policies)
         watched, moves = self._written(relation)
+        reshaped = self._reshaped(relation) if watched else NOTHING_ELSE
         columns, families = self._stored_columns(relation), self.prepared.families
         columns.placed = self._places(relation.qualified, *families.descendants(relation.qualified))
         found.spoken |= columns.placed  # a plan says what is found in which partition
         # To read one partition is to choose rows by what partitions them.
         found.fact("where", self._places(*families.ancestors(relation.qualified)))
-        return Known(relation, columns, found, watched=watched, moves=moves)
+        return Known(relation, columns, found, watched=watched, reshaped=reshaped, moves=moves)
 
     def _places(self, *names: str) -> Classes:
         """The data classes of what decides in which partition of these relations a row is."""
@@ -131,6 +133,24 @@ class Resolver(Changes):
                 return True, NONE
             moves = moves.union(*(self.computed(of, default) for default in of.defaults))
         return not moves.isdisjoint(self.data), ANY_COLUMN if moves else NONE
+
+    def _reshaped(self, relation: Relation) -> frozenset[str]:
+        """On what events a table that is written shows in RETURNING what code made that nobody sees.
+
+        A trigger that is AFTER cannot: the server fires it when all rows that are returned have been computed.
+        """
+        families, relations = self.prepared.families, self.prepared.catalog.relations
+        own = {relation.qualified, *families.descendants(relation.qualified), *families.ancestors(relation.qualified)}
+        events: set[str] = set()
+        for of in filter(None, map(relations.get, own.union(families.written_along(relation.qualified)))):
+            code = (*of.policies, *of.checks, *of.defaults)
+            if of.rules or of.kind == "f" or any(self._runs_unseen(of, one) for one in code):
+                return EVENTS
+            if not self.data.isdisjoint(NONE.union(*(self.computed(of, default) for default in of.defaults))):
+                return EVENTS
+            if of.has_triggers:
+                events |= of.reshaped_on if of.qualified in own else {"update", "delete"}
+        return frozenset(events)
 
     def _stored_columns(self, relation: Relation, classes: Mapping[str, Classes] = NOTHING_MORE) -> Columns:
         own, data = self.prepared.columns.of(relation.qualified), self.prepared.stored.get(relation.qualified, {})
