@@ -22,6 +22,7 @@ LINE = KEY.export_public_key().decode().strip()
 NO_KEY = "it holds no private key that can be read; expected one in OpenSSH's format, without a passphrase"
 NO_HOST = "no host key of web1:22 is in it; add it after checking it, for example with ssh-keyscan -p 22 web1"
 NO_LINE = "is none of a known_hosts file: expected HOST TYPE KEY, as ssh-keyscan prints it"
+# Keys are made anew in each process, so no test is named after one: workers must find the same names.
 FORMS = [key.export_private_key(form) for key in (KEY, RSA) for form in ("openssh", "pkcs8-pem")]
 
 
@@ -52,6 +53,17 @@ def test_the_keys_of_a_host_are_found(tmp_path: Path, names: str) -> None:
         (f"|1|no|hash {LINE}\n", f"line 1 {NO_LINE}"),
         (b"\x7fELF\xff\xfe", "expected UTF-8"),
     ],
+    ids=[
+        "nothing",
+        "other hosts",
+        "half a key",
+        "no key",
+        "junk below",
+        "an unknown mark",
+        "no hash",
+        "a damaged hash",
+        "a program",
+    ],
 )
 def test_a_file_that_names_no_key_of_the_host_is_refused(tmp_path: Path, text: str | bytes, why: str) -> None:
     path = known(tmp_path, text)
@@ -81,7 +93,7 @@ def test_whom_we_trust_others_may_not_write(tmp_path: Path, change: Callable[[Pa
     assert str(caught.value) == why
 
 
-@pytest.mark.parametrize("content", FORMS)
+@pytest.mark.parametrize("content", FORMS, ids=["ed25519", "ed25519 in PKCS8", "rsa", "rsa in PKCS8"])
 def test_a_private_key_is_read(content: bytes) -> None:
     assert private_key(content) in {KEY, RSA}
 
@@ -100,6 +112,7 @@ def test_a_private_key_is_read(content: bytes) -> None:
             NO_KEY.replace("no private key that can be read", "a public key, not the private one"),
         ),
     ],
+    ids=["nothing", "junk", "no text", "half a key", "no armour", "a public key", "a public key in PEM"],
 )
 def test_what_is_no_private_key_is_refused(content: bytes, why: str) -> None:
     with pytest.raises(UnusableKeyError) as caught:
