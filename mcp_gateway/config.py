@@ -22,6 +22,7 @@ from mcp_gateway.config_models import (
     ServerSettings,
     Settings,
     default_data_dir,
+    no_home,
 )
 from mcp_gateway.config_sources import CommandSource, CredentialSource, EnvSource, FileSource, HTTPAuth, KeyringSource
 from mcp_gateway.config_targets import HTTPTarget, PostgresTarget, SSHTarget, to_target
@@ -52,6 +53,7 @@ __all__ = [
     "default_data_dir",
     "find_config",
     "load_settings",
+    "no_home",
     "parse_settings",
     "to_target",
 ]
@@ -61,9 +63,12 @@ VARIABLE = "MCP_GATEWAY_CONFIG"
 MAX_CONFIG_BYTES = 1024 * 1024
 
 
-def config_folder() -> Path:
-    """The user's configuration folder of this program."""
-    return platformdirs.user_config_path("mcp-gateway", appauthor=False)
+def config_folder(*, instead: str = "give --config") -> Path:
+    """The user's configuration folder of this program. Raises `ConfigError` where they have none: what to do `instead`."""
+    try:
+        return platformdirs.user_config_path("mcp-gateway", appauthor=False)
+    except RuntimeError:
+        raise ConfigError([Problem(message=f"{no_home()}, or {instead}")]) from None
 
 
 def find_config(explicit: str | None, environ: Mapping[str, str]) -> Path:

@@ -9,6 +9,7 @@ failed for itself.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -37,6 +38,7 @@ from mcp_gateway.config_values import (
     split_listen,
     url_host,
 )
+from mcp_gateway.errors import ConfigError, Problem
 from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.quantities import format_duration
 from mcp_gateway.rates import Rate
@@ -53,8 +55,16 @@ Wrong: TypeAlias = tuple[tuple[str, ...], str]
 
 
 def default_data_dir() -> Path:
-    """The user's data folder of this program."""
-    return platformdirs.user_data_path("mcp-gateway", appauthor=False)
+    """The user's data folder of this program. Raises `ConfigError` where the user has none."""
+    try:
+        return platformdirs.user_data_path("mcp-gateway", appauthor=False)
+    except RuntimeError:
+        raise ConfigError([Problem(path="gateway.data_dir", message=f"{no_home()}, or write it")]) from None
+
+
+def no_home() -> str:
+    """Why a user, such as that of a container, has no folders of their own, and what helps; more may follow."""
+    return f"the user that runs this ({os.geteuid()}) has no home folder; set HOME to an absolute path"
 
 
 class GatewaySettings(Section):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -109,9 +111,42 @@ def test_a_path_below_the_current_folder_is_refused(
     assert str(caught.value) == expected
 
 
-def test_a_configuration_folder_below_the_current_folder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configuration_folder_below_the_current_folder_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", "relative")
     monkeypatch.setattr("sys.platform", "linux")
 
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=f"^{tmp_path}/.*: there is no configuration; "):
         find_config(None, {})
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user of whom the system knows nothing, as in a container that runs as any number."""
+
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    for name in [name for name in os.environ if name == "HOME" or name.startswith("XDG_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+
+def test_who_has_no_home_is_told_what_to_give(homeless: None, tmp_path: Path) -> None:
+    why = f"the user that runs this ({os.geteuid()}) has no home folder; set HOME to an absolute path, or "
+
+    with pytest.raises(ConfigError) as of_the_file:
+        find_config(None, {})
+    with pytest.raises(ConfigError) as of_the_data:
+        load_settings(written(tmp_path, LOCAL))
+
+    assert str(of_the_file.value) == f"{why}give --config"
+    assert str(of_the_data.value) == f"gateway.data_dir: {why}write it"
+
+
+def test_who_has_no_home_needs_none_where_everything_is_named(homeless: None, tmp_path: Path) -> None:
+    file = written(tmp_path, f'[gateway]\ndata_dir = "{tmp_path / "data"}"\n{LOCAL}')
+
+    assert load_settings(find_config(str(file), {})).gateway.data_dir == tmp_path / "data"

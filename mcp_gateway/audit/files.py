@@ -78,10 +78,11 @@ def check_makeable(path: Path) -> Path:
     Gives the nearest above it that there is, or itself.
     """
     nearest = next(each for each in (path, *path.parents) if exists(each))
+    if nearest == path:
+        check_directory(path)
+        return path
     if not nearest.is_dir():
         raise _unmade(path, f"{str(nearest)!r} is not a directory")
-    if nearest == path:
-        return path
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise _unmade(path, f"the user that runs this ({os.geteuid()}) cannot write to {str(nearest)!r}")
     try:

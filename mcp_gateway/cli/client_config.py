@@ -19,10 +19,12 @@ from typing import Any, Literal, TypeAlias
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.cli.findings import credential_sources
+from mcp_gateway.cli.places import from_here
 from mcp_gateway.cli.urls import gateway_url
-from mcp_gateway.config import EnvSource, Settings
+from mcp_gateway.config import EnvSource, Settings, no_home
 from mcp_gateway.errors import ConfigError, Problem
 from mcp_gateway.identity.sources import TOKEN_FILE_VARIABLE
+from mcp_gateway.identity.system_user import home_folder
 
 FILE_MODE = 0o600
 MAX_HOST_FILE_BYTES = 8 * 1024 * 1024
@@ -104,18 +106,29 @@ def document(host: Host, name: str, server: JSONObject) -> JSONObject:
 
 def default_path(host: Host, environ: Mapping[str, str] = os.environ) -> Path:
     """Where the host reads its servers: the user's file, or the project's in the current folder."""
-    home = Path(environ.get("HOME", "~")).expanduser()
     match host:
         case "claude-desktop" if sys.platform == "darwin":
-            return home / "Library/Application Support/Claude/claude_desktop_config.json"
+            return _home(environ) / "Library/Application Support/Claude/claude_desktop_config.json"
         case "claude-desktop":
-            return Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "Claude/claude_desktop_config.json"
+            return _configuration_home(environ) / "Claude/claude_desktop_config.json"
         case "claude-code":
-            return Path.cwd() / ".mcp.json"
+            return from_here(".mcp.json")
         case "vscode":
-            return Path.cwd() / ".vscode/mcp.json"
+            return from_here(".vscode/mcp.json")
         case "cursor":
-            return home / ".cursor/mcp.json"
+            return _home(environ) / ".cursor/mcp.json"
+
+
+def _configuration_home(environ: Mapping[str, str]) -> Path:
+    given = Path(environ.get("XDG_CONFIG_HOME", ""))
+    return given if given.is_absolute() else _home(environ) / ".config"
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    """Never below the current folder, whatever the environment says: the host would not look there."""
+    if (home := home_folder(environ)) is None:
+        raise ConfigError([Problem(message=f"{no_home()}, or name the file with --path")])
+    return home
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ import typer.main
 
 from mcp_gateway import __version__
 from mcp_gateway.cli.failures import GatewayAwayError, MisuseError, OutputError, ReaderGoneError
-from mcp_gateway.cli.output import JSON_OPTION, PROGRAM, print_error, print_json, print_note
+from mcp_gateway.cli.output import JSON_OPTION, PROGRAM, help_columns, print_error, print_json, print_note
 from mcp_gateway.cli.statuses import MISUSED, NEGATIVE, OK, UNAVAILABLE, UNREAD
 from mcp_gateway.cli.streams import abandon_output, prepare_streams
 from mcp_gateway.errors import (
@@ -78,8 +78,13 @@ class Invocation:
 
         from mcp_gateway.config import FILE_NAME, VARIABLE, config_folder
 
-        named = self.config is not None or bool(os.environ.get(VARIABLE))
-        return self.settings() if named or (config_folder() / FILE_NAME).exists() else None
+        if self.config is not None or os.environ.get(VARIABLE):
+            return self.settings()
+        try:
+            is_there = (config_folder() / FILE_NAME).exists()
+        except ConfigError:  # who has no folder has none in it
+            return None
+        return self.settings() if is_there else None
 
 
 class LazyGroup(typer.core.TyperGroup):
@@ -174,7 +179,16 @@ def run(arguments: Sequence[str]) -> int:
     asked = Invocation()
     command = typer.main.get_command(app)
     try:
-        return command.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=asked) or OK
+        return (
+            command.main(
+                list(arguments),
+                prog_name=PROGRAM,
+                standalone_mode=False,
+                obj=asked,
+                terminal_width=help_columns(),
+            )
+            or OK
+        )
     except UsageError as error:
         if _asks_for_json(arguments, error.ctx):
             return _fail([MisuseError(error.format_message())], as_json=True)

@@ -32,6 +32,7 @@ BEGINNING = 66
 """Columns of a text in a list: with the room before and the mark after it a line of 80, further in by as much again."""
 CUT = " ..."
 COLUMN_GAP = 2
+HELP_MARGIN = 2
 MOST_OF_A_NAME = 40
 """Columns that all values are moved to the right for; a longer name has a line of its own."""
 DEEPEST = 6
@@ -212,6 +213,11 @@ def columns_of(text: str) -> int:
     return sum(map(_columns, text))
 
 
+def help_columns() -> int:
+    """How wide help is: as usual, and no wider than the terminal. Click asks `shutil`, which cannot tell (`_width`)."""
+    return min(USUAL_COLUMNS, _width(sys.stdout) if sys.stdout.isatty() else USUAL_COLUMNS) - HELP_MARGIN
+
+
 def _width(stream: TextIO) -> int:
     """Columns of the terminal that a stream leads to. `shutil` asks the stream that `cli.streams` has taken apart."""
     said = os.environ.get("COLUMNS", "")
@@ -232,16 +238,33 @@ def _columns(character: str) -> int:
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Shows how far long work is, on a terminal's standard error; elsewhere nothing."""
+    """Shows how far long work is, once it has come somewhere, on a terminal's standard error; elsewhere nothing."""
     if not sys.stderr.isatty():
-        yield lambda _done, _all: None
+        yield _tell_nobody
         return
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, of: bar.update(task, completed=done, total=of)
+    console = Console(stderr=True)
+    if not console.is_interactive:  # as TERM=dumb says
+        yield _tell_nobody
+        return
+    bar = Progress(console=console, transient=True)
+    task = bar.add_task(what, total=None)
+
+    def tell(done: int, of: int) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=of)
+
+    try:
+        yield tell
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+def _tell_nobody(_done: int, _of: int) -> None:
+    pass
 
 
 def _laid_out(

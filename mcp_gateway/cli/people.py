@@ -7,10 +7,10 @@ without one the store of this machine is opened, which only its owner can.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 import httpx2
@@ -18,6 +18,7 @@ import httpx2
 from mcp_gateway.approval.desk import NOT_FOUND, Desk, Move, Refused, to_json
 from mcp_gateway.authorities import trusting
 from mcp_gateway.calls import Caller, JSONObject, Secret
+from mcp_gateway.cli.approval_answers import NoApprovalError, approval_of, approvals_of
 from mcp_gateway.cli.failures import GatewayAwayError
 from mcp_gateway.cli.issuing import approver_policy, build_identity, build_local_issuer, token_environment
 from mcp_gateway.cli.urls import gateway_url
@@ -35,6 +36,11 @@ NOTE = "mcp-gateway-note"
 """Of `doors.approvals_api`, which need not be imported to ask a gateway."""
 MAX_NOTE = 500
 """Characters of a note that a gateway's are never longer than."""
+
+
+NO_CONNECTION = "All connection attempts failed"
+"""What `httpx2` says where no address of a name takes a connection."""
+Answer = TypeVar("Answer")
 
 
 class MoveRefusedError(GatewayError):
@@ -150,7 +156,7 @@ class _Remote:
         found: list[JSONObject] = []
         asked: dict[str, str] = {"all": str(everything).lower()}
         while True:
-            page, response = await self._ask("GET", "/api/approvals", params=asked)
+            page, response = await self._ask(approvals_of, "GET", "/api/approvals", params=asked)
             found += page
             following = response.links.get("next", {}).get("url", "")
             after = httpx2.URL(following).params.get("after")
@@ -159,15 +165,18 @@ class _Remote:
             asked["after"] = after
 
     async def show(self, approval_id: str) -> JSONObject:
-        found, _ = await self._ask("GET", f"/api/approvals/{_segment(approval_id)}")
-        return cast("JSONObject", found)
+        found, _ = await self._ask(approval_of, "GET", f"/api/approvals/{_segment(approval_id)}")
+        return found
 
     async def move(self, approval_id: str, *, move: Move, note: str) -> JSONObject:
-        moved, _ = await self._ask("POST", f"/api/approvals/{_segment(approval_id)}/{move}", json={"note": note})
-        return cast("JSONObject", moved)
+        path = f"/api/approvals/{_segment(approval_id)}/{move}"
+        moved, _ = await self._ask(approval_of, "POST", path, json={"note": note})
+        return moved
 
-    async def _ask(self, method: str, path: str, **more: Any) -> tuple[Any, httpx2.Response]:
-        """What the gateway answers, as JSON and as it came."""
+    async def _ask(
+        self, read: Callable[[Any], Answer], method: str, path: str, **more: Any
+    ) -> tuple[Answer, httpx2.Response]:
+        """What the gateway answers, as `read` has it and as it came."""
         where = str(self._client.base_url).rstrip("/")
         try:
             response = await self._client.request(method, path, **more)
@@ -175,17 +184,21 @@ class _Remote:
             raise GatewayAwayError(_away(where, str(error) or type(error).__name__)) from None
         try:
             answer = response.json()
-        except ValueError:
-            raise GatewayAwayError(
-                f"what answers at {where} is not a gateway: status {response.status_code} and no JSON; expected the "
-                "URL that `mcp-gateway serve` prints"
-            ) from None
+        except (ValueError, RecursionError):
+            raise GatewayAwayError(_no_gateway(where, f"status {response.status_code} and no JSON")) from None
         if response.status_code == 401:
             raise IdentityError("the gateway does not accept this token: it is expired, revoked or for another gateway")
         if response.is_error:
             said = answer.get("error") if isinstance(answer, dict) else None
             raise MoveRefusedError(str(said or f"the gateway refused with status {response.status_code}"))
-        return answer, response
+        try:
+            return read(answer), response
+        except NoApprovalError:
+            raise GatewayAwayError(_no_gateway(where, "its answer has not the form of one about approvals")) from None
+
+
+def _no_gateway(where: str, why: str) -> str:
+    return f"what answers at {where} is not a gateway: {why}; expected the URL that `mcp-gateway serve` prints"
 
 
 def _away(where: str, why: str) -> str:
@@ -196,7 +209,8 @@ def _away(where: str, why: str) -> str:
         reason = why.partition("verify failed: ")[2].rpartition(" (")[0] or why
         advice = "; approvals.tls_ca names an authority that the system does not know" if "issuer" in reason else ""
         return f"the certificate of what answers at {where} does not prove who it is: {reason}{advice}"
-    return f"the gateway at {where} does not answer: {why.rstrip('.')}; is it running there?"
+    said = "no connection" if why == NO_CONNECTION else why.rstrip(".")
+    return f"the gateway at {where} does not answer: {said}; is it running there?"
 
 
 def _segment(approval_id: str) -> str:

@@ -109,10 +109,12 @@ def test_a_directory_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
 def test_a_file_in_the_place_of_the_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
 
-    with pytest.raises(
-        StoreError, match=r"cannot be made: '.*/data' is not a directory; set data_dir elsewhere, or make it"
-    ):
+    with pytest.raises(StoreError, match=r"^'.*/data' is not a directory; it may not be a link either"):
         make_directory(tmp_path / "data")
+    with pytest.raises(
+        StoreError, match=r"^the directory '.*/a' cannot be made: '.*/data' is not a directory; set data_dir"
+    ):
+        make_directory(tmp_path / "data" / "a")
     with pytest.raises(StoreError, match="is not a directory"):
         check_directory(tmp_path / "data")
 

@@ -80,7 +80,9 @@ def run_script(*arguments: str, given: str | bytes = b"", home: Path, environ: M
     return Ran(status=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
 
 
-def run_on_a_terminal(*command: str | Path, columns: int = 80, home: Path | None = None) -> Ran:
+def run_on_a_terminal(
+    *command: str | Path, columns: int = 80, home: Path | None = None, environ: Mapping[str, str] | None = None
+) -> Ran:
     """Run a program whose standard output and error are a terminal; both are in `out`. It must not write much."""
     leader, follower = pty.openpty()
     termios.tcsetwinsize(follower, (24, columns))
@@ -94,7 +96,7 @@ def run_on_a_terminal(*command: str | Path, columns: int = 80, home: Path | None
                 check=False,
                 timeout=60,
                 cwd=home,
-                env={"PATH": os.environ["PATH"], **({"HOME": str(home)} if home else {})},
+                env={"PATH": os.environ["PATH"], **({"HOME": str(home)} if home else {}), **(environ or {})},
             )
         finally:
             os.close(follower)

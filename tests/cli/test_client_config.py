@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 from pathlib import Path
 
 import pytest
 
-from mcp_gateway.cli.client_config import KEYS, Host, document, merge, program_entry, url_entry
+from mcp_gateway.cli.client_config import KEYS, Host, default_path, document, merge, program_entry, url_entry
 from mcp_gateway.errors import ConfigError
 from tests.cli.running import SCRIPT, Ran, run_at_home, run_on_a_terminal, run_script, write_config
 from tests.configurations import LOCAL, POSTGRES
@@ -298,3 +299,23 @@ def test_a_host_that_there_is_not_is_misuse(tmp_path: Path, capsys: pytest.Captu
     assert ran.err.endswith(
         "Error: Invalid value for HOST: expected one of claude-desktop, claude-code, vscode, cursor, got 'emacs'\n"
     )
+
+
+def test_a_home_that_is_not_absolute_leads_to_no_file_in_the_current_folder() -> None:
+    system = Path(pwd.getpwuid(os.geteuid()).pw_dir)
+
+    for given in ("", "relative", "."):
+        assert default_path("cursor", {"HOME": given}) == system / ".cursor/mcp.json"
+        assert default_path("claude-desktop", {"HOME": "/h", "XDG_CONFIG_HOME": given}).is_relative_to("/h")
+
+
+def test_who_has_no_home_is_told_to_name_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+    with pytest.raises(
+        ConfigError, match=r"has no home folder; set HOME to an absolute path, or name the file with --path$"
+    ):
+        default_path("cursor", {})

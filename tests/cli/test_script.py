@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from mcp_gateway import __version__
 from mcp_gateway.cli.statuses import MISUSED, UNAVAILABLE, UNREAD
-from tests.cli.running import SCRIPT, run_on_a_terminal, run_script
+from tests.cli.running import SCRIPT, run_on_a_terminal, run_script, write_config
 
 NO_SPACE = b"mcp-gateway: standard output cannot be written: No space left on device\n"
 
@@ -161,3 +162,52 @@ def test_what_is_folded_is_as_wide_as_the_terminal(tmp_path: Path, columns: int)
     assert columns - 15 < max(map(len, told)) <= columns
     filled = next(line for line in shown if '"f_0", ' in line)
     assert columns - 25 < len(filled) <= columns
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("policy", "test", "cases.toml"),
+        ("init", "--dir", "x"),
+        ("client-config", "vscode", "--url", "https://a.example"),
+    ],
+    ids=" ".join,
+)
+def test_a_folder_that_was_removed_meanwhile_is_said(tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "gone").mkdir()
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'rmdir "$PWD" && exec "$0" "$@"', SCRIPT, *command],
+        capture_output=True,
+        check=False,
+        timeout=60,
+        cwd=tmp_path / "gone",
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+    )
+
+    assert (done.returncode, done.stdout) == (MISUSED, b"")
+    assert done.stderr.splitlines()[-1] == (
+        b"mcp-gateway: the current folder is not there any more; go to another, or give absolute paths"
+    )
+
+
+def test_help_is_no_wider_than_the_terminal(tmp_path: Path) -> None:
+    widths = [
+        max(map(len, run_on_a_terminal(SCRIPT, "audit", "--help", columns=columns, home=tmp_path).out.splitlines()))
+        for columns in (50, 200)
+    ]
+
+    assert widths[0] <= 50 < widths[1] <= 80
+
+
+@pytest.mark.parametrize("terminal", ["xterm", "dumb"])
+def test_work_that_comes_nowhere_draws_no_bar(tmp_path: Path, terminal: str) -> None:
+    config = write_config(tmp_path, '[identity]\nissuer = "local"\n')
+
+    ran = run_on_a_terminal(
+        SCRIPT, "--config", config, "audit", "verify", columns=400, home=tmp_path, environ={"TERM": terminal}
+    )
+
+    assert ran.status == UNAVAILABLE
+    assert ran.out == (
+        f"mcp-gateway: there is no audit store in '{tmp_path / 'data'}'; nothing was recorded yet, or data_dir is wrong\r\n"
+    )

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from mcp_gateway.cli.output import AsJSON, print_json, print_line, print_sentence
+from mcp_gateway.cli.places import from_here
 
 app = typer.Typer(add_completion=False)
 
@@ -31,7 +32,7 @@ def init(
     """Write gateway.toml and the starter policies; what is there already is never overwritten."""
     from mcp_gateway.config import config_folder
 
-    chosen = config_folder() if folder is None else Path(folder).resolve()
+    chosen = config_folder(instead="name a folder with --dir") if folder is None else from_here(folder).resolve()
     config, policies = write_first_files(chosen)
     if as_json:
         print_json({"id": str(config), "policies": [{"id": str(path)} for path in policies]})

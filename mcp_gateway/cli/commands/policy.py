@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,10 +19,13 @@ from mcp_gateway.cli.output import (
     print_warning,
     progress,
 )
+from mcp_gateway.cli.places import from_here
 from mcp_gateway.cli.statuses import MISUSED
 from mcp_gateway.cli.times import parse_time
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mcp_gateway.cli.replaying import Replay
     from mcp_gateway.config import Settings
     from mcp_gateway.policy.cases import Report
@@ -226,7 +228,7 @@ def replay(
 
 def _paths(given: list[str] | None) -> list[Path]:
     """Paths from the command line: relative to where the person is."""
-    return [Path(path).absolute() for path in given or ()]
+    return [from_here(path) for path in given or ()]
 
 
 def _run_cases(settings: Settings | None, paths: list[Path], *, policies: list[Path]) -> Report:
