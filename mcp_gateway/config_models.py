@@ -20,23 +20,25 @@ import rfc8785
 from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from mcp_gateway.config_sources import AbsolutePath, CredentialPath, CredentialSource, Section, Text
-from mcp_gateway.config_targets import ClassName, Detectors, PolicyMode, TargetTable
-from mcp_gateway.config_values import (
-    duration_within,
+from mcp_gateway.config_places import (
     is_loopback,
-    parse_array,
     parse_decision_url,
     parse_issuer,
     parse_listen,
     parse_origin,
     parse_public_url,
+    split_listen,
+    url_host,
+)
+from mcp_gateway.config_sources import AbsolutePath, CredentialPath, CredentialSource, Section, Text
+from mcp_gateway.config_targets import ClassName, Detectors, PolicyMode, TargetTable
+from mcp_gateway.config_values import (
+    duration_within,
+    parse_array,
     parse_rate,
     parse_scope,
     parse_target_name,
     parse_tool_name,
-    split_listen,
-    url_host,
 )
 from mcp_gateway.errors import ConfigError, Problem
 from mcp_gateway.masking.classes import BUILT_IN

@@ -16,26 +16,28 @@ import rfc8785
 from pydantic import BeforeValidator, Field, ValidationInfo, field_serializer, field_validator
 
 from mcp_gateway.calls import Target
-from mcp_gateway.config_sources import AbsolutePath, Auth, CredentialSource, HTTPAuth, Section, Text
-from mcp_gateway.config_values import (
+from mcp_gateway.config_places import (
     Network,
-    duration_within,
     got_origin,
     is_loopback,
-    parse_array,
     parse_base_url,
-    parse_class_name,
-    parse_column_path,
-    parse_description,
-    parse_header_name,
     parse_host,
     parse_host_or_socket,
     parse_network,
     parse_path_below,
+    url_host,
+)
+from mcp_gateway.config_sources import AbsolutePath, Auth, CredentialSource, HTTPAuth, Section, Text
+from mcp_gateway.config_values import (
+    duration_within,
+    parse_array,
+    parse_class_name,
+    parse_column_path,
+    parse_description,
+    parse_header_name,
     parse_rate,
     parse_text,
     size_within,
-    url_host,
 )
 from mcp_gateway.rates import Rate
 

@@ -31,12 +31,12 @@ SWALLOWS = {
 VALUES, DOMAIN, ROAD, DOORS, COMMANDS = range(5)
 LAYERS = {
     VALUES: {
-        "__version__", "answers", "authorities", "beginnings", "bounds", "calls", "clock", "decisions", "errors", "events", "held", "inference", "quantities", "rates",
+        "__version__", "answers", "authorities", "beginnings", "bounds", "build", "calls", "clock", "decisions", "errors", "events", "held", "inference", "quantities", "rates",
         "surroundings", "toml_errors", "toml_places", "trouble", "trusted_files", "turns", "usage",
     },
     DOMAIN: {
         "approval", "audit", "config", "config_models", "config_sources", "config_targets",
-        "config_values", "credentials", "facts", "identity", "journal", "masking", "policy", "refusals", "registry", "targets",
+        "config_places", "config_values", "credentials", "facts", "identity", "journal", "masking", "policy", "refusals", "registry", "targets",
         "toml_report", "tool", "mcp_gateway_tools", "mcp_gateway_policies",
     },
     ROAD: {"admission", "admitting", "aside", "deciding", "establishing", "masked_facts", "pipeline", "reception", "running"},

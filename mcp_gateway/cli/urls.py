@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from mcp_gateway.config_values import parse_gateway_url
+from mcp_gateway.config_places import parse_gateway_url
 from mcp_gateway.errors import ConfigError, Problem
 
 ENDPOINTS = ("/mcp", "/sse")

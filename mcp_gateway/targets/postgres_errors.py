@@ -13,7 +13,7 @@ import ssl
 
 import asyncpg
 
-from mcp_gateway.config_values import is_loopback
+from mcp_gateway.config_places import is_loopback
 from mcp_gateway.errors import TargetError, TargetFailed, TargetUnavailable
 from mcp_gateway.targets.postgres_address import Address, AuthorityUnreadable
 from mcp_gateway.targets.postgres_driver import ConnectionLost, NotPostgres

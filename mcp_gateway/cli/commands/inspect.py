@@ -90,7 +90,7 @@ def url(
     Exit status 1: it cannot be understood.
     """
     from mcp_gateway.cli.loading import read_document
-    from mcp_gateway.config_values import parse_path_below
+    from mcp_gateway.config_places import parse_path_below
     from mcp_gateway.facts.requests import Interface
 
     if graphql:
