@@ -26,6 +26,15 @@ INSERT INTO tickets DEFAULT VALUES
 -- kinds: INSERT; writes: public.events; also: public.events_other; shows: writes
 INSERT INTO events VALUES (99, '2026-05-05', 'view', '{}')
 
+-- kinds: INSERT; writes: public.customers; shows: sequences, writes
+INSERT INTO "customers" ("name", "country") VALUES ('New', 'FR') RETURNING "customers"."id"
+
+-- kinds: INSERT; writes: public.settings; shows: writes
+INSERT INTO settings AS s (key, value) VALUES ('theme', 'x') ON CONFLICT (key) DO UPDATE SET value = excluded.value || s.value WHERE s.value IS DISTINCT FROM excluded.value RETURNING s.*
+
+-- kinds: UPDATE; writes: public.orders; shows: writes
+UPDATE "orders" SET "note" = ("orders"."note" || 'x') WHERE "orders"."id" = 1
+
 -- kinds: UPDATE; writes: public.orders; shows: writes
 UPDATE orders SET status = 'cancelled' WHERE id = 3
 
@@ -120,6 +129,12 @@ EXPLAIN ANALYZE DELETE FROM order_items WHERE order_id = 7
 
 -- kinds: EXPLAIN, UPDATE; writes: public.orders; shows: writes
 EXPLAIN (ANALYZE, FORMAT JSON) UPDATE orders SET note = '' WHERE id < 4
+
+-- kinds: EXPLAIN, DELETE; writes: public.cache; shows: writes
+EXPLAIN (ANALYZE false, ANALYZE) DELETE FROM cache WHERE key = 'a'
+
+-- kinds: EXPLAIN, DELETE; writes: public.cache; shows: writes
+EXPLAIN ("analyze" 'on') DELETE FROM cache
 
 -- kinds: EXPLAIN, INSERT; writes: public.settings; shows: writes
 EXPLAIN (COSTS false, ANALYZE) INSERT INTO settings VALUES ('q', 'q')
@@ -250,6 +265,30 @@ TABLE next_numbers
 -- kinds: SELECT; shows: writes
 -- catalog: it tells a view from a table
 SELECT * FROM claimed_orders
+
+-- kinds: SELECT; shows: sequences, writes
+-- catalog: it tells what an index is made of
+SELECT id FROM indexed
+
+-- kinds: SELECT; shows: sequences, writes
+-- catalog: it tells what an index is made of
+SELECT count(*) FROM indexed_sides
+
+-- kinds: SELECT; shows: sequences, writes
+-- catalog: it tells what an index is made of
+SELECT p.id FROM partly_indexed p WHERE p.side = 7
+
+-- kinds: SELECT; shows: sequences, writes
+-- catalog: it tells what an index is made of
+SELECT id FROM customers WHERE EXISTS (SELECT FROM shifted_index s WHERE s.id = customers.id)
+
+-- kinds: SELECT; shows: sequences, writes
+-- catalog: it tells what statistics are made of
+SELECT id FROM measured WHERE side = 2
+
+-- kinds: EXPLAIN, SELECT; shows: sequences, writes
+-- catalog: it tells what statistics are made of
+EXPLAIN SELECT id FROM measured
 
 -- kinds: SELECT; shows: messages
 SELECT shouting('from sql')

@@ -755,3 +755,71 @@ SELECT x.n, y.n FROM generate_series(1, 3) AS x(n) JOIN generate_series(2, 4) AS
 SELECT ranked.name FROM (SELECT name, dense_rank() OVER (PARTITION BY department_id ORDER BY salary DESC) AS r FROM hr.employees) AS ranked WHERE ranked.r = 1
 
 SELECT o.id, o.placed_at, i.n FROM orders o JOIN (SELECT order_id, count(*) AS n FROM order_items GROUP BY order_id) i ON i.order_id = o.id WHERE o.placed_at BETWEEN '2024-02-01' AND '2024-02-29 23:59:59'
+
+-- What object-relational mappers send
+
+SELECT "Order Lines"."Id", "Order Lines"."unitPrice" * 2 AS "lineTotal" FROM "Order Lines" WHERE "Order Lines"."orderId" = 1 ORDER BY "order"
+
+SELECT "customers"."id", "customers"."name" FROM "customers" WHERE ("customers"."country" IN ('DE', 'GB') AND UPPER("customers"."name"::text) LIKE UPPER('%a%')) ORDER BY "customers"."id" ASC LIMIT 21
+
+SELECT COUNT(*) AS "__count" FROM "customers" INNER JOIN "orders" ON ("customers"."id" = "orders"."customer_id") WHERE "orders"."placed_at" BETWEEN '2024-01-01' AND '2024-12-31'
+
+SELECT (1) AS "a" FROM "customers" WHERE "customers"."id" = 1 LIMIT 1
+
+SELECT customers_1.id AS customers_1_id, anon_1.count_1 FROM customers AS customers_1 LEFT OUTER JOIN (SELECT orders.customer_id AS customer_id, count(orders.id) AS count_1 FROM orders GROUP BY orders.customer_id) AS anon_1 ON customers_1.id = anon_1.customer_id
+
+SELECT "public"."orders"."id", "public"."orders"."status"::text FROM "public"."orders" WHERE ("public"."orders"."id" = 1 AND 1=1) LIMIT 1 OFFSET 0
+
+SELECT "j"."id" FROM "public"."customers" AS "j" WHERE ("j"."id") IN (SELECT "t0"."customer_id" FROM "public"."orders" AS "t0" WHERE ("t0"."id" > 5 AND "t0"."customer_id" IS NOT NULL))
+
+select order0_.id as id1_0_, order0_.note as note2_0_ from orders order0_ where order0_.note like 'order%' order by order0_.id asc limit 10
+
+SELECT "products".* FROM "products" WHERE "products"."sku" = 'KB-1' LIMIT 1
+
+SELECT 1 AS one FROM "customers" WHERE "customers"."email" = 'nobody@example.org' LIMIT 1
+
+SELECT DISTINCT "orders"."status" FROM "orders" WHERE NOT ("orders"."note" IS NULL)
+
+SELECT "c".*, ROW_NUMBER() OVER (ORDER BY "c"."id" ASC) AS "__row" FROM "customers" AS "c" OFFSET 1 FETCH NEXT 2 ROWS ONLY
+
+-- Tables with code of their own that a read leaves alone, and values with an order of their own
+
+SELECT id FROM rows_only WHERE side = 3
+
+SELECT id, number FROM releases ORDER BY number
+
+SELECT DISTINCT number FROM releases
+
+SELECT number, count(*) FROM releases GROUP BY number
+
+SELECT greatest(number, (2, 0)::version) AS newest FROM releases WHERE number <<< (1, 5)::version
+
+SELECT id, rank() OVER (PARTITION BY id ORDER BY number) FROM releases
+
+SELECT number FROM releases UNION SELECT (3, 1)::version
+
+SELECT array_agg(id ORDER BY number) FROM releases
+
+-- Names that mean something else than they seem to
+
+WITH orders AS (SELECT id, name AS note FROM customers) SELECT note FROM orders
+
+WITH customers AS (SELECT id, status FROM orders) SELECT c.status FROM customers c JOIN public.customers p ON p.id = c.id
+
+WITH RECURSIVE b AS (SELECT n FROM c), c AS (SELECT id AS n FROM orders) SELECT n FROM b
+
+SELECT o.status FROM orders AS o(status, id, note) WHERE o.status = 1
+
+SELECT count(*) AS status FROM orders GROUP BY status
+
+SELECT id AS status FROM orders ORDER BY status || 'x'
+
+SELECT k.b FROM (orders o JOIN customers c ON c.id = o.customer_id) AS k(a, b) LIMIT 2
+
+SELECT j.id FROM customers JOIN german_customers USING (id, name) AS j
+
+SELECT (SELECT (SELECT o.note)) FROM orders o
+
+SELECT x.x FROM (SELECT note AS x FROM orders) x
+
+SELECT unnest(enum_range('new', NULL::order_status)) AS label

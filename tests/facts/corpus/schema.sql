@@ -98,6 +98,7 @@ CREATE TABLE audit.log (id bigserial, at timestamptz DEFAULT now(), what text);
 CREATE TABLE settings (key text PRIMARY KEY, value text);
 CREATE UNLOGGED TABLE cache (key text PRIMARY KEY, value bytea);
 CREATE TABLE files (id int PRIMARY KEY, content oid, hash bytea, token uuid);
+CREATE TABLE "Order Lines" ("Id" int PRIMARY KEY, "orderId" int, "unitPrice" numeric(10, 2), "order" int);
 CREATE SEQUENCE invoice_numbers START 1000;
 CREATE INDEX orders_by_customer ON orders (customer_id, placed_at);
 CREATE INDEX documents_by_word ON documents USING gin (search);
@@ -160,6 +161,38 @@ CREATE DOMAIN watched AS text CHECK (noted(VALUE));
 CREATE PROCEDURE close_orders() LANGUAGE sql AS $$ UPDATE public.orders SET status = 'shipped' WHERE status = 'paid' $$;
 CREATE PROCEDURE tidy(days int DEFAULT 30) LANGUAGE plpgsql AS $$ BEGIN DELETE FROM audit.log; DELETE FROM public.cache; END $$;
 CREATE TABLE tickets (id int DEFAULT nextval('invoice_numbers'), code text DEFAULT 'T' || next_invoice(), label text);
+
+-- What planning a statement over a table looks at: one call is constant, the other waits for a row
+
+CREATE SEQUENCE draws;
+CREATE FUNCTION drawn(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM nextval('public.draws'); RETURN $1; END $$;
+CREATE FUNCTION shifted(int) RETURNS int LANGUAGE sql IMMUTABLE AS $$ SELECT $1 + public.drawn(1) $$;
+CREATE TABLE indexed (id int, side int);
+CREATE INDEX ON indexed ((side + drawn(1)));
+CREATE TABLE partly_indexed (id int, side int);
+CREATE INDEX ON partly_indexed (id) WHERE side > drawn(1);
+CREATE TABLE shifted_index (id int, side int);
+CREATE INDEX ON shifted_index (shifted(side));
+CREATE TABLE measured (id int, side int);
+CREATE STATISTICS measured_sides ON (side + drawn(1)), id FROM measured;
+CREATE TABLE behind_view (id int, side int);
+CREATE INDEX ON behind_view (drawn(drawn(1) + side));
+CREATE VIEW indexed_sides AS SELECT side FROM behind_view;
+CREATE TABLE rows_only (id int, side int CHECK (drawn(side) IS NOT NULL));
+CREATE INDEX ON rows_only (drawn(side)) WHERE abs(side) > abs(-1);
+
+-- Types with an order of their own
+
+CREATE TYPE version AS (major int, minor int);
+CREATE FUNCTION version_compared(a version, b version) RETURNS int LANGUAGE sql IMMUTABLE
+    AS $$ SELECT btarraycmp(ARRAY[($1).major, ($1).minor], ARRAY[($2).major, ($2).minor]) $$;
+CREATE FUNCTION version_less(version, version) RETURNS bool LANGUAGE sql IMMUTABLE AS $$ SELECT public.version_compared($1, $2) < 0 $$;
+CREATE FUNCTION version_same(version, version) RETURNS bool LANGUAGE sql IMMUTABLE AS $$ SELECT public.version_compared($1, $2) = 0 $$;
+CREATE OPERATOR <<< (leftarg = version, rightarg = version, function = version_less);
+CREATE OPERATOR === (leftarg = version, rightarg = version, function = version_same);
+CREATE OPERATOR CLASS versions DEFAULT FOR TYPE version USING btree
+    AS OPERATOR 1 <<<, OPERATOR 3 ===, FUNCTION 1 version_compared(version, version);
+CREATE TABLE releases (id int PRIMARY KEY, number version, notes text);
 
 -- Views
 
@@ -233,6 +266,8 @@ INSERT INTO vehicles VALUES ('X-1', '2019-01-01', 9000);
 INSERT INTO cars VALUES ('C-1', '2020-01-01', 42000, 5);
 INSERT INTO trucks VALUES ('T-1', '2018-05-05', 180000, 7500);
 INSERT INTO settings VALUES ('theme', 'dark'), ('limit', '25');
+INSERT INTO "Order Lines" VALUES (1, 1, 9.5, 1), (2, 1, 3, 2), (3, 2, 7, 1);
+INSERT INTO releases VALUES (1, '(1,2)', 'a'), (2, '(0,9)', 'b'), (3, '(1,0)', NULL);
 INSERT INTO cache VALUES ('a', '\x0102');
 INSERT INTO files VALUES (1, lo_from_bytea(0, '\x68656c6c6f'), sha256('hello'), '6b0e8f9c-0d4e-4b7a-9c7e-0d6f1f4b2a11');
 INSERT INTO audit.log (what) VALUES ('start');
@@ -240,3 +275,4 @@ INSERT INTO tickets VALUES (1, 'T1', 'first');
 REFRESH MATERIALIZED VIEW sales_by_month;
 INSERT INTO order_items VALUES (40, 9, 1, 1, 99);
 ANALYZE;
+SELECT setval('draws', 1);
