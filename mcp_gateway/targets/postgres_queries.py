@@ -306,7 +306,7 @@ that would tell what is in it."""
 DEPENDENCIES = f"""
 SELECT coalesce(json_agg(DISTINCT jsonb_build_array(
     CASE WHEN d.classid = 'pg_catalog.pg_proc'::regclass THEN 'f' ELSE 'r' END,
-    coalesce(w.ev_class, f.adrelid, k.conrelid, y.polrelid, g.tgrelid, d.objid)::int8,
+    coalesce(w.ev_class, f.adrelid, k.conrelid, y.polrelid, g.tgrelid, x.indrelid, e.stxrelid, d.objid)::int8,
     CASE WHEN d.refclassid = 'pg_catalog.pg_class'::regclass THEN 'r' ELSE 'f' END, d.refobjid::int8)), '[]')::text
 FROM pg_catalog.pg_depend d
 LEFT JOIN pg_catalog.pg_rewrite w ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND w.oid = d.objid
@@ -314,8 +314,12 @@ LEFT JOIN pg_catalog.pg_attrdef f ON d.classid = 'pg_catalog.pg_attrdef'::regcla
 LEFT JOIN pg_catalog.pg_constraint k ON d.classid = 'pg_catalog.pg_constraint'::regclass AND k.oid = d.objid
 LEFT JOIN pg_catalog.pg_policy y ON d.classid = 'pg_catalog.pg_policy'::regclass AND y.oid = d.objid
 LEFT JOIN pg_catalog.pg_trigger g ON d.classid = 'pg_catalog.pg_trigger'::regclass AND g.oid = d.objid
+LEFT JOIN pg_catalog.pg_index x ON d.classid = 'pg_catalog.pg_class'::regclass AND x.indexrelid = d.objid
+LEFT JOIN pg_catalog.pg_statistic_ext e ON d.classid = 'pg_catalog.pg_statistic_ext'::regclass AND e.oid = d.objid
+LEFT JOIN pg_catalog.pg_partitioned_table q ON d.classid = 'pg_catalog.pg_class'::regclass AND q.partrelid = d.objid
 WHERE (d.classid IN ('pg_catalog.pg_rewrite'::regclass, 'pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_attrdef'::regclass,
-    'pg_catalog.pg_policy'::regclass, 'pg_catalog.pg_trigger'::regclass) OR (k.contype = 'c' AND k.conrelid <> 0))
+    'pg_catalog.pg_policy'::regclass, 'pg_catalog.pg_trigger'::regclass) OR (k.contype = 'c' AND k.conrelid <> 0)
+    OR (d.refclassid = 'pg_catalog.pg_proc'::regclass AND coalesce(x.indexrelid, e.oid, q.partrelid) IS NOT NULL))
   AND d.refclassid IN ('pg_catalog.pg_class'::regclass, 'pg_catalog.pg_proc'::regclass)
   AND d.objid >= {FIRST_USER_OID} AND d.refobjid >= {FIRST_USER_OID}
 """

@@ -23,7 +23,7 @@ from mcp_gateway.masking.lineage.builtins import (
     TOTAL_WITH_LITERALS_IN,
     UNBOUNDED_RESULTS,
 )
-from mcp_gateway.masking.lineage.classified import ClassifiedCatalog, Expansion, Judged, Shape
+from mcp_gateway.masking.lineage.classified import ClassifiedCatalog, Expansion, Judged, Shape, Unwritten
 from mcp_gateway.masking.lineage.literals import are_harmless
 from mcp_gateway.masking.lineage.nodes import is_constant
 from mcp_gateway.masking.lineage.purity import is_builtin, is_pure
@@ -78,6 +78,25 @@ class Calls(Walker):
             shape=shapes.pop() if len(shapes) == 1 else Shape("open"),
             result_type=types.pop() if len(types) == 1 else None,
         )
+
+    def unwritten(self) -> Unwritten:
+        """What is known of the casts and comparisons that are applied without being written."""
+        found = self.prepared.unwritten
+        if found is None:
+            self.prepared.unwritten = Unwritten(opaque=True, functions=frozenset())  # what its own body finds
+            catalog = self.prepared.catalog
+            names = sorted(catalog.comparing | (catalog.unwritten_casts or frozenset()))
+            read = [name for name in names if not self.prepared.is_pure(name)]
+            opaque = not all(map(self._is_pure_by_its_body, read))
+            found = self.prepared.unwritten = Unwritten(opaque=opaque, functions=frozenset(read))
+        return found
+
+    def _is_pure_by_its_body(self, qualified: str) -> bool:
+        functions = self.prepared.functions_named(qualified)
+        judged = self._judged(functions) if functions else None
+        if judged is None or judged.opaque or judged.sink:
+            return False
+        return not any(body.columns.classes or body.found.relations or body.found.facts for body in judged.expansions)
 
     def applied(
         self,

@@ -7,7 +7,7 @@ as statements are resolved; everything in them is a function of the catalog and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from mcp_gateway.facts.catalog import EVENTS, Catalog, Function, Relation
@@ -54,6 +54,15 @@ class Expansion(NamedTuple):
         """Whether it rests on nothing that is stored or defined."""
         found = self.found
         return not (self.columns.classes or found.relations or found.functions or found.opaque)
+
+
+class Unwritten(NamedTuple):
+    """The casts and comparisons that are applied without being written, wherever types ask for them."""
+
+    opaque: bool
+    """One of them runs code that cannot be seen through, or that looks at what is stored."""
+    functions: frozenset[str]
+    """`schema.name` of those whose body says that they are not."""
 
 
 class Shape(NamedTuple):
@@ -116,12 +125,14 @@ class ClassifiedCatalog:
         self.has_opaque_operator = lru_cache(MAX_NAMES)(self._has_opaque_operator)
         self.has_opaque_cast = lru_cache(MAX_NAMES)(self._has_opaque_cast)
         self.is_checked = lru_cache(MAX_NAMES)(self._is_checked)
-        self.runs_opaque_unwritten = cache(self._runs_opaque_unwritten)
+        self.unwritten: Unwritten | None = None
+        """What a resolver has found out of code that no statement names."""
 
     def forget(self) -> None:
         """Empty the caches, after `stored` has changed."""
         self.known.clear()
         self.judged.clear()
+        self.unwritten = None
 
     def _relation(self, schema: str | None, name: str, *, path: Path) -> Relation | None:
         """The relation that a name means, pg_catalog first unless the path says otherwise."""
@@ -191,11 +202,6 @@ class ClassifiedCatalog:
             return False
         schema, _, bare = name.removesuffix("[]").partition(".")
         return schema == "pg_catalog" and bare in SIMPLE_TYPES
-
-    def _runs_opaque_unwritten(self) -> bool:
-        """Whether a cast or comparison that is applied without being written runs code that cannot be seen through."""
-        unwritten = self.catalog.comparing | (self.catalog.unwritten_casts or frozenset())
-        return not all(self.is_pure(function) for function in unwritten)
 
     def held(self, qualified: str) -> Classes:
         """The data classes of a stored relation's columns, those of its descendants included."""

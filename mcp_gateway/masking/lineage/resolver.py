@@ -274,14 +274,16 @@ class Resolver(Changes):
         if tag == "VariableShowStmt":
             return Followed(self._lineage(_shown(body)), NO_USES)
         columns = self.query(query_in(node), None)
-        uses = uses_found(columns, self.found, self.prepared)
+        uses = uses_found(columns, self.found, self.prepared, unseen=self.unwritten().opaque)
         return Followed(self._explained(body) if tag == "ExplainStmt" else self._lineage(columns), uses)
 
     def _lineage(self, columns: Row) -> Lineage:
         found, data = self.found, self.data
         if found.refusal is not None:
             return refused(found.refusal, data)
-        if self.prepared.runs_opaque_unwritten():
+        unwritten = self.unwritten()
+        found.functions |= unwritten.functions
+        if unwritten.opaque:
             # Where one of them is applied, only types tell, and those are not followed.
             found.opaque = True
             columns = tuple(_unless_stored(column, self.top) for column in columns)

@@ -17,13 +17,16 @@ NO_USES = Uses(frozenset(), frozenset(), {})
 NOT_DECIDING = frozenset({MOVED, "may_fail"})
 
 
-def uses_found(columns: tuple[Column, ...], found: Found, prepared: ClassifiedCatalog) -> Uses:
-    """The columns that a query uses, apart where that can be told, after the walk that found all this."""
+def uses_found(columns: tuple[Column, ...], found: Found, prepared: ClassifiedCatalog, *, unseen: bool) -> Uses:
+    """The columns that a query uses, apart where that can be told, after the walk that found all this.
+
+    `unseen` is whether something that cannot be seen through may be applied to what is no stored column.
+    """
     data, facts = prepared.data, found.facts
     returned = (classes_of(columns) | facts.get(MOVED, NONE)) - data
     conditions = NONE.union(*[of for kind, of in facts.items() if kind not in NOT_DECIDING]) - data
     conditions |= facts.get("may_fail", NONE) - returned - data
-    unseen = prepared.runs_opaque_unwritten() and not all(column.value.is_untouched for column in columns)
+    unseen = unseen and not all(column.value.is_untouched for column in columns)
     apart = not unseen and ANY_COLUMN.isdisjoint(returned | conditions)
     named = Uses(_names(returned - ANY_COLUMN), _names(conditions - ANY_COLUMN), {}, apart=apart)
     return named._replace(parts=prepared.columns.parts_of(named.returned | named.conditions))

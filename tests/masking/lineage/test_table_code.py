@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mcp_gateway.facts.catalog import Catalog, Dependent
-from tests.masking.lineage.catalogs import CATALOG, catalog, lineage, masked
+from tests.masking.lineage.catalogs import CATALOG, catalog, function, lineage, masked
 
 EVERYTHING = ["email+ssn"]
 RETURNING = "UPDATE products SET name = 'x' RETURNING id"
@@ -83,3 +83,16 @@ def test_an_opaque_comparison_that_nobody_writes_does_the_same() -> None:
     assert masked("SELECT id, name FROM products ORDER BY id", of) == ["", ""]
     assert masked("SELECT rank() OVER (ORDER BY id) FROM products", of) == EVERYTHING
     assert lineage("SELECT id FROM products", of).opaque
+
+
+def test_casts_and_comparisons_in_sql_are_looked_into() -> None:
+    calm = function("calm", "SELECT $1.a < $2.a")
+    reading = function("reading", "SELECT id < 1 FROM public.products")
+    telling = function("telling", "SELECT ssn FROM public.users LIMIT 1")
+    loop = function("loop", "SELECT public.loop($1)")
+    sql = "SELECT id + 1 FROM products"
+    for kind in ("comparing", "unwritten_casts"):
+        for one in (calm, reading, telling, loop):
+            of = replace(catalog(one), **{kind: frozenset({f"public.{one.name}"})})  # type: ignore[arg-type]
+            assert masked(sql, of) == ([""] if one is calm else EVERYTHING)
+            assert f"public.{one.name}" in lineage(sql, of).functions
