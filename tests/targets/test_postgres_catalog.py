@@ -228,9 +228,9 @@ async def test_what_a_tables_own_code_rests_on_is_touched_too(
         CREATE TABLE kept (id int PRIMARY KEY DEFAULT f(1), CHECK (g(id)));
         CREATE POLICY own ON kept USING (h(id));
         CREATE TABLE heirs (id int REFERENCES kept ON DELETE CASCADE);
-        CREATE FUNCTION indexed(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1';
-        CREATE FUNCTION measured(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1';
-        CREATE FUNCTION keyed(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1';
+        CREATE FUNCTION indexed(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+        CREATE FUNCTION measured(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+        CREATE FUNCTION keyed(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';
         CREATE INDEX ON kept (indexed(id));
         CREATE STATISTICS told ON measured(id), (id + 1) FROM kept;
         CREATE TABLE shares (id int) PARTITION BY LIST (keyed(id));
@@ -243,9 +243,9 @@ async def test_what_a_tables_own_code_rests_on_is_touched_too(
         "CREATE OR REPLACE FUNCTION f(int) RETURNS int LANGUAGE sql AS 'SELECT 2'",
         "CREATE OR REPLACE FUNCTION g(int) RETURNS bool LANGUAGE sql AS 'SELECT false'",
         "CREATE OR REPLACE FUNCTION h(int) RETURNS bool LANGUAGE sql AS 'SELECT false'",
-        "CREATE OR REPLACE FUNCTION indexed(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 2'",
-        "CREATE OR REPLACE FUNCTION measured(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 2'",
-        "CREATE OR REPLACE FUNCTION keyed(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 2'",
+        "CREATE OR REPLACE FUNCTION indexed(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + 1'",
+        "CREATE OR REPLACE FUNCTION measured(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + 1'",
+        "CREATE OR REPLACE FUNCTION keyed(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + 1'",
         "CREATE TRIGGER noted BEFORE DELETE ON heirs FOR EACH ROW EXECUTE FUNCTION note()",
     ):
         async with undone(superuser, change):
