@@ -146,8 +146,9 @@ class _Reader:
     def read(self, digest: str) -> Document:
         tree = self._object(self._tree, ())
         version = tree.get("openapi")
-        if not isinstance(version, str) or not VERSION.match(version):
-            self._wrong(("openapi",), f"expected OpenAPI 3.0 or 3.1, such as '3.1.0', got {version!r}")
+        if isinstance(self._tree, dict) and (not isinstance(version, str) or not VERSION.match(version)):
+            got = f"got {version!r}" if "openapi" in tree else "and there is none"
+            self._wrong(("openapi",), f"expected OpenAPI 3.0 or 3.1, such as '3.1.0', {got}")
         self._check_references()
         templates: dict[tuple[str, ...], Template] = {}
         operations: dict[tuple[str, str], Operation] = {}

@@ -61,8 +61,9 @@ def test_json_and_yaml_are_the_same_document() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", [" expected an object", " openapi: expected OpenAPI 3.0 or 3.1, such as '3.1.0', got None"]),
-        ("swagger: '2.0'\npaths: {}", [" openapi: expected OpenAPI 3.0 or 3.1, such as '3.1.0', got None"]),
+        ("", [" expected an object"]),
+        ("{}", [" openapi: expected OpenAPI 3.0 or 3.1, such as '3.1.0', and there is none"]),
+        ("swagger: '2.0'\npaths: {}", [" openapi: expected OpenAPI 3.0 or 3.1, such as '3.1.0', and there is none"]),
         ("openapi: 3.2.0", ["1: openapi: expected OpenAPI 3.0 or 3.1, such as '3.1.0', got '3.2.0'"]),
         ("openapi: 3.1", ["1: openapi: expected OpenAPI 3.0 or 3.1, such as '3.1.0', got 3.1"]),
         ("a: &x 1\nb: *x", ["1:4: anchors and aliases are not followed"]),
