@@ -14,8 +14,8 @@ import pytest
 from anyio.streams.tls import TLSStream
 
 from mcp_gateway.doors.connections import ConnectionBounds
+from tests.doors.raw_requests import connected, hung_up, request
 from tests.doors.servers import Served, served
-from tests.doors.test_connections import connected, hung_up, request
 from tests.invariants.world import World, read_store
 from tests.peers.api import answer
 from tests.peers.certificates import Authority
