@@ -45,7 +45,8 @@ Operands: TypeAlias = Literal["any", "none", "written", "removed", "last written
 SYSTEM_FOLDERS = frozenset(("/bin", "/sbin", "/usr/bin", "/usr/sbin"))
 """Where a program of a known name is the known one: `/tmp/cat` is whatever somebody put there."""
 
-VERSION = re.compile(r"[-.]?[0-9][0-9.]*\Z")
+VERSION = "0123456789."
+"""What the version at the end of a program's name is made of."""
 LOADER = re.compile(r"ld(?:-[a-z0-9_-]+)?\.so(?:\.[0-9]+)?\Z")
 NO_EFFECTS: frozenset[Effect] = frozenset()
 
@@ -154,4 +155,4 @@ class Knowledge:
     def resembling(self, program: str) -> Program | None:
         """The entry of what this may be, too: `python3.11` is a python, and some file systems take `SH` for `sh`."""
         name = program.rpartition("/")[2].lower()
-        return self.programs.get(name) or self.programs.get(VERSION.sub("", name))
+        return self.programs.get(name) or self.programs.get(name.rstrip(VERSION).removesuffix("-"))

@@ -166,7 +166,9 @@ def test_whatever_the_words_are_there_are_facts(argv: list[str]) -> None:
      ["sed", "p;" * 30_000 + "w x"], ["sed", " ; ".join(["p"] * 15_000) + " ;  x y"], ["awk", "{" * 60_000], ["awk", "||" * 30_000 + "|"],
      ["awk", "{a}" * 20_000 + ">"], ["cat", "/.." * 20_000], ["cat", "/./" * 20_000 + "dev/x"], ["ls", "-" + "l" * 60_000], ["tar", "t" * 60_000],
      ["curl", "h" * 60_000], ["git", "--git-dir=" + "a/" * 30_000, "log"], ["git", "--git-dir=.git", "log", "--format=" + "%G" * 30_000],
-     ["zgrep", "a" * 60_000 + "\n"], ["grep", "x", "/proc/" + "root" * 15_000], ["cat", "=/proc/" * 8_000], ["find", "=proc/" * 9_000]],
+     ["zgrep", "a" * 60_000 + "\n"], ["grep", "x", "/proc/" + "root" * 15_000], ["cat", "=/proc/" * 8_000], ["find", "=proc/" * 9_000],
+     ["timeout", "1" * 60_000 + "x", "ls"], ["x" + "1" * 60_000 + "x"], ["env", "1" * 60_000 + "x"], ["grep", "x", "/" * 60_000 + "x"],
+     ["grep", "x", "/../" * 15_000 + "x"], ["yq", ".a | " * 10_000 + "!"], ["ss", ":1" * 30_000 + "!"], ["ss", "( " * 30_000 + "x"]],
 )  # fmt: skip
 def test_long_commands_are_judged_to_their_end(argv: list[str]) -> None:
     """A pattern that goes back and forth would take hours, which the limit for one test does not give it."""
