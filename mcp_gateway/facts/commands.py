@@ -90,13 +90,23 @@ class Judge:
         else:
             self._judge_entry(entry, arguments, called=name, depth=depth, appended=appended)
 
-    def _judge_entry(self, entry: Program, words: Sequence[str], *, called: str, depth: int, appended: bool) -> None:
+    def _judge_entry(
+        self,
+        entry: Program,
+        words: Sequence[str],
+        *,
+        called: str,
+        depth: int,
+        appended: bool,
+        before: frozenset[str] = frozenset(),
+    ) -> None:
+        """`before`: the options that stand before a subcommand, which has them, too."""
         if len(words) == 1 and words[0] in entry.alone and not appended:
             return
         if entry.subcommands:
             head = read_words(words, entry, leading=True)
             if head.operands:
-                self._judge_subcommand(entry, head, called=called, depth=depth, appended=appended)
+                self._judge_subcommand(entry, head, called=called, depth=depth, appended=appended, before=before)
                 return
             if not entry.default or appended:
                 # It may ask for commands, as `openssl` does; and a policy that lists subcommands sees none to refuse.
@@ -106,14 +116,17 @@ class Judge:
         if " " in called:
             self.subcommands.add(called)
         read = read_words(words, entry)
-        self._judge_leaf(entry, read, depth=depth, appended=appended)
+        self._judge_leaf(entry, read, depth=depth, appended=appended, before=before)
 
-    def _judge_subcommand(self, entry: Program, head: Read, *, called: str, depth: int, appended: bool) -> None:
+    def _judge_subcommand(
+        self, entry: Program, head: Read, *, called: str, depth: int, appended: bool, before: frozenset[str]
+    ) -> None:
         word = head.operands[0]
         inner = entry.subcommands.get(word)
         self._apply(entry.does)
         self._judge_options(entry, head)
-        known = head.known and (entry.before is None or all(name in entry.before for name, _, _ in head.options))
+        names = {name for name, _, _ in head.options}
+        known = head.known and (entry.before is None or names <= entry.before)
         if not known or inner is None:
             self._hide()
         if not known:
@@ -122,11 +135,15 @@ class Judge:
             self.subcommands.add(f"{called} {word}")
         else:
             called = f"{called} {inner.name}"
-            self._judge_entry(inner, head.operands[1:], called=called, depth=depth, appended=appended)
+            # The same option, and not another of its name.
+            shared = {name for name, option, _ in head.options if inner.options.get(name) is option}
+            self._judge_entry(
+                inner, head.operands[1:], called=called, depth=depth, appended=appended, before=before | shared
+            )
 
-    def _judge_leaf(self, entry: Program, read: Read, *, depth: int, appended: bool) -> None:
+    def _judge_leaf(self, entry: Program, read: Read, *, depth: int, appended: bool, before: frozenset[str]) -> None:
         self._apply(entry.does - ({"network"} if entry.offline & {name for name, _, _ in read.options} else set()))
-        self._judge_options(entry, read)
+        self._judge_options(entry, read, before=before)
         if not read.known:
             # Another version, an abbreviation, a mistake: whatever this option is, it may run something.
             if entry.whatever:
@@ -149,10 +166,10 @@ class Judge:
                 self.judge_text(argument, depth=depth + 1)
         self._judge_operands(entry, read)
 
-    def _judge_options(self, entry: Program, read: Read) -> None:
-        if entry.needs and not any(name in entry.needs for name, _, _ in read.options):
-            self._hide()
+    def _judge_options(self, entry: Program, read: Read, *, before: frozenset[str] = frozenset()) -> None:
         names = {name for name, _, _ in read.options}
+        if entry.needs and entry.needs.isdisjoint(names | before):
+            self._hide()
         if read.odd or any(names.isdisjoint(entry.together.get(name, names)) for name in names):
             self._doubt(hidden=entry.can_run)
         for name, option, argument in read.options:

@@ -83,12 +83,14 @@ class _Reader:
     def _long(self, word: str) -> None:
         name, equals, value = word.partition("=")
         option = self._program.options.get(name)
-        if option is None or (equals and option.argument == "none"):
+        if option is None or (equals and option.argument in {"none", "two"}):
             self._read.known = False
         elif equals:
             self._add(name, value)
         else:
-            self._add(name, self._argument() if option.argument == "required" else None)
+            if option.argument == "two":
+                self._argument()
+            self._add(name, self._argument() if option.argument in {"required", "two"} else None)
 
     def _letters(self, letters: str, *, apart: bool) -> None:
         """A bundle of short options; with `apart`, as of old, their arguments are the words that follow."""

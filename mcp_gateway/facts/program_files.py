@@ -24,7 +24,7 @@ from mcp_gateway.facts.programs import Argument, Effect, Grammar, Knowledge, Ope
 from mcp_gateway.toml_errors import toml_problem
 from mcp_gateway.toml_places import key_places, place_of
 
-BUILT_IN_FILES = ("programs.toml", "programs_packages.toml", "programs_services.toml")
+BUILT_IN_FILES = ("programs.toml", "programs_packages.toml", "programs_services.toml", "programs_clusters.toml")
 MAX_FILE_BYTES = 1024 * 1024
 EFFECTS: tuple[Effect, ...] = get_args(Effect)
 KEYS: Mapping[str, type] = {
@@ -64,8 +64,8 @@ READS = "reads"
 NAME = re.compile(r"[^\s/]+(?: [^\s/]+)*\Z")
 SHORT = re.compile(r"-((?:[^\s:-]:{0,2})+)\Z")
 LETTER = re.compile(r"([^\s:-])(:{0,2})")
-WORD = re.compile(r"(--?[^\s:=-][^\s:=]*|[a-z]+)(:{0,2})\Z")
-ARGUMENTS: Mapping[str, Argument] = {"": "none", ":": "required", "::": "optional"}
+WORD = re.compile(r"(--?[^\s:=-][^\s:=]*|[a-z]+)(:2|:{0,2})\Z")
+ARGUMENTS: Mapping[str, Argument] = {"": "none", ":": "required", "::": "optional", ":2": "two"}
 
 Tables = dict[str, dict[str, Any]]
 
@@ -217,7 +217,8 @@ class _Builder:
         table = self._tables[name]
         grammar = table.get("grammar", above.grammar if above else "gnu")
         try:
-            options = {**(above.options if above else {}), **_options(table, grammar)}
+            shared = above.options if above else {}
+            options = {**shared, **_options(table, grammar, shared=shared)}
             before = above.before if above else None
             if "before" in table:
                 before = _named_options(table, "before", grammar, options=options)
@@ -338,8 +339,8 @@ def _pattern(text: Any) -> re.Pattern[str] | None:
         raise ValueError(f"{text!r} is no regular expression") from None
 
 
-def _options(table: dict[str, Any], grammar: Grammar) -> Mapping[str, Option]:
-    """All options of one table, each with its effects. One that stands twice is an error."""
+def _options(table: dict[str, Any], grammar: Grammar, *, shared: Mapping[str, Option]) -> Mapping[str, Option]:
+    """All options of one table, each with its effects. One that stands twice is an error; what is needed may be a shared one."""
     values = {name: _pattern(text) for name, text in table.get("values", {}).items()}
     script = table.get("script", {}).get("options", "")
     groups: list[tuple[str, dict[str, Any]]] = [
@@ -359,7 +360,8 @@ def _options(table: dict[str, Any], grammar: Grammar) -> Mapping[str, Option]:
             found[name] = Option(argument=argument, value=values.pop(name, None), **marks)
     for key in ("needs", "offline"):
         for name, argument in _parse(table[key], grammar).items() if key in table else ():
-            found.setdefault(name, Option(argument=argument, value=values.pop(name, None)))
+            if name not in found:
+                found[name] = shared.get(name) or Option(argument=argument, value=values.pop(name, None))
     if values:
         raise ValueError(f"'values' names {min(values)!r}, which is no option here")
     return found

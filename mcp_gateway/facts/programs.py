@@ -24,8 +24,8 @@ Effect: TypeAlias = Literal["writes", "removes", "changes", "network", "runs", "
 - `privileged`: it takes more rights, or rights that amount to those of root.
 """
 
-Argument: TypeAlias = Literal["none", "required", "optional"]
-"""`optional` can only be attached, as in `-C2` and `--color=auto`."""
+Argument: TypeAlias = Literal["none", "required", "optional", "two"]
+"""`optional` can only be attached, as in `-C2` and `--color=auto`; `two` are the next two words, as after `jq --arg`."""
 
 Grammar: TypeAlias = Literal["gnu", "first", "single", "each", "find", "pairs", "words"]
 """How the words of a command are read:

@@ -50,7 +50,7 @@ def is_right(label: str, facts: ShellFacts) -> bool:
 def test_at_least_95_percent_of_ordinary_commands_are_proved_and_rightly_classified() -> None:
     wrong = [(label, command) for label, command in ordinary() if not is_right(label, examine_shell(command=command))]
 
-    assert len(ordinary()) >= 300
+    assert len(ordinary()) >= 1_100
     assert len({command for _, command in ordinary()}) == len(ordinary())
     assert len(wrong) <= 0.05 * len(ordinary()), wrong
 
@@ -67,7 +67,7 @@ def test_none_of_the_ordinary_commands_is_taken_for_less_than_it_is() -> None:
 def test_no_hostile_command_is_called_read_only() -> None:
     hostile = lines("hostile.txt")
 
-    assert len(hostile) >= 150
+    assert len(hostile) >= 2_000
     assert [command for command in hostile if examine_shell(command=command).read_only] == []
 
 

@@ -41,6 +41,44 @@ def test_a_file_adds_a_program_with_its_subcommands() -> None:
     assert examine_shell(argv=["shopctl", "status"]).writes_files, "without the file it is not known"
 
 
+def test_an_option_that_is_needed_may_stand_before_the_subcommand_where_both_have_it() -> None:
+    apart = read_programs([("own.toml", '[shopctl]\noptions = "-n"\n["shopctl fix"]\nneeds = "-n"')])
+    shared = read_programs([("own.toml", '[shopctl]\noptions = "-n"\nshared = true\n["shopctl fix"]\nneeds = "-n"')])
+
+    assert examine_shell(argv=["shopctl", "-n", "fix"], knowledge=shared).read_only
+    assert examine_shell(argv=["shopctl", "fix", "-n"], knowledge=apart).read_only
+    assert not examine_shell(argv=["shopctl", "-n", "fix"], knowledge=apart).read_only
+    assert not examine_shell(argv=["shopctl", "fix"], knowledge=shared).read_only
+
+
+def test_an_option_may_take_two_words() -> None:
+    knowledge = read_programs([("own.toml", '[shopctl]\noptions = "--set:2"\noperands = "none"')])
+
+    def read_only(*words: str) -> bool:
+        return examine_shell(argv=["shopctl", *words], knowledge=knowledge).read_only
+
+    assert read_only("--set", "a", "b")
+    assert not read_only("--set", "a")
+    assert not read_only("--set=a", "b")
+    assert not read_only("--set", "a", "--set")
+    assert not read_only("--set", "a", "/dev/watchdog")
+    assert not read_only("--set", "a", "b", "c")
+
+
+def test_options_whose_input_names_what_is_opened_have_a_file_of_the_host_to_read() -> None:
+    knowledge = read_programs([("own.toml", '[shopctl]\noptions = "-c"\nlists = "-c"')])
+
+    def read_only(*words: str) -> bool:
+        return examine_shell(argv=["shopctl", *words], knowledge=knowledge).read_only
+
+    assert read_only()
+    assert read_only("-c", "/srv/list")
+    assert not read_only("-c")
+    assert not read_only("-c", "-")
+    assert not read_only("-c", "/srv/list", "/proc/self/fd/0")
+    assert problems('[mine]\nlists = "-c"') == ["0.toml:1: mine: 'lists' names '-c', which is no option here"]
+
+
 def test_a_built_in_program_is_replaced_only_by_a_table_that_says_so() -> None:
     text = 'options = "-x"\nsubcommands.reads = "restart"\n'
     assert problems(f"[systemctl]\n{text}") == [
