@@ -170,9 +170,9 @@ class Catalog:
     held: Mapping[str, str] = field(default_factory=dict)
     """`schema.type` of each domain, range and multirange to the type of the values in it: what it is based on, its bounds',
     its range's."""
-    comparing: frozenset[str] = frozenset()
-    """`schema.function` of what operator classes that are not built in compare and hash values by: applied without being
-    written wherever values are sorted, grouped or told apart."""
+    comparing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """`schema.function` of what operator classes that are not built in compare and hash values by, to the `schema.type` of
+    these: applied without being written wherever such values are sorted, grouped or told apart."""
     range_functions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """`schema.type` of each range that is not built in to `schema.function` of its own functions, which make its values and
     measure them where a statement is planned."""

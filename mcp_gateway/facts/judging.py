@@ -105,7 +105,6 @@ class Judge:
         # What is asked of the whole catalog.
         self.definitions = cache(self._definitions)
         self.casts = cache(self._casts_unseen)
-        self.comparisons = cache(self._comparisons_unseen)
         self._column_names = cache(self._find_column_names)
         self._domains_check = cache(self._some_domain_checks)
 
@@ -292,20 +291,15 @@ class Judge:
         worst = max(map(self._qualified, self.catalog.applied_unseen), default=Trust.KNOWN)
         return Trust.UNPROVED if worst == Trust.UNPROVED else Trust.KNOWN
 
-    def _comparisons_unseen(self) -> Trust:
+    def comparing(self, compared: Iterable[str]) -> Trust:
         """What compares and hashes values of user-defined types, wherever they are sorted, grouped or told apart."""
-        if self.catalog is None:
-            return Trust.KNOWN
-        worst = max(map(self._qualified, self.catalog.comparing), default=Trust.KNOWN)
+        worst = max(map(self._qualified, compared), default=Trust.KNOWN)
         return Trust.UNPROVED if worst == Trust.UNPROVED else Trust.KNOWN
 
-    def comparing_unseen(self) -> Iterable[str]:
-        """Of these, as `schema.function`, those that are in no language of the server's own making."""
-        if self.catalog is None:
-            return ()
-        named = ((name, *name.rpartition(".")) for name in sorted(self.catalog.comparing))
-        found = ((name, self.candidates(schema, bare)) for name, schema, _, bare in named)
-        return [name for name, of in found if any(one.language not in {"c", "internal"} for one in of)]
+    def is_in_c(self, qualified: str) -> bool:
+        """Whether a function given as `schema.function` is in C, or one of the server's own under another name."""
+        schema, _, bare = qualified.rpartition(".")
+        return all(one.language in {"c", "internal"} for one in self.candidates(schema, bare))
 
     def _type(self, parts: Parts) -> Trust:
         """A cast to the type of this name: a domain runs its CHECK, a user-defined cast its function."""

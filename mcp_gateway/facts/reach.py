@@ -25,12 +25,13 @@ from mcp_gateway.facts.traits import FILES, TRIGGERS, UNKNOWN, UNNAMED_COLUMNS, 
 from mcp_gateway.facts.tree import Use, written
 
 if TYPE_CHECKING:
-    from mcp_gateway.facts.catalog import Catalog, Function, Relation
+    from mcp_gateway.facts.catalog import Function, Relation
     from mcp_gateway.facts.judging import Judge
 
 Parts: TypeAlias = tuple[str, ...]
 """A name as the text has it, with or without schema."""
 _Effects: TypeAlias = frozenset[tuple[Use, Effect]]
+_OF_ANY_TYPE = frozenset({"pg_catalog.anyarray", "pg_catalog.record"})
 MAX_STATEMENTS = 1024
 """Whose traits are remembered: agents choose them."""
 
@@ -83,6 +84,8 @@ class Reached(NamedTuple):
     """Bare names of the functions behind it: what is reached rests on these, too."""
     leaves: frozenset[str]
     """Of what it reads and writes, parts without parts that only their whole stands for, which tells when they change."""
+    compared: frozenset[str]
+    """`schema.function` of what may compare or hash values there by no operator that is named."""
 
     def used(self, columns: Set[str]) -> tuple[frozenset[str], frozenset[str]]:
         """All columns that a text uses which names these, and all traits."""
@@ -162,6 +165,10 @@ class _Search:
         """There may be values of any type."""
         self._casts: set[str] = set()
         """Functions of casts that would be applied to values of their source type."""
+        self._comparing = False
+        """Values are compared somewhere."""
+        self._compared: set[str] = set()
+        """Functions that would compare or hash them by no operator that is named."""
         self._waiting: list[tuple[Named, Judge]] = []
 
     def reached(self, named: Named) -> Reached:
@@ -172,8 +179,13 @@ class _Search:
             if not self._waiting and self._catalog is not None:
                 # Last, because everything that is found may bring values of further types.
                 for cast in sorted(self._casts):
-                    if self._may_apply(cast, self._catalog):
+                    if self._may_occur(self._catalog.cast_sources.get(cast, ())):
                         self._qualified(cast)
+                for name, types in sorted(self._catalog.comparing.items()) if self._comparing else ():
+                    if self._may_occur(types):
+                        self._compared.add(name)
+                        if not self._root.is_in_c(name):
+                            self._qualified(name)
         return Reached(
             traits=frozenset(self._found),
             reads=frozenset(self._reads),
@@ -185,6 +197,7 @@ class _Search:
             beyond=meant.beyond,
             functions=frozenset(self._called),
             leaves=frozenset(self._leaves - self._by_itself),
+            compared=frozenset(self._compared),
         )
 
     def _take(self, named: Named, judge: Judge) -> _Columns:
@@ -240,9 +253,8 @@ class _Search:
             self._relation(parts, judge, is_written=parts in named.written)
         if named.computes and self._catalog is not None:
             self._casts |= self._catalog.applied_unseen
-        if named.compares:
-            for qualified in self._root.comparing_unseen():
-                self._qualified(qualified)
+        if named.compares and self._catalog is not None:
+            self._comparing = True
 
     def _unseen(self) -> None:
         """There is something that cannot be read."""
@@ -329,12 +341,12 @@ class _Search:
         # A range type's constructor tells of which type its bounds are.
         self._functions([one for one in self._root.candidates(schema, bare) if one.makes_its_type])
 
-    def _may_apply(self, cast: str, catalog: Catalog) -> bool:
-        sources = catalog.cast_sources.get(cast, ())
+    def _may_occur(self, types: Sequence[str]) -> bool:
+        """Whether there may be values of any of these types; of none, that is not known."""
         return (
             self._any_type
-            or not sources
-            or any(name.removesuffix("[]") in self._types or name.startswith("pg_catalog.") for name in sources)
+            or not types
+            or any(name.removesuffix("[]") in self._types or name.startswith("pg_catalog.") for name in types)
         )
 
     # Relations
@@ -346,7 +358,9 @@ class _Search:
         relation = judge.find(parts)
         if relation is None:
             self._any_type = self._any_type or self._catalog is not None
-        elif not self._root.is_system(relation.oid):
+        elif self._root.is_system(relation.oid):  # samples of columns are of these columns' types
+            self._any_type = self._any_type or any(one.type in _OF_ANY_TYPE for one in relation.columns)
+        else:
             self._read(relation)
             for reached in self._root.written_along(relation) if is_written else ():
                 self._write(reached)
@@ -355,6 +369,8 @@ class _Search:
         if not self._is_new(("read", relation.qualified)):
             return
         self._type(relation.qualified)
+        if any("(" in key for key in relation.partitioned_by):  # of which type that is, is not known
+            self._any_type = True
         self._expressions(relation.policies)
         if relation.kind == "v":
             self._query_of(relation, runs=False)

@@ -115,14 +115,10 @@ class Examiner(Queries):
         self.merge_actions: set[str] = set()
         self.unbounded = False
 
-    @property
-    def worst(self) -> Trust:
-        """The trust in everything that takes part, casts and comparisons that are applied unseen included."""
-        return max(
-            self.trust,
-            self.judge.casts() if self.computes else Trust.KNOWN,
-            self.judge.comparisons() if self.computes or self.compares else Trust.KNOWN,
-        )
+    def worst(self, compared: frozenset[str]) -> Trust:
+        """The trust in everything that takes part, casts that are applied unseen and what compares values included."""
+        casts = self.judge.casts() if self.computes else Trust.KNOWN
+        return max(self.trust, casts, self.judge.comparing(compared))
 
     @property
     def names(self) -> Named:
@@ -156,9 +152,10 @@ class Examiner(Queries):
                 uses = among(uses, columns)
             columns = columns.union(uses.returned, uses.conditions)
         apart = uses if uses is not None and uses.apart else None
+        worst = self.worst(reached.compared)
         return SQLExamination(
             facts=SQLFacts(
-                read_only=single and not self.effects and self.worst != Trust.UNPROVED,
+                read_only=single and not self.effects and worst != Trust.UNPROVED,
                 kinds=frozenset(self.kinds),
                 merge_actions=frozenset(self.merge_actions),
                 reads=reached.reads,
@@ -180,7 +177,7 @@ class Examiner(Queries):
             leaves=reached.leaves,
             unknown=frozenset(self.unheard),
             absent=claimed(self.absent, statements[0]) if single else frozenset(),
-            harmless=single and opened(statements[0])[0] in PLANNED and self.worst == Trust.KNOWN,
+            harmless=single and opened(statements[0])[0] in PLANNED and worst == Trust.KNOWN,
         )
 
     def _every_column(self) -> set[str]:

@@ -186,7 +186,7 @@ def _snapshot(texts: Sequence[str], *, search_path: tuple[str, ...]) -> Snapshot
         domains={name: bool(expressions) for name, expressions in checks.items()},
         domain_checks=checks,
         held=held,
-        comparing=frozenset(comparing),
+        comparing=_grouped((function, type_names[of]) for function, of in comparing),
         range_functions=range_functions,
         version=hashlib.sha256("\0".join((*texts[:7], *search_path)).encode()).hexdigest(),
     )

@@ -187,13 +187,15 @@ WHERE k.oid >= {FIRST_USER_OID}
 """
 
 COMPARING = f"""
-SELECT coalesce(json_agg(DISTINCT n.nspname || '.' || p.proname), '[]')::text
+SELECT coalesce(json_agg(DISTINCT jsonb_build_array(n.nspname || '.' || p.proname, v.compared::int8)), '[]')::text
 FROM (
-  SELECT s.amproc::oid, s.amprocfamily FROM pg_catalog.pg_amproc s WHERE s.oid >= {FIRST_USER_OID}
+  SELECT s.amproc::oid, s.amprocfamily, s.amproclefttype, s.amprocrighttype
+    FROM pg_catalog.pg_amproc s WHERE s.oid >= {FIRST_USER_OID}
   UNION ALL
-  SELECT o.oprcode::oid, m.amopfamily FROM pg_catalog.pg_amop m
+  SELECT o.oprcode::oid, m.amopfamily, m.amoplefttype, m.amoprighttype FROM pg_catalog.pg_amop m
   JOIN pg_catalog.pg_operator o ON o.oid = m.amopopr WHERE m.oid >= {FIRST_USER_OID}
-) used (oid, family)
+) used (oid, family, one, other)
+CROSS JOIN LATERAL (VALUES (used.one), (used.other)) v(compared)
 JOIN pg_catalog.pg_opfamily f ON f.oid = used.family
 JOIN pg_catalog.pg_am a ON a.oid = f.opfmethod
 JOIN pg_catalog.pg_proc p ON p.oid = used.oid

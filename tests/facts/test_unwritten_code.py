@@ -27,6 +27,16 @@ CREATE OPERATOR CLASS ver_hash DEFAULT FOR TYPE ver USING hash AS OPERATOR 1 ==!
 CREATE TYPE versions AS RANGE (subtype = ver);
 CREATE TABLE releases (id int, v ver);
 INSERT INTO releases VALUES (1, '(1,2)'), (2, '(0,9)'), (3, '(1,0)');
+CREATE TABLE plain (n int);
+CREATE TYPE holder AS (a int, b ver[]);
+CREATE TABLE holders (h holder);
+CREATE TABLE heirs (more int) INHERITS (releases);
+CREATE VIEW seen AS SELECT v AS x FROM releases;
+CREATE FUNCTION made() RETURNS ver LANGUAGE sql IMMUTABLE AS 'SELECT ROW(1, 2)::ver';
+CREATE FUNCTION ver_of(int) RETURNS ver LANGUAGE sql IMMUTABLE AS 'SELECT ROW($1, $1)::ver';
+CREATE TABLE keyed (a int) PARTITION BY RANGE (ver_of(a));
+CREATE TABLE lists (l ver[]);
+CREATE TABLE spans (s versions);
 CREATE TABLE parted (v ver) PARTITION BY RANGE (v);
 CREATE TABLE parted_low PARTITION OF parted FOR VALUES FROM ('(0,0)') TO ('(1,0)');
 CREATE TABLE parted_high PARTITION OF parted FOR VALUES FROM ('(1,0)') TO ('(2,0)');
@@ -104,8 +114,35 @@ def test_what_a_comparison_runs_is_seen(
     assert ("unnamed_tables" in facts.function_traits) == (kind == "drawing")
 
 
-def test_what_compares_nothing_runs_none(compared: tuple[str, str, Catalog]) -> None:
-    assert examine_sql("SELECT id, v FROM releases", catalog=compared[2]).facts.read_only
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT id, v FROM releases",
+        "SELECT n, count(*) FROM plain GROUP BY n ORDER BY n + 1",
+        "SELECT max(n) FROM plain",
+    ],
+)
+def test_without_such_values_nothing_compares_them(compared: tuple[str, str, Catalog], sql: str) -> None:
+    facts = examine_sql(sql, catalog=compared[2]).facts
+
+    assert facts.read_only
+    assert facts.function_traits == frozenset()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT FROM holders ORDER BY h", "SELECT FROM heirs ORDER BY v", "SELECT DISTINCT x FROM seen",
+        "SELECT most_common_vals = most_common_vals FROM pg_stats", "SELECT DISTINCT f FROM made() f",
+        "SELECT '(1,2)'::ver = '(1,2)'::ver", "SELECT a FROM keyed", "SELECT l FROM lists ORDER BY l", "SELECT FROM nowhere ORDER BY 1",
+        "SELECT DISTINCT r.a FROM jsonb_to_record('{}') AS r(a ver)", "SELECT max(s) FROM spans",
+    ],
+)  # fmt: skip
+def test_wherever_such_values_may_come_from_they_are_compared(compared: tuple[str, str, Catalog], sql: str) -> None:
+    kind, _, catalog = compared
+    facts = examine_sql(sql, catalog=catalog).facts
+
+    assert facts.read_only == (kind == "calm" and "nowhere" not in sql)
 
 
 @pytest.fixture(scope="module")

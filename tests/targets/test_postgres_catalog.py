@@ -189,7 +189,7 @@ async def test_what_compares_and_hashes_by_itself_is_seen(
     connection: asyncpg.Connection[Any], postgres_database: PostgresDatabase
 ) -> None:
     stamp = await catalog_stamp(connection)
-    assert (await load_catalog(connection, search_path=("public",))).comparing == frozenset()
+    assert (await load_catalog(connection, search_path=("public",))).comparing == {}
     postgres_database.execute(
         """
         CREATE FUNCTION hashed(pair) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1';
@@ -198,7 +198,10 @@ async def test_what_compares_and_hashes_by_itself_is_seen(
         CREATE OPERATOR CLASS pairs DEFAULT FOR TYPE pair USING hash AS OPERATOR 1 ====, FUNCTION 1 hashed(pair);
         """
     )
-    assert (await load_catalog(connection, search_path=("public",))).comparing == {"public.alike", "public.hashed"}
+    assert (await load_catalog(connection, search_path=("public",))).comparing == {
+        "public.alike": ("public.pair",),
+        "public.hashed": ("public.pair",),
+    }
     assert await catalog_stamp(connection) != stamp
 
 

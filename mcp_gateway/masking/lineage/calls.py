@@ -85,7 +85,7 @@ class Calls(Walker):
         if found is None:
             self.prepared.unwritten = Unwritten(opaque=True, functions=frozenset())  # what its own body finds
             catalog = self.prepared.catalog
-            names = sorted(catalog.comparing | (catalog.unwritten_casts or frozenset()))
+            names = sorted({*catalog.comparing, *(catalog.unwritten_casts or ())})
             read = [name for name in names if not self.prepared.is_pure(name)]
             opaque = not all(map(self._is_pure_by_its_body, read))
             found = self.prepared.unwritten = Unwritten(opaque=opaque, functions=frozenset(read))
