@@ -70,5 +70,5 @@ def encoded(answer: Any) -> bytes:
 
 def _sorted(value: object) -> list[Any]:
     if isinstance(value, frozenset):
-        return sorted(value)
+        return sorted(value) if value else []
     raise TypeError(f"{type(value).__name__} has no form in a frame")

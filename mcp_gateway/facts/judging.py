@@ -86,6 +86,8 @@ class Judge:
         self._policies: dict[str, Trust] = {}
         self._planned: dict[str, Trust] = {}
         self._named: dict[str, Named | None] = {}
+        self._column_names: frozenset[str] | None = None
+        """Of the whole catalog, once they were asked for."""
         self._depth = 0
         """Of the bodies that are being read, by the root's count."""
         self.meanings: Meanings = root.meanings if root else Meanings(self, self._families)
@@ -105,7 +107,6 @@ class Judge:
         # What is asked of the whole catalog.
         self.definitions = cache(self._definitions)
         self.casts = cache(self._casts_unseen)
-        self._column_names = cache(self._find_column_names)
         self._domains_check = cache(self._some_domain_checks)
 
     # Functions
@@ -126,14 +127,18 @@ class Judge:
 
     def knows_column(self, name: str) -> bool:
         """Whether anything in the catalog has a column of this name, or what is written like one: a field, a function."""
-        return self.catalog is None or name in self._root._column_names()  # noqa: SLF001 - of the same class
-
-    def _find_column_names(self) -> frozenset[str]:
         if self.catalog is None:
-            return frozenset()
-        functions = [function for named in self.catalog.functions.values() for function in named]
-        return frozenset(self.catalog.functions).union(
-            (column.name for relation in self.catalog.relations.values() for column in relation.columns),
+            return True
+        names = self._root._column_names  # noqa: SLF001 - of the same class
+        if names is None:
+            names = self._root._column_names = self._find_column_names(self.catalog)  # noqa: SLF001 - of the same class
+        return name in names
+
+    @staticmethod
+    def _find_column_names(catalog: Catalog) -> frozenset[str]:
+        functions = [function for named in catalog.functions.values() for function in named]
+        return frozenset(catalog.functions).union(
+            (column.name for relation in catalog.relations.values() for column in relation.columns),
             (name for function in functions for name in (*function.arguments, *function.outputs)),
             SYSTEM_COLUMNS,
         )

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.catalog import Relation
 from mcp_gateway.facts.tree import opened, strings, written
 
-SYSTEM_COLUMNS = frozenset({"ctid", "cmax", "cmin", "tableoid", "xmax", "xmin"})
+SYSTEM_COLUMNS: Final = frozenset({"ctid", "cmax", "cmin", "tableoid", "xmax", "xmin"})
 
 
 class Table(NamedTuple):
@@ -71,13 +71,14 @@ class Scope:
             level = level.parent
         return False, None
 
-    def qualified(self, parts: Sequence[str]) -> Entry | None:
+    def qualified(self, parts: tuple[str, ...]) -> Entry | None:
         """The entry that `parts`, such as `("public", "users")` or `("u",)`, stands for."""
+        name, schema = parts[-1], parts[-2] if len(parts) > 1 else None
         level: Scope | None = self
         while level is not None:
             entries = [*level.entries, *level.only_qualified] if level.only_qualified else level.entries
             for entry in entries:
-                if entry.qualifier == parts[-1] and (len(parts) == 1 or entry.schema == parts[-2]):
+                if entry.qualifier == name and (schema is None or entry.schema == schema):
                     return entry
             level = level.parent
         return None

@@ -5,7 +5,9 @@ To add a type to `LEAVES` or `PLAIN` is to vouch that nothing acts in it but wha
 
 from __future__ import annotations
 
-LEAVES = frozenset(
+from typing import Final
+
+LEAVES: Final = frozenset(
     {
         "A_Const",
         "A_Star",
@@ -21,7 +23,7 @@ LEAVES = frozenset(
 )
 """Nodes without anything in them that could act."""
 
-PLAIN = frozenset({
+PLAIN: Final = frozenset({
     "A_ArrayExpr", "A_Indices", "BoolExpr", "BooleanTest", "CTECycleClause", "CTESearchClause", "CaseWhen", "CoalesceExpr",
     "CollateClause", "ColumnDef", "GroupingFunc", "GroupingSet", "IndexElem", "InferClause", "JsonAggConstructor", "JsonArgument",
     "JsonArrayAgg", "JsonArrayConstructor", "JsonArrayQueryConstructor", "JsonBehavior", "JsonFuncExpr",
@@ -32,7 +34,7 @@ PLAIN = frozenset({
 })  # fmt: skip
 """Nodes that do no more than what is in them."""
 
-BARE = {
+BARE: Final = {
     "arg": "JsonKeyValue",
     "constructor": "JsonAggConstructor",
     "context_item": "JsonValueExpr",
@@ -51,7 +53,7 @@ BARE = {
 }
 """The type of a node that stands bare in a field of this name, inside an expression."""
 
-IMPLIED_OPERATORS = {
+IMPLIED_OPERATORS: Final = {
     "AEXPR_BETWEEN": (("<=",), (">=",)),
     "AEXPR_BETWEEN_SYM": (("<=",), (">=",)),
     "AEXPR_NOT_BETWEEN": (("<",), (">",)),
@@ -59,7 +61,7 @@ IMPLIED_OPERATORS = {
 }
 """What kinds of A_Expr use whose name is a keyword."""
 
-KEYWORD_FUNCTIONS = {
+KEYWORD_FUNCTIONS: Final = {
     "JSON_EXISTS_OP": "json_exists",
     "JSON_QUERY_OP": "json_query",
     "JSON_VALUE_OP": "json_value",
@@ -76,5 +78,7 @@ KEYWORD_FUNCTIONS = {
 }
 """Syntax of PostgreSQL 16 and 17. To an older server the same text calls a function of this name."""
 
-SAMPLING_METHODS = frozenset({("bernoulli",), ("system",), ("pg_catalog", "bernoulli"), ("pg_catalog", "system")})
-SESSION_FUNCTIONS = frozenset({("set_config",), ("pg_catalog", "set_config")})
+SAMPLING_METHODS: Final = frozenset(
+    {("bernoulli",), ("system",), ("pg_catalog", "bernoulli"), ("pg_catalog", "system")}
+)
+SESSION_FUNCTIONS: Final = frozenset({("set_config",), ("pg_catalog", "set_config")})

@@ -8,7 +8,7 @@ says what functions, operators, types and relations may do.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.absent import Absent, AbsentKind, absent_of
@@ -23,11 +23,11 @@ from mcp_gateway.facts.sql_nodes import (
     PLAIN,
     SESSION_FUNCTIONS,
 )
-from mcp_gateway.facts.tree import is_wrapped, opened, strings, written
+from mcp_gateway.facts.tree import NOTHING, is_wrapped, opened, strings, written
 
 Handler: TypeAlias = Callable[[Any, JSONObject, Scope], None]
 """Takes one kind of node in: the walk, what is in the node, and what names mean there."""
-DATA_CHANGES = frozenset({"DeleteStmt", "InsertStmt", "MergeStmt", "UpdateStmt"})
+DATA_CHANGES: Final = frozenset({"DeleteStmt", "InsertStmt", "MergeStmt", "UpdateStmt"})
 
 
 class Walk:
@@ -54,6 +54,8 @@ class Walk:
         self.kinds: set[str] = set()
         self.columns: set[str] = set()
         self.functions: set[str] = set()
+        self._applied: dict[tuple[str, ...], bool] = {}
+        """The functions that are called, to whether the catalog knows them."""
         self.named = Named()
         self.called: set[str] = set()
         """Bare names, in their own case, of what may be a function."""
@@ -88,10 +90,9 @@ class Walk:
 
     def each(self, values: Iterable[Any], scope: Scope) -> None:
         """Walk the nodes of a list."""
-        node = self.node
         for value in values:
             if value:
-                node(value, scope)
+                self.node(value, scope)
 
     def node(self, value: Any, scope: Scope, *, bare: str = "") -> None:
         """Walk one node, a list of them, or nothing. `bare` is the type of a node that stands without it."""
@@ -117,8 +118,11 @@ class Walk:
                 self._keyword(keyword)
             if kind not in PLAIN:
                 self.unknown(kind, body)
-            self.computes = True
-            self.fields(body, scope)
+            self._plain(body, scope)
+
+    def _plain(self, body: JSONObject, scope: Scope) -> None:
+        self.computes = True
+        self.fields(body, scope)
 
     def _keyword(self, name: str) -> None:
         self.called.add(name)
@@ -130,11 +134,11 @@ class Walk:
     def fields(self, body: JSONObject, scope: Scope, *, without: Sequence[str] = ()) -> None:
         """Walk what is in a node."""
         for name, value in body.items():
-            if name not in without:
-                if isinstance(value, list):
+            if isinstance(value, list):
+                if name not in without:
                     self.each(value, scope)
-                elif isinstance(value, dict):
-                    self.node(value, scope, bare=BARE.get(name, ""))
+            elif isinstance(value, dict) and name not in without:
+                self.node(value, scope, bare=BARE.get(name, ""))
 
     def unknown(self, kind: str, body: JSONObject) -> None:  # noqa: ARG002 - statements look at it
         """A node that the closed list does not name."""
@@ -156,20 +160,29 @@ class Walk:
 
     def _call(self, body: JSONObject, scope: Scope) -> None:
         parts = strings(body["funcname"])
-        name = written(parts)
         self.computes = True
+        known = self._applied.get(parts)
+        if known is None:
+            known = self._applied[parts] = self._function(parts)
+        if not known:
+            self._lacks_function(parts, arguments=len(body.get("args", ())))
+        self.fields(body, scope, without=("funcname",))
+
+    def _function(self, parts: tuple[str, ...]) -> bool:
+        """Take in that a function is called, and whether the catalog knows it."""
+        name = written(parts)
         self.functions.add(name.lower())
         self.called.add(parts[-1])
         self.named.functions.add(parts)
         self.doubt(self.judge.function(parts))
-        if not self.judge.knows_function(parts):
-            self.unheard.add(name)
-            self._lacks_function(parts, arguments=len(body.get("args", ())))
         if self.judge.takes_any_type(parts):
             self._fill(of_own_type=True)
         if parts in SESSION_FUNCTIONS:
             self.session_function = True
-        self.fields(body, scope, without=("funcname",))
+        known = self.judge.knows_function(parts)
+        if not known:
+            self.unheard.add(name)
+        return known
 
     def _lacks_function(self, parts: tuple[str, ...], *, arguments: int) -> None:
         """With one argument a name may be a field of that, or a type."""
@@ -192,14 +205,17 @@ class Walk:
         self.node(left, scope)
 
     def _operator(self, parts: tuple[str, ...]) -> None:
-        self.named.operators.add(parts)
-        self.doubt(self.judge.operator(parts))
+        if parts not in self.named.operators:
+            self.named.operators.add(parts)
+            self.doubt(self.judge.operator(parts))
 
     def _case(self, body: JSONObject, scope: Scope) -> None:
         if "arg" in body:
             self._operator(("=",))
         self.computes = True
-        self.each([body.get("arg"), *body.get("args", ()), body.get("defresult")], scope)
+        self.node(body.get("arg"), scope)
+        self.each(body.get("args", ()), scope)
+        self.node(body.get("defresult"), scope)
 
     def _sort(self, body: JSONObject, scope: Scope) -> None:
         if "useOp" in body:
@@ -265,17 +281,18 @@ class Walk:
             self.doubt(found)
 
     def _column(self, body: JSONObject, scope: Scope) -> None:
-        nodes = body["fields"]
-        *qualifier, name = strings(nodes)
+        nodes: list[JSONObject] = body["fields"]
+        parts = strings(nodes)
+        qualifier, name = parts[:-1], parts[-1]
         if "A_Star" in nodes[-1]:
             self._fill(of_own_type=bool(qualifier))
             self._star(qualifier, scope)
             return
-        if not qualifier and scope.qualified((name,)) is not None:
-            self._fill(of_own_type=True)
         if not self.judge.knows_column(name):
             self.lacks("column", (name,))
         if not qualifier:
+            if scope.qualified(parts) is not None:
+                self._fill(of_own_type=True)
             self.columns.update(scope.unqualified(name))
         else:
             entry = scope.qualified(qualifier)
@@ -284,16 +301,17 @@ class Walk:
             if entry is not None:
                 self.columns.update(stored(entry, name))
 
-    def _star(self, qualifier: Sequence[str], scope: Scope) -> None:
+    def _star(self, qualifier: tuple[str, ...], scope: Scope) -> None:
         entry = scope.qualified(qualifier) if qualifier else None
         entries = scope.entries if not qualifier else [entry] if entry else []
         self.columns.update(column for one in entries for column in all_stored(one))
 
     def _target(self, body: JSONObject, scope: Scope) -> None:
         """What is selected or returned. There a star stands for columns, elsewhere for a row."""
-        star = body.get("val", {}).get("ColumnRef", {}).get("fields")
-        if star and "A_Star" in star[-1]:
-            self._star(strings(star[:-1]), scope)
+        value: JSONObject = body.get("val", NOTHING)
+        fields = value["ColumnRef"]["fields"] if "ColumnRef" in value else None
+        if fields is not None and "A_Star" in fields[-1]:
+            self._star(strings(fields[:-1]), scope)
         else:
             self.fields(body, scope)
 
@@ -316,7 +334,8 @@ def _changing(kind: str) -> Handler:
 
 
 # ruff: noqa: SLF001 - the table names methods of a class above it
-_HANDLERS: dict[str, Handler] = {
+_HANDLERS: Final[dict[str, Handler]] = {
+    **dict.fromkeys(PLAIN.difference(KEYWORD_FUNCTIONS, {"JsonFuncExpr"}), Walk._plain),
     "A_ArrayExpr": Walk._array,
     "A_Const": Walk._constant,
     "A_Expr": Walk._operation,

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from mcp_gateway.calls import JSONObject
 
-MAX_NAMES = 4096
+NOTHING: Final[JSONObject] = {}
+MAX_NAMES: Final = 4096
 """How many written names are remembered: agents choose them."""
 
 
@@ -37,9 +38,13 @@ def is_wrapped(value: JSONObject) -> bool:
     return len(value) == 1 and next(iter(value))[0].isupper()
 
 
-def strings(nodes: Iterable[Any]) -> tuple[str, ...]:
+def strings(nodes: Iterable[JSONObject]) -> tuple[str, ...]:
     """The texts of a list of String nodes; other nodes give an empty text."""
-    return tuple([node["String"].get("sval", "") if "String" in node else "" for node in nodes])
+    texts: list[str] = []
+    for node in nodes:
+        string: JSONObject = node.get("String", NOTHING)
+        texts.append(string.get("sval", ""))
+    return tuple(texts)
 
 
 @lru_cache(MAX_NAMES)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import io
 import pickle
 from typing import Any
@@ -8,6 +9,7 @@ import orjson
 
 from mcp_gateway.facts.catalog import Catalog, Column, Relation
 from mcp_gateway.facts.frames import LENGTH, SHAPE, framed
+from mcp_gateway.facts.parser import Statements
 from mcp_gateway.facts.worker_process import Desk, serve
 
 CATALOG = Catalog(
@@ -84,3 +86,18 @@ def test_each_snapshot_answers_for_itself() -> None:
 
     assert desk.answer(("examine", 1, "TABLE users")).examination.facts.reads == {"public.users"}
     assert desk.answer(("examine", 2, "TABLE users")).examination.facts.reads == {"users"}
+
+
+def test_no_tree_outlives_its_answer() -> None:
+    kept = []
+
+    class Requests(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            kept.append(sum(isinstance(one, Statements) for one in gc.get_objects()))
+            return super().read(size)
+
+    requests = [("load", 1, CATALOG, CLASSIFY), ("examine", 1, "SELECT 1"), ("examine", None, "TABLE users"), ("what",)]
+    serve(Requests(b"".join(framed(pickle.dumps(one)) for one in requests)), io.BytesIO())
+
+    assert len(kept) > len(requests)
+    assert len(set(kept)) == 1

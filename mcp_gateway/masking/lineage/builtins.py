@@ -7,12 +7,14 @@ list is opaque, so a forgotten name costs precision and never safety.
 
 from __future__ import annotations
 
+from typing import Final
+
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-PURE_THOUGH_STABLE = _names("""
+PURE_THOUGH_STABLE: Final = _names("""
     age array_to_json array_to_string concat concat_ws convert convert_from convert_to date date_add date_part
     date_subtract date_trunc extract format generate_series in_range json_agg json_build_array json_build_object
     json_object_agg json_populate_record json_populate_recordset json_to_record json_to_recordset json_to_tsvector
@@ -52,7 +54,7 @@ PURE_THOUGH_STABLE = _names("""
 """)
 """Read the clock, the session, settings or definitions; never a table's rows."""
 
-PURE_THOUGH_VOLATILE = _names("""
+PURE_THOUGH_VOLATILE: Final = _names("""
     array_sample array_shuffle clock_timestamp gen_random_uuid pg_blocking_pids pg_current_wal_flush_lsn
     pg_current_wal_insert_lsn pg_current_wal_lsn pg_database_size pg_indexes_size pg_is_in_recovery
     pg_is_wal_replay_paused pg_jit_available pg_last_wal_receive_lsn pg_last_wal_replay_lsn
@@ -61,7 +63,7 @@ PURE_THOUGH_VOLATILE = _names("""
     uuidv7
 """)
 
-SINKS = _names("""
+SINKS: Final = _names("""
     currval lastval nextval pg_advisory_lock pg_advisory_lock_shared pg_advisory_unlock pg_advisory_unlock_all
     pg_advisory_unlock_shared pg_advisory_xact_lock pg_advisory_xact_lock_shared pg_cancel_backend pg_notify pg_sleep
     pg_sleep_for pg_sleep_until pg_terminate_backend pg_try_advisory_lock pg_try_advisory_lock_shared
@@ -69,7 +71,7 @@ SINKS = _names("""
 """)
 """Their result tells nothing, their argument does: it can be seen elsewhere, later, or in the time it takes."""
 
-PURE_IN_EXTENSIONS = {
+PURE_IN_EXTENSIONS: Final = {
     "pg_trgm": _names("""
         show_limit similarity_op strict_word_similarity_commutator_op strict_word_similarity_op
         word_similarity_commutator_op word_similarity_op
@@ -84,7 +86,7 @@ PURE_IN_EXTENSIONS = {
 }
 """Functions of known extensions that are not immutable and depend on arguments, settings or chance alone."""
 
-TOTAL_FUNCTIONS = _names("""
+TOTAL_FUNCTIONS: Final = _names("""
     age ascii avg bit_length bool_and bool_or btrim cardinality char_length character_length concat concat_ws corr
     count covar_pop covar_samp cume_dist dense_rank every first_value format_type initcap jsonb_typeof json_build_array
     json_typeof jsonb_build_array lag last_value lead left length lower ltrim max md5 min mode now num_nonnulls
@@ -96,16 +98,16 @@ TOTAL_FUNCTIONS = _names("""
 """)
 """Cannot fail on any value of bounded size, but for the lists that follow."""
 
-UNBOUNDED_RESULTS = _names("array_agg json_agg jsonb_agg json_arrayagg string_agg xmlagg")
+UNBOUNDED_RESULTS: Final = _names("array_agg json_agg jsonb_agg json_arrayagg string_agg xmlagg")
 """Total themselves, but what takes their result may run out of memory, and tells by that."""
 
-GROWING = _names("""
+GROWING: Final = _names("""
     array_to_string encode json_build_array json_build_object jsonb_build_array jsonb_build_object quote_ident
     quote_literal quote_nullable row_to_json to_json to_jsonb
 """)
 """Their result may be several times as long as their argument: enough of them in each other run out of memory."""
 
-TOTAL_IN_ARGUMENT = dict.fromkeys(
+TOTAL_IN_ARGUMENT: Final = dict.fromkeys(
     _names("""
         array_length array_to_string ceil ceiling date encode floor like_escape lpad nth_value overlay regexp_count
         regexp_like regexp_match regexp_matches regexp_replace regexp_split_to_array regexp_split_to_table regexp_substr
@@ -115,37 +117,39 @@ TOTAL_IN_ARGUMENT = dict.fromkeys(
 ) | dict.fromkeys(_names("date_part date_trunc extract timezone"), 1)
 """By the position of the one argument that they cannot fail on, while all others are literals (`literals`)."""
 
-TOTAL_WITH_LITERALS_IN = dict.fromkeys(_names("ntile percentile_disc"), 1) | dict.fromkeys(
+TOTAL_WITH_LITERALS_IN: Final = dict.fromkeys(_names("ntile percentile_disc"), 1) | dict.fromkeys(
     _names("json_build_object jsonb_build_object"), 2
 )
 """Cannot fail while every n-th argument, from the first, is a literal: all of them, or the keys of an object."""
 
-TOTAL_ON_STEADY = _names("""
+TOTAL_ON_STEADY: Final = _names("""
     age avg ceil ceiling corr covar_pop covar_samp floor jsonb_build_array jsonb_build_object regr_avgx regr_avgy
     regr_intercept regr_r2 regr_slope round stddev stddev_pop stddev_samp sum to_jsonb trunc var_pop var_samp variance
 """)
 """Total on stored columns, whole numbers and text. A statement that chooses the value itself can make them fail: by
 1e308, 'infinity' or a `\\u0000` in JSON."""
-STEADY_TYPES = frozenset(f"pg_catalog.{name}" for name in ("int2", "int4", "int8", "text", "varchar", "bpchar", "bool"))
-TOTAL_ON_SINGLE = _names("array_agg")
+STEADY_TYPES: Final = frozenset(
+    f"pg_catalog.{name}" for name in ("int2", "int4", "int8", "text", "varchar", "bpchar", "bool")
+)
+TOTAL_ON_SINGLE: Final = _names("array_agg")
 """Total unless the argument is an array: then all of them have to be of the same shape."""
-TOTAL_BY_TYPE = {"date": frozenset({"pg_catalog.date", "pg_catalog.timestamp", "pg_catalog.timestamptz"})}
+TOTAL_BY_TYPE: Final = {"date": frozenset({"pg_catalog.date", "pg_catalog.timestamp", "pg_catalog.timestamptz"})}
 """Functions named like a type: on any other argument the call is a cast."""
 
-EQUALITIES = _names("= <> !=")
-ORDERINGS = _names("< > <= >=")
-TOTAL_OPERATORS = _names("= <> < > <= >= @> <@ && || ? ?| ?& -> ->> #> #>>")
-JSON_OPERATORS = _names("-> ->> #> #>>")
+EQUALITIES: Final = _names("= <> !=")
+ORDERINGS: Final = _names("< > <= >=")
+TOTAL_OPERATORS: Final = _names("= <> < > <= >= @> <@ && || ? ?| ?& -> ->> #> #>>")
+JSON_OPERATORS: Final = _names("-> ->> #> #>>")
 """Total on jsonb and on stored columns; JSON that a statement makes may hold what cannot be told as text."""
-COMPUTING = _names("+ - * / % ^ |/ ||/ @ & | # ~ << >> || -> ->> #> #>> #-")
+COMPUTING: Final = _names("+ - * / % ^ |/ ||/ @ & | # ~ << >> || -> ->> #> #>> #-")
 """What operators there are whose result is no truth value; any other one is taken for a comparison."""
-PATTERN_OPERATORS = _names("~ ~* !~ !~* ~~ ~~* !~~ !~~*")
+PATTERN_OPERATORS: Final = _names("~ ~* !~ !~* ~~ ~~* !~~ !~~*")
 """Total with a literal pattern: of LIKE one that does not end in a backslash, else one that is known to be valid."""
-LIKE_OPERATORS = _names("~~ ~~* !~~ !~~*")
-DIVISIONS = _names("/ %")
+LIKE_OPERATORS: Final = _names("~~ ~~* !~~ !~~*")
+DIVISIONS: Final = _names("/ %")
 """Total on whole numbers and stored columns, with a positive literal divisor."""
-TEXT_TYPES = _names("text varchar bpchar")
-WIDER_TYPES = {
+TEXT_TYPES: Final = _names("text varchar bpchar")
+WIDER_TYPES: Final = {
     "int2": _names("int2 int4 int8 numeric float4 float8"),
     "int4": _names("int4 int8 numeric float8"),
     "int8": _names("int8 numeric float8"),

@@ -8,6 +8,7 @@ anything, and classified data may not be handed to it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.catalog import Function
@@ -27,14 +28,14 @@ from mcp_gateway.masking.lineage.classified import ClassifiedCatalog, Expansion,
 from mcp_gateway.masking.lineage.literals import are_harmless
 from mcp_gateway.masking.lineage.nodes import is_constant
 from mcp_gateway.masking.lineage.purity import is_builtin, is_pure
-from mcp_gateway.masking.lineage.values import NONE, Classes, Column, Columns, Unsure, Value, tainted, union
+from mcp_gateway.masking.lineage.values import NONE, Classes, Column, Columns, Unsure, Value, joined, tainted, union
 from mcp_gateway.masking.lineage.walker import Walker
 
-_ARRAYS = frozenset({"pg_catalog.anyarray", "pg_catalog.anycompatiblearray"})
-_ELEMENTS = frozenset(
+_ARRAYS: Final = frozenset({"pg_catalog.anyarray", "pg_catalog.anycompatiblearray"})
+_ELEMENTS: Final = frozenset(
     {"pg_catalog.anyelement", "pg_catalog.anycompatible", "pg_catalog.anynonarray", "pg_catalog.anycompatiblenonarray"}
 )
-_POLYMORPHIC = _ARRAYS | _ELEMENTS
+_POLYMORPHIC: Final = _ARRAYS | _ELEMENTS
 
 
 class Calls(Walker):
@@ -43,11 +44,12 @@ class Calls(Walker):
     def judge(self, names: Sequence[str]) -> Judged | None:
         """Judge what a possibly qualified function name stands for; None where there is no such function."""
         schema, name = (names[-2] if len(names) > 1 else None), names[-1]
-        key = (schema, name, self.path)
-        if key not in self.prepared.judged:
+        key, known = (schema, name, self.path), self.prepared.judged
+        judged = known.get(key)
+        if judged is None and key not in known:
             candidates = self.prepared.functions(schema, name, path=self.path)
-            self.prepared.judged[key] = self._judged(candidates) if candidates else None
-        return self.prepared.judged[key]
+            judged = known[key] = self._judged(candidates) if candidates else None
+        return judged
 
     def _judged(self, candidates: tuple[Function, ...]) -> Judged:
         opaque = sink = False
@@ -113,14 +115,15 @@ class Calls(Walker):
         arguments.
         """
         together = union(arguments)
-        given = together.classes | extra
+        given = joined(together.classes, extra)
         if judged.opaque or judged.sink:
             self.hand_over(given, name)
         self.found.effects = self.found.effects or judged.sink
         plain = together.plain and self._is_total(judged, name, arguments, nodes=nodes)
         if given and not plain:
             self.found.fact("may_fail", given)
-        self.found.functions |= judged.names
+        if judged.names:
+            self.found.functions |= judged.names
         for expansion in judged.expansions:
             self.found.merge(expansion.found)
         if judged.opaque:
@@ -198,7 +201,7 @@ class Calls(Walker):
         if kind == "argument":
             first = arguments[0] if arguments else value
             row = first.row or self.row_of_type(first.type, first)
-            return None if row is None else tuple(Column(name, Value(value.classes, plain=False)) for name, _ in row)
+            return None if row is None else tuple(Column(of.name, Value(value.classes, plain=False)) for of in row)
         if kind != "row":
             return None
         of = Value(value.classes, plain=False)
@@ -221,7 +224,7 @@ class Calls(Walker):
         """Whether a call cannot fail on arguments that are plain."""
         if not judged.total:
             return False
-        if name in TOTAL_ON_STEADY and not all(map(is_steady, arguments)):
+        if name in TOTAL_ON_STEADY and not all(is_steady(argument) for argument in arguments):
             return False
         if name in TOTAL_ON_SINGLE and not all(of.base or self.is_single(of.type) for of in arguments):
             return False

@@ -128,7 +128,7 @@ class Changes(Queries):
         columns = self._returning(body, written, scope, events=EVENTS)
         # Which side a column comes from depends on the server's version.
         everything = NONE.union(*(flat.classes for flat in scope.flats))
-        return tuple(Column(name, tainted(value, everything)) for name, value in columns)
+        return tuple(Column(of.name, tainted(of.value, everything)) for of in columns)
 
     # Parts
 
@@ -227,7 +227,7 @@ class Changes(Queries):
         columns = self.targets(clause["exprs"], inside)
         if not written.known.watched or written.known.reshaped.isdisjoint(events):
             return columns
-        return tuple(Column(name, Value(self.top | value.classes, plain=False)) for name, value in columns)
+        return tuple(Column(of.name, Value(self.top | of.value.classes, plain=False)) for of in columns)
 
 
 def _element(body: JSONObject) -> JSONObject:

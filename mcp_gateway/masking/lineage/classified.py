@@ -7,6 +7,7 @@ as statements are resolved; everything in them is a function of the catalog and 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -73,7 +74,8 @@ class Shape(NamedTuple):
     names: tuple[str, ...] = ()
 
 
-class Judged(NamedTuple):
+@dataclass(slots=True, kw_only=True)
+class Judged:
     """All functions that a name may mean, taken together: the argument types that would tell are not known."""
 
     names: frozenset[str]

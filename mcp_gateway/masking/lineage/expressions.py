@@ -6,8 +6,8 @@ although its input is not: a NULL test on a stored column, and what counts rows 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.masking.lineage.nodes import opened, strings
@@ -29,7 +29,7 @@ from mcp_gateway.masking.lineage.values import (
     union,
 )
 
-_CONSTANTS = {
+_CONSTANTS: Final = {
     "ival": Value(type="pg_catalog.int4"),
     "fval": Value(type="pg_catalog.numeric"),
     "boolval": Value(type="pg_catalog.bool"),
@@ -37,7 +37,7 @@ _CONSTANTS = {
     "bsval": Value(type="pg_catalog.bit"),
 }
 """By the field that a literal stands in; NULL stands in none of them."""
-_BOOL = "pg_catalog.bool"
+_BOOL: Final = "pg_catalog.bool"
 
 
 class Expressions(SQLJSON):
@@ -46,7 +46,7 @@ class Expressions(SQLJSON):
     def value(self, node: JSONObject, scope: Scope) -> Value:
         """Resolve an expression."""
         self.visit()
-        [(tag, body)] = node.items()
+        tag, body = opened(node)
         resolve = _HANDLERS.get(tag)
         if resolve is None:
             raise Unsure(f"a {tag} node")
@@ -55,10 +55,11 @@ class Expressions(SQLJSON):
     # Names
 
     def _column_reference(self, body: JSONObject, scope: Scope) -> Value:
-        fields = body["fields"]
+        fields: list[JSONObject] = body["fields"]
         if "A_Star" in fields[-1]:
             return self._starred_row(strings(fields[:-1]), scope)
-        *qualifier, name = strings(fields)
+        qualifier = strings(fields)
+        name = qualifier.pop()
         return self._qualified_name(qualifier, name, scope) if qualifier else self._bare_name(name, scope)
 
     def _bare_name(self, name: str, scope: Scope) -> Value:
@@ -175,7 +176,7 @@ class Expressions(SQLJSON):
 
     def _boolean_test(self, body: JSONObject, scope: Scope) -> Value:
         value = self.value(body["arg"], scope)
-        self.tested |= value.classes
+        self.tests(value.classes)
         return Value(value.classes, plain=value.plain, type=_BOOL)
 
     def _null_test(self, body: JSONObject, scope: Scope) -> Value:
@@ -186,18 +187,19 @@ class Expressions(SQLJSON):
             return Value(columns, plain=value.plain, type=_BOOL)
         # On anything but a stored column the test is an oracle: nullif(ssn, 'guess') IS NULL.
         self.found.fact("null_test", columns)
-        self.tested |= value.classes
+        self.tests(value.classes)
         return Value(value.classes, plain=value.plain, type=_BOOL)
 
     def _case(self, body: JSONObject, scope: Scope) -> Value:
         tests = [self.value(body["arg"], scope)] if "arg" in body else []
         results = [self.value(body["defresult"], scope)] if "defresult" in body else []
-        for when in body["args"]:
-            tests.append(self.value(when["CaseWhen"]["expr"], scope))
-            results.append(self.value(when["CaseWhen"]["result"], scope))
-        self.choice([*tests, *results])
-        chosen_by = NONE.union(*(test.classes for test in tests))
-        self.tested |= chosen_by
+        for node in body["args"]:
+            when: JSONObject = node["CaseWhen"]
+            tests.append(self.value(when["expr"], scope))
+            results.append(self.value(when["result"], scope))
+        self.choice(tests + results)
+        chosen_by = union(tests).classes
+        self.tests(chosen_by)
         return tainted(_alternatives(results), chosen_by)
 
     def choice(self, values: Sequence[Value]) -> Value:
@@ -238,14 +240,14 @@ class Expressions(SQLJSON):
             if any(self.is_opaque_operator(name) for name in strings(body.get("operName")) or ["="]):
                 return self.given_away(classes, "an operator")
             classes |= self.value(body["testexpr"], scope).classes
-            self.tested |= classes
+            self.tests(classes)
             return Value(classes, plain=False, type=_BOOL)
         if kind != "EXPR_SUBLINK":
             raise Unsure("a subquery of an unknown kind")
         if len(columns) == 1:
             one = chosen(columns[0].value)
             return tainted(Value(one.classes, base=one.base, plain=False, type=one.type, row=one.row), flow)
-        row = tuple(Column(name, tainted(chosen(value), flow)) for name, value in columns)
+        row = tuple(Column(of.name, tainted(chosen(of.value), flow)) for of in columns)
         return Value(classes, plain=False, type="pg_catalog.record", row=row)
 
     # Calls
@@ -256,14 +258,14 @@ class Expressions(SQLJSON):
     def call(self, body: JSONObject, scope: Scope) -> tuple[Value, list[Value]]:
         """A function call: its value and its arguments'."""
         names = strings(body["funcname"])
-        nodes = body.get("args", ())
+        nodes: Sequence[JSONObject] = body.get("args", ())
         arguments = [self.value(node, scope) for node in nodes]
         judged = self.judge(names)
         extra = NONE
         if "agg_filter" in body:
             chosen = self.value(body["agg_filter"], scope)
             self.choice([chosen, *arguments])
-            self.tested |= chosen.classes
+            self.tests(chosen.classes)
             extra |= chosen.classes
         if "agg_order" in body:
             extra |= self.sort_classes(body["agg_order"], scope)
@@ -275,7 +277,7 @@ class Expressions(SQLJSON):
             return self._count(body, arguments, extra), arguments
         value = self.applied(judged, names[-1], arguments, nodes=nodes, extra=extra)
         if value.type == _BOOL:
-            self.tested |= value.classes
+            self.tests(value.classes)
         return value, arguments
 
     def _count(self, body: JSONObject, arguments: Sequence[Value], extra: Classes) -> Value:
@@ -324,7 +326,10 @@ class Expressions(SQLJSON):
 
 
 def _either(values: Sequence[Value]) -> Value:
-    return functools.reduce(merged, values)
+    value = values[0]
+    for other in values[1:]:
+        value = merged(value, other)
+    return value
 
 
 def _alternatives(values: Sequence[Value]) -> Value:
@@ -332,7 +337,7 @@ def _alternatives(values: Sequence[Value]) -> Value:
 
 
 # ruff: noqa: SLF001 - the table names methods of a class above it
-_HANDLERS: dict[str, Callable[[Expressions, JSONObject, Scope], Value]] = {
+_HANDLERS: Final[dict[str, Callable[[Expressions, JSONObject, Scope], Value]]] = {
     "A_ArrayExpr": Expressions._array,
     "A_Const": Expressions._constant,
     "A_Expr": Operators.operation,

@@ -156,7 +156,7 @@ class FromItems(Expressions):
             columns.append(Column("ordinality", CLEAR))
         open_classes = NONE.union(*opens) if opens else None
         if open_classes is not None:
-            columns = [Column(name, value.derived_from(open_classes)) for name, value in columns]
+            columns = [Column(of.name, of.value.derived_from(open_classes)) for of in columns]
         item = Columns(columns, open_classes=open_classes)
         return _single(alias.get("aliasname", _function_name(calls[0][0])), item, alias)
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.masking.lineage.nodes import strings
 
-MAX_LENGTH = 10_000
+MAX_LENGTH: Final = 10_000
 """What a statement may have a text padded to."""
-MAX_PATTERN = 200
-MAX_TIMES = 255
+MAX_PATTERN: Final = 200
+MAX_TIMES: Final = 255
 """Of a bound in a pattern (`RE_DUP_MAX`)."""
 
-_TOKEN = re.compile(
+_TOKEN: Final = re.compile(
     r"""
     (?P<atom> [^\\()\[\]{}*+?|^$] | \\[dwsDWS] | \\[^\w\s]
       | \[ \^? (?: \[:(?:alpha|digit|alnum|upper|lower|space|punct):\] | 0-9 | a-z | A-Z | [\w .@%+~\#!,;:/'"=<>&*?(){}$|] )+ -? \] )
@@ -29,10 +29,10 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
-_DATES = frozenset("year month day quarter week dow isodow doy isoyear decade century millennium epoch".split())
-_TIMES = frozenset("hour minute second milliseconds microseconds epoch".split())
-_SPANS = (_DATES | _TIMES) - {"week", "dow", "isodow", "doy", "isoyear"}
-_UNITS = {
+_DATES: Final = frozenset("year month day quarter week dow isodow doy isoyear decade century millennium epoch".split())
+_TIMES: Final = frozenset("hour minute second milliseconds microseconds epoch".split())
+_SPANS: Final = (_DATES | _TIMES) - {"week", "dow", "isodow", "doy", "isoyear"}
+_UNITS: Final = {
     "date": _DATES,
     "time": _TIMES,
     "timetz": _TIMES,
@@ -41,8 +41,8 @@ _UNITS = {
     "timestamptz": _DATES | _TIMES,
 }
 """What can be taken out of a value, by its type."""
-_TRUNCATED = _SPANS - {"epoch"}
-_ZONES = frozenset(
+_TRUNCATED: Final = _SPANS - {"epoch"}
+_ZONES: Final = frozenset(
     """
     utc gmt africa/cairo africa/johannesburg africa/lagos africa/nairobi america/bogota america/chicago america/denver
     america/los_angeles america/mexico_city america/new_york america/sao_paulo america/toronto asia/bangkok asia/dubai
@@ -53,10 +53,10 @@ _ZONES = frozenset(
     """.split()
 )
 """Those that every server knows, as far as anybody needs them."""
-_NUMBER_FORMAT = re.compile(r"(FM)?L?[09,G]{0,40}([.D][09]{0,20})?")
-_ANY_FORMAT = re.compile(r"[-YQM/ _]{0,40}")
+_NUMBER_FORMAT: Final = re.compile(r"(FM)?L?[09,G]{0,40}([.D][09]{0,20})?")
+_ANY_FORMAT: Final = re.compile(r"[-YQM/ _]{0,40}")
 """No error of any of the types that have a format."""
-_SAFE_REPLACEMENT = re.compile(r"[^\\]*(\\[1-9&][^\\]*)?")
+_SAFE_REPLACEMENT: Final = re.compile(r"[^\\]*(\\[1-9&][^\\]*)?")
 
 Literals = Sequence[Any]
 """The values of the arguments, None for one that is no literal."""
@@ -141,8 +141,8 @@ def _takes_part(values: Literals) -> bool:
     return all(isinstance(of, int) for of in values[1:]) and all(map(_is_length, values[2:]))
 
 
-_WITH_PATTERN = _are(is_valid_pattern, _has_flags("i"))
-_CHECKS: dict[str, Callable[[Literals], bool]] = {
+_WITH_PATTERN: Final = _are(is_valid_pattern, _has_flags("i"))
+_CHECKS: Final[dict[str, Callable[[Literals], bool]]] = {
     "encode": _are(lambda value: value in {"hex", "base64"}),
     "json_build_object": lambda values: all(isinstance(of, str) for of in values[::2]),
     "jsonb_build_object": lambda values: all(isinstance(of, str) for of in values[::2]),
@@ -167,15 +167,17 @@ _CHECKS: dict[str, Callable[[Literals], bool]] = {
     "substr": _takes_part,
     "substring": _takes_part,
 }
-_BY_LITERALS = frozenset({"date_part", "date_trunc", "extract", "timezone", "to_char"})
-_DATE_TYPES = frozenset({"date", "timestamp", "timestamptz"})
+_BY_LITERALS: Final = frozenset({"date_part", "date_trunc", "extract", "timezone", "to_char"})
+_DATE_TYPES: Final = frozenset({"date", "timestamp", "timestamptz"})
 
 
 def are_harmless(name: str, nodes: Sequence[JSONObject], types: Sequence[str | None]) -> bool:
     """Whether the literals among the arguments of a built-in function let it fail on nothing."""
+    if name not in _BY_LITERALS and name not in _CHECKS:
+        return True
+    if not nodes:
+        return False
     values = [literal(node) for node in nodes]
-    if not values:
-        return name not in _BY_LITERALS and name not in _CHECKS
     subject = _bare_type(nodes[-1], types[-1])
     match name:
         case "date_part" | "extract":
@@ -187,7 +189,7 @@ def are_harmless(name: str, nodes: Sequence[JSONObject], types: Sequence[str | N
         case "to_char":
             return len(values) == 2 and _is_format(values[1], _bare_type(nodes[0], types[0]))
         case _:
-            return name not in _CHECKS or _CHECKS[name](values)
+            return _CHECKS[name](values)
 
 
 def _is_format(value: Any, of: str) -> bool:

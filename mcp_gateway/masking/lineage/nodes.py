@@ -6,14 +6,14 @@ table's columns are found by them, so a name that is not certain is None.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.masking.lineage.values import Unsure
 
-UNNAMED = "?column?"
+UNNAMED: Final = "?column?"
 
-SIMPLE_TYPES = frozenset(
+SIMPLE_TYPES: Final = frozenset(
     """
     bit bool box bpchar bytea char cid cidr circle date float4 float8 inet int2 int4 int8 interval json jsonb jsonpath
     line lseg macaddr macaddr8 money name numeric oid path pg_lsn point polygon regclass regcollation regconfig
@@ -25,7 +25,7 @@ SIMPLE_TYPES = frozenset(
 )
 """Built-in types that are neither composite nor pseudo-types."""
 
-_FIXED_NAMES = {
+_FIXED_NAMES: Final = {
     "A_ArrayExpr": "array",
     "CoalesceExpr": "coalesce",
     "GroupingFunc": "grouping",
@@ -41,7 +41,7 @@ _FIXED_NAMES = {
     "RowExpr": "row",
     "XmlSerialize": "xmlserialize",
 }
-_BY_OPERATION = {
+_BY_OPERATION: Final = {
     "IS_GREATEST": "greatest",
     "IS_LEAST": "least",
     "IS_XMLCONCAT": "xmlconcat",
@@ -73,15 +73,15 @@ _BY_OPERATION = {
 
 def opened(node: JSONObject) -> tuple[str, JSONObject]:
     """`{"Tag": {...}}` as tag and body."""
-    if len(node) != 1:
-        raise Unsure("a node without one tag")
-    [(tag, body)] = node.items()
-    return tag, body
+    if len(node) == 1:
+        for tag, body in node.items():
+            return tag, body
+    raise Unsure("a node without one tag")
 
 
 def strings(nodes: list[JSONObject] | None) -> list[str]:
     """The texts of a list of String nodes."""
-    return [node["String"]["sval"] for node in nodes or ()]
+    return [] if nodes is None else [node["String"]["sval"] for node in nodes]
 
 
 def type_name(body: JSONObject) -> tuple[str | None, str, bool]:
@@ -111,8 +111,13 @@ def constant(node: JSONObject) -> Any:
 
 def is_star(node: JSONObject) -> bool:
     """`*`, `t.*` or `(expression).*`."""
-    path = node["ColumnRef"]["fields"] if "ColumnRef" in node else node.get("A_Indirection", {}).get("indirection", ())
-    return bool(path) and "A_Star" in path[-1]
+    if "ColumnRef" in node:
+        path = node["ColumnRef"]["fields"]
+    elif "A_Indirection" in node:
+        path = node["A_Indirection"]["indirection"]
+    else:
+        return False
+    return "A_Star" in path[-1]
 
 
 def column_name(target: JSONObject) -> str | None:

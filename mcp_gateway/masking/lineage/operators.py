@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.masking.lineage.builtins import (
@@ -19,12 +20,12 @@ from mcp_gateway.masking.lineage.calls import Calls, is_steady
 from mcp_gateway.masking.lineage.literals import is_valid_pattern, literal
 from mcp_gateway.masking.lineage.nodes import strings, type_name
 from mcp_gateway.masking.lineage.scopes import Scope
-from mcp_gateway.masking.lineage.values import NONE, Classes, Unsure, Value
+from mcp_gateway.masking.lineage.values import NONE, Classes, Unsure, Value, joined
 
-BETWEEN_KINDS = frozenset({"AEXPR_BETWEEN", "AEXPR_BETWEEN_SYM", "AEXPR_NOT_BETWEEN", "AEXPR_NOT_BETWEEN_SYM"})
-_BETWEEN = (">=", "<=", ">", "<")
+BETWEEN_KINDS: Final = frozenset({"AEXPR_BETWEEN", "AEXPR_BETWEEN_SYM", "AEXPR_NOT_BETWEEN", "AEXPR_NOT_BETWEEN_SYM"})
+_BETWEEN: Final = (">=", "<=", ">", "<")
 """What these kinds use, whose names are keywords."""
-_JSON = frozenset({"pg_catalog.json", "pg_catalog.jsonb"})
+_JSON: Final = frozenset({"pg_catalog.json", "pg_catalog.jsonb"})
 
 
 class Operators(Calls):
@@ -47,14 +48,14 @@ class Operators(Calls):
 
     def _operated(self, body: JSONObject, left: Value | None, scope: Scope) -> Value:
         right = self.value(body["rexpr"], scope)
-        classes = right.classes if left is None else left.classes | right.classes
+        classes = right.classes if left is None else joined(left.classes, right.classes)
         name = body["name"][-1]["String"]["sval"]
         kind = body["kind"]
         opaque = any(map(self.is_opaque_operator, _BETWEEN)) if kind in BETWEEN_KINDS else self.is_opaque_operator(name)
         if opaque:
             return self.given_away(classes, f"the operator {name!r}")
         if kind not in ("AEXPR_OP", "AEXPR_NULLIF") or name not in COMPUTING:
-            self.tested |= classes
+            self.tests(classes)
         plain = (
             right.plain
             and (left is None or left.plain)

@@ -8,6 +8,8 @@ anything.
 
 from __future__ import annotations
 
+from typing import Final
+
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.masking.lineage.builtins import EQUALITIES, ORDERINGS, PATTERN_OPERATORS
 from mcp_gateway.masking.lineage.from_items import FromItems
@@ -16,7 +18,7 @@ from mcp_gateway.masking.lineage.operators import BETWEEN_KINDS
 from mcp_gateway.masking.lineage.scopes import Scope
 from mcp_gateway.masking.lineage.values import Value
 
-_FORMS = {
+_FORMS: Final = {
     "AEXPR_LIKE": "where_pattern",
     "AEXPR_ILIKE": "where_pattern",
     "AEXPR_SIMILAR": "where_pattern",
@@ -25,7 +27,7 @@ _FORMS = {
     "AEXPR_IN": "where_equality",
     **dict.fromkeys(BETWEEN_KINDS, "where_range"),
 }
-_BY_NAME = frozenset({"AEXPR_OP", "AEXPR_OP_ANY", "AEXPR_OP_ALL"})
+_BY_NAME: Final = frozenset({"AEXPR_OP", "AEXPR_OP_ANY", "AEXPR_OP_ALL"})
 
 
 class Predicates(FromItems):

@@ -78,11 +78,12 @@ class Queries(Predicates):
         columns: list[Column] = []
         around, self.tested = self.tested, NONE
         for node in nodes:
-            target = node["ResTarget"]
-            if is_star(target["val"]):
-                columns.extend(self.expanded(target["val"], scope))
+            target: JSONObject = node["ResTarget"]
+            value: JSONObject = target["val"]
+            if is_star(value):
+                columns.extend(self.expanded(value, scope))
             else:
-                columns.append(Column(column_name(target), self.value(target["val"], scope)))
+                columns.append(Column(column_name(target), self.value(value, scope)))
         self.found.fact("test", self.tested)
         self.tested |= around
         return tuple(columns)

@@ -290,7 +290,9 @@ class Resolver(Changes):
         inference = {kind: told for kind, of in found.facts.items() if (told := of & data)}
         touched = found.touch.union(classes_of(columns), *[of for kind, of in inference.items() if kind != "null_test"])
         return Lineage(
-            columns=tuple([OutputColumn(name=name, classes=of.classes & data, stored=of.base) for name, of in columns]),
+            columns=tuple(
+                [OutputColumn(name=of.name, classes=of.value.classes & data, stored=of.value.base) for of in columns]
+            ),
             touch=touched & data,
             opaque=found.opaque,
             inference=inference,

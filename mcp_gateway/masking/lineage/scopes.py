@@ -7,13 +7,14 @@ has it, all scopes outward, and only then a whole row; a qualifier is the neares
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.masking.lineage.values import NONE, Classes, Columns, Found, Value, merged, tainted
 
-SYSTEM_COLUMNS = frozenset({"tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"})
+SYSTEM_COLUMNS: Final = frozenset({"tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"})
 
-PLACING = frozenset({"tableoid", "ctid"})
+PLACING: Final = frozenset({"tableoid", "ctid"})
 """Those that tell which partition a row is in, or that two are not in the same one."""
 
 
@@ -141,7 +142,8 @@ class Scope:
 
         With a schema it means a stored relation without an alias.
         """
-        is_alias, name = len(qualifier) == 1, ".".join(qualifier[-2:])
+        is_alias = len(qualifier) == 1
+        name = qualifier[0] if is_alias else ".".join(qualifier[-2:])
         scope: Scope | None = self
         while scope is not None:
             if is_alias:

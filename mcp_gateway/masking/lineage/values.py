@@ -1,20 +1,20 @@
 """What the resolver knows of an expression, of a list of columns and of a statement so far.
 
-`Value` is a plain class and `Column` a named tuple, not frozen dataclasses: a statement makes one for every node, and they
-are several times cheaper to build. Invariant: the classes of a composite value contain those of all its columns.
+`Value` and `Column` are plain classes and no frozen dataclasses: a statement makes one for every node, and they are several
+times cheaper to build. Invariant: the classes of a composite value contain those of all its columns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 Classes: TypeAlias = frozenset[str]
 """What a value may derive from, or a fact may tell of: data classes, and stored columns, each a class of its own."""
-NONE: Classes = frozenset()
+NONE: Final[Classes] = frozenset()
 COLUMN = "#"
 """Stands before a stored column as facts call it, `#public.users.ssn`; no data class begins so."""
-ANY_COLUMN: Classes = frozenset({COLUMN})
+ANY_COLUMN: Final[Classes] = frozenset({COLUMN})
 """Of what cannot be followed."""
 
 MOVED = "moved"
@@ -75,21 +75,37 @@ class Value:
         return self.base and self.type is not None
 
 
-class Column(NamedTuple):
-    """One named column. The name is None where only the server knows it."""
+class Column:
+    """One named column. The name is None where only the server knows it. Never changed."""
 
-    name: str | None
-    value: Value
+    __slots__ = ("name", "value")
+
+    def __init__(self, name: str | None, value: Value) -> None:
+        self.name = name
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Column) and self.name == other.name and self.value == other.value
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.value))
 
 
-CLEAR = Value()
+CLEAR: Final = Value()
+
+
+def joined(first: Classes, second: Classes) -> Classes:
+    """The union of two. Mostly one has nothing or both are the same, and no third is made."""
+    if not second or first is second:
+        return first
+    return first | second if first else second
 
 
 def union(values: Sequence[Value]) -> Value:
     """All of several values together, as an operator has them."""
     classes, plain = NONE, True
     for value in values:
-        classes |= value.classes
+        classes = joined(classes, value.classes)
         plain = plain and value.plain
     return Value(classes, plain=plain)
 
@@ -103,7 +119,7 @@ def merged(first: Value, second: Value) -> Value:
             for left, right in zip(first.row, second.row, strict=True)
         )
     return Value(
-        first.classes | second.classes,
+        joined(first.classes, second.classes),
         # Among values of its own choice a statement can recognise a fingerprint.
         base=first.base and second.base and _have_same_data(first.classes, second.classes),
         plain=first.plain and second.plain,
@@ -120,19 +136,19 @@ def tainted(value: Value, classes: Classes) -> Value:
     """`value` with further classes, those of its columns included."""
     if classes <= value.classes and (value.row is None or all(classes <= c.value.classes for c in value.row)):
         return value
-    row = None if value.row is None else tuple(Column(name, tainted(of, classes)) for name, of in value.row)
+    row = None if value.row is None else tuple(Column(of.name, tainted(of.value, classes)) for of in value.row)
     return Value(value.classes | classes, base=value.base, plain=value.plain, type=value.type, row=row)
 
 
 def chosen(value: Value) -> Value:
     """`value` where a statement decides whether there is one: neither it nor its columns are NULL by what is stored."""
-    row = None if value.row is None else tuple(Column(name, chosen(of)) for name, of in value.row)
+    row = None if value.row is None else tuple(Column(of.name, chosen(of.value)) for of in value.row)
     return Value(value.classes, plain=value.plain, type=value.type, row=row)
 
 
 def limited(value: Value, classes: Classes) -> Value:
     """`value` with none but these classes, those of its columns included."""
-    row = None if value.row is None else tuple(Column(name, limited(of, classes)) for name, of in value.row)
+    row = None if value.row is None else tuple(Column(of.name, limited(of.value, classes)) for of in value.row)
     return Value(value.classes & classes, base=value.base, plain=value.plain, type=value.type, row=row)
 
 
@@ -156,7 +172,8 @@ class Columns:
         self.loose = open_classes
         """Classes that a name found nowhere else may have; None when every name is known."""
         self.names: dict[str, Value] = {}
-        for name, value in self.all:
+        for column in self.all:
+            name, value = column.name, column.value
             if name is None:
                 self.loose = value.classes | (self.loose or NONE)
             elif name in self.names:
@@ -220,7 +237,7 @@ class Found:
     def fact(self, kind: str, classes: Classes) -> None:
         """Record that `classes` can be inferred by way of `kind`."""
         if classes:
-            self.facts[kind] = self.facts.get(kind, NONE) | classes
+            self.facts[kind] = joined(self.facts.get(kind, NONE), classes)
 
     def refuse(self, reason: str) -> None:
         """Keep the first reason."""

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class OutputColumn:
-    """One column of a result, in the order the server sends them."""
+    """One column of a result, in the order the server sends them. Never changed, and not frozen: a statement may have hundreds,
+    which would take three times as long to make.
+    """
 
     name: str | None
     """As the statement names it, or None where only the server knows."""

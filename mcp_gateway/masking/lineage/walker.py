@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from typing import Final
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.catalog import Function, Relation
 from mcp_gateway.masking.lineage.classified import ClassifiedCatalog, Expansion, Known, Path
 from mcp_gateway.masking.lineage.scopes import CTE, Scope
-from mcp_gateway.masking.lineage.values import ANY_COLUMN, NONE, Classes, Column, Columns, Found, Unsure, Value
+from mcp_gateway.masking.lineage.values import ANY_COLUMN, NONE, Classes, Column, Columns, Found, Unsure, Value, joined
 
-HANDED_OVER = "classified data may not be handed to {name}: what happens to it there cannot be seen"
-MAX_VISITS = 20_000
+HANDED_OVER: Final = "classified data may not be handed to {name}: what happens to it there cannot be seen"
+MAX_VISITS: Final = 20_000
 """Nodes; recursive CTEs in each other multiply, so the work must be bounded and not only the text."""
 
-MAX_GROWN = 10
+MAX_GROWN: Final = 10
 """Calls whose result may be several times as long as what they are given, one in the other."""
 
 
@@ -48,6 +49,11 @@ class Walker(ABC):
         self.visits += 1
         if self.visits > MAX_VISITS:
             raise Unsure("too much to follow")
+
+    def tests(self, classes: Classes) -> None:
+        """Record that all this is compared or tested."""
+        if not classes <= self.tested:
+            self.tested |= classes
 
     def grows(self) -> bool:
         """Count what may make much of little, and whether there is too much of that in one statement."""
@@ -103,5 +109,5 @@ class Walker(ABC):
         """The union of the classes of expressions."""
         classes = NONE
         for node in nodes:
-            classes |= self.value(node, scope).classes
+            classes = joined(classes, self.value(node, scope).classes)
         return classes
