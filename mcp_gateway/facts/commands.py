@@ -8,10 +8,11 @@ option or subcommand, a word that is only known when it runs.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mcp_gateway.facts.devices import LISTED, leads_to_devices, names_device
+from mcp_gateway.facts.globs import readings
 from mcp_gateway.facts.options import ENDED_BY_OPERANDS, FILLED, Read, read_words
 from mcp_gateway.facts.programs import LOADER, Effect, Knowledge, Option, Program
 from mcp_gateway.facts.shell_builtins import EVALUATING, SHELL_BUILTINS, may_evaluate
@@ -51,6 +52,8 @@ class Judge:
     """Whether `writes` and `removes` are all that is written and removed."""
     _feeding: Sequence[str] = ()
     """The command whose output the one that is judged reads, as far as it is known."""
+    _globs: Mapping[str, str] = field(default_factory=dict)
+    """To the words of the command that is judged which stand for what a glob gives, the glob."""
 
     def judge_vector(self, words: Sequence[str]) -> None:
         """Judge an argument vector, which a shell is given as `shell.quote` spells it."""
@@ -60,21 +63,25 @@ class Judge:
 
     def judge_text(self, text: str, *, depth: int = 0) -> None:
         """Judge all commands of a text."""
+        around = self._globs
         commands, proved = simple_commands(text)
-        if not proved:
+        if not proved or around:
             self._hide()
             seen = seen_commands(text)
             commands = [SimpleCommand(words=words) for words in seen] if seen else commands
         before: Sequence[str] = ()
         for command in commands:
-            self._feeding = before if command.piped else ()
-            self.judge(command.words, depth=depth)
-            before = command.words
+            feeding = before if command.piped else ()
+            for words, self._globs in readings(command.words, command.globs):
+                self._feeding = feeding
+                self.judge(words, depth=depth)
+                before = words
+        self._globs = around
 
     def judge(self, words: Sequence[str], *, depth: int = 0, appended: bool = False) -> None:
         """Judge one command; with `appended`, further words that nobody knows follow it."""
         program, arguments = words[0], words[1:]
-        self.programs.add(program)
+        self.programs.add(self._as_written(program))
         name = program.rpartition("/")[2]
         entry = self.knowledge.find(program)
         if depth > MAX_DEPTH or name in SHELL_BUILTINS or name == "" or LOADER.match(name) or FILLED in program:
@@ -132,7 +139,7 @@ class Judge:
         if not known:
             return
         if inner is None:
-            self.subcommands.add(f"{called} {word}")
+            self.subcommands.add(f"{called} {self._as_written(word)}")
         else:
             called = f"{called} {inner.name}"
             # The same option, and not another of its name.
@@ -179,6 +186,8 @@ class Judge:
                 self._doubt(hidden=True)
             if argument is not None and _opens_device(entry, argument):
                 self._doubt(hidden=False)
+            if argument in self._globs:
+                self._hide()
 
     def _judge_operands(self, entry: Program, read: Read) -> None:
         operands = list(read.operands)
@@ -188,7 +197,7 @@ class Judge:
                 self._doubt(hidden=True)
         if entry.matches is not None and not all(entry.matches.fullmatch(word) for word in operands):
             self._doubt(hidden=entry.can_run)
-        if entry.most is not None and len(operands) > entry.most:
+        if entry.most is not None and (len(operands) > entry.most or self._has_glob(operands)):
             self._doubt(hidden=entry.can_run)
         # Some `getopt` would read it as the option that it looks like.
         if entry.grammar in ENDED_BY_OPERANDS and any(
@@ -227,7 +236,8 @@ class Judge:
         while words and entry.matches is not None and entry.matches.fullmatch(words[0]):
             words = words[1:]
         filled = [argument or FILLED for _, option, argument in read.options if option.fills]
-        if not read.known or not _are_skipped(entry, read.operands[: entry.skip]):
+        skipped = read.operands[: entry.skip]
+        if not read.known or not _are_skipped(entry, skipped) or self._has_glob(skipped):
             self._hide()
         # csh itself reads `nice +5 rm` as `rm` with another priority.
         if words and ("=" in words[0] or words[0].startswith(("-", "+"))):
@@ -301,12 +311,19 @@ class Judge:
     def _note(self, noted: set[str], paths: Sequence[str]) -> None:
         if not paths:
             return
-        noted.update(paths)
+        noted.update(map(self._as_written, paths))
         self.harmless = False
         self.writing = True
         # After a symbolic link `..` is not the folder above, and a name that is filled in is no name.
         if any(".." in path.split("/") or FILLED in path for path in paths):
             self.paths_known = False
+
+    def _has_glob(self, words: Sequence[str]) -> bool:
+        return any(word in self._globs for word in words)
+
+    def _as_written(self, word: str) -> str:
+        """What is told of a word."""
+        return self._globs.get(word, word)
 
     def _doubt(self, *, hidden: bool) -> None:
         """Not proved to leave anything alone; `hidden`: not even to run nothing else, with whatever rights."""

@@ -29,6 +29,14 @@ OPENED = re.compile(r"/(?:root|cwd|fd|map_files)(?:/|$)")
 LISTED = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*)?(?:/(?!(?:dev|proc|sys)/)[A-Za-z0-9_][A-Za-z0-9_.-]*)*", re.ASCII)
 """A file of the host's, and no standard input, from which a list of what is opened is taken."""
 
+FOUND = "/dev/{}"
+"""Begins the name of a device that a glob may come across."""
+PLAIN_GLOB = re.compile(
+    r"/proc/[^/]+/(?:cgroup|cmdline|comm|environ|io|limits|loginuid|maps|mountinfo|mounts|oom_score|oom_score_adj|sched"
+    r"|schedstat|smaps|smaps_rollup|stat|statm|status|wchan)|/sys/(?:block|class|devices)/.+"
+)
+"""Globs that come across nothing there which is not only read when it is opened."""
+
 
 def names_device(word: str, *, disks: bool = False) -> bool:
     """Whether reading what a word names may do more than reading; with `disks`, a disk is only read."""
@@ -44,6 +52,12 @@ def leads_to_devices(word: str) -> bool:
     parts = path.split("/")
     at_root = path.startswith("/") and not path.strip("/.")
     return at_root or ".." in parts or parts[0] in {"dev", "proc", "sys"} or names_device(path)
+
+
+def glob_may_name_device(glob: str) -> bool:
+    """Whether a glob may come across one in the folders that have some, which zsh finds in capitals, too, if it is told."""
+    top = glob.split("/")[1].lower()
+    return top in {"dev", "proc", "sys"} and not PLAIN_GLOB.fullmatch(glob)
 
 
 def _plain(path: str) -> str:

@@ -2,8 +2,8 @@ r"""The strict subset of POSIX shell: a text to its simple commands. Pure.
 
 The subset is read the same by every POSIX shell, and by bash in particular: simple commands joined by `|`, `&&`,
 `||`, `;` and newlines, of words made of plain characters, single quotes and double quotes without backquote,
-backslash or `$`, but for one that ends them. Everything else, a variable, a glob, a backslash, a redirection to or from a name, an
-assignment, a keyword, leaves it.
+backslash or `$`, but for one that ends them, and of globs below a literal folder (`globs`). Everything else, a variable, another glob,
+a backslash, a redirection to or from a name, an assignment, a keyword, leaves it.
 
 An account's own shell need not be a POSIX shell, and fish and csh end quotes elsewhere: fish reads `\'` in single quotes
 as a quote, csh puts the line so far in place of `!#` in any quotes, and takes a new line in them for the end of a command. What
@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from mcp_gateway.facts.globs import GLOB, is_glob
 
 TOKEN = re.compile(
-    r"""
+    rf"""
     (?P<blank>[ \t]+)
   | (?P<quiet>2>&1|[12]?>[ \t]*/dev/null|<[ \t]*/dev/null)(?=[ \t\n;|&]|$)
   | (?P<join>\|\||&&|[|;\n])
+  | (?P<glob>(?=/[^ \t\n;|&]*[*?\[]){GLOB}(?=[ \t\n;|&]|$))
   | (?P<word>(?: [A-Za-z0-9_./:,+@%=\-]+ | (?<=[A-Za-z0-9_])~ | '(?:[^'\\\n]|\\\\|\\(?![\\']))*' | "[^"$`\\\n]*\$?" )+)
     """,
     re.VERBOSE | re.ASCII,
@@ -44,6 +47,8 @@ class SimpleCommand:
     """The words of one command."""
 
     words: list[str]
+    globs: set[int] = field(default_factory=set)
+    """Which of the words are globs, by place."""
     piped: bool = False
     """Whether it reads what the one before it prints."""
 
@@ -68,7 +73,9 @@ def simple_commands(text: str) -> tuple[list[SimpleCommand], bool]:
                 commands.append(SimpleCommand(words=[], piped=joint == "|" or (joint == "\n" and last == "|")))
                 last = joint
                 whole = len(commands) - 1 if joint == "\n" else whole
-            case _, word:
+            case kind, word:
+                if kind == "glob":
+                    commands[-1].globs.add(len(commands[-1].words))
                 commands[-1].words.append(word)
     found = [command for command in commands if command.words]
     return found, bool(found) and (bool(commands[-1].words) or last in {";", "\n"})
@@ -92,6 +99,11 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
             if first_of_command or text[match.start() - 1] not in " \t":
                 yield "left", text[position:]
                 return
+        elif kind == "glob":
+            if first_of_command or not is_glob(token):
+                yield "left", text[match.start() :]
+                return
+            yield "glob", token
         elif kind == "word":
             word = _unquoted(token)
             if first_of_command and (_is_shell_word(word) or ASSIGNMENT.match(token)):

@@ -68,6 +68,8 @@ def printed(text: str) -> str | None:
     if ">" in text or "\\" in text:
         return None
     commands, proved = simple_commands(text)
+    if any(command.globs for command in commands):
+        return None
     match [command.words for command in commands]:
         case [["echo", *words]] if proved:
             words = words[1:] if words[:1] == ["-n"] else words

@@ -18,6 +18,9 @@ from mcp_gateway.facts.shell import examine_shell
 from tests.facts.bash_witnesses import LEAVES, WRAPPERS, make_programs, ran
 
 COMMANDS = 1000
+ODD = "@odd@"
+"""Stands for a folder of witnesses under odd names."""
+GLOBS = (f"{ODD}/*", f"{ODD}/[a-z]*", f"{ODD}/?*", f"{ODD}/r*", f"{ODD}/no*")
 
 pytestmark = pytest.mark.skipif(
     any(shutil.which(name) is None for name in WRAPPERS),
@@ -29,6 +32,17 @@ pytestmark = pytest.mark.skipif(
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole of PATH."""
     return make_programs(tmp_path_factory.mktemp("bin"))
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What globs come across: each is a witness, were it run."""
+    folder = tmp_path_factory.mktemp("odd")
+    for name in ("rm", "ls", "-rf", "-c", "a=b", "x y", "$(id)", "id\nrm", "5", ".hid"):
+        witness = folder / name
+        witness.write_text("#!/bin/sh\necho found-by-a-glob >> ran\n")
+        witness.chmod(0o755)
+    return folder
 
 
 class Maker:
@@ -46,7 +60,7 @@ class Maker:
     def _command(self, depth: int = 0) -> str:
         if depth < 3 and self._random.random() < 0.6:
             return self._wrapped(depth)
-        words = [self._pick(LEAVES)]
+        words = [self._pick(LEAVES) if self._random.random() < 0.95 else self._pick(GLOBS)]
         while self._random.random() < 0.5:
             words.append(
                 self._pick(
@@ -65,6 +79,7 @@ class Maker:
                         "`rm`",
                         "'$(id)'",
                         '"x y"',
+                        *GLOBS,
                     ]
                 )
             )
@@ -122,11 +137,11 @@ class Maker:
 
 
 def test_bash_and_wrappers_run_nothing_that_is_neither_named_nor_opaque(
-    programs: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+    programs: Path, odd: Path, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     proved = 0
     for seed in range(COMMANDS):
-        text = Maker(seed).text()
+        text = Maker(seed).text().replace(ODD, str(odd))
         facts = examine_shell(command=text)
         if facts.opaque:
             continue
