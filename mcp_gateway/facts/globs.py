@@ -24,6 +24,8 @@ GLOB = r"""
 WILDCARDS = re.compile(r"(?:[*?]|\[[A-Za-z0-9-]+\])+")
 MAX_WILDCARDS = 16
 """In one word, those that stand together counted once."""
+MAX_GLOBS = 64
+"""In one text, each of whose commands is judged as often as there are `READINGS`. More leave the subset."""
 
 PLAIN = FILLED
 HOSTILE = f"{FILLED}{''.join(map(chr, range(1, ord('/'))))}{''.join(map(chr, range(ord('/') + 1, 0x80)))}é..x="

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from mcp_gateway.facts.globs import GLOB, is_glob
+from mcp_gateway.facts.globs import GLOB, MAX_GLOBS, is_glob
 
 TOKEN = re.compile(
     rf"""
@@ -83,7 +83,7 @@ def simple_commands(text: str) -> tuple[list[SimpleCommand], bool]:
 
 def _tokens(text: str) -> Iterator[tuple[str, str]]:
     """Tokens in order; `left` with the rest where the text leaves the subset, and nothing after it."""
-    position, first_of_command = 0, True
+    position, first_of_command, globs = 0, True, 0
     while position < len(text):
         match = TOKEN.match(text, position)
         if match is None:
@@ -100,7 +100,8 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
                 yield "left", text[position:]
                 return
         elif kind == "glob":
-            if first_of_command or not is_glob(token):
+            globs += 1
+            if first_of_command or globs > MAX_GLOBS or not is_glob(token):
                 yield "left", text[match.start() :]
                 return
             yield "glob", token

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from mcp_gateway.facts.globs import MAX_GLOBS
 from mcp_gateway.facts.shell import examine_shell
 from tests.peers.parts import missing
 
@@ -156,6 +157,13 @@ def test_other_words_with_wildcards_are_opaque(word: str) -> None:
 )
 def test_a_glob_below_a_folder_is_proved_where_it_is_read(text: str, word: str) -> None:
     assert examine_shell(command=text.replace("{}", word)).read_only
+
+
+@pytest.mark.parametrize("text", ["ls{}", "true; ls{}", "ls /x{}", "ls /x/*;" * 32 + "ls{}"])
+def test_more_globs_than_anybody_writes_are_opaque(text: str) -> None:
+    room = MAX_GLOBS - text.count("*")
+    assert examine_shell(command=text.replace("{}", " /x/*" * room)).read_only
+    assert examine_shell(command=text.replace("{}", " /x/*" * (room + 1))).opaque
 
 
 def test_a_quoted_wildcard_is_none() -> None:
