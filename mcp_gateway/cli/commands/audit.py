@@ -66,7 +66,6 @@ def search(
         if given not in {None, *known}:
             raise typer.BadParameter(f"expected {', '.join(known)}, got {given!r}", param_hint=option)
     most = _limit(limit)
-    data_dir = context.obj.settings().gateway.data_dir
     filters = Filters(
         caller=caller,
         tool=tool,
@@ -78,6 +77,7 @@ def search(
         until=time_of(until, "--until"),
         text=text,
     )
+    data_dir = context.obj.settings().gateway.data_dir
     found = find(data_dir, filters=filters, limit=most)
     look_recorded(data_dir, what=f"search: {len(found)} calls")
     if as_json:
