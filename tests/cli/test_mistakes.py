@@ -87,6 +87,7 @@ WRONG_COMMAND_LINES = [
     ("audit", "search", "--nonsense", "--json"),
     ("audit", "search", "--limit", "0", "--json"),
     ("audit", "search", "--json", "--since", "soon"),
+    ("policy", "replay", "--json", "--since", "soon", "--candidate", "."),
     ("audit", "show", "--json"),
     ("audit", "show", "--json", "a", "b"),
     ("audit", "nonsense", "--json"),

@@ -213,7 +213,7 @@ def replay(
     from mcp_gateway.cli.replaying import replay as run
     from mcp_gateway.cli.viewing import look_recorded
 
-    settings, begin = context.obj.settings(), parse_time(since, "--since")
+    begin, settings = parse_time(since, "--since"), context.obj.settings()
     engine = load_engine(settings, paths=_paths(candidate))
     with progress("deciding again") as tell:
         found = run(settings, since=begin, engine=engine, progress=tell)
