@@ -20,7 +20,8 @@ import os
 import stat
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import BinaryIO, Protocol
+from io import FileIO
+from typing import BinaryIO, Literal, Protocol
 
 import anyio
 import mcp_types as types
@@ -206,6 +207,16 @@ def _is_evented(descriptor: int) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
+def _for_event_loop(descriptor: int, mode: Literal["rb", "wb"]) -> FileIO:
+    """A descriptor as an event loop takes it, which closes it when the transport ends, once.
+
+    uvloop closes the descriptor, and after that the file. Between the two another thread can be given its number, as the
+    audit store's are when they open its files, so there the file must not close anything.
+    """
+    closes_both = type(asyncio.get_running_loop()).__module__.partition(".")[0] == "uvloop"
+    return open(descriptor, mode, buffering=0, closefd=not closes_both)
+
+
 @asynccontextmanager
 async def _reading(descriptor: int) -> AsyncIterator[Lines]:
     """Lines as they come; from a file, which makes nobody wait, as well."""
@@ -215,9 +226,7 @@ async def _reading(descriptor: int) -> AsyncIterator[Lines]:
         return
     reader = asyncio.StreamReader(limit=MAX_LINE_BYTES)
     lines = _FromPipe(reader)
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: lines, os.fdopen(descriptor, "rb", buffering=0)
-    )
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: lines, _for_event_loop(descriptor, "rb"))
     try:
         yield lines
     finally:
@@ -267,7 +276,7 @@ async def _writing(descriptor: int, *, also: int) -> AsyncIterator[Writer]:
         return
     loop = asyncio.get_running_loop()
     transport, protocol = await loop.connect_write_pipe(
-        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(descriptor, "wb", buffering=0)
+        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), _for_event_loop(descriptor, "wb")
     )
     transport.set_write_buffer_limits(high=0)
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import os
 import pty
 import signal
@@ -9,18 +11,20 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import anyio
 import mcp_types as types
 import orjson
 import pytest
+import uvloop
 from mcp.shared.message import SessionMessage
 
-from mcp_gateway.doors.standard_streams import PARSE_ERROR, Outgoing, _writing
+from mcp_gateway.doors import standard_streams
+from mcp_gateway.doors.standard_streams import PARSE_ERROR, Outgoing, _reading, _writing
 from tests.pipes import write_all
 
 pytestmark = pytest.mark.timeout(180)
@@ -259,3 +263,57 @@ async def test_what_is_sent_when_nobody_reads_any_more_is_a_broken_stream() -> N
             with pytest.raises(anyio.BrokenResourceError):
                 await Outgoing(write).send(SessionMessage(PARSE_ERROR))
         assert Outgoing(write).has_room
+
+
+class Watched(io.FileIO):
+    """A file whose descriptor's number is given to somebody else where it is free before the file is closed."""
+
+    stolen: ClassVar[list[int]] = []
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        number = self.fileno()
+        try:
+            os.fstat(number)
+        except OSError:
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            if nothing != number:
+                os.dup2(nothing, number)
+                os.close(nothing)
+            self.stolen.append(number)
+        super().close()
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_descriptor_that_was_closed_is_not_closed_for_its_next_owner(
+    monkeypatch: pytest.MonkeyPatch, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """uvloop closes a pipe, then its file: a store that opened its database in between found it closed."""
+    (reading, theirs), (other, writing) = os.pipe(), os.pipe()
+    monkeypatch.setattr(Watched, "stolen", [])
+    monkeypatch.setattr(
+        standard_streams,
+        "open",
+        lambda of, mode, *, closefd, **_: Watched(of, mode[:1], closefd=closefd),
+        raising=False,
+    )
+
+    async def use_both() -> None:
+        async with _reading(reading) as lines, _writing(writing, also=theirs) as writer:
+            assert not lines.ended
+            assert not writer.kept
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(use_both())
+
+    for number in Watched.stolen:
+        os.fstat(number)
+        os.close(number)
+    for number in {reading, writing} - set(Watched.stolen):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(number)
+    os.close(theirs)
+    os.close(other)
