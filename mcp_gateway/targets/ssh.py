@@ -39,7 +39,8 @@ CVE-2023-48795), whether or not the server knows the strict key exchange that st
 MAX_STREAM_BYTES = 64 * 1024 * 1024
 """After so much output of one call the command is killed: nobody reads it, and the host would go on for nothing."""
 
-KILL_SECONDS = 3.0
+KILL_SECONDS = 10.0
+"""A host that has too much to do takes its time to begin a session, and is where a command has to be killed most of all."""
 KILL_ANSWER_BYTES = 4 * 1024
 """A login that greets says more than the answer; no more than this is read."""
 PARTING_SECONDS = 0.7
