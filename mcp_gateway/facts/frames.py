@@ -17,7 +17,7 @@ import orjson
 from mcp_gateway.calls import SQLFacts
 from mcp_gateway.facts.absent import Absent
 from mcp_gateway.facts.examination import SQLExamination
-from mcp_gateway.masking.lineage import Lineage, OutputColumn
+from mcp_gateway.masking.lineage import Lineage, OutputColumns
 
 LENGTH = struct.Struct(">I")
 MAX_FRAME_BYTES = 1 << 30
@@ -59,7 +59,7 @@ def shape_of(*kinds: type[Any]) -> str:
     return hashlib.sha256(orjson.dumps(hints)).hexdigest()
 
 
-SHAPE = shape_of(Answer, SQLExamination, Absent, SQLFacts, Lineage, OutputColumn)
+SHAPE = shape_of(Answer, SQLExamination, Absent, SQLFacts, Lineage, OutputColumns)
 """Of an answer. Both sides must have the same: a process that was started after an upgrade might leave out a field."""
 
 

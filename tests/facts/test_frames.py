@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -9,10 +9,12 @@ import pytest
 from mcp_gateway.facts.frames import SHAPE, Answer, FrameError, encoded, framed, shape_of
 from mcp_gateway.facts.sql import examine_sql
 from mcp_gateway.facts.worker import decoded
-from mcp_gateway.masking.lineage import Lineage, OutputColumn
+from mcp_gateway.masking.lineage import Lineage, OutputColumn, OutputColumns
 
 LINEAGE = Lineage(
-    columns=(OutputColumn(name="a", classes=frozenset({"pii.email"})), OutputColumn(name=None, classes=frozenset())),
+    columns=OutputColumns.gathered(
+        [OutputColumn("a", frozenset({"pii.email"})), OutputColumn(None, frozenset()), OutputColumn("b", frozenset())]
+    ),
     touch=frozenset({"pii.email", "payment.card"}),
     opaque=True,
     refusal="no",
@@ -20,6 +22,8 @@ LINEAGE = Lineage(
     relations=frozenset({"public.users"}),
 )
 EXAMINED = Answer(examination=examine_sql("SELECT a.b, f(1) FROM c.d a", catalog=None), lineage=LINEAGE)
+
+COLUMNS = {"names": ["a", None, "b"], "kinds": [[["pii.email"], False], [[], False]], "of": [0, 1, 1]}
 
 
 def test_a_frame_says_how_long_it_is() -> None:
@@ -32,6 +36,7 @@ def test_a_frame_says_how_long_it_is() -> None:
         EXAMINED,
         Answer(examination=EXAMINED.examination),
         Answer(examination=EXAMINED.examination, lineage=Lineage(columns=None)),
+        Answer(examination=EXAMINED.examination, lineage=replace(LINEAGE, columns=OutputColumns.gathered(()))),
         Answer(syntax="at x", position=3),
         Answer(failed="KeyError"),
     ],
@@ -45,7 +50,7 @@ def test_what_comes_back_is_hashable_where_it_was() -> None:
 
     assert back is not None
     assert isinstance(back.touch, frozenset)
-    assert isinstance(back.columns, tuple)
+    assert isinstance(hash(back.columns), int)
 
 
 @pytest.mark.parametrize(
@@ -58,8 +63,17 @@ def test_what_comes_back_is_hashable_where_it_was() -> None:
         {"touch": ["pii.email", None]},
         {"touch": {"a": 1}},
         {"columns": [{}]},
-        {"columns": [{"name": 1, "classes": []}]},
         {"columns": {}},
+        {"columns": COLUMNS | {"names": ["a", None, 1]}},
+        {"columns": COLUMNS | {"names": ["a", None]}},
+        {"columns": COLUMNS | {"kinds": [["pii.email", False], [[], False]]}},
+        {"columns": COLUMNS | {"kinds": [[["pii.email"], 0], [[], False]]}},
+        {"columns": COLUMNS | {"kinds": [[["pii.email"], False]]}},
+        {"columns": COLUMNS | {"of": [0, 1]}},
+        {"columns": COLUMNS | {"of": [0, 1, -1]}},
+        {"columns": COLUMNS | {"of": [0, 1, True]}},
+        {"columns": COLUMNS | {"of": [0, 1, "1"]}},
+        {"columns": COLUMNS | {"more": 1}},
         {"refusal": []},
         {"inference": []},
         {"inference": {"where": "x"}},
@@ -70,6 +84,10 @@ def test_anything_else_than_the_agreed_form_is_refused(change: dict[str, Any]) -
     answer["lineage"] |= change
     with pytest.raises(FrameError, match=r"^lineage\."):
         decoded(orjson.dumps(answer))
+
+
+def test_columns_go_by_their_kinds() -> None:
+    assert orjson.loads(encoded(EXAMINED))["lineage"]["columns"] == COLUMNS
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"more": 1}', b'{"examination": {}}', b'{"position": "1"}'])

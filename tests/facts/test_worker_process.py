@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import io
 import pickle
+import weakref
 from typing import Any
 
 import orjson
@@ -10,7 +11,7 @@ import orjson
 from mcp_gateway.facts.catalog import Catalog, Column, Relation
 from mcp_gateway.facts.frames import LENGTH, SHAPE, framed
 from mcp_gateway.facts.parser import Statements
-from mcp_gateway.facts.worker_process import Desk, serve
+from mcp_gateway.facts.worker_process import COLLECT_AFTER, Desk, serve
 
 CATALOG = Catalog(
     server_version=150018,
@@ -55,7 +56,11 @@ def test_with_a_catalog_there_are_resolved_names_and_lineage() -> None:
 
     assert done == {"done": True}
     assert answer["examination"]["facts"]["reads"] == ["public.users"]
-    assert [column["classes"] for column in answer["lineage"]["columns"]] == [[], ["pii.national_id"]]
+    assert answer["lineage"]["columns"] == {
+        "names": ["id", "ssn"],
+        "kinds": [[[], True], [["pii.national_id"], True]],
+        "of": [0, 1],
+    }
 
 
 def test_a_syntax_error_is_an_answer() -> None:
@@ -101,3 +106,25 @@ def test_no_tree_outlives_its_answer() -> None:
 
     assert len(kept) > len(requests)
     assert len(set(kept)) == 1
+
+
+def test_garbage_is_looked_for_between_answers() -> None:
+    desk = Desk()
+    gone: list[bool] = []
+    gc.disable()
+    try:
+        for _ in range(COLLECT_AFTER + 1):
+            ring: list[Any] = []
+            ring.append(ring)
+        weakref.finalize(rings := _Ring(), gone.append, True)
+        rings.itself = rings
+        del rings
+        desk.clear()
+    finally:
+        gc.enable()
+
+    assert gone == [True]
+
+
+class _Ring:
+    itself: _Ring

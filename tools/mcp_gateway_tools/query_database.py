@@ -284,7 +284,7 @@ def _proved(columns: tuple[ResultColumn, ...], known: Prepared) -> list[OutputCo
                 attribute=column.origin.number,
                 missed=sorted(stored - verdict.classes),
             )
-        found.append(verdict if stored <= verdict.classes else replace(verdict, classes=verdict.classes | stored))
+        found.append(verdict if stored <= verdict.classes else verdict._replace(classes=verdict.classes | stored))
     return found
 
 

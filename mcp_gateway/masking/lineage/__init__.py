@@ -15,13 +15,14 @@ from mcp_gateway.masking.lineage.derived import prepare, unknown_paths
 from mcp_gateway.masking.lineage.resolver import Followed, follow
 from mcp_gateway.masking.lineage.text_catalog import catalog_of_text
 from mcp_gateway.masking.lineage.values import Unsure
-from mcp_gateway.masking.lineage.verdict import Lineage, OutputColumn
+from mcp_gateway.masking.lineage.verdict import Lineage, OutputColumn, OutputColumns
 
 __all__ = [
     "ClassifiedCatalog",
     "Followed",
     "Lineage",
     "OutputColumn",
+    "OutputColumns",
     "follow",
     "prepare",
     "unknown_paths",

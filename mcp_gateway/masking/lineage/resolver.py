@@ -40,7 +40,7 @@ from mcp_gateway.masking.lineage.values import (
     limited,
     tainted,
 )
-from mcp_gateway.masking.lineage.verdict import Lineage, OutputColumn
+from mcp_gateway.masking.lineage.verdict import Lineage, OutputColumns
 
 ONE_STATEMENT = "a call runs one statement, this text has {count}"
 REFUSED_UNFOLLOWED = "it writes, or calls code of its own, and cannot be followed: split it into simpler statements"
@@ -290,9 +290,7 @@ class Resolver(Changes):
         inference = {kind: told for kind, of in found.facts.items() if (told := of & data)}
         touched = found.touch.union(classes_of(columns), *[of for kind, of in inference.items() if kind != "null_test"])
         return Lineage(
-            columns=tuple(
-                [OutputColumn(name=of.name, classes=of.value.classes & data, stored=of.value.base) for of in columns]
-            ),
+            columns=OutputColumns.gathered((of.name, of.value.classes & data, of.value.base) for of in columns),
             touch=touched & data,
             opaque=found.opaque,
             inference=inference,

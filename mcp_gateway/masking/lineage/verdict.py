@@ -6,15 +6,13 @@ could not be proved stands here as "unsure", which the masker reads as every cla
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple, overload
 
 
-@dataclass(slots=True, kw_only=True, unsafe_hash=True)
-class OutputColumn:
-    """One column of a result, in the order the server sends them. Never changed, and not frozen: a statement may have hundreds,
-    which would take three times as long to make.
-    """
+class OutputColumn(NamedTuple):
+    """One column of a result."""
 
     name: str | None
     """As the statement names it, or None where only the server knows."""
@@ -25,11 +23,61 @@ class OutputColumn:
     or one that it knows beside it."""
 
 
+@dataclass(frozen=True, slots=True)
+class OutputColumns(Sequence[OutputColumn]):
+    """The columns of a result, in the order the server sends them.
+
+    Kept by their kinds: a statement may have hundreds, and what is said of them crosses a process boundary.
+    Raises `ValueError` where its parts do not belong together.
+    """
+
+    names: tuple[str | None, ...]
+    kinds: tuple[tuple[frozenset[str], bool], ...]
+    """What `OutputColumn` says beside the name, each once."""
+    of: tuple[int, ...]
+    """Which of these each column is."""
+
+    def __post_init__(self) -> None:
+        known = set(range(len(self.kinds)))
+        if len(self.names) != len(self.of) or not known.issuperset(self.of):
+            raise ValueError("names and kinds of columns do not belong together")
+
+    @classmethod
+    def gathered(cls, columns: Iterable[tuple[str | None, frozenset[str], bool]]) -> OutputColumns:
+        """From all of them, each as an `OutputColumn` or as its parts."""
+        kinds: dict[tuple[frozenset[str], bool], int] = {}
+        names, of = [], []
+        for name, classes, stored in columns:
+            names.append(name)
+            of.append(kinds.setdefault((classes, stored), len(kinds)))
+        return cls(tuple(names), tuple(kinds), tuple(of))
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+    def __iter__(self) -> Iterator[OutputColumn]:
+        for name, number in zip(self.names, self.of, strict=True):
+            yield OutputColumn(name, *self.kinds[number])
+
+    @overload
+    def __getitem__(self, which: int) -> OutputColumn: ...
+
+    @overload
+    def __getitem__(self, which: slice) -> Sequence[OutputColumn]: ...
+
+    def __getitem__(self, which: int | slice) -> OutputColumn | Sequence[OutputColumn]:
+        return tuple(self)[which]
+
+    def classes(self) -> frozenset[str]:
+        """The classes that any of them may derive from."""
+        return frozenset[str]().union(*[classes for classes, _ in self.kinds])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
     """The verdict on one statement."""
 
-    columns: tuple[OutputColumn, ...] | None
+    columns: OutputColumns | None
     """None = unsure: every column of the result has all classes of the target."""
     touch: frozenset[str] = frozenset()
     """The classes of all relations involved, for the error rule."""
@@ -46,6 +94,4 @@ class Lineage:
 
     def returned(self, *, otherwise: frozenset[str]) -> frozenset[str]:
         """The classes that the result may carry; `otherwise` where that is not proved."""
-        if self.columns is None:
-            return otherwise
-        return frozenset[str]().union(*[column.classes for column in self.columns])
+        return otherwise if self.columns is None else self.columns.classes()
