@@ -40,8 +40,9 @@ def is_wrapped(value: JSONObject) -> bool:
 
 def strings(nodes: Iterable[JSONObject]) -> tuple[str, ...]:
     """The texts of a list of String nodes; other nodes give an empty text."""
+    listed = nodes if isinstance(nodes, list) else list(nodes)
     texts: list[str] = []
-    for node in nodes:
+    for node in listed:
         string: JSONObject = node.get("String", NOTHING)
         texts.append(string.get("sval", ""))
     return tuple(texts)

@@ -9,11 +9,11 @@ import pytest
 from mcp_gateway.facts.frames import SHAPE, Answer, FrameError, encoded, framed, shape_of
 from mcp_gateway.facts.sql import examine_sql
 from mcp_gateway.facts.worker import decoded
-from mcp_gateway.masking.lineage import Lineage, OutputColumn, OutputColumns
+from mcp_gateway.masking.lineage import Lineage, OutputColumns
 
 LINEAGE = Lineage(
     columns=OutputColumns.gathered(
-        [OutputColumn("a", frozenset({"pii.email"})), OutputColumn(None, frozenset()), OutputColumn("b", frozenset())]
+        ["a", None, "b"], [(frozenset({"pii.email"}), False), (frozenset(), False), (frozenset(), False)]
     ),
     touch=frozenset({"pii.email", "payment.card"}),
     opaque=True,
@@ -36,7 +36,7 @@ def test_a_frame_says_how_long_it_is() -> None:
         EXAMINED,
         Answer(examination=EXAMINED.examination),
         Answer(examination=EXAMINED.examination, lineage=Lineage(columns=None)),
-        Answer(examination=EXAMINED.examination, lineage=replace(LINEAGE, columns=OutputColumns.gathered(()))),
+        Answer(examination=EXAMINED.examination, lineage=replace(LINEAGE, columns=OutputColumns.gathered([], []))),
         Answer(syntax="at x", position=3),
         Answer(failed="KeyError"),
     ],

@@ -15,7 +15,7 @@ from mcp_gateway.errors import RequestError, TargetFailed
 from mcp_gateway.facts.worker import SQLWorker
 from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.masking.detectors import resolve
-from mcp_gateway.masking.lineage.verdict import Lineage, OutputColumn, OutputColumns
+from mcp_gateway.masking.lineage.verdict import Lineage, OutputColumns
 from mcp_gateway.masking.masker import CallMasker, masker_for
 from mcp_gateway.targets.postgres import PostgresConnector
 from mcp_gateway.targets.postgres_catalog import Touched
@@ -283,7 +283,7 @@ async def test_a_resolver_that_is_wrong_reveals_no_stored_column(
         """
     )
     desk.classify({"public.regional.ssn": "pii.national_id"})
-    wrong = Lineage(columns=OutputColumns.gathered([OutputColumn("ssn", frozenset())]))
+    wrong = Lineage(columns=OutputColumns.gathered(["ssn"], [(frozenset(), False)]))
 
     masked = await desk.run_as_if(sql, lineage=wrong)
 

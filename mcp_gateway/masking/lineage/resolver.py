@@ -290,7 +290,9 @@ class Resolver(Changes):
         inference = {kind: told for kind, of in found.facts.items() if (told := of & data)}
         touched = found.touch.union(classes_of(columns), *[of for kind, of in inference.items() if kind != "null_test"])
         return Lineage(
-            columns=OutputColumns.gathered((of.name, of.value.classes & data, of.value.base) for of in columns),
+            columns=OutputColumns.gathered(
+                [of.name for of in columns], [(of.value.classes & data, of.value.base) for of in columns]
+            ),
             touch=touched & data,
             opaque=found.opaque,
             inference=inference,

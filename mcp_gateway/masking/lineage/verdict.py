@@ -6,7 +6,7 @@ could not be proved stands here as "unsure", which the masker reads as every cla
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, overload
 
@@ -43,14 +43,10 @@ class OutputColumns(Sequence[OutputColumn]):
             raise ValueError("names and kinds of columns do not belong together")
 
     @classmethod
-    def gathered(cls, columns: Iterable[tuple[str | None, frozenset[str], bool]]) -> OutputColumns:
-        """From all of them, each as an `OutputColumn` or as its parts."""
-        kinds: dict[tuple[frozenset[str], bool], int] = {}
-        names, of = [], []
-        for name, classes, stored in columns:
-            names.append(name)
-            of.append(kinds.setdefault((classes, stored), len(kinds)))
-        return cls(tuple(names), tuple(kinds), tuple(of))
+    def gathered(cls, names: Sequence[str | None], said: Sequence[tuple[frozenset[str], bool]]) -> OutputColumns:
+        """From the names of all columns, and what `OutputColumn` says beside the name of each."""
+        kinds = {kind: number for number, kind in enumerate(dict.fromkeys(said))}
+        return cls(tuple(names), tuple(kinds), tuple([kinds[kind] for kind in said]))
 
     def __len__(self) -> int:
         return len(self.of)
