@@ -66,6 +66,10 @@ from mcp_gateway.turns import Shares
 log = structlog.get_logger(__name__)
 
 EXPIRE_SECONDS = 1.0
+LEAVING_SECONDS = 15.0
+"""How long targets have, when a gateway ends, to end what was cancelled there: a host that is busy needs some."""
+STDIO_LEAVING_SECONDS = 1.0
+"""The same where the client has started the gateway and is gone: two seconds later all has to be recorded, and nothing left."""
 Interfaces: TypeAlias = Held[Mapping[str, Interface]]
 UNLIMITED_ROWS = 1_000_000
 """For targets that have no rows."""
@@ -184,7 +188,8 @@ async def running(settings: Settings, *, doors: Sequence[str]) -> AsyncIterator[
         worker = SQLWorker()
         stack.push_async_callback(worker.aclose)
         registry = build_registry(settings, worker, interfaces, knowledge)
-        stack.push_async_callback(registry.aclose)
+        seconds = STDIO_LEAVING_SECONDS if "stdio" in doors else LEAVING_SECONDS
+        stack.push_async_callback(_leave_targets, registry, seconds=seconds)
         await _record_start(
             settings,
             records.store,
@@ -338,6 +343,14 @@ async def _record_stop(store: AuditStore, instance: str) -> None:
             await store.append(GatewayStopped(at=utc_now(), instance=instance))
         except StoreError as error:
             log.warning("stop_not_recorded", cause=str(error))
+
+
+async def _leave_targets(registry: Registry, *, seconds: float) -> None:
+    """Close what leads to targets, all at once: one that is silent keeps no other waiting."""
+    with anyio.move_on_after(seconds):
+        async with anyio.create_task_group() as group:
+            for registered in registry.targets.values():
+                group.start_soon(registered.connector.aclose)
 
 
 async def _keep_closing(store: AuditStore, lease: Lease) -> None:

@@ -110,9 +110,13 @@ class SSHConnector:
         return self._used.all()
 
     async def aclose(self) -> None:
-        """Wait for connections that are being ended; nothing else stays open between calls."""
-        while self._leaving:
-            await asyncio.wait(self._leaving)
+        """Wait for connections that are being ended, or drop them if this is cancelled; nothing else stays open between calls."""
+        try:
+            while self._leaving:
+                await asyncio.wait(self._leaving)
+        finally:
+            for task in self._leaving:
+                task.cancel()
 
     def host_keys(self) -> str:
         """SHA-256 over the fingerprints that this host may show: an approval is bound to them.
@@ -320,9 +324,12 @@ async def _hang_up(connection: asyncssh.SSHClientConnection) -> None:
 async def _kill_and_hang_up(
     connection: asyncssh.SSHClientConnection, process: asyncssh.SSHClientProcess[bytes], killed: asyncio.Event
 ) -> None:
-    if await _kill_there(connection, process):
-        killed.set()
-    await _hang_up(connection)
+    try:
+        if await _kill_there(connection, process):
+            killed.set()
+        await _hang_up(connection)
+    finally:
+        connection.abort()
 
 
 async def _kill_there(connection: asyncssh.SSHClientConnection, process: asyncssh.SSHClientProcess[bytes]) -> bool:
