@@ -21,7 +21,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 COMPILED = (
     "mcp_gateway/facts/conditions.py",
     "mcp_gateway/facts/harmless.py",
-    "mcp_gateway/facts/judging.py",
+    "mcp_gateway/facts/judging*.py",
     "mcp_gateway/facts/reach.py",
     "mcp_gateway/facts/scopes.py",
     "mcp_gateway/facts/shapes.py",

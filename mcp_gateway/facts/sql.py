@@ -18,7 +18,7 @@ from mcp_gateway.facts.catalog import Catalog
 from mcp_gateway.facts.conditions import is_unbounded
 from mcp_gateway.facts.examination import SQLExamination
 from mcp_gateway.facts.families import Effect, How
-from mcp_gateway.facts.judging import Judge, Trust
+from mcp_gateway.facts.judging import Judge
 from mcp_gateway.facts.parser import TOO_DEEP, SQLSyntaxError, Statements, parse_tree
 from mcp_gateway.facts.reach import Named
 from mcp_gateway.facts.scopes import Entry, Scope, all_stored, stored
@@ -41,6 +41,7 @@ from mcp_gateway.facts.sql_statements import (
 from mcp_gateway.facts.sql_walk import DATA_CHANGES
 from mcp_gateway.facts.traits import FILES, LOCKS, PROGRAMS, TRIGGERS, UNKNOWN, UNNAMED_TABLES
 from mcp_gateway.facts.tree import column_names, opened, relation_parts, strings, use_of
+from mcp_gateway.facts.trust import Trust
 from mcp_gateway.facts.uses import Uses, among, completed
 
 HOW: Mapping[str, How] = {"INSERT": "insert", "UPDATE": "update", "DELETE": "delete"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mcp_gateway.calls import JSONObject
-from mcp_gateway.facts.judging import Trust
 from mcp_gateway.facts.scopes import (
     Entry,
     Scope,
@@ -19,6 +18,7 @@ from mcp_gateway.facts.sql_nodes import SAMPLING_METHODS
 from mcp_gateway.facts.sql_walk import Walk
 from mcp_gateway.facts.traits import LOCKS
 from mcp_gateway.facts.tree import opened, strings, use_of, written
+from mcp_gateway.facts.trust import Trust
 
 BECOMING = ("whereClause", "havingClause", "limitOffset", "limitCount")
 """Clauses of a query whose value becomes a boolean or a number."""

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.absent import Absent, AbsentKind, absent_of
-from mcp_gateway.facts.judging import Judge, Trust
+from mcp_gateway.facts.judging import Judge
 from mcp_gateway.facts.reach import Named
 from mcp_gateway.facts.scopes import Entry, Scope, all_stored, stored
 from mcp_gateway.facts.sql_nodes import (
@@ -24,6 +24,7 @@ from mcp_gateway.facts.sql_nodes import (
     SESSION_FUNCTIONS,
 )
 from mcp_gateway.facts.tree import NOTHING, is_wrapped, opened, strings, written
+from mcp_gateway.facts.trust import Trust
 
 Handler: TypeAlias = Callable[[Any, JSONObject, Scope], None]
 """Takes one kind of node in: the walk, what is in the node, and what names mean there."""

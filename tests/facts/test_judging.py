@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from mcp_gateway.facts.catalog import Catalog, Function, Relation
-from mcp_gateway.facts.judging import Judge, Trust
+from mcp_gateway.facts.judging import Judge
 from mcp_gateway.facts.reach import Named
 from mcp_gateway.facts.sql import examine_sql
+from mcp_gateway.facts.trust import Trust
 from tests.facts.databases import CASTS, DOMAINS, OBJECTS, catalog_of, empty_database
 from tests.peers.postgres import PostgresServer
 

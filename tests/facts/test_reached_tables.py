@@ -8,7 +8,7 @@ import pytest
 
 from mcp_gateway.calls import SQLFacts
 from mcp_gateway.facts.catalog import Catalog, Column, Function, Relation
-from mcp_gateway.facts.judging import MAX_DEPTH
+from mcp_gateway.facts.judging_bodies import MAX_DEPTH
 from mcp_gateway.facts.sql import examine_sql
 from tests.facts.databases import catalog_of, empty_database
 from tests.facts.witness import Witness
