@@ -1,8 +1,8 @@
 """The walk over the nodes of a parse tree, gathering facts as it goes: what expressions do.
 
 The list of node types is closed (`facts.sql_nodes`): a node that is not on it makes the statement unproved, so that a
-new grammar brings nothing unseen. `facts.sql_queries` adds queries and `facts.sql` what whole statements do; `facts.judging`
-says what functions, operators, types and relations may do.
+new grammar brings nothing unseen. `facts.sql_queries` adds queries, `facts.sql_changes` what changes rows and `facts.sql` what
+whole statements do; `facts.judging` says what functions, operators, types and relations may do.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Walk:
         raise NotImplementedError
 
     def data_change(self, kind: str, body: JSONObject, scope: Scope) -> None:
-        """An INSERT, UPDATE, DELETE or MERGE inside a query. `facts.sql` knows what they do."""
+        """An INSERT, UPDATE, DELETE or MERGE inside a query. `facts.sql_changes` knows what they do."""
         raise NotImplementedError
 
     # Any node
