@@ -42,17 +42,27 @@ NOT_PUBLIC: tuple[Network, ...] = tuple(
 )  # fmt: skip
 """Refused unless a target's `networks` name them."""
 
+LOCAL_TRANSLATION = IPv6Network("64:ff9b:1::/48")
+"""For NAT64 of a network's own (RFC 8215), with IPv4 addresses where that network has them."""
+
 PUBLIC_IPV6 = IPv6Network("2000::/3")
 NOT_PUBLIC_IPV6: tuple[IPv6Network, ...] = tuple(
     IPv6Network(text)
     for text in ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20", "5f00::/16")
 )
+CARRIERS: tuple[IPv6Network, ...] = tuple(
+    IPv6Network(text)
+    for text in ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "2001::/32", "2002::/16")
+)
+"""Networks whose addresses are ways to IPv4 addresses, and nothing else."""
 
 
 def allowed(address: str, *, networks: Sequence[Network] = ()) -> bool:
     """Whether a connection to this address is allowed; text that is no plain address is not.
 
-    An IPv4 address inside an IPv6 one (mapped, compatible, translated, NAT64, 6to4, Teredo) has to be allowed as well.
+    An IPv4 address inside an IPv6 one (mapped, compatible, translated, NAT64, 6to4, Teredo, ISATAP) has to be allowed as
+    well. It stands for the whole only where nothing but a way to it has such an address: anybody can give an interface the
+    last 64 bits of ISATAP, in any network.
     """
     try:
         parsed = ip_address(address)
@@ -63,9 +73,9 @@ def allowed(address: str, *, networks: Sequence[Network] = ()) -> bool:
     inner = list(_inside(parsed))
     if any(_within(item, NEVER) for item in (parsed, *inner)):
         return False
-    if inner:
-        return all(_public_or_named(item, networks) for item in inner)
-    return _public_or_named(parsed, networks)
+    if not all(_public_or_named(item, networks) for item in inner):
+        return False
+    return (bool(inner) and _within(parsed, CARRIERS)) or _public_or_named(parsed, networks)
 
 
 def _public_or_named(address: Address, networks: Sequence[Network]) -> bool:
@@ -84,8 +94,12 @@ def _inside(address: Address) -> Iterable[IPv4Address]:
     low = IPv4Address(number & 0xFFFFFFFF)
     if number >> 32 in (0, 0xFFFF, 0xFFFF0000) and number > 1:
         yield low  # compatible ::/96, mapped ::ffff:0:0/96, translated ::ffff:0:0:0/96
-    if address in IPv6Network("64:ff9b::/96") or address in IPv6Network("64:ff9b:1::/48"):
+    if address in IPv6Network("64:ff9b::/96") or address in LOCAL_TRANSLATION:
         yield low
+    if address in LOCAL_TRANSLATION:
+        own = IPv4Address((number >> 48 & 0xFFFF0000) | (number >> 40 & 0xFFFF))  # RFC 6052 section 2.2, for 48 bits
+        if 0 < own.packed[0] < 224:  # otherwise the number of a subnet, with the address at the end
+            yield own
     if address.sixtofour is not None:
         yield address.sixtofour
     if address.teredo is not None:
