@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -41,6 +41,8 @@ class Parameter:
     explode: bool
     readable: bool
     """False for styles that this version does not read."""
+    allows_empty: bool
+    """Whether it may be there without a value."""
 
     @property
     def is_list(self) -> bool:
@@ -58,8 +60,9 @@ class Operation:
     query: Mapping[str, Parameter]
     path: Mapping[str, Parameter]
     body_required: bool
-    bodies: Mapping[str, str | None] | None
-    """Media type to the JSON pointer of its schema, None where it has none; None for no body at all."""
+    bodies: Mapping[str, Sequence[str | None]] | None
+    """Media type to the JSON pointer of its schema, None where it has none; None for no body at all. There is more than one
+    where types differ in their parameters alone; servers look at these in their own ways, so all of them count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,19 +264,21 @@ class _Reader:
             is_array=is_array,
             explode=given.get("explode", style == "form") is True,
             readable=style_is_read and "content" not in given,
+            allows_empty=where == "query" and given.get("allowEmptyValue") is True,
         )
 
     def _body(
         self, described: Mapping[str, Any], pointer: str, place: Place
-    ) -> tuple[bool, Mapping[str, str | None] | None]:
+    ) -> tuple[bool, Mapping[str, Sequence[str | None]] | None]:
         if "requestBody" not in described:
             return False, None
         here: Place = (*place, "requestBody")
         given, own = self._followed(described["requestBody"], here, pointer=f"{pointer}/requestBody")
-        bodies: dict[str, str | None] = {}
+        bodies: dict[str, list[str | None]] = {}
         for kind, content in self._object(given.get("content", {}), (*here, "content")).items():
             has_schema = isinstance(content, dict) and "schema" in content
-            bodies[media_type(kind)] = f"{own}/content{_pointer((kind,))}/schema" if has_schema else None
+            schema = f"{own}/content{_pointer((kind,))}/schema" if has_schema else None
+            bodies.setdefault(media_type(kind), []).append(schema)
         return given.get("required") is True, bodies
 
     def _check_references(self) -> None:

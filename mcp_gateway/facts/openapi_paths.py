@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from unicodedata import normalize
 from urllib.parse import quote, unquote
 
 import re2
@@ -40,6 +41,8 @@ class Segment:
     pattern: str = ""
     expression: Any = field(default=None, compare=False, repr=False)
     """The pattern, compiled for RE2: what it is matched with is the agent's."""
+    shortest: Any = field(default=None, compare=False, repr=False)
+    """The pattern with the earlier parameters as short as can be: where it finds others, there is more than one way."""
     lax: Any = field(default=None, compare=False, repr=False)
     """The literal, or an expression, for texts that are read loosely."""
 
@@ -65,8 +68,16 @@ class Template:
         """The same for templates that differ in the names of their parameters alone."""
         return tuple(segment.pattern or segment.literal for segment in self.segments)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Of its parameters."""
+        return frozenset(name for segment in self.segments for name in segment.names)
+
     def match(self, segments: Sequence[str]) -> dict[str, str] | None:
-        """The parameters of a path of as many segments, percent-decoded; None if it is not of this template."""
+        """The parameters of a path of as many segments, percent-decoded; None if it is not of this template.
+
+        Those of a segment that can be divided in more than one way are left out: nobody says which one is meant.
+        """
         found: dict[str, str] = {}
         for own, given in zip(self.segments, segments, strict=True):
             if not own.names:
@@ -76,7 +87,8 @@ class Template:
             matched = own.expression.fullmatch(given)
             if matched is None:
                 return None
-            found.update(zip(own.names, map(unquote, matched.groups()), strict=True))
+            if len(own.names) == 1 or own.shortest.fullmatch(given).groups() == matched.groups():
+                found.update(zip(own.names, map(unquote, matched.groups()), strict=True))
         return found
 
 
@@ -102,7 +114,8 @@ def _segment(text: str) -> Segment:
         return Segment(literals[0], lax=_loosely(literals[0]).rstrip(BEHIND))
     pattern = "(.+)".join(re2.escape(literal) for literal in literals)
     lax = "(.+)".join(re2.escape(_loosely(literal)) for literal in literals)
-    return Segment("", tuple(parts[1::2]), pattern, re2.compile(pattern), re2.compile(lax))
+    shortest = re2.compile(pattern.replace("(.+)", "(.+?)"))
+    return Segment("", tuple(parts[1::2]), pattern, re2.compile(pattern), shortest, re2.compile(lax))
 
 
 def _literal(text: str) -> str:
@@ -113,8 +126,8 @@ def _literal(text: str) -> str:
 
 
 def _loosely(text: str) -> str:
-    """A part of a path without regard to case."""
-    return unquote(text).casefold()
+    """A part of a path without regard to case and to compatible forms of letters."""
+    return normalize("NFKC", unquote(text)).upper().casefold()
 
 
 def _without_last_slash(segments: Sequence[T]) -> Sequence[T]:

@@ -2,24 +2,34 @@
 
 It matches as far as that is proved: path and path parameters, query parameters (all that are required, none that is
 unknown), content type and body. Headers and cookies are not looked at. A text stands for itself, and for the number or
-truth value that it reads as; one of them has to fit.
+truth value that it reads as; one of them has to fit, and the other may miss by its type alone: what an expression says
+of a text holds for digits, too, and a bound for whatever reads as a number.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 from urllib.parse import unquote, unquote_plus
 
 from mcp_gateway.facts.http import Resolved
+from mcp_gateway.facts.http_bodies import FORM
 from mcp_gateway.facts.http_fields import BROKEN_ESCAPE, UnreadableError, is_json, media_type, query_fields, read_json
 from mcp_gateway.facts.openapi import Document, Operation, Parameter
+from mcp_gateway.facts.openapi_schemas import NOT_PROVED
 
 NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?(?:[eE][-+]?[0-9]{1,3})?\Z")
+MAX_DEPTH = 5
+"""Of what a schema is composed of."""
 MAX_VALUES = 500
 """Of one parameter."""
+KINDS = frozenset({"type", "enum", "const"})
+"""Keywords by which a text does not fit because it is meant as something else."""
+BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
+"""Keywords that look at numbers alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,9 @@ def match_request(request: Resolved, body: bytes | None, document: Document) -> 
     if operation is None:
         return UNKNOWN
     matcher = _Matcher(document, operation)
-    matches = matcher.path(values) and matcher.query(request.query) and matcher.body(request, body)
+    matches = (
+        matcher.path(values, names=template.names) and matcher.query(request.query) and matcher.body(request, body)
+    )
     return Matched(operation.name, operation.tags, matches)
 
 
@@ -55,11 +67,13 @@ class _Matcher:
     document: Document
     operation: Operation
 
-    def path(self, values: Any) -> bool:
-        for name, parameter in self.operation.path.items():
-            if name in values and not self._fits(parameter, [values[name]]):
-                return False
-        return True
+    def path(self, values: Mapping[str, str], *, names: Set[str]) -> bool:
+        """`values` are those of the template's `names` that can be told."""
+        return all(
+            name in values and self._fits(parameter, [values[name]])
+            for name, parameter in self.operation.path.items()
+            if name in names
+        )
 
     def query(self, query: str) -> bool:
         if not query_fields(query).known:
@@ -84,6 +98,8 @@ class _Matcher:
     def _fits(self, parameter: Parameter, values: Sequence[str]) -> bool:
         if not parameter.readable or len(values) > MAX_VALUES or any("\ufffd" in value for value in values):
             return False
+        if parameter.allows_empty and list(values) == [""]:
+            return True
         if parameter.is_list:
             if len(values) != 1:
                 return False
@@ -91,13 +107,21 @@ class _Matcher:
         if parameter.schema is None:
             return True
         if parameter.is_array:
-            return self._any_fits([list(values), [_typed(value) for value in values]], parameter.schema)
-        return len(values) == 1 and self._any_fits([values[0], _typed(values[0])], parameter.schema)
+            return self._one_fits(list(values), [_typed(value) for value in values], parameter.schema)
+        return len(values) == 1 and self._one_fits(values[0], _typed(values[0]), parameter.schema)
 
-    def _any_fits(self, candidates: Sequence[Any], pointer: str) -> bool:
-        return any(self.document.schemas.fits(candidate, pointer) for candidate in candidates)
+    def _one_fits(self, text: Any, typed: Any, pointer: str) -> bool:
+        """Whether texts, or what they read as, fit."""
+        of_text = self.document.schemas.failures(text, pointer)
+        if typed == text:
+            return not of_text
+        of_typed = self.document.schemas.failures(typed, pointer)
+        if not of_text:
+            return of_typed.isdisjoint(BOUNDS | NOT_PROVED)
+        return not of_typed and not of_text.isdisjoint(KINDS)
 
     def body(self, request: Resolved, body: bytes | None) -> bool:
+        """Whether it is as described for its type; parts (`multipart/...`) are not looked at."""
         bodies = self.operation.bodies
         if not body:
             return not (bodies is not None and self.operation.body_required)
@@ -106,40 +130,60 @@ class _Matcher:
         key = next((found for found in ranges if bodies is not None and found in bodies), None)
         if bodies is None or key is None or not kind:
             return False
+        if kind.startswith("multipart/") and any(bodies[key]):
+            return False
         try:
-            value = self._value(body, kind, bodies[key])
+            text, typed = self._readings(body, kind)
         except (UnreadableError, UnicodeDecodeError):
             return False
-        pointer = bodies[key]
-        return pointer is None or self.document.schemas.fits(value, pointer)
+        fits = self._form_fits if kind == FORM else self._one_fits
+        return all(pointer is None or fits(text, typed, pointer) for pointer in bodies[key])
 
-    def _value(self, body: bytes, kind: str, pointer: str | None) -> Any:
+    def _readings(self, body: bytes, kind: str) -> tuple[Any, Any]:
+        """A body, and in place of the texts in a form what they read as."""
         if is_json(kind):
-            return read_json(body)
+            value = read_json(body)
+            return value, value
         text = body.decode()
-        if kind == "application/x-www-form-urlencoded":
-            return self._form(text, pointer)
-        if kind.startswith("multipart/") and pointer is not None:
-            raise UnreadableError("parts are not looked at")
-        return text
-
-    def _form(self, text: str, pointer: str | None) -> dict[str, Any]:
-        """A form as the object that its schema describes; each field once."""
-        found: dict[str, Any] = {}
-        schema, own = (None, "") if pointer is None else self.document.resolved(pointer)
-        properties = schema.get("properties", {}) if isinstance(schema, dict) else {}
+        if kind != FORM:
+            return text, text
         if not query_fields(text).known:
-            raise UnreadableError("it can be read in more than one way")
+            raise UnreadableError("its names can be read in more than one way")
+        found: dict[str, str] = {}
         for part in filter(None, text.split("&")):
             name, _, written = part.partition("=")
             name, value = unquote(name), unquote_plus(written)
-            if name in found:
-                raise UnreadableError("a field stands in it twice")
-            if "\ufffd" in value or BROKEN_ESCAPE.search(written):
-                raise UnreadableError("a value can be read in more than one way")
-            fits = name in properties and self.document.schemas.fits(value, f"{own}/properties/{_escaped(name)}")
-            found[name] = value if fits else _typed(value)
-        return found
+            if name in found or "\ufffd" in value or BROKEN_ESCAPE.search(written):
+                raise UnreadableError(
+                    "a field stands in it twice, or has a value that can be read in more than one way"
+                )
+            found[name] = value
+        return found, {name: _typed(value) for name, value in found.items()}
+
+    def _form_fits(self, texts: Mapping[str, str], typed: Mapping[str, Any], pointer: str) -> bool:
+        """Whether a form is the object that its schema describes: each field by itself, and all together."""
+        meant, others = dict[str, Any](texts), dict(typed)
+        for name in texts:
+            described = list(self._described(pointer, name))
+            if not all(self._one_fits(texts[name], typed[name], own) for own in described):
+                return False
+            if described:
+                is_text = all(self.document.schemas.fits(texts[name], own) for own in described)
+                meant[name] = others[name] = texts[name] if is_text else typed[name]
+        return self._one_fits(meant, others, pointer)
+
+    def _described(self, pointer: str, name: str, *, depth: int = 0) -> Iterator[str]:
+        """Pointers to what an object's schema says of one member, alternatives left aside."""
+        schema, own = self.document.resolved(pointer)
+        if not isinstance(schema, dict) or depth > MAX_DEPTH:
+            return
+        properties, additional, parts = (schema.get(key) for key in ("properties", "additionalProperties", "allOf"))
+        if isinstance(properties, dict) and name in properties:
+            yield f"{own}/properties/{_escaped(name)}"
+        elif isinstance(additional, dict):
+            yield f"{own}/additionalProperties"
+        for number in range(len(parts) if isinstance(parts, list) else 0):
+            yield from self._described(f"{own}/allOf/{number}", name, depth=depth + 1)
 
 
 def _escaped(name: str) -> str:
@@ -147,10 +191,11 @@ def _escaped(name: str) -> str:
 
 
 def _typed(text: str) -> Any:
-    """The number or truth value that a text reads as, else the text."""
+    """The number or truth value that a text reads as, else the text. What is not written as an integer is none, though it be one."""
     if text in {"true", "false"}:
         return text == "true"
     try:
-        return read_json(text) if NUMBER.match(text) else text
+        found = read_json(text) if NUMBER.match(text) else text
     except UnreadableError:
         return text  # larger than some readers know
+    return Decimal(text) if isinstance(found, float) and found.is_integer() else found

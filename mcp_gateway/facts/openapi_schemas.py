@@ -7,8 +7,10 @@ What is not proved does not fit. `format` is not looked at. Loaded where there i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +28,14 @@ MAX_VALUES = 2_000
 """Of one body: members, items and what is in them."""
 MAX_REFERENCES = 1_000
 """Followed for one value; recursive schemas that offer alternatives double with each level."""
+
+NOT_PROVED = frozenset({""})
+"""In place of the keywords by which a value does not fit."""
+READ_OTHERWISE = re.compile(r"[\r\v\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]")
+"""What is a blank, or no character for a dot, to ECMA-262 and not to RE2."""
+WHERE_IT_COUNTS = re.compile(r"\.|\\[sS]")
+POSIX_CLASS = re.compile(r"\[:\^?[a-z]+:\]")
+"""Other characters, one by one, to ECMA-262."""
 
 Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError]]
 _references_left: ContextVar[list[int]] = ContextVar("references_left")
@@ -46,21 +56,31 @@ class Schemas:
 
     def fits(self, value: Any, pointer: str) -> bool:
         """Whether a value fits the schema at a JSON pointer (RFC 6901); what is not proved does not."""
+        return not self.failures(value, pointer, most=1)
+
+    def failures(self, value: Any, pointer: str, *, most: int | None = None) -> frozenset[str]:
+        """The keywords by which a value does not fit, alternatives included; `NOT_PROVED` where that cannot be told. At the most so many."""
         if count(value, most=MAX_VALUES) > MAX_VALUES:
-            return False
+            return NOT_PROVED
         validator = self._validators.get(pointer)
         if validator is None:
             validator = self._class({"$ref": f"{URI}#{quote(pointer)}"}, registry=self._registry)
             self._validators[pointer] = validator
         token = _references_left.set([MAX_REFERENCES])
         try:
-            return bool(validator.is_valid(value))
+            return frozenset(islice(_keywords(validator.iter_errors(value)), most))
         except (NotProvedError, RecursionError, ArithmeticError, Unresolvable, UnknownType, UndefinedTypeCheck):
-            return False
+            return NOT_PROVED
         except (TypeError, ValueError, AttributeError, KeyError, IndexError):
-            return False  # a schema that is none
+            return NOT_PROVED  # a schema that is none
         finally:
             _references_left.reset(token)
+
+
+def _keywords(errors: Iterable[ValidationError]) -> Iterator[str]:
+    for error in errors:
+        yield str(error.validator)
+        yield from _keywords(error.context)
 
 
 def count(value: Any, *, most: int) -> int:
@@ -85,6 +105,8 @@ def _pattern(validator: Any, pattern: Any, instance: Any, schema: Any) -> Iterat
     del schema
     if not validator.is_type(instance, "string"):
         return
+    if POSIX_CLASS.search(pattern) or (WHERE_IT_COUNTS.search(pattern) and READ_OTHERWISE.search(instance)):
+        raise NotProvedError
     try:
         found = re2.search(pattern, instance)
     except re2.error:
@@ -124,6 +146,18 @@ def _read_only(validator: Any, read_only: Any, instance: Any, schema: Any) -> It
         yield ValidationError("it is only read")
 
 
+def _discriminator(validator: Any, discriminator: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    """The alternative that a value names has to be one that it fits: many servers look at the name alone."""
+    references = [item.get("$ref") for item in (*schema.get("oneOf", ()), *schema.get("anyOf", ())) if "$ref" in item]
+    name = instance.get(discriminator["propertyName"]) if validator.is_type(instance, "object") else None
+    if not isinstance(name, str):
+        return
+    meant = discriminator.get("mapping", {}).get(name, name)
+    for reference in references:
+        if meant in {reference, reference.rpartition("/")[2]}:
+            yield from _reference(validator, reference, instance, schema)
+
+
 def _not_proved(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
     del validator, value, instance, schema
     raise NotProvedError
@@ -147,6 +181,7 @@ COMMON: dict[str, Keyword] = {
     "$dynamicRef": _not_proved,
     "required": _required,
     "readOnly": _read_only,
+    "discriminator": _discriminator,
 }
 OPENAPI_31 = extend(Draft202012Validator, COMMON)
 OPENAPI_30 = extend(

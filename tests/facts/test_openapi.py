@@ -194,7 +194,7 @@ LAX = [
     [
         "/users/ME", "/users/Me", "/users/me.json", "/users/me.tar.gz", "/users/ME.x", "/users/me.", "/users/me%20", "/users/me..", "/users/7/Keys",
         "/users/7/keys.json", "/users/7:LOCK", "/users/7:lock.x", "/users/A%20B", "/Users", "/USERS/", "/users.json", "/posts/new.json", "/posts/new/",
-        "/posts/NEW/", "/%C3%A9", "/Users/x/keys",
+        "/posts/NEW/", "/%C3%A9", "/Users/x/keys", "/users/%EF%BD%8De",
     ],
 )  # fmt: skip
 def test_a_path_that_a_lax_server_takes_for_a_more_concrete_one_is_of_none(path: str) -> None:

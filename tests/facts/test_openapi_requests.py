@@ -109,6 +109,8 @@ def seen(path: str, body: str | None = None, *, method: str = "GET", kind: str =
         ("year=" + "2" * 5000, False),
         ("year=1e999", False),
         ("year=2026&tag=-1e999", True),
+        ("year=2026.0", False),
+        ("year=2e3", False),
         ("year=2026" + "&tag=a" * 600, False),
     ],
 )
@@ -139,6 +141,124 @@ def test_a_query_is_as_described_or_not(query: str, matches: bool) -> None:
 )
 def test_a_json_body_is_as_described_or_not(body: str | None, kind: str, matches: bool) -> None:
     assert seen("/invoices", body, method="POST", kind=kind) == Matched("addInvoice", frozenset(), matches)
+
+
+LOOSE = read_openapi(
+    """\
+openapi: 3.1.0
+paths:
+  /search:
+    get:
+      parameters:
+      - {name: word, in: query, schema: {pattern: "^[a-z]+$"}}
+      - {name: words, in: query, schema: {type: array, items: {maxLength: 3}}}
+      - {name: limit, in: query, schema: {maximum: 100}}
+      - {name: step, in: query, schema: {multipleOf: 0.5}}
+      - {name: ids, in: query, schema: {type: array, items: {anyOf: [{type: integer, maximum: 9}, {enum: [all]}]}}}
+      - {name: level, in: query, schema: {enum: [1, 2, high]}}
+      - {name: time, in: query, schema: {type: [string, number]}}
+      - {name: line, in: query, schema: {type: string, pattern: "^.*$"}}
+      - {name: solid, in: query, schema: {type: string, pattern: "^\\\\S+$"}}
+      - {name: letters, in: query, schema: {type: string, pattern: "^[[:alpha:]]+$"}}
+      - {name: pretty, in: query, allowEmptyValue: true, schema: {type: boolean}}
+    post:
+      requestBody:
+        content:
+          application/x-www-form-urlencoded:
+            schema:
+              type: object
+              properties: {word: {pattern: "^[a-z]+$"}, limit: {type: [integer, string], maximum: 100}}
+              additionalProperties: {type: string}
+    put:
+      requestBody:
+        content:
+          application/json: {schema: {type: object, additionalProperties: false}}
+          application/json; v=2: {schema: {type: object}}
+    patch:
+      requestBody: {content: {application/x-www-form-urlencoded: {schema: {allOf: [{properties: {n: {type: integer}}}, {properties: {w: {pattern: "^[a-z]+$"}}}]}}}}
+  /compare/{base}...{head}:
+    get:
+      parameters:
+      - {name: base, in: path, required: true, schema: {type: string}}
+      - {name: head, in: path, required: true, schema: {enum: [main, work]}}
+""",
+    file="loose.yaml",
+)
+
+
+def loosely(path: str, body: str | None = None, *, method: str = "GET", kind: str = "") -> Matched:
+    request = resolve(BASE, path, method=method, headers={"content-type": kind} if kind else None)
+    return match_request(request, None if body is None else body.encode(), LOOSE)
+
+
+@pytest.mark.parametrize(
+    ("query", "matches"),
+    [
+        ("word=abc", True),
+        ("word=123", False),
+        ("word=true", True),
+        ("words=abc&words=12", True),
+        ("words=12345", False),
+        ("limit=100", True),
+        ("limit=101", False),
+        ("limit=1e3", False),
+        ("step=1.5", True),
+        ("step=1.25", False),
+        ("ids=7&ids=8", True),
+        ("ids=all", True),
+        ("ids=70", False),
+        ("level=2", True),
+        ("level=high", True),
+        ("level=2.5", False),
+        ("time=17.5", True),
+        ("time=2024-01-01", True),
+        ("line=a%0B%20b", False),
+        ("line=a%20b", True),
+        ("line=a%0Db", False),
+        ("solid=a%C3%A9", True),
+        ("solid=a%C2%A0b", False),
+        ("letters=abc", False),
+        ("pretty", True),
+        ("pretty=", True),
+        ("pretty=true", True),
+        ("pretty=&pretty=", False),
+        ("limit=", True),
+    ],
+)
+def test_a_text_that_reads_as_a_number_gets_round_nothing(query: str, matches: bool) -> None:
+    assert loosely(f"/search?{query}").matches is matches
+
+
+@pytest.mark.parametrize(
+    ("form", "method", "matches"),
+    [
+        ("word=abc&limit=7&other=7", "POST", True),
+        ("word=123", "POST", False),
+        ("limit=101", "POST", False),
+        ("n=7&w=abc", "PATCH", True),
+        ("n=7&w=123", "PATCH", False),
+        ("n=7", "PATCH", True),
+        ("w=abc", "PATCH", True),
+        ("w=123", "PATCH", False),
+        ("n=x", "PATCH", False),
+    ],
+)
+def test_nor_does_a_field_of_a_form(form: str, method: str, matches: bool) -> None:
+    assert loosely("/search", form, method=method, kind=FORM).matches is matches
+
+
+def test_types_that_differ_in_their_parameters_alone_count_all() -> None:
+    for kind in (JSON, f"{JSON}; v=2"):
+        assert loosely("/search", "{}", method="PUT", kind=kind).matches
+        assert not loosely("/search", '{"admin": 1}', method="PUT", kind=kind).matches
+
+
+def test_a_segment_that_can_be_divided_in_more_than_one_way_does_not_match() -> None:
+    operation = "GET /compare/{base}...{head}"
+    assert loosely("/compare/v1...main") == Matched(operation, frozenset(), matches=True)
+    assert loosely("/compare/v1...other") == Matched(operation, frozenset(), matches=False)
+    assert loosely("/compare/v1...evil...main") == Matched(operation, frozenset(), matches=False)
+    assert loosely("/compare/v1....main") == Matched(operation, frozenset(), matches=False)
 
 
 @pytest.mark.parametrize(
@@ -190,6 +310,37 @@ def test_a_method_that_the_document_does_not_know_is_unknown(method: str) -> Non
 def test_a_path_that_hides_another_never_comes_this_far(path: str) -> None:
     with pytest.raises(RequestRefusedError):
         seen(path)
+
+
+PETS = {
+    "Pet": {
+        "oneOf": [{"$ref": "#/components/schemas/Cat"}, {"$ref": "#/components/schemas/Dog"}],
+        "discriminator": {"propertyName": "kind", "mapping": {"kitty": "#/components/schemas/Cat"}},
+    },
+    "Cat": {"type": "object", "required": ["kind", "lives"]},
+    "Dog": {"type": "object", "required": ["kind", "bark"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "fits"),
+    [
+        ({"kind": "Cat", "lives": 9}, True),
+        ({"kind": "kitty", "lives": 9}, True),
+        ({"kind": "Dog", "bark": "x"}, True),
+        ({"kind": "Cat", "bark": "x"}, False),
+        ({"kind": "kitty", "bark": "x"}, False),
+        ({"kind": "Dog", "lives": 9}, False),
+        ({"kind": 7, "lives": 9}, True),
+        ({"lives": 9}, False),
+        (7, False),
+    ],
+)
+def test_a_value_is_what_it_says_that_it_is(value: Any, fits: bool) -> None:
+    for version in ("3.0.3", "3.1.0"):
+        assert (
+            Schemas({"components": {"schemas": PETS}}, version=version).fits(value, "/components/schemas/Pet") is fits
+        )
 
 
 HOSTILE: dict[str, Any] = {
