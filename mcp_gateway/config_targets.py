@@ -189,8 +189,9 @@ class HTTPTarget(TargetSettings):
     @classmethod
     def _check_headers(cls, headers: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         auth: HTTPAuth | None = info.data.get("auth")
-        own = auth.header.name.lower() if auth is not None and auth.header is not None else None
-        if own in {name.lower() for name in headers}:
+        own = auth.header.name.lower() if auth is not None and auth.header is not None else ""
+        # To servers behind CGI and WSGI an underline in a name is a hyphen.
+        if own.replace("_", "-") in {name.lower().replace("_", "-") for name in headers}:
             raise ValueError(f"the header {own!r} carries the gateway's own credential")
         return headers
 

@@ -185,6 +185,8 @@ kind = "telnet"
             "name: the header 'Host' cannot carry a credential"),
         (LOCAL + HTTP + 'auth = { header = { name = "X-API-Key", value = { env = "A" } } }\nheaders = ["x-api-key"]\n',
             "targets.billing.headers: the header 'x-api-key' carries the gateway's own credential"),
+        (LOCAL + HTTP + 'auth = { header = { name = "X-API-Key", value = { env = "A" } } }\nheaders = ["x_api-key"]\n',
+            "targets.billing.headers: the header 'x-api-key' carries the gateway's own credential"),
         # Identity.
         (EXTERNAL.replace("example.com\"\naud", "example.com/a|b\"\naud"), "identity.issuer: expected 'local' or the https "
          "URL of an OpenID provider, without query, got 'https://idp.example.com/a|b'"),

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
-from unicodedata import normalize
+from unicodedata import category, normalize
 from urllib.parse import quote, unquote_plus, unquote_to_bytes, urlsplit
 
 MAX_PATH_BYTES = 8 * 1024
@@ -29,6 +29,10 @@ AMBIGUOUS = re.compile(r"%(?:2[fFeE]|5[cC]|25|00|0[aAdD]|3[bB]|23|3[fF]|7[fF]|[0
 LITERAL = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_~!$&'()*+,=:@")
 """Octets that stand for themselves in a path; encoded, they would be a second spelling of what policy looks at."""
 DELIMITERS = frozenset("/\\.%;?#")
+LOOK_ALIKES = frozenset("\u00a5\u20a9\u2044\u2215\u2216\u29f5\u29f8\u29f9")
+"""What some of Windows' code pages have a slash or a backslash for, though Unicode does not."""
+NOT_IN_A_QUERY = re.compile(r'["<>\[\\\]^`{|}]')
+"""Characters that RFC 3986 has in no query and every client writes percent-encoded or leaves: they have one reading."""
 METHOD_OVERRIDE = re.compile(
     r"[\s\[\]]*(?:[_.\[ ]_?(?:http_?)?method|\$(?:http)?method|x-http-method(?:-override)?|x-(?:method-override|tunneled-method))"
     r"(?:[\s\[\]\x00].*)?\Z",
@@ -40,6 +44,8 @@ MAX_DECODINGS = 3
 WIDE_ESCAPE = re.compile("%u([0-9a-f]{4})", re.IGNORECASE)
 """Of ASP.NET and JavaScript's `escape`."""
 
+SCHEME = re.compile(r"/(?:(?P<web>https?)|[A-Za-z][A-Za-z0-9+.\-]*):", re.IGNORECASE)
+"""Of a path: what would be a scheme without its slash."""
 HOST_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9\-_]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9\-_]*[a-z0-9_])?)*\.?\Z")
 NUMERIC = re.compile(r"(?:\A|\.)(?:[0-9]+|0x[0-9a-f]*)\.?\Z")
 """A last label that some resolver reads as a number (WHATWG URL, "ends in a number")."""
@@ -68,7 +74,7 @@ NEVER_ALLOWED = re.compile(
     r"|metadata(?:-flavor)?|x-aws-ec2-.*|x-google-.*|x-amz-security-token|proxy-.*|sec-.*)\Z"
 )
 """Headers that no agent may set whatever the configuration says: credentials, routing, framing, method overrides, metadata,
-and what would make another body of the one that policy looked at."""
+and what would make another body of the one that policy looked at. To servers behind CGI and WSGI `_` is `-`."""
 
 
 class RequestRefusedError(ValueError):
@@ -186,8 +192,10 @@ def _path(path: str) -> tuple[str, str]:
     own = own if own.startswith("/") or not own else f"/{own}"
     _check_path(own)
     own = normal_path(_without_dots(own))
-    if re.match(r"/[A-Za-z][A-Za-z0-9+.\-]*:", own):
-        raise RequestRefusedError("a path names no scheme")
+    scheme = SCHEME.match(own)
+    if scheme and (not path.startswith("/") or scheme["web"] or own[scheme.end() :][:1] in {"", "/"}):
+        raise RequestRefusedError("a path names no scheme; one with a colon in its first segment begins with a slash")
+    query = NOT_IN_A_QUERY.sub(lambda found: quote(found[0]), query)
     if question and not QUERY.match(query):
         raise RequestRefusedError("the query holds a character that has to be percent-encoded")
     return own, query
@@ -242,11 +250,21 @@ def normal_path(path: str) -> str:
     except UnicodeDecodeError:
         raise RequestRefusedError("the path is not UTF-8: servers disagree about what it is") from None
     for character in text:
-        if not character.isascii() and DELIMITERS.intersection(normalize("NFKC", character)):
+        if character in LOOK_ALIKES or (
+            not character.isascii() and DELIMITERS.intersection(normalize("NFKC", character))
+        ):
             raise RequestRefusedError(
                 f"the path holds U+{ord(character):04X}, which some servers take for a dot, a slash or another delimiter"
             )
+    if any(_is_hidden_dots(segment) for segment in text.split("/")):
+        raise RequestRefusedError("the path holds a segment that some servers take for . or ..")
     return re.sub("%(..)", _one_spelling, path)
+
+
+def _is_hidden_dots(segment: str) -> bool:
+    """Whether a decoded segment is dots to who leaves out blanks, as Windows does behind a name, and what is not seen."""
+    seen = "".join(character for character in segment if category(character)[0] not in "CZ")
+    return seen != segment and seen in {".", ".."}
 
 
 def _one_spelling(escape: re.Match[str]) -> str:
@@ -285,7 +303,7 @@ def _headers(headers: Mapping[str, str], allowed: Sequence[str]) -> tuple[tuple[
         lower = name.lower()
         if not FIELD_NAME.match(name) or not FIELD_VALUE.match(value):
             raise RequestRefusedError(f"the header {name!r} has a name or value that is not one line of plain text")
-        if NEVER_ALLOWED.match(lower) or lower not in may:
+        if NEVER_ALLOWED.match(lower.replace("_", "-")) or lower not in may:
             raise RequestRefusedError(f"the header {name!r} is not one that an agent may set for this target")
         if lower in found:
             raise RequestRefusedError(f"the header {name!r} is given twice")

@@ -18,8 +18,9 @@ from mcp_gateway.facts.http_bodies import PART_NAMES
 
 MAX_NAME_CHARACTERS = 200
 """Longer names are cut, and then not known: facts are shown to people and recorded."""
-UNSURE = re.compile(r"[\s\ufffd]")
-"""In a name: Rack and PHP cut blanks off its beginning, and PHP makes others underlines."""
+UNSURE = re.compile(r"[\s\ufffd\"{}<>]|\A_charset_\Z", re.IGNORECASE)
+"""In a name: Rack and PHP cut blanks off its beginning, and PHP makes others underlines. JSON or XML that is called a form is
+still that to who reads it without a look at its type, and `_charset_` gives names another encoding."""
 BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 """ASP.NET takes `%u0061` for a letter; some leave such a field out."""
 

@@ -102,6 +102,11 @@ def test_names_of_a_body(body: str, kind: str, names: list[str], known: bool) ->
         ("role%E2%80%8B=1", ["role\u200b"], False),
         ("r\u00f4le=1&role=%E2%80%8B", ["r\u00f4le", "role"], True),
         ("a=1&\nrole=2", ["a", "\nrole"], False),
+        ('{"role":1}', ['{"role":1}'], False),
+        ('[{"role":"a=b&c"}]', ['[{"role":"a', 'c"}]'], False),
+        ("<role>1</role>", ["<role>1</role>"], False),
+        ("_charset_=utf-7&a=1", ["_charset_", "a"], False),
+        ("a=_charset_&b[c]={}", ["a", "b[c]"], True),
     ],
 )
 def test_names_of_a_form_that_some_servers_read_otherwise(form: str, names: list[str], known: bool) -> None:
