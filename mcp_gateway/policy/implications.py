@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import cedarpy
@@ -21,12 +22,14 @@ from mcp_gateway.calls import JSONObject
 from mcp_gateway.facts.sql_statements import ALL_KINDS
 from mcp_gateway.policy.expressions import Path
 from mcp_gateway.policy.literals import Literal, conflict
-from mcp_gateway.policy.steps import Claim, Followed, Inclusion, Rule, Said, World, step_of
+from mcp_gateway.policy.scopes import Entity
+from mcp_gateway.policy.steps import Claim, Followed, Inclusion, Order, Rule, Said, World, step_of
 from mcp_gateway.policy.terms import key_of
 from mcp_gateway.policy.vocabulary import Domain, Vocabulary
+from mcp_gateway.usage import COUNTED, HISTORY, TOUCHED_WINDOWS, WINDOWS
 
 REMEMBERED_MEMBERS = 4096
-NOTHING_ELSE = World(action="", records=frozenset(), domains={})
+NOTHING_ELSE = World(action="", attributes={}, domains={})
 
 _CHANGE_ROWS = frozenset({"UPDATE", "DELETE", "MERGE"})
 _OTHERS = ", ".join(f'"{kind}"' for kind in sorted(ALL_KINDS - _CHANGE_ROWS))
@@ -57,6 +60,11 @@ IMPLICATIONS: Mapping[str, Sequence[Implication]] = {
             "!context.sql.infers.isEmpty()",
             "!context.sql.inference.isEmpty()",
             "what it infers has a kind of inference",
+        ),
+        Implication(
+            "!context.sql.inference.isEmpty()",
+            "!context.sql.infers.isEmpty()",
+            "a kind of inference is one of a class that it infers",
         ),
         Implication(
             "!context.sql.returned_columns.isEmpty()", "!context.sql.columns.isEmpty()", "columns has returned_columns"
@@ -104,6 +112,8 @@ SUBSETS: Mapping[str, Sequence[tuple[Path, Path]]] = {
     ],
 }
 """Sets whose members are all members of another one."""
+LONGER = tuple(pairwise(WINDOWS))
+"""Windows, each with one in which all of it lies."""
 
 
 def world_of(vocabulary: Vocabulary, action: str, *, target: str = "") -> World:
@@ -111,17 +121,18 @@ def world_of(vocabulary: Vocabulary, action: str, *, target: str = "") -> World:
     certain = vocabulary.knows_facts_of(action)
     return World(
         action=action,
-        records=vocabulary.records(action),
+        attributes=vocabulary.attributes(action),
         domains=vocabulary.domains(action, target=target),
         within=vocabulary.entities_of(target),
         rules=_rules(action) if certain else {},
-        inclusions=_inclusions(action) if certain else {},
+        inclusions=_inclusions(action if certain else ""),
+        orders=_orders(),
     )
 
 
 def following(said: Said, world: World) -> Sequence[Followed]:
     """What else holds where this is said of a value, and why."""
-    if said.key not in world.rules and said.key not in world.inclusions:
+    if said.key not in world.rules and said.key not in world.inclusions and said.key not in world.orders:
         return ()
     known = world.followed.get((said.key, said.literal))
     if known is None:
@@ -133,10 +144,35 @@ def _following(said: Said, world: World) -> Iterator[Followed]:
     for rule in world.rules.get(said.key, ()):
         if entails(said.literal, rule.literal, said.domain):
             yield Followed(rule.then, rule.because)
-    if said.literal.kind == "member" and isinstance(member := said.literal.constant, str):
+    yield from _ordered(said, world)
+    if said.literal.kind == "member" and not isinstance(member := said.literal.constant, int):
         for inclusion in world.inclusions.get(said.key, ()):
             if inclusion.holds is said.literal.holds:
                 yield Followed(Claim(_contains(inclusion.path, member), inclusion.holds), inclusion.because)
+
+
+def _ordered(said: Said, world: World) -> Iterator[Followed]:
+    """What a bound of one count says of counts that are no less, or no more."""
+    at_least, at_most = _bounds(said.literal)
+    for order in world.orders.get(said.key, ()):
+        bound = at_least if order.is_more else at_most
+        if bound is not None:
+            operator = ">=" if order.is_more else "<="
+            claim = {operator: {"left": _attribute(order.path), "right": {"Value": bound}}}
+            yield Followed(Claim(claim, holds=True), order.because)
+
+
+def _bounds(literal: Literal) -> tuple[int | None, int | None]:
+    """The least and the most that a number can be of which this is said."""
+    match literal:
+        case Literal(kind="below", holds=True, number=number):
+            return None, number - 1
+        case Literal(kind="below", holds=False, number=number):
+            return number, None
+        case Literal(kind="equal", holds=True) if isinstance(literal.constant, int):
+            return literal.constant, literal.constant
+        case _:
+            return None, None
 
 
 def entails(literal: Literal, other: Literal, domain: Domain) -> bool:
@@ -160,10 +196,27 @@ def _rules(action: str) -> Mapping[str, Sequence[Rule]]:
 @cache
 def _inclusions(action: str) -> Mapping[str, Sequence[Inclusion]]:
     found: dict[str, list[Inclusion]] = {}
-    for narrow, wide in SUBSETS.get(action, ()):
+    touched = [
+        ((record, f"touched_{short}"), (record, f"touched_{long}"))
+        for record in HISTORY
+        for short, long in pairwise(TOUCHED_WINDOWS)
+    ]
+    for narrow, wide in (*SUBSETS.get(action, ()), *touched):
         because = f"{wide[-1]} has {narrow[-1]}"
         found.setdefault(key_of(_attribute(narrow)), []).append(Inclusion(wide, holds=True, because=because))
         found.setdefault(key_of(_attribute(wide)), []).append(Inclusion(narrow, holds=False, because=because))
+    return found
+
+
+@cache
+def _orders() -> Mapping[str, Sequence[Order]]:
+    """What is counted over a window is counted over a longer one."""
+    found: dict[str, list[Order]] = {}
+    for record, name, (short, long) in product(HISTORY, COUNTED, LONGER):
+        less, more = (record, f"{name}_{short}"), (record, f"{name}_{long}")
+        because = f"{less[-1]} is no more than {more[-1]}"
+        found.setdefault(key_of(_attribute(less)), []).append(Order(more, is_more=True, because=because))
+        found.setdefault(key_of(_attribute(more)), []).append(Order(less, is_more=False, because=because))
     return found
 
 
@@ -189,8 +242,9 @@ def _denied(claim: Claim) -> Claim:
 
 
 @lru_cache(maxsize=REMEMBERED_MEMBERS)
-def _contains(path: Path, member: str) -> JSONObject:
-    return {"contains": {"left": _attribute(path), "right": {"Value": member}}}
+def _contains(path: Path, member: str | Entity) -> JSONObject:
+    value: object = member if isinstance(member, str) else {"__entity": {"type": member[0], "id": member[1]}}
+    return {"contains": {"left": _attribute(path), "right": {"Value": value}}}
 
 
 def _attribute(path: Path) -> JSONObject:

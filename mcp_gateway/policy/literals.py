@@ -14,6 +14,8 @@ from mcp_gateway.policy.vocabulary import Constant, Domain
 
 Kind = Choice["true", "below", "equal", "member", "within", "is_set", "like", "in"]
 MIN_LONG, MAX_LONG = -(2**63), 2**63 - 1
+SOME_TEXT = "\ud800"
+"""In place of `*`: a character that no policy has, so that only a `*` is like it."""
 
 
 class Literal(NamedTuple):
@@ -57,7 +59,8 @@ def conflict(literals: Sequence[Literal], domain: Domain) -> bool:
 
 
 def _no_number(bounds: Iterable[Literal], equal: Iterable[Literal], domain: Domain) -> bool:
-    low, high = MIN_LONG if domain.least is None else domain.least, MAX_LONG
+    low = MIN_LONG if domain.least is None else domain.least
+    high = MAX_LONG if domain.most is None else domain.most
     excluded = set()
     for bound in bounds:
         if bound.holds:
@@ -76,7 +79,7 @@ def _no_number(bounds: Iterable[Literal], equal: Iterable[Literal], domain: Doma
 
 def _no_thing(equal: Sequence[Literal], like: Sequence[Literal], within: Sequence[Literal], domain: Domain) -> bool:
     """Of a text or an entity."""
-    if _in_two_envs(within):
+    if _in_and_not_in(within):
         return True
     candidates = domain.finite
     named = {literal.constant for literal in equal if literal.holds}
@@ -96,18 +99,29 @@ def _is_thing(value: Constant, equal: Iterable[Literal], like: Iterable[Literal]
     return not isinstance(value, str) or all(matches(value, one.pattern) is one.holds for one in like)
 
 
-def _in_two_envs(within: Iterable[Literal]) -> bool:
-    """Whether a target would have to be in two environments: its `env` is one label."""
-    envs = {
-        one.constant for one in within if one.holds and isinstance(one.constant, tuple) and one.constant[0] == "Env"
-    }
-    return len(envs) > 1
+def _in_and_not_in(within: Sequence[Literal]) -> bool:
+    """Whether something would have to be in the one and not in it, or a target have two values of one label."""
+    inside = {one.constant for one in within if one.holds}
+    if any(one.constant in inside for one in within if not one.holds):
+        return True
+    labels = [_label_of(*one) for one in inside if isinstance(one, tuple)]
+    return len(labels) > len(set(labels))
+
+
+def _label_of(entity_type: str, name: str) -> tuple[str, str]:
+    """What tells a label from those that a target may have beside it: `env` is one, as is each key of others."""
+    if entity_type == "Env":
+        return entity_type, ""
+    return entity_type, name.partition("=")[0] if name.count("=") == 1 else name  # the key may have one, too
 
 
 def _no_text(like: Iterable[Literal], domain: Domain) -> bool:
     """Whether no text at all is like these: it would have to begin or end in two ways."""
     likes = list(like)
-    if any(not one.holds and set(one.pattern) == {None} for one in likes):
+    asked = [one.pattern for one in likes if one.holds]
+    if any(not one.holds and _is_narrower(pattern, one.pattern) for one in likes for pattern in (*asked, (None,))):
+        return True
+    if any(not domain.never.isdisjoint(pattern) for pattern in asked):
         return True
     begins = [_begins(one.pattern) for one in likes if one.holds]
     ends = [_begins(tuple(reversed(one.pattern))) for one in likes if one.holds]
@@ -119,6 +133,11 @@ def _no_text(like: Iterable[Literal], domain: Domain) -> bool:
         if not all(begins_so):
             return True
     return not (_all_agree(begins) and _all_agree(ends))
+
+
+def _is_narrower(pattern: Sequence[str | None], other: Sequence[str | None]) -> bool:
+    """Whether every text of one pattern is of another, as far as that is certain."""
+    return matches("".join(SOME_TEXT if one is None else one for one in pattern), other)
 
 
 def _begins(pattern: Sequence[str | None]) -> str:

@@ -20,10 +20,11 @@ from mcp_gateway.policy.covering import policies_that_add_nothing
 from mcp_gateway.policy.expressions import Path
 from mcp_gateway.policy.formulas import Formula, formulas_of
 from mcp_gateway.policy.implications import world_of
+from mcp_gateway.policy.impossible import impossible_parts
 from mcp_gateway.policy.schema import REVEAL
 from mcp_gateway.policy.split import Place, Statement
 from mcp_gateway.policy.statement import Compiled, why_nothing_is_permitted
-from mcp_gateway.policy.vocabulary import ANYTHING, Constant, Domain, Vocabulary
+from mcp_gateway.policy.vocabulary import Constant, Domain, Vocabulary
 
 TABLES = ("tables that the target's catalog knows are schema.table there", 1)
 COLUMNS = ("columns that the target's catalog knows are schema.table.column there", 2)
@@ -74,7 +75,10 @@ def findings_on(compiled: Compiled, *, targets: Sequence[Target]) -> Findings:
         if not any(is_all for _, _, is_all in found):
             matching.append(formula)
         if not found:
-            warnings += _impossible_members(formula, vocabulary)
+            for one in impossible_parts(formula, vocabulary):
+                instead = _possible(one.asked, one.domain, how=one.how)
+                if instead or not one.is_harmless:
+                    warnings.append(one.place.problem(one.told + instead, policy=policy.id))
         warnings += _unqualified_tables(formula)
     lasting = Vocabulary.of((), actions=compiled.actions, classes=compiled.classes)
     warnings += policies_that_add_nothing(matching, vocabulary=lasting, budget=budget)
@@ -160,14 +164,16 @@ def _told_of(formula: Formula, reason: Reason) -> str:
     node, holds = claims[0]
     known = {_name_of(value) for value in reason.domain.values or ()}
     asked = next((name for name in _names_in(node) if name not in known), "")
-    is_member = next(iter(node)).startswith("contains")
-    return f"`{texts[0]}` is {'never' if holds else 'always'} true" + _possible(
-        asked, reason.domain, is_member=is_member
-    )
+    operator = next(iter(node))
+    how = "it has" if operator == "has" else "a member is" if operator.startswith("contains") else "it is"
+    return f"`{texts[0]}` is {'never' if holds else 'always'} true" + _possible(asked, reason.domain, how=how)
 
 
-def _possible(asked: str, domain: Domain, *, is_member: bool) -> str:
-    """What could be instead."""
+def _possible(asked: str, domain: Domain, *, how: str) -> str:
+    """What could be instead; of attributes only one that may be meant."""
+    if domain.said and not (domain.prefixes and not asked.startswith(domain.prefixes)):
+        lower = asked.lower()
+        return _or_meant([lower]) if asked and asked != lower and domain.has(lower) else f"; {domain.said}"
     if domain.least is not None:
         return f"; it is {domain.least} or more"
     if domain.values is None:
@@ -179,11 +185,11 @@ def _possible(asked: str, domain: Domain, *, is_member: bool) -> str:
         return _or_meant(near)
     if domain.prefixes and not names:
         return f"; it begins with {' or '.join(map(repr, domain.prefixes))}"
-    if not names or len(names) > MAX_LISTED:
+    if not names or len(names) > MAX_LISTED or how == "it has":
         return ""
     *others, last = map(repr, names)
     listed = f"{', '.join(others)} or {last}" if others else last
-    return f"; {'a member is' if is_member else 'it is'} {listed}"
+    return f"; {how} {listed}"
 
 
 def _or_meant(near: Sequence[str]) -> str:
@@ -201,6 +207,8 @@ def _names_in(node: object) -> Iterator[str]:
             yield text
         case {"Value": {"__entity": {"id": str(name)}}}:
             yield name
+        case {"has": {"attr": str(name)}}:
+            yield name
         case dict():
             for value in node.values():
                 yield from _names_in(value)
@@ -209,25 +217,6 @@ def _names_in(node: object) -> Iterator[str]:
                 yield from _names_in(value)
         case _:
             pass
-
-
-def _impossible_members(formula: Formula, vocabulary: Vocabulary) -> Iterator[Problem]:
-    """Texts that a set is asked for and never has, in a policy of which the rest may match.
-
-    Beside an `||` or in a list nothing else would tell that a misspelt trait forbids nothing.
-    """
-    policy = formula.policy
-    actions = [name for name in vocabulary.actions if policy.scope.names(name)]
-    for path, member in sorted(policy.reads.members):
-        having = [name for name in actions if path[0] in vocabulary.records(name)]
-        domains = [vocabulary.domains(name).get(("context", path), ANYTHING) for name in having]
-        if domains and all(_is_of_texts(domain) and not domain.has(member) for domain in domains):
-            said = f"context.{'.'.join(path)} never has {member!r}" + _possible(member, domains[0], is_member=True)
-            yield _place_of(formula, member).problem(said, policy=policy.id)
-
-
-def _is_of_texts(domain: Domain) -> bool:
-    return bool(domain.values) and all(isinstance(value, str) for value in domain.values or ())
 
 
 def _unqualified_tables(formula: Formula) -> Iterator[Problem]:

@@ -34,6 +34,10 @@ policies above all) fits several configurations. Any further name has to be the 
 NO_LABEL = "(no target has a label)"
 """Cedar has no empty enumeration. A label is written `key=value`, so no label can be this."""
 
+CALLER: Shape = MappingProxyType({"subject": "String", "issuer": "String", "actor": "String", "email": "String"})
+OPTIONAL = frozenset({"email"})
+"""Attributes of a caller that may be missing."""
+TARGET: Shape = MappingProxyType({"name": "String", "kind": "String"})
 CALL: Shape = MappingProxyType(
     {
         "tool": "String",
@@ -188,8 +192,8 @@ def schema_text(*, targets: Sequence[Target], classes: Collection[str], actions:
             f"entity {of} enum {_enumerated(names or [NO_LABEL])};"
             for of, names in names_of(targets, classes=classes).items()
         ),
-        "entity Target in [Env, Label] { name: String, kind: String };",
-        "entity Caller in [Group] { subject: String, issuer: String, actor: String, email?: String };",
+        f"entity Target in [Env, Label] {_attributes(TARGET)};",
+        f"entity Caller in [Group] {_attributes(CALLER, optional=OPTIONAL)};",
         _record("Call", CALL),
         _record("Approval", APPROVAL),
         _record("Usage", USAGE),
@@ -204,7 +208,12 @@ def schema_text(*, targets: Sequence[Target], classes: Collection[str], actions:
 
 
 def _record(name: str, shape: Shape) -> str:
-    return f"type {name} = {{ {', '.join(f'{attribute}: {of}' for attribute, of in shape.items())} }};"
+    return f"type {name} = {_attributes(shape)};"
+
+
+def _attributes(shape: Shape, *, optional: Collection[str] = ()) -> str:
+    named = (f"{attribute}{'?' if attribute in optional else ''}: {of}" for attribute, of in shape.items())
+    return f"{{ {', '.join(named)} }}"
 
 
 def _action(name: str, *, resource: str, last: str) -> str:

@@ -14,10 +14,10 @@ from mcp_gateway.calls import JSONObject
 from mcp_gateway.decisions import CALLER_GROUP
 from mcp_gateway.policy.expressions import Path
 from mcp_gateway.policy.literals import Kind, Literal, matches
-from mcp_gateway.policy.schema import REVEAL
+from mcp_gateway.policy.schema import OPTIONAL, REVEAL
 from mcp_gateway.policy.scopes import Entity
 from mcp_gateway.policy.terms import constant_of, key_of, members_of, variable_of
-from mcp_gateway.policy.vocabulary import ANYTHING, Constant, Domain
+from mcp_gateway.policy.vocabulary import ANYTHING, TIME_OF_DAY, Constant, Domain
 
 
 class Claim(NamedTuple):
@@ -74,12 +74,22 @@ class Inclusion(NamedTuple):
     because: str
 
 
+class Order(NamedTuple):
+    """A number that is no less than another one, if `is_more`; else no more."""
+
+    path: Path
+    """Of the other."""
+    is_more: bool
+    because: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """What is certain of every request for one action, on one target where that is given."""
 
     action: str
-    records: frozenset[str]
+    attributes: Mapping[tuple[str, Path], frozenset[str]]
+    """What variables and records of the context have."""
     domains: Mapping[tuple[str, Path], Domain]
     within: frozenset[Entity] | None = None
     """What the target is, and is in; None where it may be any."""
@@ -87,6 +97,8 @@ class World:
     """What follows from what is said of a value, by its key."""
     inclusions: Mapping[str, Sequence[Inclusion]] = field(default_factory=dict)
     """What follows from what is said of a member of a set, by the key of the set."""
+    orders: Mapping[str, Sequence[Order]] = field(default_factory=dict)
+    """What follows from a bound of a number, by the key of the number."""
     followed: dict[tuple[str, Literal], tuple[Followed, ...]] = field(default_factory=dict, compare=False)
     """What follows from what was said of a value already."""
     steps: dict[tuple[int, bool], tuple[Claim, Ways | Said]] = field(default_factory=dict, compare=False)
@@ -142,8 +154,8 @@ def step_of(claim: Claim, world: World) -> Ways | Said:
             if "in" in rest and is_so:
                 return ((Claim({"in": {"left": {"Var": variable}, "right": rest["in"]}}, holds, claim.origin),),)
             return _known(is_so is holds)
-        case {"has": {"left": {"Var": "context"}, "attr": attribute}}:
-            return _known((attribute in world.records) is holds)
+        case {"has": {"left": left, "attr": attribute}} if (of := variable_of(left)) and of in world.attributes:
+            return _has(world.attributes[of], attribute, claim)
         case _:
             return _said("true", node, world, holds=holds)
 
@@ -181,7 +193,7 @@ def _said(
     """What is said of the value of an expression."""
     key = ("?" if kind == "true" else "") + key_of(node)
     variable = variable_of(node)
-    domain = world.domains.get(variable, ANYTHING) if variable is not None else ANYTHING
+    domain = TIME_OF_DAY if "toTime" in node else world.domains.get(variable, ANYTHING) if variable else ANYTHING
     literal = Literal(kind=kind, holds=holds, number=number, constants=frozenset(constants), pattern=tuple(pattern))
     return Said(key, domain, literal)
 
@@ -262,6 +274,15 @@ def _like(left: JSONObject, pattern: Sequence[JSONObject | str], world: World, *
     if isinstance(constant, str):
         return _known(matches(constant, characters) is holds)
     return _said("like", left, world, holds=holds, pattern=characters)
+
+
+def _has(known: frozenset[str], attribute: str, claim: Claim) -> Ways | Said:
+    if attribute not in known:
+        literal = Literal(kind="equal", holds=claim.holds, constants=frozenset({attribute}))
+        return Said(f"has {key_of(claim.node)}", Domain(values=known), literal)
+    if attribute in OPTIONAL:
+        return Said(f"?{key_of(claim.node)}", ANYTHING, Literal(kind="true", holds=claim.holds))
+    return _known(claim.holds)
 
 
 def _in(left: JSONObject, right: JSONObject, claim: Claim, world: World) -> Ways | Said:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,9 @@ from mcp_gateway.calls import JSONObject
 from mcp_gateway.policy.expressions import Path
 from mcp_gateway.policy.vocabulary import Constant
 
+DURATION = re.compile(r"-?(?:(\d{1,15})d)?(?:(\d{1,15})h)?(?:(\d{1,15})m)?(?:(\d{1,15})s)?(?:(\d{1,15})ms)?", re.ASCII)
+MILLISECONDS = (86_400_000, 3_600_000, 60_000, 1000, 1)
+"""Of each unit of a duration."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -20,7 +24,7 @@ def key_of(node: JSONObject) -> str:
 
 
 def constant_of(node: JSONObject) -> Constant | None:
-    """The value of a constant; a time as milliseconds."""
+    """The value of a constant; a time and a duration as milliseconds."""
     match node:
         case {"Value": {"__entity": {"type": str(of), "id": str(name)}}}:
             return of, name
@@ -28,6 +32,8 @@ def constant_of(node: JSONObject) -> Constant | None:
             return value
         case {"datetime": [{"Value": str(text)}]}:
             return _milliseconds(text)
+        case {"duration": [{"Value": str(text)}]}:
+            return _length(text)
         case _:
             return None
 
@@ -42,6 +48,15 @@ def _milliseconds(text: str) -> int | None:
         return None
     since = (time if time.tzinfo is not None else time.replace(tzinfo=UTC)) - EPOCH
     return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
+
+
+def _length(text: str) -> int | None:
+    """Of a duration."""
+    found = DURATION.fullmatch(text)
+    if found is None:
+        return None
+    milliseconds = sum(int(number or 0) * of for number, of in zip(found.groups(), MILLISECONDS, strict=True))
+    return -milliseconds if text.startswith("-") else milliseconds
 
 
 def members_of(node: JSONObject) -> frozenset[Constant] | None:

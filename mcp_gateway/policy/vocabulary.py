@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase, printable
 from typing import get_args
 
 from mcp_gateway.calls import Assurance, Door, Target, TargetKind
@@ -16,7 +17,7 @@ from mcp_gateway.facts.sql_statements import ALL_KINDS, ANY_MERGE_ACTION
 from mcp_gateway.facts.traits import ALL_TRAITS, TRAIT_PREFIXES
 from mcp_gateway.inference import KINDS as INFERENCE_KINDS
 from mcp_gateway.policy.expressions import Path
-from mcp_gateway.policy.schema import ACTIONS, REVEAL, USAGE, Action
+from mcp_gateway.policy.schema import ACTIONS, APPROVAL, CALL, CALLER, REVEAL, TARGET, USAGE, Action
 from mcp_gateway.policy.scopes import Entity, entities_of_target
 from mcp_gateway.usage import HISTORY
 
@@ -34,9 +35,16 @@ class Domain:
     """What any further text begins with."""
     least: int | None = None
     """Of a number."""
+    most: int | None = None
+    never: frozenset[str] = frozenset()
+    """Characters that no text has."""
+    said: str = ""
+    """What the value can be, in words, where the rest does not say it."""
 
     def has(self, value: Constant) -> bool:
         """Whether the attribute can have this value."""
+        if isinstance(value, str) and not self.never.isdisjoint(value):
+            return False
         if isinstance(value, str) and value.startswith(self.prefixes):
             return True
         return self.values is None or value in self.values
@@ -49,6 +57,9 @@ class Domain:
 
 ANYTHING = Domain()
 FROM_ZERO = Domain(least=0)
+IN_LOWER_CASE = Domain(never=frozenset(ascii_uppercase), said="it has no letter in upper case")
+TIME_OF_DAY = Domain(least=0, most=86_399_999, said='it is less than duration("24h")')
+"""In milliseconds."""
 FACTS: Mapping[str, Mapping[Path, Domain]] = {
     "query_database": {
         ("sql", "kinds"): Domain(values=frozenset(ALL_KINDS)),
@@ -56,11 +67,18 @@ FACTS: Mapping[str, Mapping[Path, Domain]] = {
         ("sql", "function_traits"): Domain(values=frozenset(ALL_TRAITS), prefixes=TRAIT_PREFIXES),
         ("sql", "statements"): FROM_ZERO,
         ("sql", "row_limit"): Domain(least=-1),
+        ("sql", "functions"): IN_LOWER_CASE,
+        ("sql", "fingerprint"): Domain(
+            never=frozenset(printable) - frozenset("0123456789abcdef"), said="it is 32 of 0-9 and a-f"
+        ),
     },
     "run_ssh_command": {},
     "call_api": {
         ("http", "method"): Domain(values=frozenset(METHODS)),
-        ("http", "path"): Domain(values=frozenset(), prefixes=("/",)),
+        ("http", "host"): IN_LOWER_CASE,
+        ("http", "path"): Domain(
+            values=frozenset(), prefixes=("/",), never=frozenset("?#"), said="it has no query and no fragment"
+        ),
         ("http", "graphql_operation"): Domain(values=frozenset({"", *GRAPHQL_KINDS})),
     },
 }
@@ -95,10 +113,17 @@ class Vocabulary:
             found["resource", ()] = Domain(values=frozenset(("Target", name) for name in names))
         return found
 
-    def records(self, action: str) -> frozenset[str]:
-        """The records in the context of an action."""
-        own = self.actions[action].record if action in self.actions else "target"
-        return frozenset({"call", "approval", *HISTORY, own})
+    def attributes(self, action: str) -> Mapping[tuple[str, Path], frozenset[str]]:
+        """What the variables of an action and the records in its context have."""
+        records = {"call": CALL, "approval": APPROVAL, **dict.fromkeys(HISTORY, USAGE)}
+        own = self.actions.get(action)
+        records |= {"target": TARGET} if own is None else {own.record: own.shape}
+        return {
+            ("principal", ()): frozenset(CALLER),
+            ("resource", ()): frozenset[str]() if own is None else frozenset(TARGET),
+            ("context", ()): frozenset(records),
+            **{("context", (name,)): frozenset(shape) for name, shape in records.items()},
+        }
 
     def entities_of(self, target: str) -> frozenset[Entity] | None:
         """What a target is, and is in; None where there is no such target."""

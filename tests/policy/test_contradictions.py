@@ -27,6 +27,7 @@ from mcp_gateway.policy.vocabulary import ANYTHING, Domain, Vocabulary
 from tests.fuzz.sizes import FULL
 from tests.policy.worlds import CALLER, NOW, TARGETS, compiled, findings, question
 
+EMAIL = {"__entity": named(("DataClass", "pii.email"))}
 ATOMS = st.sampled_from(
     [
         "context.sql.read_only",
@@ -70,6 +71,16 @@ ATOMS = st.sampled_from(
         '[Inference::"where", Inference::"order"].containsAll(context.sql.inference)',
         'context.sql.function_traits.contains("files")',
         'context.sql.function_traits.contains("language:sql")',
+        'context.sql.functions.contains("f")',
+        'context.sql.functions.contains("F") || context.sql.fingerprint like "*X*"',
+        *(f'context.call.time.toTime() {operator} duration("{of}")' for operator in ("<", ">=", "==") for of in ("6h", "12h", "1d", "-1ms")),
+        *(f"context.usage.{name} {operator} {number}" for name in ("calls_1m", "calls_1h", "calls_24h") for operator in ("<", ">", "==") for number in (1, 2)),
+        *(f'context.usage.touched_{window}.contains(DataClass::"pii.email")' for window in ("1h", "24h")),
+        "context.sql.infers.isEmpty()",
+        "principal has emial",
+        "principal has subject",
+        "context.sql has read_only",
+        "context.sql has readonly && context.sql.readonly",
         "context has sql",
         "context has shell",
         "principal has email",
@@ -144,21 +155,33 @@ def requests(seed: int, count: int) -> Iterator[tuple[JSONObject, list[JSONObjec
             email=pick.choice([None, "dana@example.com", "eve@example.com"]),
         )
         inference = [{"__entity": named(("Inference", kind))} for kind in ("where", "order") if pick.random() < 0.5]
-        call = {"door": pick.choice(["stdio", "http", "sse", "cli"]), "time": NOW.replace(day=pick.randint(4, 6))}
+        call = {
+            "door": pick.choice(["stdio", "http", "sse", "cli"]),
+            "time": NOW.replace(day=pick.randint(4, 6), hour=pick.choice([0, 6, 12, 23])),
+        }
         sql: dict[str, Any] = {
             "read_only": pick.random() < 0.5,
             "statements": pick.randint(0, 3),
             "row_limit": pick.randint(-1, 2),
-            "fingerprint": pick.choice(["abc", "abd", "abxc", "bcd", ""]),
+            "fingerprint": pick.choice(["abc", "abd", "ab0c", "bcd", ""]),
             "kinds": [kind for kind in ("SELECT", "DELETE", "UPDATE") if pick.random() < 0.5],
             "reads": pick.choice([[], ["a.b"], ["a.b", "c.d"]]),
             "writes": pick.choice([[], ["a.b"]]),
             "inference": inference,
             "function_traits": pick.choice([[], ["files"], ["language:sql"]]),
         }
+        sql["infers"] = [EMAIL] if inference else []
+        minute, hour, day = sorted(pick.randint(0, 3) for _ in range(3))
+        hourly, daily = pick.choice([([], []), ([], [EMAIL]), ([EMAIL], [EMAIL])])
+        counts = {"calls_1m": minute, "calls_1h": hour, "calls_24h": day, "touched_1h": hourly, "touched_24h": daily}
         changes_rows = not sql["read_only"] and not {"DELETE", "UPDATE"}.isdisjoint(sql["kinds"])
         sql["unbounded"] = changes_rows and pick.random() < 0.5
-        context = {**template, "call": {**template["call"], **call}, "sql": {**template["sql"], **sql}}
+        context = {
+            **template,
+            "call": {**template["call"], **call},
+            "sql": {**template["sql"], **sql},
+            "usage": {**template["usage"], **counts},
+        }
         request = {
             "principal": named(("Caller", principal.key)),
             "action": named(("Action", "query_database")),

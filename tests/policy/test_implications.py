@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -17,11 +18,12 @@ from mcp_gateway.facts.openapi import read_openapi
 from mcp_gateway.facts.requests import Interface
 from mcp_gateway.facts.shell import examine_shell
 from mcp_gateway.facts.worker_process import Desk
+from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.policy.examiners import examine_request
 from mcp_gateway.policy.implications import IMPLICATIONS, SUBSETS
 from mcp_gateway.policy.question import context_of, named, rendered
-from mcp_gateway.policy.schema import ACTIONS
+from mcp_gateway.policy.schema import ACTIONS, REVEAL
 from tests.corpora import CORPORA, cases
 from tests.facts.databases import OBJECTS, catalog_of, empty_database
 from tests.peers.postgres import PostgresServer
@@ -70,12 +72,19 @@ def matching(policies: cedarpy.PolicySet, action: str, context: str) -> set[int]
     return {int(result.diagnostics.id_annotations_by_reason[reason]) for reason in result.diagnostics.reasons}
 
 
+def as_decided(facts: Facts) -> Facts:
+    """As every decision takes them, on a target with a class."""
+    if isinstance(facts, SQLFacts) and facts.inference is None:
+        return replace(facts, inference=dict.fromkeys(KINDS, frozenset({"pii.email"})))
+    return facts
+
+
 def assert_all_follow(action: str, facts: Sequence[Facts], *, met: Iterable[str] | None = None) -> None:
     """Nothing of it is broken by any of these facts, and each premise is met by some of them."""
     stated = pairs(action)
     broken, premises = where(f"{one} && !({then})" for one, then in stated), where(one for one, _ in stated)
     seen: set[int] = set()
-    for one in facts:
+    for one in map(as_decided, facts):
         asked = question(tool=action, target=TARGETS[action], facts=one)
         context = rendered(context_of(asked, classes=frozenset(BUILT_IN), actions=ACTIONS), NOT_APPROVED)
         assert not matching(broken, action, context), one
@@ -250,6 +259,17 @@ CALL = 'action == Action::"call_api"'
         (CALL, 'when { context.http.graphql_opaque && context.http.graphql_operation == "query" }',
          '`context.http.graphql_opaque` and `context.http.graphql_operation == "query"` cannot both be true: '
          "GraphQL that is opaque counts as a mutation"),
+        (QUERY, 'when { context.sql.inference.contains(Inference::"order") && context.sql.infers.isEmpty() }',
+         '`context.sql.inference.contains(Inference::"order")` and `context.sql.infers.isEmpty()` cannot both be true: '
+         "a kind of inference is one of a class that it infers"),
+        (CALL, "when { context.usage.rows_1m > 1000 && context.usage.rows_1h < 500 }",
+         "`context.usage.rows_1m > 1000` and `context.usage.rows_1h < 500` cannot both be true: rows_1m is no more than rows_1h"),
+        (CALL, "when { context.agent_usage.calls_24h == 3 } unless { context.agent_usage.calls_1m <= 3 }",
+         "`context.agent_usage.calls_24h == 3` and not `context.agent_usage.calls_1m <= 3` cannot both be true: "
+         "calls_1h is no more than calls_24h, and calls_1m is no more than calls_1h"),
+        (CALL, 'when { context.usage.touched_1h.contains(DataClass::"pii.email") } unless { context.usage.touched_24h.contains(DataClass::"pii.email") }',
+         '`context.usage.touched_1h.contains(DataClass::"pii.email")` and not `context.usage.touched_24h.contains(DataClass::"pii.email")` '
+         "cannot both be true: touched_24h has touched_1h"),
     ],
 )  # fmt: skip
 def test_a_policy_against_what_follows_never_matches(scope: str, conditions: str, why: str) -> None:
@@ -269,6 +289,19 @@ def test_a_policy_against_what_follows_never_matches(scope: str, conditions: str
         (COMMAND, "when { !context.shell.read_only && !context.shell.writes_files && !context.shell.network }"),
         (COMMAND, "when { context.shell.writes_files && context.shell.writes.isEmpty() && context.shell.paths_known }"),
         (CALL, 'when { context.http.documented && context.http.operation == "" }'),
+        (CALL, "when { context.usage.rows_1m == 0 && context.usage.rows_1h > 500 && context.usage.rows_24h == 501 }"),
+        (
+            CALL,
+            "when { context.usage.calls_1h > 5 && context.agent_usage.calls_24h < 5 && context.usage.rows_24h < 5 }",
+        ),
+        (
+            CALL,
+            'when { !context.usage.touched_1h.contains(DataClass::"pii.email") && context.usage.touched_24h.contains(DataClass::"pii.email") }',
+        ),
+        (
+            CALL,
+            'when { context.usage.touched_1h.contains(DataClass::"pii.email") && !context.usage.touched_24h.contains(DataClass::"pii.phone") }',
+        ),
     ],
 )
 def test_what_does_not_follow_may_be(scope: str, conditions: str) -> None:
@@ -299,7 +332,7 @@ def test_of_a_further_tool_nothing_follows() -> None:
 
     assert world_of(vocabulary, "query_database").rules
     assert not world_of(vocabulary, "ask_warehouse").rules
-    assert not world_of(vocabulary, "ask_warehouse").inclusions
+    assert world_of(vocabulary, "ask_warehouse").inclusions == world_of(vocabulary, REVEAL).inclusions
 
 
 def test_each_is_of_an_attribute_that_there_is() -> None:

@@ -59,6 +59,9 @@ def test_what_names_nothing_never_matches(policy: str, why: str) -> None:
         (QUERY, 'when { context.call.time > datetime("2026-02-01") && context.call.time < datetime("2026-01-31T00:00:00Z") }', '`context.call.time > datetime("2026-02-01")` and `context.call.time < datetime("2026-01-31T00:00:00Z")` cannot both be true'),
         (CALL, 'when { context.http.path like "/v1/*" && context.http.path like "/v2/*" }', '`context.http.path like "/v1/*"` and `context.http.path like "/v2/*"` cannot both be true'),
         (CALL, 'when { context.http.path == "/v1" && context.http.path like "/v2*" }', '`context.http.path == "/v1"` and `context.http.path like "/v2*"` cannot both be true'),
+        (CALL, 'when { context.http.path like "/v1/admin/*" && !(context.http.path like "/v1/*") }', '`context.http.path like "/v1/admin/*"` and not `context.http.path like "/v1/*"` cannot both be true'),
+        (QUERY, 'when { context.call.time.toTime() > duration("22h") && context.call.time.toTime() < duration("6h") }', '`context.call.time.toTime() > duration("22h")` and `context.call.time.toTime() < duration("6h")` cannot both be true'),
+        (QUERY, 'when { resource in Label::"team=payments" } unless { resource in Label::"team=payments" }', '`resource in Label::"team=payments"` and not `resource in Label::"team=payments"` cannot both be true'),
         (QUERY, 'when { resource in Env::"prod" && resource in Env::"dev" }', '`resource in Env::"prod"` and `resource in Env::"dev"` cannot both be true'),
         (REVEAL, 'when { resource == DataClass::"pii.email" && resource == DataClass::"pii.phone" }', '`resource == DataClass::"pii.email"` and `resource == DataClass::"pii.phone"` cannot both be true'),
         # What there is not.
@@ -74,9 +77,19 @@ def test_what_names_nothing_never_matches(policy: str, why: str) -> None:
         (QUERY, 'when { resource == Target::"web1" }', "`resource == Target::\"web1\"` is never true; it is 'orders' or 'sandbox'"),
         (QUERY, "when { context.call.token_age < 0 }", "`context.call.token_age < 0` is never true; it is 0 or more"),
         (QUERY, "unless { context.usage.rows_1h >= 0 }", "`context.usage.rows_1h >= 0` is always true; it is 0 or more"),
+        (QUERY, 'when { context.call.time.toTime() >= duration("1d1s") }', "`context.call.time.toTime() >= duration(\"1d1s\")` is never true; it is less than duration(\"24h\")"),
+        (QUERY, 'when { context.sql.functions.contains("PG_SLEEP") }', "`context.sql.functions.contains(\"PG_SLEEP\")` is never true; did you mean 'pg_sleep'?"),
+        (QUERY, 'when { context.sql.fingerprint == "xyz" }', "`context.sql.fingerprint == \"xyz\"` is never true; it is 32 of 0-9 and a-f"),
+        (QUERY, "when { principal has emial && principal.emial == \"x\" }", "`principal has emial` is never true; did you mean 'email'?"),
+        (QUERY, "when { context.sql has readonly }", "`context.sql has readonly` is never true; did you mean 'read_only'?"),
+        (QUERY, "unless { context.sql has read_only }", "`context.sql has read_only` is always true"),
+        (QUERY, "when { resource has owner }", "`resource has owner` is never true"),
         (QUERY, "when { context has shell }", "`context has shell` is never true"),
         (QUERY, 'when { principal in Group::"caller" }', '`principal in Group::"caller"` is never true'),
         (CALL, 'when { ["get", "head"].contains(context.http.method) }', "`[\"get\", \"head\"].contains(context.http.method)` is never true; did you mean 'GET'?"),
+        (CALL, 'when { context.http.host == "Billing.internal" }', "`context.http.host == \"Billing.internal\"` is never true; did you mean 'billing.internal'?"),
+        (CALL, 'when { context.http.host like "*.Internal" }', "`context.http.host like \"*.Internal\"` is never true; it has no letter in upper case"),
+        (CALL, 'when { context.http.path == "/v1/x?force=1" }', "`context.http.path == \"/v1/x?force=1\"` is never true; it has no query and no fragment"),
         (CALL, 'when { context.http.path == "v1/invoices" }', "`context.http.path == \"v1/invoices\"` is never true; it begins with '/'"),
         (CALL, 'when { context.http.path like "https:*" }', "`context.http.path like \"https:*\"` is never true; it begins with '/'"),
         (CALL, 'when { context.http.graphql_operation == "Mutation" }', "`context.http.graphql_operation == \"Mutation\"` is never true; did you mean 'mutation'?"),
@@ -144,6 +157,11 @@ def test_what_another_policy_says_already_adds_nothing(policies: str, why: str) 
         f'@id("a") permit (principal, {QUERY}, resource); @id("b") forbid (principal, {COMMAND}, resource);',
         f'@id("a") permit (principal, {REVEAL}, resource == DataClass::"pii.email");',
         f'@id("a") permit (principal is Caller, {CALL}, resource is Target);',
+        f'@id("a") forbid (principal, {CALL}, resource) when {{ context.http.path like "/v1/*" && !(context.http.path like "/v1/admin/*") }};',
+        f'@id("a") forbid (principal, {CALL}, resource) when {{ context.http.path like "*/v1/*" && !(context.http.path like "/v1/*") }};',
+        f'@id("a") forbid (principal, {CALL}, resource) when {{ context.call.time.toTime() > duration("22h") || context.call.time.toTime() < duration("6h30m") }};',
+        f'@id("a") forbid (principal, {CALL}, resource) when {{ context.call.time.offset(duration("-1d")).toTime() == duration("23h59m59s999ms") }};',
+        f'@id("a") forbid (principal, {CALL}, resource) when {{ principal has email && context has http && resource has name }};',
         # Conditions that may be so.
         f'@id("a") forbid (principal, {QUERY}, resource) when {{ context.sql.statements > 1 && context.sql.statements < 3 }};',
         f'@id("a") forbid (principal, {QUERY}, resource) when {{ context.sql.function_traits.contains("extension:dblink") }};',
@@ -238,12 +256,37 @@ def test_a_name_without_its_schema_is_warned_of(condition: str, warned: list[str
             'context.sql.unbounded || context.sql.merge_actions.contains("REMOVE")',
             ["1:142: a: context.sql.merge_actions never has 'REMOVE'; a member is 'DELETE', 'INSERT' or 'UPDATE'"],
         ),
+        (
+            'context.sql.unbounded || ["SELECT", "select"].containsAll(context.sql.kinds)',
+            ["1:118: a: context.sql.kinds never has 'select'; did you mean 'SELECT'?"],
+        ),
+        ('["SELECT", "ANOTHER_VERSIONS"].containsAll(context.sql.kinds)', []),
+        (
+            '["http", "https"].contains(context.call.door)',
+            ["1:91: a: context.call.door is never 'https'; did you mean 'http'?"],
+        ),
+        (
+            'context.sql.unbounded || context.call.assurance == "Token"',
+            ["1:133: a: context.call.assurance is never 'Token'; did you mean 'token'?"],
+        ),
+        (
+            'context.call.door != "HTTP"',
+            ["1:103: a: context.call.door is never 'HTTP'; did you mean 'http'?"],
+        ),
+        (
+            "!(principal has emial) || context.sql has readonly",
+            [
+                "1:84: a: principal has no attribute 'emial'; did you mean 'email'?",
+                "1:108: a: context.sql has no attribute 'readonly'; did you mean 'read_only'?",
+            ],
+        ),
+        ('context.sql.unbounded || resource.name == "elsewhere"', []),
         ('context.sql.unbounded || context.sql.function_traits.contains("language:plperl")', []),
         ('context.sql.unbounded || context.sql.functions.contains("pg_sleep")', []),
         ('context.sql.unbounded || context.sql.inference.contains(Inference::"where")', []),
     ],
 )
-def test_a_member_that_a_set_never_has_is_warned_of_beside_others(condition: str, warned: list[str]) -> None:
+def test_what_there_never_is_is_warned_of_beside_others(condition: str, warned: list[str]) -> None:
     found = findings(f'@id("a") forbid (principal, {QUERY}, resource) when {{ {condition} }};').warnings
     assert [str(one).removeprefix("p.cedar:") for one in found] == warned
 
