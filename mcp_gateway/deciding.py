@@ -25,7 +25,7 @@ from mcp_gateway.events import Decided, Examined, Inspected
 from mcp_gateway.journal import Journal
 from mcp_gateway.masked_facts import MaskedFacts
 from mcp_gateway.policy.engine import PolicyEngine, Question
-from mcp_gateway.policy.external import OpinionError, document_of, tightened
+from mcp_gateway.policy.external import Opinion, OpinionError, document_of, tightened
 from mcp_gateway.rates import Rates
 from mcp_gateway.registry import AnyTool, Registered
 from mcp_gateway.tool import Arguments, Examination, Looked, Plans
@@ -220,8 +220,10 @@ class Deciding:
             if looked or known.examination.facts != before.examination.facts:
                 await self._note_examination(known, looked=looked)
         question = self._question(known, history, approval=approval)
-        decision, shadow = engine.decide(question), engine.decide_shadowed(question)
-        decision, external = await self._second_opinion(question, decision)
+        cedar, shadow = engine.decide(question), engine.decide_shadowed(question)
+        said = await self._second_opinion(question, cedar)
+        decision = _tightened(cedar, said, approval)
+        would = None if shadow is None else _as_fact(_tightened(shadow, said, approval))
         effective = _observed(decision) if call.target.observed else decision
         revealed = frozenset[str]()
         if isinstance(effective, Allow):
@@ -236,8 +238,9 @@ class Deciding:
             error=decision.error if isinstance(decision, Deny) else None,
             revealed=revealed,
             enforced=effective is decision,
-            external=external,
-            shadow=_as_fact(shadow) if shadow is not None and _as_fact(shadow) != _as_fact(decision) else None,
+            external=_as_recorded(said, cedar, decision),
+            approvers=decision.people if isinstance(decision, Ask) else None,
+            shadow=would if would != _as_fact(decision) else None,
         )
         self._journal.note(decided)
         return Judged(
@@ -264,17 +267,38 @@ class Deciding:
         if counted and more_began(tx.execute, caller, known=judged.history, counted=counted, now=self._journal.now()):
             raise MoreBeganError
 
-    async def _second_opinion(self, question: Question, decision: Decision) -> tuple[Decision, JSONObject | None]:
-        """What an external decision point makes of a decision, and what it said. It can only tighten."""
+    async def _second_opinion(self, question: Question, decision: Decision) -> Opinion | OpinionError | None:
+        """What an external decision point says, or why it does not; None where it is not asked."""
         point = self._parts.decision_point
         if point is None or isinstance(decision, Deny):
-            return decision, None
+            return None
         try:
-            opinion = await point.ask(document_of(question, decision))
+            return await point.ask(document_of(question, decision))
         except OpinionError as error:
             log.critical("decision_point_failed", call_id=self._journal.call_id, cause=str(error))
-            return Deny(policies=(), error=str(error)), {"error": str(error)}
-        return tightened(decision, opinion, approval=question.approval), opinion.to_json()
+            return error
+
+
+def _tightened(decision: Decision, said: Opinion | OpinionError | None, approval: Approved) -> Decision:
+    """What becomes of a decision by what an external decision point said. It can only tighten."""
+    match said:
+        case Opinion():
+            return tightened(decision, said, approval=approval)
+        case OpinionError() if not isinstance(decision, Deny):
+            return Deny(policies=(), error=str(said))
+        case _:
+            return decision
+
+
+def _as_recorded(said: Opinion | OpinionError | None, cedar: Decision, decision: Decision) -> JSONObject | None:
+    """What a decision point said, and what policy alone had said if that was another decision."""
+    if said is None:
+        return None
+    found: JSONObject = said.to_json() if isinstance(said, Opinion) else {"error": str(said)}
+    if decision is cedar:
+        return found
+    people = {"approvers": cedar.people} if isinstance(cedar, Ask) else {}
+    return found | {"cedar": _as_fact(cedar) | people}
 
 
 def _observed(decision: Decision) -> Decision:

@@ -57,6 +57,11 @@ class Ask:
     ttl: timedelta | None = None
     """The smallest `@ttl` of the determining policies; None = the configured one."""
 
+    @property
+    def people(self) -> dict[str, int]:
+        """By group how many distinct people of it are asked for."""
+        return {needed.group: needed.approvers for needed in self.requirements}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deny:

@@ -150,7 +150,10 @@ class Decided(Event):
     enforced: bool = True
     """False where the target is only observed: whatever was said, the call went on."""
     external: JSONObject | None = None
-    """What an external decision point said, where one was asked: `decision`, `reason`, or an `error`."""
+    """What an external decision point said, where one was asked: `decision`, `reason`, or an `error`; in `cedar` what policy
+    alone had said, where that was another decision."""
+    approvers: dict[str, int] | None = None
+    """Of an `ask`: group to the number of distinct people."""
     shadow: JSONObject | None = None
     """`decision` and `policies` if the policies in shadow mode were enforced, too; only where one of the two is another."""
 

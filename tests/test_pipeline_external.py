@@ -15,7 +15,7 @@ from mcp_gateway.calls import JSONObject
 from mcp_gateway.policy.external import Opinion, OpinionError
 from tests.invariants.fixtures import tasks_return, world
 from tests.invariants.world import World
-from tests.roads import POST, Bench, asked, laid, refusal, result
+from tests.roads import POLICIES, POST, Bench, asked, laid, refusal, result
 
 __all__ = ["tasks_return", "world"]
 
@@ -57,7 +57,11 @@ async def test_its_no_counts_and_is_recorded(tmp_path: Path) -> None:
         assert (body["decision"], body["policies"], body["external"]) == (
             "deny",
             ["opa:external"],
-            {"decision": "deny", "reason": "not on Sundays"},
+            {
+                "decision": "deny",
+                "reason": "not on Sundays",
+                "cedar": {"decision": "allow", "policies": ["reads"]},
+            },
         )
         assert road.api.requests == []
     assert point.asked[0]["facts"]["method"] == "GET"
@@ -69,6 +73,21 @@ async def test_its_yes_opens_nothing(tmp_path: Path) -> None:
         assert await road.code({"method": "DELETE"}) == "denied"
         assert await road.code(POST) == "approval_pending"
     assert [document["cedar"]["decision"] for document in point.asked] == ["allow", "ask"]
+
+
+@pytest.mark.parametrize(
+    ("says", "would"),
+    [("allow", {"decision": "deny", "policies": ["later"]}), ("deny", {"decision": "deny", "policies": ["later"]})],
+)
+async def test_what_shadows_would_come_to_is_told_beside_its_word(
+    tmp_path: Path, says: Any, would: dict[str, Any]
+) -> None:
+    later = '@id("later") @mode("shadow") forbid (principal, action, resource) when { context has http && context.http.path like "*y" };'
+    async with bench(tmp_path, lambda _: Opinion(said=says), policies=POLICIES + later) as (road, _):
+        found = [await road.call(), await road.call({"path": "y"})]
+        bodies = [(await decided(road, one.call_id))[0] for one in found]
+    assert [body["decision"] for body in bodies] == [says, says]
+    assert [body["shadow"] for body in bodies] == [None, would]
 
 
 async def test_whom_it_asks_for_has_to_agree(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 The facts are those that were recorded: what the call would have done then, not what it would do now. So is the time,
 the caller, the age of the token and what had been counted; targets are those of the configuration. A call's first decision is compared, which
 no approval had a part in. A command whose record lacks what this version decides by is examined anew, where it is on
-record exactly, and counted.
+record exactly, and counted. What an external decision point made of a decision is left out of it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from functools import cache, partial
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
+from mcp_gateway.approval.describe import people_text
 from mcp_gateway.audit import usage
 from mcp_gateway.audit.decided import Counted, DecidedCall, Unreadable, count_since, decided_since
 from mcp_gateway.audit.schema import USAGE_TABLES
@@ -25,19 +26,24 @@ from mcp_gateway.calls import Caller, Door, Facts, JSONObject, ShellFacts, SQLFa
 from mcp_gateway.cli.commands_anew import NotExactError, command_anew
 from mcp_gateway.cli.loading import load_knowledge, targets_of
 from mcp_gateway.config import Settings
-from mcp_gateway.decisions import Deny
+from mcp_gateway.decisions import Allow, Ask, Decision, Deny
 from mcp_gateway.facts.program_files import built_in
 from mcp_gateway.facts.programs import Knowledge
 from mcp_gateway.facts.sql_statements import ANY_MERGE_ACTION
 from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.policy.engine import PolicyEngine, Question
+from mcp_gateway.policy.external import POLICY
 from mcp_gateway.policy.schema import Action
 from mcp_gateway.usage import NO_HISTORY, WINDOWS, History
 
 EXAMPLES = 3
 """Calls that are named of each change."""
 CHANGES = {"allow": "newly allowed", "ask": "newly asked", "deny": "newly denied"}
+OTHERS_ASKED, REVEALED, MASKED = "asked of others", "newly revealed", "newly masked"
+"""What may change although the decision is the same."""
+ORDER = (CHANGES["allow"], REVEALED, OTHERS_ASKED, CHANGES["ask"], CHANGES["deny"], MASKED)
+"""What opens first."""
 
 
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
@@ -48,34 +54,42 @@ class RecordError(ValueError):
     """A recorded call that cannot be decided again."""
 
 
+class Otherwise(NamedTuple):
+    """One way in which a call would be decided otherwise."""
+
+    name: str
+    """What changed, in words."""
+    was: str
+    now: str
+    policies: tuple[str, ...]
+    """Those that determine it."""
+    error: str = ""
+    detail: str = ""
+    """Who would be asked in place of whom, or which data classes are shown or masked."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Change:
     """Calls that would be decided otherwise, in one way and by the same policies."""
 
-    was: str
-    now: str
-    policies: tuple[str, ...]
-    """Those that determine the new decision."""
-    error: str = ""
+    what: Otherwise
     calls: int = 0
     callers: Counter[str] = field(default_factory=Counter)
     """By human and agent."""
     examples: list[str] = field(default_factory=list)
 
-    @property
-    def name(self) -> str:
-        """What changed, in words."""
-        return CHANGES[self.now]
-
     def to_json(self) -> JSONObject:
         """One row for `--json`."""
+        what = self.what
+        told = f" ({what.detail or what.error})" if what.detail or what.error else ""
         return {
-            "id": f"{self.was} to {self.now}: {', '.join(self.policies) or 'no policy'}",
-            "change": self.name,
-            "was": self.was,
-            "now": self.now,
-            "policies": list(self.policies),
-            "error": self.error,
+            "id": f"{what.was} to {what.now}{told}: {', '.join(what.policies) or 'no policy'}",
+            "change": what.name,
+            "was": what.was,
+            "now": what.now,
+            "policies": list(what.policies),
+            "error": what.error,
+            "detail": what.detail,
             "calls": self.calls,
             "callers": dict(self.callers.most_common()),
             "examples": list(self.examples),
@@ -92,7 +106,7 @@ class Replay:
     """Data classes that policies know."""
     same: int = 0
     """Decided as they were, whichever policies determined it."""
-    changes: dict[tuple[str, str, tuple[str, ...], str], Change] = field(default_factory=dict)
+    changes: dict[Otherwise, Change] = field(default_factory=dict)
     anew: int = 0
     """Of those that were decided again: commands whose facts were found anew."""
     knowledge: Callable[[], Knowledge] = built_in
@@ -138,26 +152,34 @@ class Replay:
         try:
             question = question_of(call, targets=self.targets, actions=self.engine.actions, examine=examine_command)
             question = replace(question, history=self._history(question.caller, question.time, question.target))
-            was = str(call.decided.get("decision", ""))
-            if was not in CHANGES:
-                raise RecordError("its decision cannot be read")
+            was = said_by_policy(call.decided)
         except RecordError as undecided:
             self.skipped[str(undecided)] += 1
             return
         self.anew += len(anew)
         decision = self.engine.decide(question)
-        now = type(decision).__name__.lower()
-        error = (decision.error or "") if isinstance(decision, Deny) else ""
-        if now == was and bool(error) == bool(call.decided.get("error")):
+        what = _otherwise(was, decision) or self._shown_otherwise(call, question, decision)
+        if what is None:
             self.same += 1
             return
-        key = (was, now, decision.policies, error)
-        change = self.changes.setdefault(key, Change(was=was, now=now, policies=decision.policies, error=error))
+        change = self.changes.setdefault(what, Change(what=what))
         change.calls += 1
         who = person_name(question.caller.key, email=question.caller.email)
         change.callers[f"{who}, through {question.caller.actor}"] += 1
         if len(change.examples) < EXAMPLES:
             change.examples.append(call.call_id)
+
+    def _shown_otherwise(self, call: DecidedCall, question: Question, decision: Decision) -> Otherwise | None:
+        """Which data classes would come back raw that did not, or the other way round, where the call was and is allowed."""
+        if not isinstance(decision, Allow) or call.decided.get("decision") != "allow":
+            return None
+        before = frozenset(map(str, call.decided.get("revealed") or ()))
+        after = self.engine.reveal(question, self.classes | question.target.classes)
+        if after == before:
+            return None
+        name, differ = (REVEALED, after - before) if after - before else (MASKED, before - after)
+        policies = {one for of in differ for one in self.engine.evaluate_reveal(question, of).policies}
+        return Otherwise(name, "allow", "allow", tuple(sorted(policies)), detail=", ".join(sorted(differ)))
 
     @property
     def calls(self) -> int:
@@ -167,9 +189,8 @@ class Replay:
     @property
     def ordered(self) -> list[Change]:
         """What opens first, then the most calls."""
-        order = list(CHANGES)
         return sorted(
-            self.changes.values(), key=lambda change: (order.index(change.now), -change.calls, change.policies)
+            self.changes.values(), key=lambda change: (ORDER.index(change.what.name), -change.calls, change.what)
         )
 
     def to_json(self) -> JSONObject:
@@ -182,6 +203,40 @@ class Replay:
             "anew": self.anew,
             "skipped": dict(self.skipped.most_common()),
         }
+
+
+class Recorded(NamedTuple):
+    """What policy said then."""
+
+    decision: str
+    is_error: bool
+    approvers: Mapping[str, int] | None
+    """Of an ask, where that was recorded."""
+
+
+def said_by_policy(decided: JSONObject) -> Recorded:
+    """What policies said by themselves, whatever an external decision point made of it. Raises `RecordError`."""
+    external = decided.get("external") or {}
+    alone = external.get("cedar")
+    if alone is None and ("error" in external or POLICY in decided.get("policies", ())):
+        raise RecordError("an external decision point decided it, and what policy had said is not on record")
+    said = decided if alone is None else alone
+    decision, approvers = said.get("decision"), said.get("approvers")
+    if decision not in CHANGES:
+        raise RecordError("its decision cannot be read")
+    return Recorded(str(decision), is_error=bool(said.get("error")), approvers=approvers)
+
+
+def _otherwise(was: Recorded, decision: Decision) -> Otherwise | None:
+    """What a decision changes; None where it says the same, whichever policies determine it."""
+    now = type(decision).__name__.lower()
+    error = (decision.error or "") if isinstance(decision, Deny) else ""
+    if now != was.decision or bool(error) != was.is_error:
+        return Otherwise(CHANGES[now], was.decision, now, decision.policies, error)
+    if isinstance(decision, Ask) and was.approvers is not None and decision.people != was.approvers:
+        detail = f"{people_text(decision.people)} in place of {people_text(was.approvers)}"
+        return Otherwise(OTHERS_ASKED, now, now, decision.policies, detail=detail)
+    return None
 
 
 def replay(

@@ -88,7 +88,7 @@ def decision_to_json(decision: Decision) -> JSONObject:
             found["max_rows"] = decision.max_rows
             found["timeout_seconds"] = None if timeout is None else timeout.total_seconds()
         case Ask():
-            found["approvers"] = {needed.group: needed.approvers for needed in decision.requirements}
+            found["approvers"] = decision.people
             found["ttl_seconds"] = None if decision.ttl is None else decision.ttl.total_seconds()
         case _:
             found["error"] = decision.error

@@ -1,11 +1,12 @@
 """A second opinion from outside: what an external decision point is told, and what its answer means. Pure.
 
 It can only tighten. What Cedar denies is not asked about; of what Cedar and the decision point say the stricter counts, and
-an answer that is none, or that does not come, denies. `mcp_gateway.decision_point` asks.
+an answer that is none, or that does not come, denies. `mcp_gateway.targets.opa` asks.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -84,8 +85,11 @@ def opinion_of(body: bytes) -> Opinion:
     with `approval`, which says how many people of which group are to be asked, and with a `reason` for people.
     """
     try:
-        answer = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        orjson.loads(body)  # stricter, and bounds how deep it is
+        answer = json.loads(body, object_pairs_hook=_members)
+    except OpinionError:
+        raise
+    except (ValueError, RecursionError):
         raise OpinionError("its answer is no JSON") from None
     if not isinstance(answer, dict) or "result" not in answer:
         raise OpinionError("its answer has no result: the path leads to no decision")
@@ -94,11 +98,20 @@ def opinion_of(body: bytes) -> Opinion:
         case bool():
             return Opinion(said="allow" if result else "deny")
         case {"decision": "allow" | "ask" | "deny" as said}:
+            if result.get("allow", said == "allow") is not (said == "allow"):
+                raise OpinionError("its result has a decision and an allow that contradict each other")
             return _opinion(said, result)
         case {"allow": bool(allowed)} if "decision" not in result:
             return _opinion("allow" if allowed else "deny", result)
         case _:
             raise OpinionError("its result is neither a boolean nor has it a decision")
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise OpinionError("its answer has a member twice")
+    return found
 
 
 def tightened(decision: Decision, opinion: Opinion, *, approval: Approved) -> Decision:

@@ -27,6 +27,7 @@ from mcp_gateway.facts.program_files import built_in
 from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.policy.engine import PolicyEngine
+from mcp_gateway.policy.external import Opinion, OpinionError
 from mcp_gateway.policy.loader import load_policies
 from mcp_gateway.registry import Registered
 from mcp_gateway.targets.ssh import SSHConnector
@@ -36,6 +37,7 @@ from tests.peers.api import answer
 from tests.policy.worlds import COMMAND, READ, REQUEST, WRITE
 from tests.private import write_private
 from tests.roads import POLICIES, POST, Bench, asked, laid, refusal
+from tests.test_pipeline_external import Point
 
 __all__ = ["tasks_return", "world"]
 
@@ -86,15 +88,72 @@ async def test_what_would_change_is_told_by_policy_and_caller(bench: Bench) -> N
         POLICIES.replace('"DELETE"', '"GET"').replace('"POST"', '"HEAD"'),
     )
     assert found.same == 0
-    assert [(change.name, change.policies, change.calls) for change in found.ordered] == [
+    assert [(change.what.name, change.what.policies, change.calls) for change in found.ordered] == [
         ("newly allowed", ("reads",), 2),
         ("newly allowed", ("reads",), 1),
         ("newly denied", ("never-delete",), 1),
     ]
-    assert [change.was for change in found.ordered] == ["ask", "deny", "allow"]
+    assert [change.what.was for change in found.ordered] == ["ask", "deny", "allow"]
     assert dict(found.ordered[0].callers) == {"alice@example.com, through agent": 2}
     told = found.to_json()
     assert (told["changed"], told["same"], len(told["changes"][0]["examples"])) == (4, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("says", "was"),
+    [(Opinion(said="deny"), "deny"), (Opinion(said="ask", approvers={"ops": 1}), "ask"), (None, "deny")],
+)
+async def test_what_a_decision_point_said_is_left_out(tmp_path: Path, says: Opinion | None, was: str) -> None:
+    def speak(_: JSONObject) -> Opinion:
+        if says is None:
+            raise OpinionError("too late")
+        return says
+
+    async with laid(tmp_path, decision_point=Point(says=speak)) as bench:
+        for arguments in ({}, POST, {"method": "DELETE"}):
+            await bench.call(arguments)
+        assert (replayed(bench, POLICIES).same, replayed(bench, POLICIES).changes) == (3, {})
+        found = replayed(bench, POLICIES.replace('"DELETE"', '"GET"'))
+        assert sorted((change.what.name, change.what.was, change.calls) for change in found.ordered) == [
+            ("newly allowed", "deny", 1), ("newly denied", "allow", 1),
+        ]  # fmt: skip
+        with opened(bench.store.data_dir) as connection:
+            (call, *_) = [
+                event for event in decided_since(connection, bench.clock.now) if isinstance(event, DecidedCall)
+            ]
+    assert call.decided["decision"] == was
+    earlier = dict(call.decided["external"])
+    assert earlier.pop("cedar") == {"decision": "allow", "policies": ["reads"]}
+    found = Replay(engine=engine(bench, POLICIES), targets=bench.targets)
+    found.add(replace(call, decided=call.decided | {"external": earlier}))
+    assert found.skipped == {"an external decision point decided it, and what policy had said is not on record": 1}
+
+
+async def test_who_would_be_asked_in_place_of_others_is_a_change(bench: Bench) -> None:
+    await bench.call(POST)
+    themselves = POLICIES.replace('@approval("dba")', '@approval("caller")').replace('"dba")', '"caller")')
+    (change,) = replayed(bench, themselves).ordered
+    assert (change.what.name, change.what.was, change.what.now) == ("asked of others", "ask", "ask")
+    assert change.what.detail == "the person whom the agent acts for in place of one of dba"
+    (change,) = replayed(bench, POLICIES.replace('@approval("dba")', '@approval("dba") @approvers("2")')).ordered
+    assert change.what.detail == "2 people of dba in place of one of dba"
+
+
+async def test_what_would_be_shown_raw_is_a_change(bench: Bench) -> None:
+    await bench.call()
+    await bench.call(POST)
+    reveal = '@id("r") permit (principal, action == Action::"reveal", resource == DataClass::"pii.email");'
+    (change,) = replayed(bench, POLICIES + reveal).ordered
+    assert (change.what.name, change.what.policies, change.what.detail) == ("newly revealed", ("r",), "pii.email")
+    assert change.calls == 1
+    bench.load(POLICIES + reveal)
+    await bench.call({"path": "y"})
+    found = replayed(bench, POLICIES + reveal.replace('"pii.email"', '"pii.phone"'))
+    assert [(change.what.name, change.what.detail) for change in found.ordered] == [("newly revealed", "pii.phone")]
+    masked = replayed(bench, POLICIES).ordered
+    assert [(change.what.name, change.what.detail, change.what.policies) for change in masked] == [
+        ("newly masked", "pii.email", ())
+    ]
 
 
 async def test_time_and_age_of_the_token_are_those_of_then(bench: Bench) -> None:
@@ -105,7 +164,7 @@ async def test_time_and_age_of_the_token_are_those_of_then(bench: Bench) -> None
     bench.clock.now += timedelta(hours=3)
     found = replayed(bench, POLICIES + AGES)
     (change,) = found.ordered
-    assert (found.same, change.name, change.policies, change.calls) == (1, "newly denied", ("old",), 1)
+    assert (found.same, change.what.name, change.what.policies, change.calls) == (1, "newly denied", ("old",), 1)
     late = f'@id("late") forbid (principal, action, resource) when {{ context.call.time > datetime("{before:%Y-%m-%dT%H:%M:%SZ}") }};'
     assert replayed(bench, POLICIES + late).changes == {}
 
@@ -300,7 +359,7 @@ async def test_commands_whose_record_lacks_facts_are_examined_anew(tmp_path: Pat
         found = Replay(engine=engine(bench, COMMANDS.partition('@id("never")')[0]), targets=bench.targets)
         for call in calls:
             found.add(call)
-    assert [(change.name, change.calls) for change in found.ordered] == [("newly allowed", 2)]
+    assert [(change.what.name, change.calls) for change in found.ordered] == [("newly allowed", 2)]
     assert (found.same, found.anew, found.skipped) == (1, 3, {})
     assert found.to_json()["anew"] == 3
 
@@ -342,7 +401,7 @@ async def test_what_had_been_done_by_then_is_counted_again(bench: Bench) -> None
     ids.append((await bench.call(caller=bench.caller(subject="bob"))).call_id)
     found = replayed(bench, limits)
     assert found.same == 3  # the first two, and what was denied anyway
-    assert {change.policies: change.examples for change in found.ordered} == {
+    assert {change.what.policies: change.examples for change in found.ordered} == {
         ("calls", "mail"): [ids[2]],
         ("refusals",): [ids[4]],
     }

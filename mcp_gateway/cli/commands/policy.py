@@ -268,12 +268,13 @@ def print_replay(found: Replay) -> None:
     changed = sum(change.calls for change in found.changes.values())
     print_line(_outcome(found.same, changed))
     for change in found.ordered:
-        fields = [(change.name, f"{_calls(change.calls)} ({change.was} as recorded)")]
-        fields += [("error", change.error)] if change.error else []
-        for name in change.policies:
+        what = change.what
+        fields = [(what.name, f"{_calls(change.calls)} ({what.detail or f'{what.was} as recorded'})")]
+        fields += [("error", what.error)] if what.error else []
+        for name in what.policies:
             policy = found.engine.policies[name]
             fields.append((f"by {policy.effect}", f"{name} ({policy.place})"))
-        if not change.policies and not change.error:
+        if not what.policies and not what.error:
             fields.append(("by", "no policy permits it"))
         callers = change.callers.most_common(MOST_CALLERS)
         fields += [("caller", f"{_calls(count)} of {caller}") for caller, count in callers]

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from mcp_gateway.cli.commands.policy import print_replay
-from mcp_gateway.cli.replaying import Change, Replay
+from mcp_gateway.cli.replaying import Change, Otherwise, Replay
 from mcp_gateway.policy.loader import load_policies
 from tests.cli.policies import configured
 from tests.cli.running import SCRIPT, Ran, run_here, run_on_a_terminal, write_config
@@ -77,8 +77,10 @@ def test_replay_leaves_out_what_there_is_none_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], same: int, changed: int, said: str
 ) -> None:
     engine = load_policies([write_private(tmp_path / "a.cedar", ROAD_POLICIES)], targets=[], classes=[])
-    change = Change(was="allow", now="deny", policies=(), calls=changed)
-    found = Replay(engine=engine, targets={}, same=same, changes={("allow", "deny", (), ""): change} if changed else {})
+    what = Otherwise("newly denied", "allow", "deny", ())
+    found = Replay(
+        engine=engine, targets={}, same=same, changes={what: Change(what=what, calls=changed)} if changed else {}
+    )
 
     print_replay(found)
 
