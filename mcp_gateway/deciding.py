@@ -190,7 +190,8 @@ class Deciding:
                     at=journal.now(), call_id=call.id, target=call.target.name, what=look.what, outcome=look.outcome
                 )
             )
-        facts = await self._masked_facts.of(examination.facts.to_json(), key=call.caller.key)
+        exact = examination.facts.to_json()
+        facts = await self._masked_facts.of(exact, key=call.caller.key)
         journal.note(
             Examined(
                 at=journal.now(),
@@ -199,6 +200,7 @@ class Deciding:
                 facts=facts,
                 environment=examination.environment,
                 sources=dict(examination.sources) or None,
+                masked=tuple(name for name, value in exact.items() if facts.get(name) != value),
             )
         )
 

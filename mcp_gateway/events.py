@@ -124,6 +124,8 @@ class Examined(Event):
     """SHA-256 over what the facts depend on outside the call: target configuration, catalog objects, host key."""
     sources: dict[str, str] | None = None
     """What of an operator's files was in force then: `programs` and `document`, each by its hash, where they count."""
+    masked: tuple[str, ...] = ()
+    """Facts that detectors changed, so that they are not on record as policy saw them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ from mcp_gateway.facts.sql_statements import ANY_MERGE_ACTION
 from mcp_gateway.inference import KINDS
 from mcp_gateway.masking.classes import BUILT_IN
 from mcp_gateway.policy.engine import PolicyEngine, Question
+from mcp_gateway.policy.expressions import Path
 from mcp_gateway.policy.external import POLICY
 from mcp_gateway.policy.schema import Action
 from mcp_gateway.usage import NO_HISTORY, WINDOWS, History
@@ -116,7 +117,11 @@ class Replay:
     counts: sqlite3.Connection | None = None
     """What had been counted by then, in memory; None where no policy looks at it."""
 
+    looked_at: frozenset[Path] = field(init=False)
+    """What policies look at."""
+
     def __post_init__(self) -> None:
+        self.looked_at = frozenset(path for policy in self.engine.policies.values() for path in policy.reads.attributes)
         if self.engine.looks_at_history:
             self.counts = sqlite3.connect(":memory:", isolation_level=None)
             self.counts.executescript(USAGE_TABLES)
@@ -152,6 +157,7 @@ class Replay:
         try:
             question = question_of(call, targets=self.targets, actions=self.engine.actions, examine=examine_command)
             question = replace(question, history=self._history(question.caller, question.time, question.target))
+            self._refuse_masked(call, question)
             was = said_by_policy(call.decided)
         except RecordError as undecided:
             self.skipped[str(undecided)] += 1
@@ -168,6 +174,13 @@ class Replay:
         change.callers[f"{who}, through {question.caller.actor}"] += 1
         if len(change.examples) < EXAMPLES:
             change.examples.append(call.call_id)
+
+    def _refuse_masked(self, call: DecidedCall, question: Question) -> None:
+        """Raise `RecordError` where policies look at facts that are not on record as they were."""
+        record = self.engine.actions[question.tool].record
+        for name in call.examined.get("masked") or ():
+            if not self.looked_at.isdisjoint({(record, name), (record,)}):
+                raise RecordError(f"a detector changed its {name} in the record, which policies look at")
 
     def _shown_otherwise(self, call: DecidedCall, question: Question, decision: Decision) -> Otherwise | None:
         """Which data classes would come back raw that did not, or the other way round, where the call was and is allowed."""

@@ -156,6 +156,20 @@ async def test_what_would_be_shown_raw_is_a_change(bench: Bench) -> None:
     ]
 
 
+async def test_what_detectors_changed_in_the_record_is_not_decided_by(bench: Bench) -> None:
+    by_path = (
+        '@id("p") forbid (principal, action == Action::"call_api", resource) when { context.http.path like "*@*" };'
+    )
+    bench.load(POLICIES + by_path)
+    assert await bench.code({"path": "to/ada@example.com"}) == "denied"
+    assert await bench.code() == "ok"
+    found = replayed(bench, POLICIES + by_path)
+    assert (found.same, found.changes) == (1, {})
+    assert found.skipped == {"a detector changed its path in the record, which policies look at": 1}
+    (change,) = replayed(bench, POLICIES).ordered
+    assert (change.what.name, change.calls) == ("newly allowed", 1)
+
+
 async def test_time_and_age_of_the_token_are_those_of_then(bench: Bench) -> None:
     before = bench.clock.now
     young, old = bench.caller(), bench.caller(issued_at=before - timedelta(minutes=5))
