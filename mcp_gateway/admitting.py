@@ -228,9 +228,9 @@ class Admitting:
         async with self._deciding.in_order(judged) as waited:
             if waits or waited:
                 # Meanwhile the token, the target or somebody who approved may have been revoked, and the policy replaced.
-                await self._reception.identify_again(self._request, self._journal, before=call.caller)
+                caller = await self._reception.identify_again(self._request, self._journal, before=call.caller)
                 self._deciding.refuse_stopped(call)
-                judged = await self._deciding.decide_again(judged, approval=approval)
+                judged = await self._deciding.decide_again(judged.of(caller), approval=approval)
             for _ in range(MOST_DECISIONS):
                 if not isinstance(judged.decision, Allow):
                     break

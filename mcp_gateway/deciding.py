@@ -34,6 +34,9 @@ from mcp_gateway.usage import NO_HISTORY, Count, History
 
 log = structlog.get_logger(__name__)
 
+MOST_RELOADS = 10
+"""While one call is decided on."""
+
 T = TypeVar("T")
 
 
@@ -60,10 +63,15 @@ class Judged:
     decision: Decision
     revealed: frozenset[str]
     event: Decided
-    """As it was noted."""
+    """As it is noted."""
     history: History
     counted: frozenset[Count]
     """By which counts of calls that began the policies decided."""
+
+    def of(self, caller: Caller) -> Judged:
+        """The same of the same caller as a later token proves it: groups and scopes may be others."""
+        call = replace(self.known.call, caller=caller)
+        return replace(self, known=replace(self.known, call=call, seen_by=""))
 
 
 class MoreBeganError(Exception):
@@ -213,7 +221,21 @@ class Deciding:
         )
 
     async def decide(self, known: Considered, *, approval: Approved) -> Judged:
-        """Ask the policies in force, and which data classes this caller may see raw."""
+        """Ask the policies in force, and which data classes this caller may see raw.
+
+        Somebody else is asked for an opinion, too, which takes time: what others come into force meanwhile decide anew.
+        """
+        for _ in range(MOST_RELOADS):
+            judged = await self._decided(known, approval=approval)
+            if self._parts.policies().version == judged.event.policy_version:
+                self._journal.note(judged.event)
+                return judged
+            known = judged.known
+        raise LimitError(
+            "policies kept changing while this call was decided on", next_step="call again later; nothing has run"
+        )
+
+    async def _decided(self, known: Considered, *, approval: Approved) -> Judged:
         call, before = known.call, known
         engine, known, history = await self._complete(before)
         if engine.version != before.seen_by:
@@ -244,7 +266,6 @@ class Deciding:
             approvers=decision.people if isinstance(decision, Ask) else None,
             shadow=would if would != _as_fact(decision) else None,
         )
-        self._journal.note(decided)
         return Judged(
             known=known,
             decision=effective,

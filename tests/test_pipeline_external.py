@@ -126,6 +126,38 @@ async def test_without_its_word_nothing_runs_even_where_policy_is_observed(tmp_p
         assert road.api.requests == []
 
 
+async def test_policies_that_come_into_force_while_it_is_asked_decide(tmp_path: Path) -> None:
+    later = '@id("later") forbid (principal, action == Action::"call_api", resource);'
+    loaded: list[str] = []
+
+    def says(_: JSONObject) -> Opinion:
+        if not loaded:
+            loaded.append(POLICIES + later)
+            road.load(loaded[0])
+        return Opinion(said="allow")
+
+    async with bench(tmp_path, says) as (road, point):
+        found = await road.call()
+        assert refusal(found).code == "denied"
+        (body,) = await decided(road, found.call_id)
+        assert (body["policies"], body["policy_version"]) == (["later"], road.engines[-1].version)
+        assert (len(point.asked), road.api.requests) == (1, [])
+
+
+async def test_policies_that_never_hold_still_let_nothing_run(tmp_path: Path) -> None:
+    def says(_: JSONObject) -> Opinion:
+        road.load(POLICIES + f'@id("n{len(road.engines)}") forbid (principal == Caller::"x", action, resource);')
+        return Opinion(said="allow")
+
+    async with bench(tmp_path, says) as (road, _):
+        found = refusal(await road.call())
+        assert (found.code, found.message) == (
+            "limit_exceeded",
+            "policies kept changing while this call was decided on",
+        )
+        assert road.api.requests == []
+
+
 async def test_one_that_breaks_refuses_the_call(tmp_path: Path, world: World) -> None:
     world.expected_errors = frozenset({"internal"})
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from mcp_gateway.admission import Request
-from mcp_gateway.approval.holding import InputRequired
+from mcp_gateway.approval.holding import Channels, InputRequired
 from mcp_gateway.calls import Caller
 from mcp_gateway.errors import IdentityError
 from tests.invariants.fixtures import tasks_return, world
@@ -121,3 +121,33 @@ async def test_a_policy_that_changes_while_a_call_waits_for_its_turn_counts(tmp_
                 await anyio.sleep(0.005)
 
         assert codes == ["denied"]
+
+
+@pytest.mark.requirement("I3")
+async def test_groups_that_a_token_has_lost_while_a_call_waits_for_its_turn_count_no_more(tmp_path: Path) -> None:
+    async with laid(tmp_path, max_calls=1) as bench, anyio.create_task_group() as group:
+        codes: list[str] = []
+        tokens = [bench.caller(), bench.caller(token_id="t2", groups=frozenset({"interns"}))]
+
+        async def identify() -> Caller:
+            return tokens.pop(0)
+
+        async def call() -> None:
+            arguments = {"target": "api", "path": "x"}
+            request = Request(
+                door="stdio", tool="call_api", arguments=arguments, identify=identify, channels=Channels()
+            )
+            answer = await bench.road.call(request)
+            codes.append(refusal(answer).code)
+
+        async with anyio.create_task_group() as first:
+            await stalled(bench, 1, first)
+            group.start_soon(call)
+            await queued(bench, 2)
+            first.cancel_scope.cancel()
+        with anyio.fail_after(10):
+            while not codes:
+                await anyio.sleep(0.005)
+
+        assert codes == ["denied"]
+        assert len(bench.api.requests) == 1
