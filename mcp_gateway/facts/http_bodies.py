@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import orjson
@@ -29,6 +29,7 @@ NAME_IN_PIECES = re.compile(r"(?<!file)name\*\d+\*?\s*=", re.IGNORECASE)
 ENCODED_WORD = "=?"
 """How one begins (RFC 2047). Commons FileUpload, so Tomcat, decodes them in names."""
 JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-f]{4})|x([0-9a-f]{2}))", re.IGNORECASE)
+LIKE_AN_OBJECT = re.compile(r"[\s\ufeff]*\{")
 BETWEEN_WORDS = re.compile(r"[\s\"'{}:,/*]+")
 FORM = "application/x-www-form-urlencoded"
 CHARSET = re.compile(r"charset([^=;]*)=\s*[\"']?([^\s\"';,]*)", re.IGNORECASE)
@@ -65,14 +66,13 @@ def check_body(body: bytes, *, content_type: str) -> None:
     _check_charset(content_type)
     kind = content_type.split(";", 1)[0].strip().lower()
     text = body.decode("utf-8", "replace")
+    names: Iterable[str] = ()
     if kind in {"", FORM}:  # Rack takes a body without a type for a form; some read one behind a byte order mark
-        names: Iterable[str] = (part.partition("=")[0] for part in re.split("[&;]", text.lstrip("\ufeff")))
+        names = (part.partition("=")[0] for part in re.split("[&;]", text.lstrip("\ufeff")))
     elif kind.startswith("multipart/"):
         names = _part_names(text)
-    elif "json" in kind:
-        names = _members(body)
-    else:
-        return
+    if "json" in kind or LIKE_AN_OBJECT.match(text):  # Parse Server reads JSON whatever it is called
+        names = chain(names, _members(body))
     looked = list(islice(names, MAX_NAMES + 1))
     if len(looked) > MAX_NAMES:
         raise RequestRefusedError(f"a body holds more than {MAX_NAMES:,} fields; give the content type that it has")

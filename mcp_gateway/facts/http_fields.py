@@ -18,9 +18,12 @@ from mcp_gateway.facts.http_bodies import PART_NAMES
 
 MAX_NAME_CHARACTERS = 200
 """Longer names are cut, and then not known: facts are shown to people and recorded."""
-UNSURE = re.compile(r"[\s\ufffd\"{}<>]|\A_charset_\Z", re.IGNORECASE)
+UNSURE = re.compile(r"[\s\ufffd\"{}<>]|\A[?!]|\A_charset_\Z", re.IGNORECASE)
 """In a name: Rack and PHP cut blanks off its beginning, and PHP makes others underlines. JSON or XML that is called a form is
-still that to who reads it without a look at its type, and `_charset_` gives names another encoding."""
+still that to who reads it without a look at its type. JavaScript's `URLSearchParams` leaves out a first question mark,
+Spring takes `!a` for `a` where there is none, and `_charset_` gives names another encoding."""
+WITH_BRACKETS = re.compile(r"(?:[^\[\]]+(?:\[[^\[\]]*\])*)?\Z")
+"""A name as all have it that read `a[b]`. `[a]`, `]a` and `a[` are `a` to some: qs, Rack, PHP."""
 BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 """ASP.NET takes `%u0061` for a letter; some leave such a field out."""
 
@@ -59,6 +62,7 @@ def query_fields(query: str) -> Fields:
             written = part.partition("=")[0]
             name = unquote_to_bytes(written.replace("+", " ")).decode(errors="replace")
             known &= name.isprintable() and not UNSURE.search(name) and not BROKEN_ESCAPE.search(written)
+            known &= WITH_BRACKETS.match(name) is not None
             names.append(name)
     return Fields.of(names, known=known)
 

@@ -133,6 +133,15 @@ def test_any_body_is_sent_or_refused(body: bytes, kind: str) -> None:
         assert "method" in str(error)
 
 
+@pytest.mark.parametrize("content_type", ["text/plain", "", FORM, "application/xml", "multipart/form-data; boundary=x"])
+@pytest.mark.parametrize(
+    "body", ['{"_method": "DELETE"}', ' \n{"a": 1, "\\u005fmethod": "PUT"}', '\ufeff{"_method": "DELETE",}']
+)
+def test_json_changes_no_method_whatever_it_is_called(body: str, content_type: str) -> None:
+    with pytest.raises(RequestRefusedError, match="changes no method"):
+        check_body(body.encode(), content_type=content_type)
+
+
 @pytest.mark.parametrize(
     ("headers", "json_value", "text", "expected"),
     [

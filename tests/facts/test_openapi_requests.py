@@ -353,6 +353,7 @@ HOSTILE: dict[str, Any] = {
     },
     "Slow": {"type": "string", "pattern": "^(a+)+$"},
     "Ahead": {"type": "string", "pattern": "^(?=a)"},
+    "Draft7": {"dependencies": {"a": ["b"]}},
     "Names": {"type": "object", "patternProperties": {"^(a+)+$": False}, "additionalProperties": False},
     "Unique": {"type": "array", "uniqueItems": True},
     "None": {"type": 7},
@@ -377,6 +378,7 @@ def nested(depth: int) -> Any:
         ("Doubling", nested(3000)),
         ("Slow", "a" * 5000 + "!"),
         ("Ahead", "a"),
+        ("Draft7", {"a": 1}),
         ("Names", {"a" * 5000 + "!": 1}),
         ("Unique", [[n, {}] for n in range(20_000)]),
         ("None", 1),
@@ -391,6 +393,27 @@ def test_what_is_not_proved_in_bounds_does_not_fit(name: str, value: Any) -> Non
     before = time.process_time()
     assert schemas.fits(value, f"/components/schemas/{name}") is False
     assert time.process_time() - before < 10  # a pattern or a schema that doubles would take years
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "fits"),
+    [
+        (r"^\u0041$", "A", True),
+        (r"^\u0041$", "B", False),
+        (r"^[\u00c0-\u00ff]+$", "é", True),
+        (r"^\\u0041$", r"\u0041", True),
+        (r"^\\u0041$", "A", False),
+        (r"^\ud83d\ude00$", "😀", False),
+        (r"^\u00g0$", "u00g0", False),
+    ],
+)
+def test_a_character_by_its_number(pattern: str, text: str, fits: bool) -> None:
+    assert Schemas({"pattern": pattern}, version="3.1.0").fits(text, "") is fits
+
+
+def test_an_expression_that_is_not_proved_writes_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    assert not Schemas({"pattern": "(?=a)"}, version="3.1.0").fits("a", "")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_follows_a_slow_value_is_judged_on_its_own() -> None:
