@@ -41,6 +41,8 @@ class Parameter:
     explode: bool
     readable: bool
     """False for styles that this version does not read."""
+    is_deep: bool
+    """Whether it is an object whose members are fields of the query, as `filter[year]` (style `deepObject`)."""
     allows_empty: bool
     """Whether it may be there without a value."""
 
@@ -264,6 +266,11 @@ class _Reader:
             is_array=is_array,
             explode=given.get("explode", style == "form") is True,
             readable=style_is_read and "content" not in given,
+            is_deep=where == "query"
+            and style == "deepObject"
+            and has_schema
+            and not is_array
+            and "content" not in given,
             allows_empty=where == "query" and given.get("allowEmptyValue") is True,
         )
 

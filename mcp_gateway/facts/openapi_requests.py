@@ -26,6 +26,7 @@ MAX_DEPTH = 5
 """Of what a schema is composed of."""
 MAX_VALUES = 500
 """Of one parameter."""
+MEMBER = re.compile(r"\[[^\[\]]+\]\Z")
 KINDS = frozenset({"type", "enum", "const"})
 """Keywords by which a text does not fit because it is meant as something else."""
 BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
@@ -83,9 +84,14 @@ class _Matcher:
             name, _, value = part.partition("=")
             given.setdefault(unquote(name), []).append(value)
         described = self.operation.query
+        deep = {name: _members(given, name, described) for name, parameter in described.items() if parameter.is_deep}
         if not described.keys() >= given.keys():
             return False
-        if any(parameter.required and name not in given for name, parameter in described.items()):
+        if not all(self._deep_fits(described[name], members) for name, members in deep.items()):
+            return False
+        if any(
+            parameter.required and not parameter.is_deep and name not in given for name, parameter in described.items()
+        ):
             return False
         if any(described[name].is_list and "%2c" in "".join(values).lower() for name, values in given.items()):
             return False  # a comma between two items, or in one
@@ -109,6 +115,18 @@ class _Matcher:
         if parameter.is_array:
             return self._one_fits(list(values), [_typed(value) for value in values], parameter.schema)
         return len(values) == 1 and self._one_fits(values[0], _typed(values[0]), parameter.schema)
+
+    def _deep_fits(self, parameter: Parameter, members: Mapping[str, Sequence[str]]) -> bool:
+        if not members or parameter.schema is None or any(len(values) != 1 for values in members.values()):
+            return not members and not parameter.required
+        for read in (unquote, unquote_plus):  # what a plus stands for is not said
+            texts = {name: read(values[0]) for name, values in members.items()}
+            typed = {name: _typed(value) for name, value in texts.items()}
+            if any("\ufffd" in value for value in texts.values()) or not self._form_fits(
+                texts, typed, parameter.schema
+            ):
+                return False
+        return True
 
     def _one_fits(self, text: Any, typed: Any, pointer: str) -> bool:
         """Whether texts, or what they read as, fit."""
@@ -184,6 +202,13 @@ class _Matcher:
             yield f"{own}/additionalProperties"
         for number in range(len(parts) if isinstance(parts, list) else 0):
             yield from self._described(f"{own}/allOf/{number}", name, depth=depth + 1)
+
+
+def _members(given: dict[str, list[str]], name: str, described: Mapping[str, Parameter]) -> dict[str, list[str]]:
+    """Takes the members of an object out of the fields of a query: `name[member]`, unless that is a parameter's own name."""
+    fields = [field for field in given if field not in described and field.startswith(f"{name}[")]
+    inner = {field: field.removeprefix(name) for field in fields}
+    return {own[1:-1]: given.pop(field) for field, own in inner.items() if MEMBER.match(own)}
 
 
 def _escaped(name: str) -> str:

@@ -104,7 +104,15 @@ def seen(path: str, body: str | None = None, *, method: str = "GET", kind: str =
         ("year=2026&page=0", False),
         ("year=2026&page=%ff", False),
         ("year=2026&filter=x", False),
-        ("year=2026&filter%5Ba%5D=x", False),
+        ("year=2026&filter%5Ba%5D=x", True),
+        ("year=2026&filter[a]=x&filter[b]=1+2", True),
+        ("year=2026&filter[a]=x&filter[a]=y", False),
+        ("year=2026&filter[a][b]=x", False),
+        ("year=2026&filter[]=x", False),
+        ("year=2026&filter[a]=%ff", False),
+        ("year=2026&filter[a]=x&filter=y", False),
+        ("year=2026&filters[a]=x", False),
+        ("year[a]=2026&filter[a]=x", False),
         ("year=2026&raw=%7B%7D", False),
         ("year=" + "2" * 5000, False),
         ("year=1e999", False),
@@ -160,6 +168,13 @@ paths:
       - {name: line, in: query, schema: {type: string, pattern: "^.*$"}}
       - {name: solid, in: query, schema: {type: string, pattern: "^\\\\S+$"}}
       - {name: letters, in: query, schema: {type: string, pattern: "^[[:alpha:]]+$"}}
+      - name: created
+        in: query
+        style: deepObject
+        schema:
+          anyOf: [{type: object, additionalProperties: false, properties: {gte: {type: integer}, lt: {type: integer}}}, {type: integer}]
+      - {name: f, in: query, style: deepObject, schema: {type: object, required: [w], properties: {w: {pattern: "^[a-z ]+$"}, n: {type: integer, maximum: 9}}}}
+      - {name: "f[own]", in: query, schema: {type: boolean}}
       - {name: pretty, in: query, allowEmptyValue: true, schema: {type: boolean}}
     post:
       requestBody:
@@ -223,6 +238,19 @@ def loosely(path: str, body: str | None = None, *, method: str = "GET", kind: st
         ("pretty=true", True),
         ("pretty=&pretty=", False),
         ("limit=", True),
+        ("created[gte]=17&created[lt]=18", True),
+        ("created[gte]=x", False),
+        ("created[gt]=17", False),
+        ("created=17", False),
+        ("f[w]=abc&f[n]=9", True),
+        ("f[w]=a+b", False),
+        ("f[w]=a%20b", True),
+        ("f[w]=123", False),
+        ("f[w]=abc&f[n]=10", False),
+        ("f[n]=9", False),
+        ("f[own]=true", True),
+        ("f[own]=7", False),
+        ("f[w]=abc&f[own]=true&f[other]=x", True),
     ],
 )
 def test_a_text_that_reads_as_a_number_gets_round_nothing(query: str, matches: bool) -> None:
