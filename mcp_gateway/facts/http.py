@@ -19,9 +19,9 @@ MAX_PATH_BYTES = 8 * 1024
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 """No CONNECT, no TRACE: the first leaves the target, the second echoes the credential."""
 
-PATH = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*\Z")
+PATH = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*")
 """`path` of RFC 3986 section 3.3."""
-QUERY = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})*\Z")
+QUERY = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})*")
 """`query` and `fragment` of RFC 3986 sections 3.4 and 3.5."""
 AMBIGUOUS = re.compile(r"%(?:2[fFeE]|5[cC]|25|00|0[aAdD]|3[bB]|23|3[fF]|7[fF]|[01][0-9a-fA-F])")
 """Octets in a path that servers disagree about: `/ . \\ %`, controls, `; # ?`."""
@@ -186,9 +186,8 @@ def _path(path: str) -> tuple[str, str]:
     if len(path.encode(errors="replace")) > MAX_PATH_BYTES:
         raise RequestRefusedError(f"the path is longer than {MAX_PATH_BYTES:,} bytes")
     path, _, fragment = path.partition("#")
-    if not QUERY.match(fragment):
-        raise RequestRefusedError("the fragment holds a character that has to be percent-encoded")
-    own, question, query = path.partition("?")
+    _check_written(fragment, QUERY, what="fragment")
+    own, _, query = path.partition("?")
     own = own if own.startswith("/") or not own else f"/{own}"
     _check_path(own)
     own = normal_path(_without_dots(own))
@@ -196,8 +195,7 @@ def _path(path: str) -> tuple[str, str]:
     if scheme and (not path.startswith("/") or scheme["web"] or own[scheme.end() :][:1] in {"", "/"}):
         raise RequestRefusedError("a path names no scheme; one with a colon in its first segment begins with a slash")
     query = NOT_IN_A_QUERY.sub(lambda found: quote(found[0]), query)
-    if question and not QUERY.match(query):
-        raise RequestRefusedError("the query holds a character that has to be percent-encoded")
+    _check_written(query, QUERY, what="query")
     return own, query
 
 
@@ -220,10 +218,21 @@ def check_characters(path: str) -> None:
     """Refuse a path, or a part of one, that can be read in two ways. Raises `RequestRefusedError`."""
     if "\\" in path:
         raise RequestRefusedError("a path holds no backslash")
-    if not PATH.match(path):
-        raise RequestRefusedError("the path holds a character that has to be percent-encoded")
+    _check_written(path, PATH, what="path")
     if AMBIGUOUS.search(path):
         raise RequestRefusedError("the path holds an encoded slash, dot, percent sign, delimiter or control character")
+
+
+def _check_written(text: str, allowed: re.Pattern[str], *, what: str) -> None:
+    """Refuse what has a character that can only stand there percent-encoded, or not at all."""
+    found = allowed.match(text)
+    wrong = text[found.end() if found else 0 :][:1]
+    if wrong == "%":
+        raise RequestRefusedError(f"the {what} holds a percent sign that begins no escape")
+    if wrong and not wrong.isprintable():
+        raise RequestRefusedError(f"the {what} holds U+{ord(wrong):04X}, which no {what} may hold")
+    if wrong:
+        raise RequestRefusedError(f"the {what} holds {wrong!r}, which has to be percent-encoded: {quote(wrong)}")
 
 
 def _without_dots(path: str) -> str:

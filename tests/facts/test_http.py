@@ -62,6 +62,27 @@ def test_what_leaves_the_base_or_can_be_read_in_two_ways_is_refused(path: str) -
 
 
 @pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("a b", "the path holds ' ', which has to be percent-encoded: %20"),
+        ("é", "the path holds 'é', which has to be percent-encoded: %C3%A9"),
+        ("a[0]", "the path holds '[', which has to be percent-encoded: %5B"),
+        ("a%zz", "the path holds a percent sign that begins no escape"),
+        ("a\u202e", "the path holds U+202E, which no path may hold"),
+        ("\ud800", "the path holds U+D800, which no path may hold"),
+        ("x?q=a b", "the query holds ' ', which has to be percent-encoded: %20"),
+        ("x?q=100%", "the query holds a percent sign that begins no escape"),
+        ("x?\r\n", "the query holds U+000D, which no query may hold"),
+        ("x# ", "the fragment holds ' ', which has to be percent-encoded: %20"),
+    ],
+)
+def test_a_character_that_cannot_stand_there_is_named(path: str, message: str) -> None:
+    with pytest.raises(RequestRefusedError) as caught:
+        resolve(BASE, path)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
     ("path", "normal"),
     [
         ("%61dmin/%7Eroot", "/admin/~root"),
