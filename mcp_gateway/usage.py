@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import pairwise, product
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -46,7 +47,10 @@ class Usage:
 
 
 def imagined_usage(given: Mapping[str, int | frozenset[str]]) -> Usage:
-    """A usage that nobody had, by the names of its attributes: for cases and explanations. Raises `ValueError`."""
+    """A usage that nobody had, by the names of its attributes: for cases and explanations. Raises `ValueError`.
+
+    What is given of a window is in the longer ones as well, where no more is given of these.
+    """
     known = Usage().context()
     counts: dict[str, int] = {}
     touched: dict[str, frozenset[str]] = {}
@@ -62,6 +66,15 @@ def imagined_usage(given: Mapping[str, int | frozenset[str]]) -> Usage:
             raise ValueError(f"{name} is a number from 0, got {got}")
         else:
             counts[name] = value
+    for name, (short, long) in product(COUNTED, pairwise(WINDOWS)):
+        least, given_of_long = counts.get(f"{name}_{short}", 0), counts.get(f"{name}_{long}")
+        if given_of_long is not None and given_of_long < least:
+            raise ValueError(
+                f"{name}_{long}: expected at least {least}, which are in a shorter window, got {given_of_long}"
+            )
+        counts[f"{name}_{long}"] = given_of_long or least
+    for short, long in pairwise(TOUCHED_WINDOWS):
+        touched[long] = touched.get(long, frozenset()) | touched.get(short, frozenset())
     return Usage(counts=counts, touched=touched)
 
 

@@ -7,7 +7,8 @@ keys, and host keys and private keys of SSH; of the audit store whether it opens
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -21,9 +22,11 @@ from mcp_gateway.cli.room import check_room
 from mcp_gateway.config import EnvSource, FileSource, HTTPTarget, PostgresTarget, Settings, SSHTarget
 from mcp_gateway.config_sources import CommandSource, KeyringSource
 from mcp_gateway.credentials.sources import keyring_problem
+from mcp_gateway.decisions import CALLER_GROUP
 from mcp_gateway.errors import ConfigError, Problem, StoreError
 from mcp_gateway.facts.requests import Interface
 from mcp_gateway.masking.classes import BUILT_IN
+from mcp_gateway.policy.statement import Policy
 from mcp_gateway.surroundings import AUTHORITIES
 from mcp_gateway.trusted_files import UntrustedFileError, check_trusted, read_trusted
 
@@ -116,6 +119,23 @@ def credential_sources(settings: Settings) -> Iterator[tuple[str, AnySource]]:
     for name, target in settings.targets.items():
         for key, source in _sources(target):
             yield f"targets.{name}.{key}", source
+
+
+def absent_approvers(settings: Settings, policies: Iterable[Policy]) -> list[str]:
+    """Groups that policies ask and that too few are in, where everybody is known: with the local issuer."""
+    if settings.identity.issuer != "local" or not settings.approvals.clients:
+        return []
+    members = Counter(group for person in settings.identity.local.people.values() for group in person.groups)
+    short: dict[tuple[str, int], list[str]] = {}
+    for policy in policies:
+        given = policy.annotations
+        for group in given.approval - {CALLER_GROUP} if given.mode == "enforce" else ():
+            if members[group] < given.approvers:
+                short.setdefault((group, given.approvers), []).append(policy.id)
+    return [
+        f"{', '.join(names)}: needs {asked} of the group {group!r}, and identity.local.people has {members[group]}"
+        for (group, asked), names in sorted(short.items())
+    ]
 
 
 def odd_servers(interfaces: Mapping[str, Interface]) -> list[str]:

@@ -343,7 +343,11 @@ class _Reader:
                 sound[name] = value
             except ValueError as error:
                 self.written.wrong((*where, name), str(error))
-        return imagined_usage(sound)
+        try:
+            return imagined_usage(sound)
+        except ValueError as error:  # of several together
+            self.written.wrong(where, str(error))
+            return Usage()
 
     def _arguments(self, at: PathInside, given: CaseModel, tool: str) -> dict[str, Any]:
         model = ARGUMENTS.get(tool)

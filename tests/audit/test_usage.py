@@ -148,7 +148,23 @@ async def test_old_counts_are_dropped_at_whatever_second_somebody_calls(tmp_path
 
 def test_imagined_usage_knows_its_names() -> None:
     assert imagined_usage({"rows_1h": 7, "touched_24h": frozenset({"pii.email"})}).context()["rows_1h"] == 7
-    assert imagined_usage({}) == Usage()
-    for wrong in ({"rows": 7}, {"rows_1h": -1}, {"rows_1h": frozenset({"a"})}, {"touched_1h": 3}):
-        with pytest.raises(ValueError, match=r"usage|rows_1h|touched_1h"):
+    assert imagined_usage({}).context() == Usage().context()
+    for wrong in (
+        {"rows_1h": 7, "rows_24h": 6},
+        {"calls_1m": 2, "calls_24h": 1},
+        {"rows": 7},
+        {"rows_1h": -1},
+        {"rows_1h": frozenset({"a"})},
+        {"touched_1h": 3},
+    ):
+        with pytest.raises(ValueError, match=r"usage|rows_1h|touched_1h|rows_24h|calls_24h"):
             imagined_usage(wrong)
+
+
+def test_what_is_imagined_of_a_window_is_in_longer_ones() -> None:
+    found = imagined_usage(
+        {"calls_1m": 3, "calls_24h": 9, "rows_1h": 7, "touched_1h": frozenset({"pii.email"})}
+    ).context()
+    assert [found[f"calls_{window}"] for window in WINDOWS] == [3, 3, 9]
+    assert [found[f"rows_{window}"] for window in WINDOWS] == [0, 7, 7]
+    assert (found["touched_1h"], found["touched_24h"]) == (["pii.email"], ["pii.email"])

@@ -11,9 +11,16 @@ import asyncssh
 import pytest
 
 from mcp_gateway.cli import findings
-from mcp_gateway.cli.findings import find_file_problems, find_missing_credentials, find_store_problems, find_warnings
+from mcp_gateway.cli.findings import (
+    absent_approvers,
+    find_file_problems,
+    find_missing_credentials,
+    find_store_problems,
+    find_warnings,
+)
 from mcp_gateway.config import Settings, parse_settings
 from tests.audit.records import opened_store
+from tests.policy.worlds import compiled
 from tests.private import write_private
 
 BASE = '[identity]\nissuer = "local"\n[approvals]\nclients = ["approver"]\n'
@@ -397,3 +404,39 @@ async def test_a_store_that_cannot_be_opened_is_found(data: Path, damage: Callab
     assert found.path == "gateway.data_dir"
     assert why in found.message
     assert "restore the store from a copy" in found.message
+
+
+ASKING = """
+@id("w") @approval("dba, caller") @approvers("2")
+forbid (principal, action == Action::"query_database", resource) when { !context.sql.read_only }
+unless { context.approval.by.contains("dba") && context.approval.by.contains("caller") };
+@id("u") @approval("ops") forbid (principal, action == Action::"query_database", resource)
+when { context.sql.unbounded } unless { context.approval.by.contains("ops") };
+@id("s") @mode("shadow") @approval("nobody") forbid (principal, action == Action::"query_database", resource)
+when { context.sql.unbounded } unless { context.approval.by.contains("nobody") };
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '[identity]\nissuer = "local"\n[approvals]\nclients = ["approver"]\n'
+            '[identity.local.people]\ndana = { groups = ["dba"] }\nolga = { groups = ["ops"] }\n',
+            ["w: needs 2 of the group 'dba', and identity.local.people has 1"],
+        ),
+        (
+            '[identity]\nissuer = "local"\n[approvals]\nclients = ["approver"]\n',
+            [
+                "w: needs 2 of the group 'dba', and identity.local.people has 0",
+                "u: needs 1 of the group 'ops', and identity.local.people has 0",
+            ],
+        ),
+        ('[identity]\nissuer = "local"\n', []),  # nobody can approve anything, which is said
+        (EXTERNAL, []),
+    ],
+)
+def test_groups_that_policies_ask_and_too_few_are_in_are_told(text: str, said: list[str]) -> None:
+    found = settings(text, data=Path("/nowhere"))
+
+    assert absent_approvers(found, compiled(ASKING).policies.values()) == said

@@ -180,6 +180,8 @@ CASE = '[[case]]\nname = "a"\ntarget = "orders"\narguments.sql = "SELECT 1"\nexp
             "1:1: targets: expected a table, got an integer", "2:1: callers: expected a table, got an array"]),
         (CASE + "caller = 5", ["6:1: case 'a': caller: expected a string, got an integer"]),
         (CASE + 'caller = { gruops = ["dev"] }', ["6:12: case 'a': caller.gruops: unknown key; did you mean 'groups'?"]),
+        (CASE + "usage = { rows_1h = 5, rows_24h = 4 }", [
+            "6:1: case 'a': usage: rows_24h: expected at least 5, which are in a shorter window, got 4"]),
         (CASE + "usage = { rows = 5, rows_1h = ['pii.email'], touched_1h = 7 }", [
             "6:11: case 'a': usage.rows: there is no usage 'rows'; there are " + ", ".join(Usage().context()),
             "6:21: case 'a': usage.rows_1h: rows_1h is a number from 0, got data classes",

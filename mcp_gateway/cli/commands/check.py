@@ -41,7 +41,7 @@ def check(context: typer.Context, as_json: AsJSON = False) -> None:
 
 
 def _check(settings: Any, *, config: str, as_json: bool) -> None:
-    from mcp_gateway.cli.findings import find_file_problems, find_warnings, odd_servers
+    from mcp_gateway.cli.findings import absent_approvers, find_file_problems, find_warnings, odd_servers
     from mcp_gateway.cli.loading import load_engine, load_interfaces, load_knowledge, targets_of
     from mcp_gateway.errors import ConfigError
     from mcp_gateway.policy.reach import findings_on
@@ -55,6 +55,7 @@ def _check(settings: Any, *, config: str, as_json: bool) -> None:
     warnings += [str(warning) for warning in odd.warnings]
     notes = [str(note) for note in odd.notes]
     notes += [f"{place} replaces what is built in" for place in knowledge.replaced]
+    notes += absent_approvers(settings, engine.policies.values())
     notes += odd_servers(interfaces)
     found = _found(settings, config=config, engine=engine)
     if as_json:
