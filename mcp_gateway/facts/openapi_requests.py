@@ -27,6 +27,11 @@ MAX_DEPTH = 5
 MAX_VALUES = 500
 """Of one parameter."""
 MEMBER = re.compile(r"\[[^\[\]]+\]\Z")
+MAX_PAIRS = 2_000
+"""Of one query."""
+MAX_FIELDS = 100
+"""Of a form or an object in a query: each is judged by itself."""
+NEITHER = object()
 KINDS = frozenset({"type", "enum", "const"})
 """Keywords by which a text does not fit because it is meant as something else."""
 BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
@@ -77,7 +82,7 @@ class _Matcher:
         )
 
     def query(self, query: str) -> bool:
-        if not query_fields(query).known:
+        if query.count("&") > MAX_PAIRS or not query_fields(query).known:
             return False
         given: dict[str, list[str]] = {}
         for part in filter(None, query.split("&")):
@@ -117,6 +122,8 @@ class _Matcher:
         return len(values) == 1 and self._one_fits(values[0], _typed(values[0]), parameter.schema)
 
     def _deep_fits(self, parameter: Parameter, members: Mapping[str, Sequence[str]]) -> bool:
+        if len(members) > MAX_FIELDS:
+            return False
         if not members or parameter.schema is None or any(len(values) != 1 for values in members.values()):
             return not members and not parameter.required
         for read in (unquote, unquote_plus):  # what a plus stands for is not said
@@ -130,13 +137,18 @@ class _Matcher:
 
     def _one_fits(self, text: Any, typed: Any, pointer: str) -> bool:
         """Whether texts, or what they read as, fit."""
-        of_text = self.document.schemas.failures(text, pointer)
+        return self._meant(text, typed, pointer) is not NEITHER
+
+    def _meant(self, text: Any, typed: Any, pointer: str) -> Any:
+        """Texts or what they read as, as a schema has it, or `NEITHER`."""
+        schemas = self.document.schemas
         if typed == text:
-            return not of_text
-        of_typed = self.document.schemas.failures(typed, pointer)
+            return text if schemas.fits(text, pointer) else NEITHER
+        of_text = schemas.failures(text, pointer, until=KINDS)
         if not of_text:
-            return of_typed.isdisjoint(BOUNDS | NOT_PROVED)
-        return not of_typed and not of_text.isdisjoint(KINDS)
+            unsure = BOUNDS | NOT_PROVED
+            return text if schemas.failures(typed, pointer, until=unsure).isdisjoint(unsure) else NEITHER
+        return typed if not of_text.isdisjoint(KINDS) and schemas.fits(typed, pointer) else NEITHER
 
     def body(self, request: Resolved, body: bytes | None) -> bool:
         """Whether it is as described for its type; parts (`multipart/...`) are not looked at."""
@@ -180,13 +192,15 @@ class _Matcher:
 
     def _form_fits(self, texts: Mapping[str, str], typed: Mapping[str, Any], pointer: str) -> bool:
         """Whether a form is the object that its schema describes: each field by itself, and all together."""
+        if len(texts) > MAX_FIELDS:
+            return False
         meant, others = dict[str, Any](texts), dict(typed)
         for name in texts:
-            described = list(self._described(pointer, name))
-            if not all(self._one_fits(texts[name], typed[name], own) for own in described):
+            readings = [self._meant(texts[name], typed[name], own) for own in self._described(pointer, name)]
+            if any(found is NEITHER for found in readings):
                 return False
-            if described:
-                is_text = all(self.document.schemas.fits(texts[name], own) for own in described)
+            if readings:
+                is_text = all(found == texts[name] for found in readings)
                 meant[name] = others[name] = texts[name] if is_text else typed[name]
         return self._one_fits(meant, others, pointer)
 

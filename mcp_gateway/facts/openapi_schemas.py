@@ -8,9 +8,8 @@ What is not proved does not fit. `format` is not looked at. Loaded where there i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextvars import ContextVar
-from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
@@ -61,10 +60,12 @@ class Schemas:
 
     def fits(self, value: Any, pointer: str) -> bool:
         """Whether a value fits the schema at a JSON pointer (RFC 6901); what is not proved does not."""
-        return not self.failures(value, pointer, most=1)
+        return not self.failures(value, pointer, until=None)
 
-    def failures(self, value: Any, pointer: str, *, most: int | None = None) -> frozenset[str]:
-        """The keywords by which a value does not fit, alternatives included; `NOT_PROVED` where that cannot be told. At the most so many."""
+    def failures(self, value: Any, pointer: str, *, until: Set[str] | None) -> frozenset[str]:
+        """The keywords by which a value does not fit, alternatives included, up to the first of those in `until` (None: up
+        to the first of all); `NOT_PROVED` where that cannot be told.
+        """
         if count(value, most=MAX_VALUES) > MAX_VALUES:
             return NOT_PROVED
         validator = self._validators.get(pointer)
@@ -73,13 +74,22 @@ class Schemas:
             self._validators[pointer] = validator
         token = _references_left.set([MAX_REFERENCES])
         try:
-            return frozenset(islice(_keywords(validator.iter_errors(value)), most))
+            return _up_to(until, _keywords(validator.iter_errors(value)))
         except (NotProvedError, RecursionError, ArithmeticError, Unresolvable, UnknownType, UndefinedTypeCheck):
             return NOT_PROVED
         except (TypeError, ValueError, AttributeError, KeyError, IndexError):
             return NOT_PROVED  # a schema that is none
         finally:
             _references_left.reset(token)
+
+
+def _up_to(last: Set[str] | None, keywords: Iterable[str]) -> frozenset[str]:
+    found = set()
+    for keyword in keywords:
+        found.add(keyword)
+        if last is None or keyword in last:
+            break
+    return frozenset(found)
 
 
 def _keywords(errors: Iterable[ValidationError]) -> Iterator[str]:

@@ -275,6 +275,21 @@ def test_nor_does_a_field_of_a_form(form: str, method: str, matches: bool) -> No
     assert loosely("/search", form, method=method, kind=FORM).matches is matches
 
 
+@pytest.mark.requirement("R22")
+def test_more_fields_than_are_looked_at_do_not_match() -> None:
+    def fields(count: int, name: str) -> str:
+        return "&".join(f"{name.replace('n', str(number))}=1" for number in range(count))
+
+    assert loosely("/search", fields(100, "mn"), method="POST", kind=FORM).matches
+    assert not loosely("/search", fields(101, "mn"), method="POST", kind=FORM).matches
+    before = time.process_time()
+    assert not loosely("/search", fields(20_000, "mn"), method="POST", kind=FORM).matches
+    assert not loosely(f"/search?{fields(200, 'created[n]')}").matches
+    request = resolve(BASE, "search", query={f"f[{number}]": "1" for number in range(20_000)})
+    assert not match_request(request, None, LOOSE).matches
+    assert time.process_time() - before < 10  # each by itself would take half a minute
+
+
 def test_types_that_differ_in_their_parameters_alone_count_all() -> None:
     for kind in (JSON, f"{JSON}; v=2"):
         assert loosely("/search", "{}", method="PUT", kind=kind).matches
