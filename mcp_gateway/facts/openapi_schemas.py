@@ -33,9 +33,11 @@ NOT_PROVED = frozenset({""})
 QUIET = re2.Options()
 QUIET.log_errors = False
 """RE2 writes to standard error itself, for each value."""
-READ_OTHERWISE = re.compile(r"[\r\v\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]")
-"""What is a blank, or no character for a dot, to ECMA-262 and not to RE2."""
-WHERE_IT_COUNTS = re.compile(r"\.|\\[sS]")
+READ_OTHERWISE = (
+    (re.compile(r"\."), re.compile(r"[\r\u2028\u2029]")),
+    (re.compile(r"\\[sS]"), re.compile(r"[\v\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]")),
+)
+"""What is in an expression, and characters that ECMA-262 and RE2 then take differently: line ends and blanks."""
 BY_NUMBER = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|.)", re.DOTALL)
 """An escape; RE2 writes a character's number otherwise than ECMA-262."""
 POSIX_CLASS = re.compile(r"\[:\^?[a-z]+:\]")
@@ -120,7 +122,9 @@ def _pattern(validator: Any, pattern: Any, instance: Any, schema: Any) -> Iterat
     del schema
     if not validator.is_type(instance, "string"):
         return
-    if POSIX_CLASS.search(pattern) or (WHERE_IT_COUNTS.search(pattern) and READ_OTHERWISE.search(instance)):
+    if POSIX_CLASS.search(pattern) or any(
+        part.search(pattern) and characters.search(instance) for part, characters in READ_OTHERWISE
+    ):
         raise NotProvedError
     try:
         found = re2.compile(BY_NUMBER.sub(_by_number, pattern), QUIET).search(instance)
@@ -165,16 +169,47 @@ def _read_only(validator: Any, read_only: Any, instance: Any, schema: Any) -> It
         yield ValidationError("it is only read")
 
 
-def _discriminator(validator: Any, discriminator: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-    """The alternative that a value names has to be one that it fits: many servers look at the name alone."""
-    references = [item.get("$ref") for item in (*schema.get("oneOf", ()), *schema.get("anyOf", ())) if "$ref" in item]
-    name = instance.get(discriminator["propertyName"]) if validator.is_type(instance, "object") else None
-    if not isinstance(name, str):
-        return
-    meant = discriminator.get("mapping", {}).get(name, name)
-    for reference in references:
-        if meant in {reference, reference.rpartition("/")[2]}:
-            yield from _reference(validator, reference, instance, schema)
+def _one_of(validator: Any, alternatives: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    yield from _alternatives(validator, alternatives, instance, schema, most=1)
+
+
+def _any_of(validator: Any, alternatives: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    yield from _alternatives(validator, alternatives, instance, schema, most=len(alternatives))
+
+
+def _alternatives(
+    validator: Any, alternatives: Any, instance: Any, schema: Any, *, most: int
+) -> Iterator[ValidationError]:
+    """At least one has to fit, at the most so many, and the one that a discriminator names: many servers look at it alone."""
+    named = _named(validator, instance, schema)
+    missed: list[ValidationError] = []
+    fitting: list[Any] = []
+    for number, alternative in enumerate(alternatives):
+        if fitting:
+            if validator.evolve(schema=alternative).is_valid(instance):
+                fitting.append(alternative)
+        elif errors := list(validator.descend(instance, alternative, schema_path=number)):
+            missed += errors
+        else:
+            fitting.append(alternative)
+        if len(fitting) == 1 < most and (named is None or named in fitting):
+            return
+    if not 1 <= len(fitting) <= most or (named in alternatives and named not in fitting):
+        yield ValidationError("not the alternatives that may fit do", context=missed)
+
+
+def _named(validator: Any, instance: Any, schema: Any) -> Any:
+    """The alternative that a value names, if any."""
+    discriminator = schema.get("discriminator")
+    if discriminator is None or not validator.is_type(instance, "object"):
+        return None
+    name = instance.get(discriminator["propertyName"])
+    meant = discriminator.get("mapping", {}).get(name, name) if isinstance(name, str) else None
+    for alternative in (*schema.get("oneOf", ()), *schema.get("anyOf", ())):
+        reference = alternative.get("$ref")
+        if meant is not None and reference is not None and meant in {reference, reference.rpartition("/")[2]}:
+            return alternative
+    return None
 
 
 def _not_proved(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
@@ -201,7 +236,8 @@ COMMON: dict[str, Keyword] = {
     "$dynamicRef": _not_proved,
     "required": _required,
     "readOnly": _read_only,
-    "discriminator": _discriminator,
+    "oneOf": _one_of,
+    "anyOf": _any_of,
 }
 OPENAPI_31 = extend(Draft202012Validator, COMMON)
 OPENAPI_30 = extend(
