@@ -57,8 +57,9 @@ CARRIERS: tuple[IPv6Network, ...] = tuple(
 """Networks whose addresses are ways to IPv4 addresses, and nothing else."""
 
 
-def allowed(address: str, *, networks: Sequence[Network] = ()) -> bool:
-    """Whether a connection to this address is allowed; text that is no plain address is not.
+def allowed(address: str, *, networks: Sequence[Network] = (), public: bool = True) -> bool:
+    """Whether a connection to this address is allowed; text that is no plain address is not. `public` says whether public
+    addresses are that are in none of the `networks`.
 
     An IPv4 address inside an IPv6 one (mapped, compatible, translated, NAT64, 6to4, Teredo, ISATAP) has to be allowed as
     well. It stands for the whole only where nothing but a way to it has such an address: anybody can give an interface the
@@ -73,14 +74,12 @@ def allowed(address: str, *, networks: Sequence[Network] = ()) -> bool:
     inner = list(_inside(parsed))
     if any(_within(item, NEVER) for item in (parsed, *inner)):
         return False
-    if not all(_public_or_named(item, networks) for item in inner):
+    if not all(_within(item, networks) or (public and _is_public(item)) for item in inner):
         return False
-    return (bool(inner) and _within(parsed, CARRIERS)) or _public_or_named(parsed, networks)
+    return (bool(inner) and _within(parsed, CARRIERS)) or _within(parsed, networks) or (public and _is_public(parsed))
 
 
-def _public_or_named(address: Address, networks: Sequence[Network]) -> bool:
-    if _within(address, networks):
-        return True
+def _is_public(address: Address) -> bool:
     if isinstance(address, IPv4Address):
         return not _within(address, NOT_PUBLIC)
     return address in PUBLIC_IPV6 and not _within(address, NOT_PUBLIC_IPV6)

@@ -91,8 +91,9 @@ async def resolve_by_system(host: str, port: int) -> Sequence[str]:
 class GuardedBackend(httpcore2.AsyncNetworkBackend):
     """Opens connections only to addresses that were checked; a name is resolved once for each connection."""
 
-    def __init__(self, *, networks: Sequence[Network], resolve: Resolve) -> None:
+    def __init__(self, *, networks: Sequence[Network], public: bool, resolve: Resolve) -> None:
         self._networks = networks
+        self._public = public
         self._resolve = resolve
         self._inner = httpcore2.AnyIOBackend()
 
@@ -115,7 +116,9 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
                 addresses = await self._resolve(host, port)
         except (OSError, TimeoutError, UnicodeError):
             raise TargetUnavailable(f"the name {host!r} cannot be resolved") from None
-        refused = [address for address in addresses if not allowed(address, networks=self._networks)]
+        refused = [
+            address for address in addresses if not allowed(address, networks=self._networks, public=self._public)
+        ]
         if refused or not addresses:
             raise TargetUnavailable(
                 f"{host!r} resolves to {', '.join(refused) or 'nothing'}, where this target may not connect to; "
@@ -166,8 +169,9 @@ class HTTPConnector:
         self._fetch = fetch
         self._used = UsedCredentials()
         networks = [ip_network(str(network)) for network in settings.networks]
-        self._backend = GuardedBackend(networks=networks, resolve=resolve)
         secure = urlsplit(settings.base_url).scheme == "https"
+        # Without TLS nothing but its networks keeps a target's credential from others.
+        self._backend = GuardedBackend(networks=networks, public=secure or not networks, resolve=resolve)
         # Without TLS there is no certificate to judge: redirects are never followed to where there would be.
         self._tls = tls or (trusting_system() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
         transport = httpx2.AsyncHTTPTransport(verify=self._tls, trust_env=False, retries=0)

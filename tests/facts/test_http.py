@@ -251,6 +251,16 @@ def test_addresses(address: str, networks: list[str], verdict: bool) -> None:
     assert allowed(address, networks=[ip_network(item) for item in networks]) is verdict
 
 
+def test_public_addresses_may_be_left_out() -> None:
+    from ipaddress import ip_network
+
+    networks = [ip_network("10.0.0.0/8"), ip_network("fd12::/16")]
+    for address in ("10.1.2.3", "::ffff:10.1.2.3", "64:ff9b::a01:203", "fd12::1"):
+        assert allowed(address, networks=networks, public=False)
+    for address in ("93.184.216.34", "::ffff:93.184.216.34", "2606:4700::1111", "fd12::5efe:808:808", "192.168.0.1"):
+        assert not allowed(address, networks=networks, public=False)
+
+
 @given(st.text(max_size=40))
 def test_every_path_stays_below_the_base_or_is_refused(path: str) -> None:
     try:

@@ -106,6 +106,23 @@ async def test_a_name_that_leads_elsewhere_is_never_connected_to(addresses: list
     await connector.aclose()
 
 
+@pytest.mark.parametrize(
+    "addresses", [["93.184.216.34"], ["127.0.0.1", "93.184.216.34"], ["::ffff:93.184.216.34"], ["2606:4700::1"]]
+)
+async def test_without_tls_a_credential_goes_to_the_targets_networks_alone(addresses: list[str]) -> None:
+    async def lie(host: str, port: int) -> list[str]:
+        return addresses
+
+    async with running_api() as api:
+        base = f"http://api.example.com:{api.port}"
+        connector = HTTPConnector(Settings(base, networks=("127.0.0.0/8",)), fetch=fetch, resolve=lie)
+        with pytest.raises(TargetUnavailable, match="where this target may not connect to"):
+            await connector.send(resolve(base, "/"), body=None, seconds=5, max_bytes=100)
+        await connector.aclose()
+
+    assert api.requests == []
+
+
 async def test_the_address_that_was_checked_is_the_one_that_is_connected_to() -> None:
     asked: list[str] = []
 
