@@ -258,13 +258,13 @@ class _Reader:
             schema = None
         types = schema.get("type") if isinstance(schema, dict) else None
         is_array = types == "array" or (isinstance(types, list) and "array" in types)
-        style_is_read = style == "form" if where == "query" else style == "simple" and not is_array
+        style_is_read = style == ("form" if where == "query" else "simple")
         return Parameter(
             name=name,
             required=given.get("required") is True or where == "path",
             schema=f"{pointer}/schema" if has_schema else None,
             is_array=is_array,
-            explode=given.get("explode", style == "form") is True,
+            explode=style == "form" and given.get("explode", True) is True,  # a simple array has commas either way
             readable=style_is_read and "content" not in given,
             is_deep=where == "query"
             and style == "deepObject"

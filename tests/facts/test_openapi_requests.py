@@ -336,7 +336,15 @@ def test_a_path_parameter_is_as_described_or_not() -> None:
     assert seen("/invoices/%37") == Matched("getInvoice", frozenset(), matches=True)
     for path in ("/invoices/x", "/invoices/7?x=1", "/invoices/%20", "/invoices/1e999"):
         assert seen(path) == Matched("getInvoice", frozenset(), matches=False)
-    assert seen("/invoices/7", method="DELETE") == Matched("deleteInvoice", frozenset(), matches=False)
+    for path in ("/invoices/7", "/invoices/7,8", "/invoices/7%2C8"):
+        assert seen(path, method="DELETE") == Matched("deleteInvoice", frozenset(), matches=True)
+    for path in (
+        "/invoices/x",
+        "/invoices/7,x",
+        "/invoices/7,",
+        "/invoices/%5B7%5D",
+    ):
+        assert seen(path, method="DELETE") == Matched("deleteInvoice", frozenset(), matches=False)
     assert seen("/invoices/7", "{}", kind=JSON) == Matched("getInvoice", frozenset(), matches=False)
 
 
