@@ -26,6 +26,11 @@ def targets_of(settings: Settings) -> list[Target]:
     return [to_target(name, target, mode=settings.policy.mode) for name, target in settings.targets.items()]
 
 
+def bases_of(settings: Settings) -> dict[str, str]:
+    """The base URLs of the configured APIs, by target."""
+    return {name: target.base_url for name, target in settings.targets.items() if isinstance(target, HTTPTarget)}
+
+
 def load_interfaces(settings: Settings) -> Mapping[str, Interface]:
     """What is known of the API of each HTTP target, by name; OpenAPI documents decide like policies.
 

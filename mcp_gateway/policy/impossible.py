@@ -17,7 +17,6 @@ from mcp_gateway.policy.split import Place
 from mcp_gateway.policy.terms import variable_of
 from mcp_gateway.policy.vocabulary import ANYTHING, Domain, Vocabulary
 
-NAME = "name"
 IS, HAS, MEMBER = "it is", "it has", "a member is"
 
 
@@ -49,7 +48,7 @@ class _Asked(NamedTuple):
 
 
 def impossible_parts(formula: Formula, vocabulary: Vocabulary) -> Iterator[Impossible]:
-    """Each once, in the order of their places."""
+    """Each once; `vocabulary` is one without targets."""
     actions = [name for name in (*vocabulary.actions, REVEAL) if formula.policy.scope.names(name)]
     found: dict[tuple[Place, str], Impossible] = {}
     for condition in formula.conditions:
@@ -71,7 +70,7 @@ def _domains(asked: _Asked, vocabulary: Vocabulary, action: str) -> Iterator[Dom
             yield Domain(values=known[asked.of])
     elif path and path[-1] in known.get((of, path[:-1]), ()):
         domain = vocabulary.domains(action).get(asked.of, ANYTHING)
-        yield domain if _is_of_texts(domain) and path[-1] != NAME else ANYTHING
+        yield domain if _is_of_texts(domain) else ANYTHING
 
 
 def _is_of_texts(domain: Domain) -> bool:

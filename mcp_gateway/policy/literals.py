@@ -128,10 +128,9 @@ def _no_text(like: Iterable[Literal], domain: Domain) -> bool:
     exact = ["".join(map(str, one.pattern)) for one in likes if one.holds and None not in one.pattern]
     if any(matches(text, one.pattern) is not one.holds for text in exact for one in likes):
         return True
-    if domain.values == frozenset() and domain.prefixes:
-        begins_so = (any(_agree(one, prefix) for prefix in domain.prefixes) for one in begins)
-        if not all(begins_so):
-            return True
+    starts = domain.prefixes if domain.values == frozenset() else ()
+    if starts and not any(_all_agree([*begins, start]) for start in starts):
+        return True
     return not (_all_agree(begins) and _all_agree(ends))
 
 

@@ -54,8 +54,10 @@ class Findings:
     """What may be."""
 
 
-def findings_on(compiled: Compiled, *, targets: Sequence[Target]) -> Findings:
-    """What is odd about a valid set of policies for these targets.
+def findings_on(
+    compiled: Compiled, *, targets: Sequence[Target], bases: Mapping[str, str] = MappingProxyType({})
+) -> Findings:
+    """What is odd about a valid set of policies for these targets; `bases` are the base URLs of APIs among them.
 
     Where there are none, policies are for targets to come, and nothing is said of the names of targets.
     """
@@ -64,7 +66,8 @@ def findings_on(compiled: Compiled, *, targets: Sequence[Target]) -> Findings:
     if nothing is not None and not policies:
         return Findings(warnings=(Problem(message=nothing),))
     formulas = formulas_of(policies, compiled.forms)
-    vocabulary = Vocabulary.of(targets, actions=compiled.actions, classes=compiled.classes)
+    vocabulary = Vocabulary.of(targets, actions=compiled.actions, classes=compiled.classes, bases=bases)
+    lasting = Vocabulary.of((), actions=compiled.actions, classes=compiled.classes)
     budget = Budget(steps=MAX_STEPS)
     warnings: list[Problem] = []
     matching: list[Formula] = []
@@ -75,12 +78,11 @@ def findings_on(compiled: Compiled, *, targets: Sequence[Target]) -> Findings:
         if not any(is_all for _, _, is_all in found):
             matching.append(formula)
         if not found:
-            for one in impossible_parts(formula, vocabulary):
+            for one in impossible_parts(formula, lasting):
                 instead = _possible(one.asked, one.domain, how=one.how)
                 if instead or not one.is_harmless:
                     warnings.append(one.place.problem(one.told + instead, policy=policy.id))
         warnings += _unqualified_tables(formula)
-    lasting = Vocabulary.of((), actions=compiled.actions, classes=compiled.classes)
     warnings += policies_that_add_nothing(matching, vocabulary=lasting, budget=budget)
     if nothing is not None:
         warnings.append(Problem(message=nothing))

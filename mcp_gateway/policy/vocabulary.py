@@ -6,13 +6,14 @@ Of facts only those of the built-in tools are certain: a tool of another distrib
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import ascii_uppercase, printable
+from types import MappingProxyType
 from typing import get_args
 
 from mcp_gateway.calls import Assurance, Door, Target, TargetKind
 from mcp_gateway.facts.graphql import KINDS as GRAPHQL_KINDS
-from mcp_gateway.facts.http import METHODS
+from mcp_gateway.facts.http import METHODS, split_base
 from mcp_gateway.facts.sql_statements import ALL_KINDS, ANY_MERGE_ACTION
 from mcp_gateway.facts.traits import ALL_TRAITS, TRAIT_PREFIXES
 from mcp_gateway.inference import KINDS as INFERENCE_KINDS
@@ -93,10 +94,21 @@ class Vocabulary:
     targets: Mapping[str, Target]
     """By name. Where there are none, of a kind or at all, policies are for targets to come, and nothing is said of them."""
 
+    bases: Mapping[str, str]
+    """The base URLs of APIs among them."""
+
     @classmethod
-    def of(cls, targets: Sequence[Target], *, actions: Mapping[str, Action], classes: Collection[str]) -> Vocabulary:
+    def of(
+        cls,
+        targets: Sequence[Target],
+        *,
+        actions: Mapping[str, Action],
+        classes: Collection[str],
+        bases: Mapping[str, str] = MappingProxyType({}),
+    ) -> Vocabulary:
         """What a configuration can bring to policy."""
-        return cls(actions=actions, classes=classes, targets={target.name: target for target in targets})
+        known = {target.name: target for target in targets}
+        return cls(actions=actions, classes=classes, targets=known, bases=bases)
 
     def domains(self, action: str, *, target: str = "") -> Mapping[tuple[str, Path], Domain]:
         """What the attributes of variables can be for one action, on one target where that is certain."""
@@ -104,6 +116,7 @@ class Vocabulary:
         found |= {("context", path): domain for path, domain in self._of_calls(action).items()}
         variable, prefix = ("context", ("target",)) if action == REVEAL else ("resource", ())
         kinds, names = self._targets(action, target)
+        found |= {("context", path): domain for path, domain in self._of_paths(action, names).items()}
         found[variable, (*prefix, "kind")] = Domain(values=frozenset(kinds))
         if names:
             found[variable, (*prefix, "name")] = Domain(values=frozenset(names))
@@ -151,6 +164,14 @@ class Vocabulary:
             found[("sql", "returns")] = found[("sql", "infers")] = of_classes
             found[("sql", "inference")] = Domain(values=frozenset(("Inference", kind) for kind in INFERENCE_KINDS))
         return found
+
+    def _of_paths(self, action: str, names: Collection[str]) -> Mapping[Path, Domain]:
+        """What the paths of requests to these targets begin with, if it is known of each."""
+        if action != "call_api" or not self.knows_facts_of(action) or not names or not self.bases.keys() >= set(names):
+            return {}
+        where = ("http", "path")
+        paths = sorted({split_base(self.bases[name])[-1] or "/" for name in names})
+        return {where: replace(FACTS[action][where], prefixes=tuple(paths))}
 
     def _of_calls(self, action: str) -> Mapping[Path, Domain]:
         tools = self.actions if action == REVEAL else {action}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from mcp_gateway_policies import starter_policies
 
@@ -12,7 +14,7 @@ from mcp_gateway.policy.loader import load_policies
 from mcp_gateway.policy.reach import Findings, findings_on
 from mcp_gateway.policy.split import Source
 from mcp_gateway.policy.statement import NO_PERMIT
-from tests.policy.worlds import READ_ALL, TARGETS, WRITES_ASK, findings
+from tests.policy.worlds import READ_ALL, TARGETS, WRITES_ASK, compiled, findings
 
 QUERY = 'action == Action::"query_database"'
 COMMAND = 'action == Action::"run_ssh_command"'
@@ -205,6 +207,36 @@ def test_the_place_is_that_of_what_made_it_impossible() -> None:
     text = f'// é\n@id("a") forbid (principal, {QUERY}, resource)\nwhen {{\n\tcontext.sql.statements > 5 // é\n\t&& context.sql.statements < 3\n}};'
     (warning,) = findings(text).warnings
     assert (warning.file, warning.line, warning.column, warning.path) == ("p.cedar", 5, 5, "a")
+
+
+@pytest.mark.parametrize(
+    ("condition", "warned"),
+    [
+        (
+            'context.http.path like "/admin/*"',
+            "a: it never matches: `context.http.path like \"/admin/*\"` is never true; it begins with '/v1'",
+        ),
+        (
+            'context.http.path == "/invoices"',
+            "a: it never matches: `context.http.path == \"/invoices\"` is never true; it begins with '/v1'",
+        ),
+        ('context.http.path like "/v1/admin/*"', None),
+        ('context.http.path like "*/admin/*"', None),
+        ('context.http.path == "/v1"', None),
+        ('context.http.path == "/v1/x" || context.http.path like "/admin/*"', None),
+        ('!(context.http.path like "/admin/*")', None),
+    ],
+)
+def test_a_path_that_is_below_no_base_is_warned_of(condition: str, warned: str | None) -> None:
+    """A policy sees the whole path, and not what the agent gave."""
+    found = compiled(f'@id("a") permit (principal, {CALL}, resource) when {{ {condition} }};')
+    bases = {"billing": "https://billing.internal/v1/"}
+    told = [str(one).partition(": ")[2] for one in findings_on(found, targets=TARGETS, bases=bases).warnings]
+    assert told == ([] if warned is None else [warned])
+    other = findings_on(found, targets=[*TARGETS, replace(TARGETS[-1], name="other")], bases=bases)
+    assert other.warnings == (), "of a target whose base is not known a path may be any"
+    wide = findings_on(found, targets=TARGETS, bases={"billing": "https://billing.internal"})
+    assert wide.warnings == ()
 
 
 def test_the_facts_of_a_further_tool_may_be_any() -> None:

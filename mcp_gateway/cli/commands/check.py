@@ -42,7 +42,7 @@ def check(context: typer.Context, as_json: AsJSON = False) -> None:
 
 def _check(settings: Any, *, config: str, as_json: bool) -> None:
     from mcp_gateway.cli.findings import absent_approvers, find_file_problems, find_warnings, odd_servers
-    from mcp_gateway.cli.loading import load_engine, load_interfaces, load_knowledge, targets_of
+    from mcp_gateway.cli.loading import bases_of, load_engine, load_interfaces, load_knowledge, targets_of
     from mcp_gateway.errors import ConfigError
     from mcp_gateway.policy.reach import findings_on
 
@@ -51,7 +51,7 @@ def _check(settings: Any, *, config: str, as_json: bool) -> None:
     interfaces = load_interfaces(settings)
     problems = find_file_problems(settings)
     warnings = find_warnings(settings, environ=os.environ, forgotten=surroundings.was_set)
-    odd = findings_on(engine.compiled, targets=targets_of(settings))
+    odd = findings_on(engine.compiled, targets=targets_of(settings), bases=bases_of(settings))
     warnings += [str(warning) for warning in odd.warnings]
     notes = [str(note) for note in odd.notes]
     notes += [f"{place} replaces what is built in" for place in knowledge.replaced]

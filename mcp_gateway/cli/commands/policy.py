@@ -55,7 +55,7 @@ def check(
 
     Exit status 0: they can be used. 1: they can, with warnings, and --strict. 2: they cannot.
     """
-    from mcp_gateway.cli.loading import load_engine, targets_of
+    from mcp_gateway.cli.loading import bases_of, load_engine, targets_of
     from mcp_gateway.errors import ConfigError
     from mcp_gateway.policy.reach import findings_on
 
@@ -67,7 +67,7 @@ def check(
             raise
         print_json({"problems": [problem.to_json() for problem in error.problems], "warnings": [], "notes": []})
         raise typer.Exit(MISUSED) from None
-    found = findings_on(engine.compiled, targets=targets_of(settings))
+    found = findings_on(engine.compiled, targets=targets_of(settings), bases=bases_of(settings))
     if as_json:
         print_json(
             {
