@@ -22,8 +22,8 @@ UNSURE = re.compile(r"[\s\ufffd\"{}<>]|\A[?!]|\A_charset_\Z", re.IGNORECASE)
 """In a name: Rack and PHP cut blanks off its beginning, and PHP makes others underlines. JSON or XML that is called a form is
 still that to who reads it without a look at its type. JavaScript's `URLSearchParams` leaves out a first question mark,
 Spring takes `!a` for `a` where there is none, and `_charset_` gives names another encoding."""
-WITH_BRACKETS = re.compile(r"(?:[^\[\]]+(?:\[[^\[\]]*\])*)?\Z")
-"""A name as all have it that read `a[b]`. `[a]`, `]a` and `a[` are `a` to some: qs, Rack, PHP."""
+WITH_BRACKETS = re.compile(r"(?:[^\[\]]+(?:\[[^\[\]]*\](?:\.[^\[\]]+)?)*)?\Z")
+"""A name as all have it that read `a[b]` or `a[0].b`. `[a]`, `]a` and `a[` are `a` to some: qs, Rack, PHP."""
 BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 """ASP.NET takes `%u0061` for a letter; some leave such a field out."""
 

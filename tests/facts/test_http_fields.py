@@ -109,6 +109,7 @@ def test_names_of_a_body(body: str, kind: str, names: list[str], known: bool) ->
         ("a[role=1", ["a[role"], False),
         ("a[b]role=1", ["a[b]role"], False),
         ("a[b][]=1&c[]=2", ["a[b][]", "c[]"], True),
+        ("items[0].name=x&items[0].tags[1]=y", ["items[0].name", "items[0].tags[1]"], True),
         ("?role=1", ["?role"], False),
         ("!role=1", ["!role"], False),
         ('{"role":1}', ['{"role":1}'], False),
