@@ -29,6 +29,23 @@ SLOT = re.compile(r"^found template slot (?P<slot>\?\w+)")
 NEGATIONS = re.compile(r"^too many occurrences of `(?P<mark>.)`")
 
 
+OF_OTHER_LANGUAGES = {
+    "=": "write == to compare",
+    "and": "write &&",
+    "or": "write ||",
+    "matches": 'write `like "pattern*"`',
+    "'": "texts stand in double quotes",
+    "True": "write true",
+    "False": "write false",
+    "now": "the time is context.call.time",
+    "where": "write when",
+    "if": "write when",
+}
+"""What is not Cedar, and what is written in its place."""
+OF_OTHER_LANGUAGES_BEFORE = {"not": "write !(...)"}
+"""The same of what stands before what cannot be parsed."""
+
+
 class Refused(Exception):
     """A statement that gives no policy."""
 
@@ -44,8 +61,9 @@ def parse(statement: Statement) -> JSONObject:
     except orjson.JSONDecodeError:
         raise Refused(statement.place.problem(TOO_DEEP, policy=statement.id)) from None
     except ValueError as error:
-        message = f"the policy cannot be parsed: {error}"
-        raise Refused(_place_of(statement, str(error)).problem(message, policy=statement.id)) from None
+        place = _place_of(statement, str(error))
+        message = f"the policy cannot be parsed: {error}{_advice(statement, place)}"
+        raise Refused(place.problem(message, policy=statement.id)) from None
     if whole["templates"]:
         message = "the policy is a template (?principal, ?resource); nothing links it"
         place = next((statement.at(token) for token in statement.tokens if token.kind == "slot"), statement.place)
@@ -58,6 +76,21 @@ def parse(statement: Statement) -> JSONObject:
     except (ValueError, TypeError):  # Cedar's limit, and orjson's
         raise Refused(statement.place.problem(TOO_DEEP, policy=statement.id)) from None
     return form
+
+
+def _advice(statement: Statement, place: Place) -> str:
+    """How what stands here is written in Cedar, where it is known from other languages."""
+    at = next((at for at, token in enumerate(statement.tokens) if statement.at(token) == place), None)
+    if at is None:
+        return ""
+    around = [token.text for token in statement.tokens[max(0, at - 1) : at + 2]]
+    before, here = (around[0] if at else ""), around[1 if at else 0]
+    if here == "=" and before in ("==", "!="):
+        return f"; write {before}"
+    written = OF_OTHER_LANGUAGES.get(here[:1] if here.startswith("'") else here) or OF_OTHER_LANGUAGES_BEFORE.get(
+        before
+    )
+    return f"; {written}" if written else ""
 
 
 def _place_of(statement: Statement, message: str) -> Place:

@@ -10,13 +10,17 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mcp_gateway.calls import JSONObject
+from mcp_gateway.decisions import CALLER_GROUP
 from mcp_gateway.policy.expressions import COMPARISONS, CONTAINS, Path, children_of
 from mcp_gateway.policy.formulas import Formula
 from mcp_gateway.policy.schema import REVEAL
+from mcp_gateway.policy.scopes import Entity
 from mcp_gateway.policy.split import Place
-from mcp_gateway.policy.terms import variable_of
+from mcp_gateway.policy.terms import constant_of, variable_of
 from mcp_gateway.policy.vocabulary import ANYTHING, Domain, Vocabulary
 
+BETWEEN = "|"
+"""What stands between issuer and subject in a caller's id."""
 IS, HAS, MEMBER = "it is", "it has", "a member is"
 
 
@@ -52,6 +56,10 @@ def impossible_parts(formula: Formula, vocabulary: Vocabulary) -> Iterator[Impos
     actions = [name for name in (*vocabulary.actions, REVEAL) if formula.policy.scope.names(name)]
     found: dict[tuple[Place, str], Impossible] = {}
     for condition in formula.conditions:
+        for node, entity in _entities_in(condition.body):
+            if (told := why_nobody(*entity)) is not None:
+                place = formula.place(node)
+                found[place, told] = Impossible(place, told, "", ANYTHING, IS, is_harmless=False)
         for asked in _asked_in(condition.body):
             domains = [domain for name in actions for domain in _domains(asked, vocabulary, name)]
             if domains and not any(domain.has(asked.text) for domain in domains):
@@ -59,6 +67,23 @@ def impossible_parts(formula: Formula, vocabulary: Vocabulary) -> Iterator[Impos
                 told = f"{'.'.join((of, *path))} {asked.never} {asked.text!r}"
                 found[place, told] = Impossible(place, told, asked.text, domains[0], asked.how, asked.is_harmless)
     yield from found.values()
+
+
+def why_nobody(entity_type: str, name: str) -> str | None:
+    """Why no caller is this or in it, whoever calls; None where one may be."""
+    if (entity_type, name) == ("Group", CALLER_GROUP):
+        return f"no caller is in Group::{CALLER_GROUP!r}, which is reserved"
+    if entity_type == "Caller" and BETWEEN not in name:
+        return f"no caller is Caller::{name!r}; it is named by issuer and subject, as 'https://idp.example.com{BETWEEN}{name}'"
+    return None
+
+
+def _entities_in(node: JSONObject) -> Iterator[tuple[JSONObject, Entity]]:
+    constant = constant_of(node)
+    if isinstance(constant, tuple):
+        yield node, constant
+    for child in children_of(node):
+        yield from _entities_in(child)
 
 
 def _domains(asked: _Asked, vocabulary: Vocabulary, action: str) -> Iterator[Domain]:

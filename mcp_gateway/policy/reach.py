@@ -13,14 +13,13 @@ from difflib import get_close_matches
 from types import MappingProxyType
 
 from mcp_gateway.calls import JSONObject, Target
-from mcp_gateway.decisions import CALLER_GROUP
 from mcp_gateway.errors import Problem
 from mcp_gateway.policy.contradictions import Budget, Reason, contradictions
 from mcp_gateway.policy.covering import policies_that_add_nothing
 from mcp_gateway.policy.expressions import Path
 from mcp_gateway.policy.formulas import Formula, formulas_of
 from mcp_gateway.policy.implications import world_of
-from mcp_gateway.policy.impossible import impossible_parts
+from mcp_gateway.policy.impossible import impossible_parts, why_nobody
 from mcp_gateway.policy.schema import REVEAL
 from mcp_gateway.policy.split import Place, Statement
 from mcp_gateway.policy.statement import Compiled, why_nothing_is_permitted
@@ -123,9 +122,8 @@ def _named_wrongly(formula: Formula, vocabulary: Vocabulary) -> tuple[Place, str
         if _constant(condition.body) is (condition.kind == "unless"):
             always = "true" if condition.kind == "unless" else "false"
             return formula.place(condition.body), f"it never matches: its `{condition.kind}` is always {always}"
-    if _named(policy.scope.principal) == ("Group", CALLER_GROUP):
-        place = formula.place(formula.scope["principal"])
-        return place, f"it never matches: no caller is in Group::{CALLER_GROUP!r}, which is reserved"
+    if (why := why_nobody(*_named(policy.scope.principal))) is not None:
+        return formula.place(formula.scope["principal"]), f"it never matches: {why}"
     if not (formula.target and vocabulary.targets) or policy.scope.names(REVEAL):
         return None
     place, target = formula.place(formula.scope["resource"]), vocabulary.targets.get(formula.target)

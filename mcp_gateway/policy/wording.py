@@ -102,6 +102,8 @@ class Wording:
             expected = " or ".join(_typed(of) for of in match["expected"].split(", or "))
             got = _typed(match["got"])
             said = f"expected {expected}, got {got}" + (f": `{shown}`" if shown else "")
+            if "a record" in expected and got in ASKED:
+                return f"{said}; it is asked with parentheses, as in .{ASKED[got]}()"
             return said + _form_of(expected, got)
         if match := NO_TYPE.match(message):
             return f"there is no type {match['name']!r}{_meant(match['name'], self._types)}"
@@ -194,6 +196,8 @@ def _form_of(expected: str, got: str) -> str:
     return f"; {FORMS[expected]}" if expected in FORMS else ""
 
 
+ASKED = {"datetime": "toTime", "duration": "toHours", "a Set of String": "isEmpty", "a Set of DataClass": "isEmpty"}
+"""Types that have methods and no attributes, each with one of them."""
 _ENTITIES = ("Caller", "Group", "Target", "Env", "Label", "DataClass", "Inference", "Action")
 
 

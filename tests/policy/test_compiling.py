@@ -96,6 +96,24 @@ def test_each_mistake_has_its_place_and_sentence(text: str, found: list[str]) ->
     assert problems(text) == found
 
 
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ('context.call.door = "http"', "72: a: the policy cannot be parsed: '=' is not a valid operator in Cedar; write == to compare"),
+        ('context.call.door === "http"', "74: a: the policy cannot be parsed: unexpected token `=`; write =="),
+        ("true and true", "59: a: the policy cannot be parsed: unexpected token `and`; write &&"),
+        ("not true", "58: a: the policy cannot be parsed: unexpected token `true`; write !(...)"),
+        ("context.call.door == 'http'", "75: a: the policy cannot be parsed: invalid token; texts stand in double quotes"),
+        ('context.call.door matches "h.*"', "72: a: the policy cannot be parsed: unexpected token `matches`; write `like \"pattern*\"`"),
+        ("context.call.time > now()", "74: a: the policy cannot be parsed: `now` is not a valid function; the time is context.call.time"),
+        ("context.call.door == True", "75: a: the policy cannot be parsed: invalid variable: True; write true"),
+        ("context.call.scopes.isEmpty", "54: a: expected an entity or a record, got a Set of String: `context.call.scopes`; it is asked with parentheses, as in .isEmpty()"),
+    ],
+)  # fmt: skip
+def test_what_other_languages_write_is_told_with_what_cedar_does(condition: str, said: str) -> None:
+    assert problems(f'@id("a") forbid (principal, action, resource) when {{ {condition} }};') == [f"p.cedar:1:{said}"]
+
+
 def test_an_id_that_is_used_twice_is_refused_wherever_it_stands() -> None:
     text = '@id("a") forbid (principal, action, resource);'
     with pytest.raises(ConfigError) as caught:

@@ -33,6 +33,7 @@ def warnings(text: str) -> list[str]:
         (f'@id("a") permit (principal, {QUERY}, resource) when {{ context.sql.read_only && !true }};', "its `when` is always false"),
         (f'@id("a") forbid (principal, {QUERY}, resource) unless {{ true || context.sql.read_only }};', "its `unless` is always true"),
         (f'@id("a") permit (principal in Group::"caller", {QUERY}, resource);', "no caller is in Group::'caller', which is reserved"),
+        (f'@id("a") forbid (principal == Caller::"dana", {QUERY}, resource);', "no caller is Caller::'dana'; it is named by issuer and subject, as 'https://idp.example.com|dana'"),
         (f'@id("a") permit (principal, {QUERY}, resource == Target::"order");', "there is no target 'order'; did you mean 'orders'?"),
         (f'@id("a") permit (principal, {QUERY}, resource == Target::"web1");', "'web1' is of kind 'ssh', which its actions are not for"),
     ],
@@ -312,6 +313,18 @@ def test_a_name_without_its_schema_is_warned_of(condition: str, warned: list[str
                 "1:108: a: context.sql has no attribute 'readonly'; did you mean 'read_only'?",
             ],
         ),
+        (
+            'context.sql.unbounded || principal in [Group::"dba", Group::"caller"]',
+            ["1:135: a: no caller is in Group::'caller', which is reserved"],
+        ),
+        (
+            'principal == Caller::"dana"',
+            [
+                "1:95: a: no caller is Caller::'dana'; "
+                "it is named by issuer and subject, as 'https://idp.example.com|dana'"
+            ],
+        ),
+        ('principal == Caller::"https://idp.example.com|dana"', []),
         ('context.sql.unbounded || resource.name == "elsewhere"', []),
         ('context.sql.unbounded || context.sql.function_traits.contains("language:plperl")', []),
         ('context.sql.unbounded || context.sql.functions.contains("pg_sleep")', []),
