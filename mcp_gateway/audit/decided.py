@@ -91,8 +91,9 @@ def decided_since(
             continue
         if kind == "Decided" and call.counts and "Decided" not in call.events:
             yield _decided(call_id, at, call.events, found)
-        if kind == "Examined" and "Decided" not in call.events:
-            call.events[kind] = found  # the last one: another set of policies may have had more found out
+        if kind in ("Identified", "Examined") and "Decided" not in call.events:
+            # The last one: a later token may prove its caller otherwise, and other policies have had more found out.
+            call.events[kind] = found
         call.events.setdefault(kind, found)
         spent = _spent(kind, found, started="Started" in call.events)
         if spent is not None and "Identified" in call.events:

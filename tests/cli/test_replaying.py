@@ -16,10 +16,12 @@ import pytest
 from mcp_gateway_tools.call_api import CallAPI
 from mcp_gateway_tools.run_ssh_command import RunSSHCommand
 
+from mcp_gateway.admission import Request
+from mcp_gateway.approval.holding import Channels
 from mcp_gateway.audit import usage
 from mcp_gateway.audit.decided import DecidedCall, Unreadable, count_since, decided_since
 from mcp_gateway.audit.search import opened
-from mcp_gateway.calls import Facts, JSONObject, Secret, SQLFacts
+from mcp_gateway.calls import Caller, Facts, JSONObject, Secret, SQLFacts
 from mcp_gateway.cli.replaying import Replay, facts_of, question_of
 from mcp_gateway.config_targets import SSHTarget, to_target
 from mcp_gateway.errors import TargetFailed
@@ -38,6 +40,7 @@ from tests.policy.worlds import COMMAND, READ, REQUEST, WRITE
 from tests.private import write_private
 from tests.roads import POLICIES, POST, Bench, asked, laid, refusal
 from tests.test_pipeline_external import Point
+from tests.test_pipeline_turns import queued, stalled
 
 __all__ = ["tasks_return", "world"]
 
@@ -181,6 +184,32 @@ async def test_time_and_age_of_the_token_are_those_of_then(bench: Bench) -> None
     assert (found.same, change.what.name, change.what.policies, change.calls) == (1, "newly denied", ("old",), 1)
     late = f'@id("late") forbid (principal, action, resource) when {{ context.call.time > datetime("{before:%Y-%m-%dT%H:%M:%SZ}") }};'
     assert replayed(bench, POLICIES + late).changes == {}
+
+
+async def test_a_call_that_waited_is_decided_by_the_token_that_it_was_decided_by(tmp_path: Path) -> None:
+    async with laid(tmp_path, max_calls=1) as bench, anyio.create_task_group() as group:
+        tokens = [bench.caller(), bench.caller(token_id="t2", groups=frozenset({"interns"}))]
+
+        async def identify() -> Caller:
+            return tokens.pop(0)
+
+        async def call() -> None:
+            arguments = {"target": "api", "path": "y"}
+            request = Request(
+                door="stdio", tool="call_api", arguments=arguments, identify=identify, channels=Channels()
+            )
+            assert refusal(await bench.road.call(request)).code == "denied"
+
+        async with anyio.create_task_group() as first:
+            await stalled(bench, 1, first)
+            group.start_soon(call)
+            await queued(bench, 2)
+            first.cancel_scope.cancel()
+        with anyio.fail_after(30):
+            while tokens or bench.road.calls_under_way:
+                await anyio.sleep(0.01)
+        found = replayed(bench, POLICIES)
+        assert (found.same, found.changes, found.skipped) == (2, {}, {})
 
 
 async def test_only_what_came_in_since_then_counts(bench: Bench) -> None:
