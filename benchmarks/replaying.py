@@ -56,7 +56,15 @@ def events(number: int) -> Iterator[Event]:
         assurance=CALLER.assurance,
     )
     yield Examined(at=NOW, call_id=call_id, digest="0" * 64, facts=facts.to_json(), environment="0" * 64)
-    yield Decided(at=NOW, call_id=call_id, decision="allow", policies=("read",), reasons=("",), policy_version="0" * 64)
+    yield Decided(
+        at=NOW,
+        call_id=call_id,
+        decision="allow",
+        policies=("read",),
+        reasons=("",),
+        policy_version="0" * 64,
+        revealed=frozenset({"pii.email"}),
+    )
     yield Answered(at=NOW, call_id=call_id, code="ok")
 
 
