@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -233,6 +233,11 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         connection = connect(self._path, busy_seconds=self._pace.lock_wait_seconds)
+        with closed_unless_usable(connection):
+            self._set_up(connection)
+        return connection
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
         self._busy_tenths = 0
         connection.execute("PRAGMA journal_mode = WAL")
         (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
@@ -247,7 +252,6 @@ class Database:
             "temp_store = MEMORY",  # masked values never spill into a temporary file
         ):
             connection.execute(f"PRAGMA {pragma}")
-        return connection
 
     def _prepare(self, connection: sqlite3.Connection, lock: CommitLock) -> Head:
         connection.execute("BEGIN IMMEDIATE")
@@ -312,6 +316,17 @@ def connect(
         timeout=busy_seconds,
         check_same_thread=False,
     )
-    if read_only:
-        connection.execute("PRAGMA query_only = ON")
+    with closed_unless_usable(connection):
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
     return connection
+
+
+@contextlib.contextmanager
+def closed_unless_usable(connection: sqlite3.Connection) -> Iterator[None]:
+    """Close a connection if what is done with it first fails."""
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise

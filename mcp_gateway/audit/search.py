@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 from mcp_gateway.audit import health
 from mcp_gateway.audit.chain import encode_time
 from mcp_gateway.audit.consents import Consent, consents
-from mcp_gateway.audit.database import connect
+from mcp_gateway.audit.database import closed_unless_usable, connect
 from mcp_gateway.audit.files import Paths, exists
 from mcp_gateway.audit.recordings import RecordingError, unpack
 from mcp_gateway.audit.schema import is_store
@@ -122,15 +122,17 @@ def opened(data_dir: Path) -> Iterator[sqlite3.Connection]:
 def _connect(path: Path) -> sqlite3.Connection:
     """Open a store, also one on read-only media, where SQLite cannot make its shared memory."""
     connection = connect(path, read_only=True)
-    try:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:
-        connection.close()
-        wal = path.with_name(f"{path.name}-wal")
-        if exists(wal) and wal.stat().st_size:
-            raise
-        return connect(path, read_only=True, immutable=True)
-    return connection
+    with closed_unless_usable(connection):
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError:
+            wal = path.with_name(f"{path.name}-wal")
+            if exists(wal) and wal.stat().st_size:
+                raise
+        else:
+            return connection
+    connection.close()
+    return connect(path, read_only=True, immutable=True)
 
 
 def _candidates(connection: sqlite3.Connection, filters: Filters) -> Iterator[list[StoredEvent]]:

@@ -9,6 +9,7 @@ record exactly, and counted. What an external decision point made of a decision 
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -97,7 +98,7 @@ class Change:
         }
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, weakref_slot=True)
 class Replay:
     """All calls so far."""
 
@@ -124,6 +125,7 @@ class Replay:
         self.looked_at = frozenset(path for policy in self.engine.policies.values() for path in policy.reads.attributes)
         if self.engine.looks_at_history:
             self.counts = sqlite3.connect(":memory:", isolation_level=None)
+            weakref.finalize(self, self.counts.close)
             self.counts.executescript(USAGE_TABLES)
 
     def add(self, found: DecidedCall | Counted | Unreadable) -> None:

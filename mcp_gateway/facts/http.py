@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from unicodedata import category, normalize
 from urllib.parse import quote, unquote_plus, unquote_to_bytes, urlsplit
 
@@ -163,6 +163,12 @@ def split_base(base_url: str) -> tuple[str, str, int, str]:
     return parts.scheme, _host(parts.hostname), port or {"http": 80, "https": 443}[parts.scheme], path
 
 
+def _written(address: IPv4Address | IPv6Address) -> str:
+    """An address in RFC 5952's form; an IPv4 one within it in hexadecimal, since Python writes it so before 3.13 only."""
+    inner = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(address) if inner is None else "::ffff:{:x}:{:x}".format(*divmod(int(inner), 1 << 16))
+
+
 def _host(name: str) -> str:
     """A host in its one spelling; every other spelling of an address (octal, hexadecimal, short) is refused."""
     name = name.lower()
@@ -173,7 +179,7 @@ def _host(name: str) -> str:
                 raise ValueError("a zone is no part of a host")
         except ValueError:
             raise RequestRefusedError(f"the host {name!r} is an address in a spelling that is not its own") from None
-        return str(address)
+        return _written(address)
     if not HOST_NAME.match(name) or len(name) > MAX_HOST_BYTES:
         raise RequestRefusedError(
             f"the host {name!r} is not a name; write a name in other letters as its A-label (xn--)"

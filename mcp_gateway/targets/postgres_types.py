@@ -308,7 +308,7 @@ def _times(texts: Sequence[str]) -> list[Any]:
 
 def _times_with_zone(texts: Sequence[str]) -> list[Any]:
     offsets = {text[-3:] for text in texts}
-    if not all(map(_OFFSET.fullmatch, offsets)):
+    if not all(map(_OFFSET.fullmatch, offsets)) or not all(" " in text for text in texts):
         raise ValueError("not all are plain")
     joined = "\n".join([*_times(texts), ""])
     for offset in offsets:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,7 @@ async def test_a_call_that_outlasts_a_shutdown_is_cancelled_and_recorded(
                     await anyio.sleep(0.02)
         clients.cancel_scope.cancel()
 
-    with sqlite3.connect(f"file:{next((tmp_path / 'data').glob('*.db'))}?mode=ro", uri=True) as connection:
+    with closing(sqlite3.connect(f"file:{next((tmp_path / 'data').glob('*.db'))}?mode=ro", uri=True)) as connection:
         kinds = [row[0] for row in connection.execute("SELECT kind FROM events ORDER BY sequence")]
-    connection.close()
     assert [kind for kind in kinds if kind != "GatewayStopped"][-3:] == ["Started", "Cancelled", "Answered"]
     assert [record.getMessage() for record in caplog.records if record.exc_info] == []

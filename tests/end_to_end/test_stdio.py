@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -273,7 +273,6 @@ async def test_however_the_process_ends_every_outcome_is_recorded(tmp_path: Path
         said = log.read_bytes()
 
     assert (status, b"Traceback" in said) == (0, False), said
-    with sqlite3.connect(f"file:{next((tmp_path / 'data').glob('*.db'))}?mode=ro", uri=True) as connection:
+    with closing(sqlite3.connect(f"file:{next((tmp_path / 'data').glob('*.db'))}?mode=ro", uri=True)) as connection:
         kinds = [row[0] for row in connection.execute("SELECT kind FROM events ORDER BY sequence")]
-    connection.close()
     assert kinds[-4:] == ["Started", "Cancelled", "Answered", "GatewayStopped"]

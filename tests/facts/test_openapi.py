@@ -77,7 +77,7 @@ def test_json_and_yaml_are_the_same_document() -> None:
         ("a: " + "[" * 300 + "]" * 300, ["1:"]),
         ('{"a": 1, "a": 2}', [" an object has two members 'a'"]),
         ('{"a": NaN}', [" NaN is not JSON"]),
-        ('{\n "a": 1,\n}', ["3:1: expected JSON: "]),
+        ('{\n "a": 1\n', ["3:1: expected JSON: "]),
         ('{"a": ' + "[" * 100_000, [" it is nested too deeply"]),
     ],
 )  # fmt: skip

@@ -157,7 +157,7 @@ def headers() -> Iterator[Attack]:
     yield raw(
         "5000 levels", plain[:-1] + b',"x":' + b"[" * 5000 + b"]" * 5000 + b"}", "is nested deeper than 16 levels"
     )
-    yield raw("5000 open levels", b'{"x":' * 2000, "is nested deeper than 16 levels")
+    yield raw("2000 objects", b'{"x":' * 2000 + b"1" + b"}" * 2000, "is nested deeper than 16 levels")
 
     brought: dict[str, tuple[str, object]] = {
         "a key of its own (CVE-2018-0114)": ("jwk", ec_signer("stranger").jwk()),

@@ -38,7 +38,7 @@ def endless() -> Iterable[bytes]:
         ({"body": b""}, "is not JSON"),
         ({"body": b"[]"}, "is not a JSON object"),
         ({"body": b'{"keys":[],"keys":[]}'}, "has a member twice"),
-        ({"body": b'{"a":' * 2000}, "is nested deeper than 16 levels"),
+        ({"body": b'{"a":' * 2000 + b"1" + b"}" * 2000}, "is nested deeper than 16 levels"),
         ({"body": endless}, "is longer than 524288 bytes"),
         ({"body": gzip.compress(b"{}" * 10), "headers": {"Content-Encoding": "gzip"}}, "is compressed"),
     ],
