@@ -44,11 +44,6 @@ class Registry:
         """The names of the tools that work on this kind of target."""
         return tuple(sorted(name for name, tool in self.tools.items() if tool.kind == target.kind))
 
-    async def aclose(self) -> None:
-        """Close every connector."""
-        for registered in self.targets.values():
-            await registered.connector.aclose()
-
 
 def _once(found: dict[str, Any], items: Iterable[tuple[str, Any]], what: str) -> dict[str, Any]:
     for name, item in items:

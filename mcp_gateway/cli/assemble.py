@@ -189,7 +189,7 @@ async def running(settings: Settings, *, doors: Sequence[str]) -> AsyncIterator[
         stack.push_async_callback(worker.aclose)
         registry = build_registry(settings, worker, interfaces, knowledge)
         seconds = STDIO_LEAVING_SECONDS if "stdio" in doors else LEAVING_SECONDS
-        stack.push_async_callback(_leave_targets, registry, seconds=seconds)
+        stack.push_async_callback(leave_targets, registry, seconds=seconds)
         await _record_start(
             settings,
             records.store,
@@ -345,7 +345,7 @@ async def _record_stop(store: AuditStore, instance: str) -> None:
             log.warning("stop_not_recorded", cause=str(error))
 
 
-async def _leave_targets(registry: Registry, *, seconds: float) -> None:
+async def leave_targets(registry: Registry, *, seconds: float = LEAVING_SECONDS) -> None:
     """Close what leads to targets, all at once: one that is silent keeps no other waiting."""
     with anyio.move_on_after(seconds):
         async with anyio.create_task_group() as group:

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 
 from mcp_gateway.calls import JSONObject
-from mcp_gateway.cli.assemble import build_registry
+from mcp_gateway.cli.assemble import build_registry, leave_targets
 from mcp_gateway.cli.records import opened_records
 from mcp_gateway.clock import utc_now
 from mcp_gateway.config import Settings
@@ -58,7 +58,7 @@ async def check_targets(settings: Settings, names: Sequence[str]) -> list[Checke
                 found.append(checked)
         finally:
             with anyio.CancelScope(shield=True):
-                await registry.aclose()
+                await leave_targets(registry)
                 await worker.aclose()
     return found
 

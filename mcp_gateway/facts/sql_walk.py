@@ -7,6 +7,7 @@ whole statements do; `facts.judging` says what functions, operators, types and r
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -31,7 +32,7 @@ Handler: TypeAlias = Callable[[Any, JSONObject, Scope], None]
 DATA_CHANGES: Final = frozenset({"DeleteStmt", "InsertStmt", "MergeStmt", "UpdateStmt"})
 
 
-class Walk:
+class Walk(ABC):
     """Facts gathered so far, and the methods that gather them. One instance for one text."""
 
     def __init__(self, judge: Judge) -> None:
@@ -79,13 +80,13 @@ class Walk:
         """Something would change, if it runs here."""
         self.effects = self.effects or self.running
 
+    @abstractmethod
     def query(self, body: JSONObject, scope: Scope) -> None:
         """A SELECT, VALUES or TABLE, or a set operation of them. `facts.sql_queries` walks it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def data_change(self, kind: str, body: JSONObject, scope: Scope) -> None:
         """An INSERT, UPDATE, DELETE or MERGE inside a query. `facts.sql_changes` knows what they do."""
-        raise NotImplementedError
 
     # Any node
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import anyio
@@ -11,6 +10,7 @@ import orjson
 import pytest
 
 from tests.doors.token_doors import INITIALIZE, INITIALIZED, call
+from tests.end_to_end.test_stdio import with_local_issuer
 from tests.invariants.world import World, read_store
 from tests.peers.relay import relay
 from tests.peers.sshd import SSHServer
@@ -61,19 +61,9 @@ async def test_a_gateway_whose_client_is_gone_waits_for_no_silent_host(
 
 def configured(folder: Path, host: SSHServer, *, port: int) -> list[str]:
     """The command line of a gateway on standard streams before a host that is reached by `port`."""
-    known, policies, config = folder / "known_hosts", folder / "runs.cedar", folder / "gateway.toml"
+    known = folder / "known_hosts"
     write_private(known, host.known_hosts.read_text().replace(str(host.port), str(port)))
-    write_private(policies, POLICY)
-    write_private(
-        config,
-        f"""
-        [gateway]
-        data_dir = "{folder / "data"}"
-        [identity]
-        issuer = "local"
-        audience = "http://127.0.0.1:8765"
-        [policy]
-        paths = ["{policies}"]
+    target = f"""
         [targets.host]
         kind = "ssh"
         labels = {{ env = "dev" }}
@@ -82,6 +72,5 @@ def configured(folder: Path, host: SSHServer, *, port: int) -> list[str]:
         user = "{host.user}"
         known_hosts = "{known}"
         key = {{ file = "{host.key}" }}
-        """,
-    )
-    return [sys.executable, "-I", "-m", "mcp_gateway", "--config", str(config), "stdio"]
+        """
+    return with_local_issuer(folder, target, policy=POLICY)

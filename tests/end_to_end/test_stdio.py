@@ -45,9 +45,21 @@ def configure(folder: Path, api: API, world: World) -> list[str]:
     write_private(token, TOKEN)
     world.canaries["the API's token"] = TOKEN.encode()
     world.sources.add(token)
-    policies = folder / "reads.cedar"
-    write_private(policies, POLICY)
-    config = folder / "gateway.toml"
+    target = f"""
+        [targets.api]
+        kind = "http"
+        base_url = "{api.url}"
+        networks = ["127.0.0.0/8"]
+        auth = {{ bearer = {{ file = "{token}" }} }}
+        labels = {{ env = "dev" }}
+        """
+    return with_local_issuer(folder, target, policy=POLICY)
+
+
+def with_local_issuer(folder: Path, target: str, *, policy: str) -> list[str]:
+    """Write a configuration for one target and give the command line that serves it over stdio."""
+    policies, config = folder / "policies.cedar", folder / "gateway.toml"
+    write_private(policies, policy)
     write_private(
         config,
         f"""
@@ -58,12 +70,7 @@ def configure(folder: Path, api: API, world: World) -> list[str]:
         audience = "http://127.0.0.1:8765"
         [policy]
         paths = ["{policies}"]
-        [targets.api]
-        kind = "http"
-        base_url = "{api.url}"
-        networks = ["127.0.0.0/8"]
-        auth = {{ bearer = {{ file = "{token}" }} }}
-        labels = {{ env = "dev" }}
+        {target}
         """,
     )
     return [sys.executable, "-I", "-m", "mcp_gateway", "--config", str(config), "stdio"]

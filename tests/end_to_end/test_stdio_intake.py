@@ -95,7 +95,7 @@ async def crowded(folder: Path, api: API, world: World, *, era: str) -> AsyncIte
     """
     api.stall = True
     *_, config, _ = command = configure(folder, api, world)
-    with (folder / "reads.cedar").open("a") as policies:
+    with (folder / "policies.cedar").open("a") as policies:
         policies.write(CONFIRMED)
     with Path(config).open("a") as settings:
         settings.write(f'timeout = "5m"\n[server]\nmax_calls_per_caller = {CALLS}\nanswer_within = "10m"\n')
