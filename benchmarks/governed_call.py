@@ -1,10 +1,10 @@
 """What a governed call costs beside an ungoverned one: a SELECT of one row and of 1000 rows over streamable HTTP.
 
-    python -m benchmarks.governed_call [--rounds N] [--seconds S] [--era ...] [--rows ...] [--repeat] [--text-only]
+    python -m benchmarks.governed_call [--rounds N] [--seconds S] [--era ...] [--rows ...] [--texts ...] [--text-only]
 
 The floor is `bare_server`: the SDK's low-level server over an asyncpg pool. Both servers and PostgreSQL are processes of
-their own on loopback, and the callers (`callers`) are raw HTTP. Each call has another text, as agents' calls have; with
-`--repeat` all have the same. In every round floor and gateway take turns at the same work, and each ratio is between
+their own on loopback, and the callers (`callers`) are raw HTTP. Each call has other values in its text, as most of
+agents' calls have; with `--texts shapes` another name, too, with `--texts same` all have one text. In every round floor and gateway take turns at the same work, and each ratio is between
 neighbours; medians of the rounds are printed, with the lowest and the highest. CPU is what /proc says: of the gateway
 with its child (the SQL parser's process, shown apart), and of PostgreSQL. Any error ends the run.
 """
@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias, get_args
 
 import uvloop
 
@@ -37,6 +38,9 @@ from benchmarks.shop import (
     running_floor,
     running_gateway,
 )
+
+Texts: TypeAlias = Literal["values", "shapes", "same"]
+"""In what the texts of calls differ: in values, as agents' mostly do; each in a name, too; or in nothing."""
 
 WARM_SECONDS = 0.3
 MANY = 16
@@ -89,18 +93,22 @@ class Measured:
         return 1000 * ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-def statement(rows: int, *, repeat: bool) -> Callable[[int], str]:
+def statement(rows: int, *, texts: Texts) -> Callable[[int], str]:
     """The text of the n-th call."""
 
     def one(number: int) -> str:
-        wanted = 7 if repeat else 1 + number % CUSTOMERS
-        return f"SELECT id, name, email, city FROM customers WHERE id = {wanted} AND id <> -{0 if repeat else number}"
+        number = 0 if texts == "same" else number
+        name = number if texts == "shapes" else ""
+        wanted = 1 + number % CUSTOMERS
+        return f"SELECT id, name, email, city FROM customers AS c{name} WHERE id = {wanted} AND id <> -{number}"
 
     def many(number: int) -> str:
-        beyond = 7 if repeat else number % (ORDERS - PAGE)
+        number = 0 if texts == "same" else number
+        name = number if texts == "shapes" else ""
+        beyond = number % (ORDERS - PAGE)
         return (
-            "SELECT o.id, c.name, c.email, o.total, o.status, o.placed_at, o.note FROM orders AS o "
-            f"JOIN customers AS c ON c.id = o.customer_id WHERE o.id > {beyond} ORDER BY o.id LIMIT {PAGE}"
+            f"SELECT o.id, c{name}.name, c{name}.email, o.total, o.status, o.placed_at, o.note FROM orders AS o "
+            f"JOIN customers AS c{name} ON c{name}.id = o.customer_id WHERE o.id > {beyond} ORDER BY o.id LIMIT {PAGE}"
         )
 
     return one if rows == 1 else many
@@ -142,19 +150,19 @@ async def measure_callers(
 
 
 async def run(
-    servers: list[Server], database: Database, works: list[Work], *, rounds: int, seconds: float, repeat: bool
+    servers: list[Server], database: Database, works: list[Work], *, rounds: int, seconds: float, texts: Texts
 ) -> dict[Work, list[list[Measured]]]:
     """All rounds; for each kind of work and round, the floor's and the gateway's."""
     found: dict[Work, list[list[Measured]]] = {work: [] for work in works}
-    texts = {work.rows: statement(work.rows, repeat=repeat) for work in works}
+    sent = {work.rows: statement(work.rows, texts=texts) for work in works}
     for work in works:
         for server in servers:
-            await measure(server, database, work, sql=texts[work.rows], seconds=min(seconds, WARM_SECONDS))
+            await measure(server, database, work, sql=sent[work.rows], seconds=min(seconds, WARM_SECONDS))
     for number in range(rounds):
         for work in works:
             pair = {}
             for server in servers if number % 2 else reversed(servers):
-                pair[server.name] = await measure(server, database, work, sql=texts[work.rows], seconds=seconds)
+                pair[server.name] = await measure(server, database, work, sql=sent[work.rows], seconds=seconds)
             found[work].append([pair[server.name] for server in servers])
     return found
 
@@ -202,7 +210,7 @@ def main() -> None:
     parser.add_argument("--era", choices=[MODERN, LEGACY, "both"], default="both")
     parser.add_argument("--rows", type=int, choices=[1, PAGE], default=None)
     parser.add_argument("--callers", type=int, choices=[1, MANY], default=None)
-    parser.add_argument("--repeat", action="store_true", help="the same text in every call")
+    parser.add_argument("--texts", choices=get_args(Texts), default="values", help="in what the texts of calls differ")
     parser.add_argument("--text-only", action="store_true", help="a floor that answers with text alone")
     arguments = parser.parse_args()
     works = [
@@ -227,7 +235,7 @@ def main() -> None:
                 works,
                 rounds=arguments.rounds,
                 seconds=arguments.seconds,
-                repeat=arguments.repeat,
+                texts=arguments.texts,
             )
         )
     print(HEADER)

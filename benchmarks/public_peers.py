@@ -141,7 +141,7 @@ async def run(
     found: dict[Work, list[dict[str, Measured]]] = {work: [] for work in works}
     for number in range(-1, rounds):  # the first is to warm up
         for work in works:
-            sql = statement(work.rows, repeat=False)
+            sql = statement(work.rows, texts="values")
             turn = number % len(servers)
             this = {
                 server.name: await measure(
@@ -211,7 +211,7 @@ def main() -> None:
             print(HEADER)
             for work, rounds in found.items():
                 for server in servers:
-                    sql = statement(work.rows, repeat=False)(1)
+                    sql = statement(work.rows, texts="values")(1)
                     size = runner.run(answer_bytes(server, work, sql))
                     print(report(work, server.name, rounds, size))
 

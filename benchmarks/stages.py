@@ -181,7 +181,7 @@ async def call(app: Any, watch: Stopwatch, *, token: str, sql: str) -> int:
 
 async def measure(app: Any, bench: Bench, *, rows: int, cached: bool, calls: int, rounds: int) -> dict[str, Any]:
     """Medians of the rounds, by stage."""
-    texts = statement(rows, repeat=cached)
+    texts = statement(rows, texts="same" if cached else "shapes")
     found: dict[str, list[tuple[float, float]]] = defaultdict(list)
     number = 0
     for turn in range(rounds + 1):

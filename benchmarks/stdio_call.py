@@ -46,7 +46,7 @@ async def run(
                         server,
                         database,
                         work,
-                        sql=statement(work.rows, repeat=False),
+                        sql=statement(work.rows, texts="values"),
                         seconds=WARM_SECONDS if number < 0 else seconds,
                     )
                 if number >= 0:

@@ -8,7 +8,6 @@ small ones are remembered, in bounded number.
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from typing import Any
 
 import orjson
@@ -16,6 +15,7 @@ import orjson
 from mcp_gateway.admission import Parts
 from mcp_gateway.aside import weight
 from mcp_gateway.calls import JSONObject
+from mcp_gateway.recent import Recent
 
 REMEMBERED = 512
 REMEMBERED_BYTES = 2048
@@ -27,7 +27,7 @@ class MaskedFacts:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._known: OrderedDict[bytes, Any] = OrderedDict()
+        self._known: Recent[bytes, Any] = Recent(REMEMBERED)
 
     async def of(self, facts: JSONObject, *, key: str) -> Any:
         """The facts of a call of the caller `key`, masked. Nobody may change them. Raises `MaskingError`."""
@@ -35,15 +35,13 @@ class MaskedFacts:
         size = weight(facts) if text is None else len(text)
         # Not the text itself: what `orjson` gives has room for 8 KB, however short it is.
         asked = None if text is None or size > REMEMBERED_BYTES else hashlib.sha256(text).digest()
-        if asked is not None and asked in self._known:
-            self._known.move_to_end(asked)
-            return self._known[asked]
+        known = None if asked is None else self._known.get(asked)
+        if known is not None:
+            return known
         masker = self._parts.masker_of(None, revealed=frozenset())
         masked = await self._parts.aside.run(lambda: masker.json(facts), size=size, key=key, stop=masker.stop)
         if asked is not None:
-            self._known[asked] = masked
-            if len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
+            self._known.put(asked, masked)
         return masked
 
 

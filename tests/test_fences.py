@@ -31,7 +31,7 @@ SWALLOWS = {
 VALUES, DOMAIN, ROAD, DOORS, COMMANDS = range(5)
 LAYERS = {
     VALUES: {
-        "__version__", "answers", "authorities", "beginnings", "bounds", "build", "calls", "clock", "decisions", "errors", "events", "held", "inference", "quantities", "rates",
+        "__version__", "answers", "authorities", "beginnings", "bounds", "build", "calls", "clock", "decisions", "errors", "events", "held", "inference", "quantities", "rates", "recent",
         "surroundings", "toml_errors", "toml_places", "trouble", "trusted_files", "turns", "usage",
     },
     DOMAIN: {

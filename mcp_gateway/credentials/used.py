@@ -6,11 +6,11 @@ target used last is then not what this call used. Above are the connectors; the 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from contextvars import ContextVar
 
 from mcp_gateway.calls import Secret
+from mcp_gateway.recent import Recent
 
 REMEMBERED = 16
 """Earlier credentials of a target: an API that shows its own log shows those."""
@@ -22,7 +22,7 @@ class UsedCredentials:
     """Of one target."""
 
     def __init__(self) -> None:
-        self._recent: OrderedDict[bytes, Secret] = OrderedDict()
+        self._recent: Recent[bytes, Secret] = Recent(REMEMBERED)
 
     def add(self, *secrets: Secret) -> None:
         """Credentials that the current call is about to use, in each form that they take."""
@@ -30,10 +30,7 @@ class UsedCredentials:
         known = {secret.reveal() for secret in mine}
         _of_this_call.set((*mine, *(secret for secret in secrets if secret.reveal() not in known)))
         for secret in secrets:
-            self._recent[secret.reveal()] = secret
-            self._recent.move_to_end(secret.reveal())
-        while len(self._recent) > REMEMBERED:
-            self._recent.popitem(last=False)
+            self._recent.put(secret.reveal(), secret)
 
     def all(self) -> Sequence[Secret]:
         """Those of the current call, and the last ones of the target."""

@@ -47,6 +47,8 @@ class Answer:
     """What the parser said of a text that is no SQL."""
     position: int = 0
     """Where it said so; 0 where that is not known."""
+    free: tuple[int, ...] = ()
+    """Values of the text of which nothing of this depends, if that was asked; see `facts.templates`."""
     failed: str | None = None
     """The type of the error that the examination ended with."""
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import pickle
 import sys
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -32,7 +31,9 @@ from mcp_gateway.facts.child import Child
 from mcp_gateway.facts.examination import SQLExamination
 from mcp_gateway.facts.frames import SHAPE, Answer, FrameError, encoded
 from mcp_gateway.facts.parser import SQLSyntaxError, encode_sql
+from mcp_gateway.facts.templates import Templates, cut
 from mcp_gateway.masking.lineage import Lineage
+from mcp_gateway.recent import Recent
 from mcp_gateway.turns import Turns, working_for
 
 COMMAND = (sys.executable, "-I", "-m", "mcp_gateway.facts.worker_process")
@@ -55,6 +56,8 @@ TRY_AGAIN = "call again; if it stays so, the operator has to look at the gateway
 
 T = TypeVar("T")
 Examined = tuple[SQLExamination, Lineage | None]
+Found = tuple[Examined, tuple[int, ...]]
+"""With the values of the text that are free."""
 
 log = structlog.get_logger(__name__)
 
@@ -107,8 +110,9 @@ class SQLWorker:
         self._any_free = asyncio.Semaphore(1)
         self._turns = Turns(total=EXAMINED_AT_ONCE, each=1)
         self._numbers = count(1)
-        self._snapshots: OrderedDict[str, _Snapshot] = OrderedDict()
-        self._answers: OrderedDict[tuple[int, str], Examined] = OrderedDict()
+        self._snapshots: Recent[str, _Snapshot] = Recent(MAX_SNAPSHOTS)
+        self._answers: Recent[tuple[int, str], Examined] = Recent(MAX_ANSWERS)
+        self._templates: Templates[Examined] = Templates(MAX_ANSWERS)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
 
@@ -137,16 +141,18 @@ class SQLWorker:
         """
         encode_sql(sql)
         snapshot = None if catalog is None else self._snapshot(catalog_key, catalog, classify or {})
-        key = (snapshot.number if snapshot else 0, sql)
-        known = self._answers.get(key)
+        number = snapshot.number if snapshot else 0
+        known = self._answers.get((number, sql))
         if known is not None:
-            self._answers.move_to_end(key)
             return known
-        answer = await self._exchange(sql, snapshot)
-        self._answers[key] = answer
-        if len(self._answers) > MAX_ANSWERS:
-            self._answers.popitem(last=False)
-        return answer
+        alike = cut(sql)
+        known = self._templates.find(number, alike)
+        if known is not None:
+            return known
+        examined, free = await self._exchange(sql, snapshot, free=self._templates.expects(number, alike))
+        self._answers.put((number, sql), examined)
+        self._templates.keep(number, alike, free=free, value=examined)
+        return examined
 
     async def aclose(self) -> None:
         """End the child. What is still waiting is refused."""
@@ -176,13 +182,10 @@ class SQLWorker:
         known = self._snapshots.get(key)
         if known is None or not known.holds(catalog, classify):
             known = _Snapshot(number=next(self._numbers), catalog=catalog, classify=dict(classify))
-            self._snapshots[key] = known
-            if len(self._snapshots) > MAX_SNAPSHOTS:
-                self._snapshots.popitem(last=False)
-        self._snapshots.move_to_end(key)
+            self._snapshots.put(key, known)
         return known
 
-    async def _exchange(self, sql: str, snapshot: _Snapshot | None) -> Examined:
+    async def _exchange(self, sql: str, snapshot: _Snapshot | None, *, free: bool) -> Found:
         """Ask a child about one text, alone with it."""
         caller = working_for.get()
         release = await self._turns.take(caller) if caller else None
@@ -200,9 +203,9 @@ class SQLWorker:
 
         child = place.child
         if child is None or not child.process.runs or (snapshot is not None and snapshot.number not in child.held):
-            return await self._in_own_task(self._made_ready(place, sql, snapshot, leave))
+            return await self._in_own_task(self._made_ready(place, sql, snapshot, leave, free=free))
         try:
-            return await self._examined(place, child, sql, snapshot)
+            return await self._examined(place, child, sql, snapshot, free=free)
         except asyncio.CancelledError:
             if child.process.owes:
                 self._own(self._heard_out(place, child, leave))
@@ -212,21 +215,24 @@ class SQLWorker:
             leave()
 
     async def _made_ready(
-        self, place: _Place, sql: str, snapshot: _Snapshot | None, leave: Callable[[], None]
-    ) -> Examined:
+        self, place: _Place, sql: str, snapshot: _Snapshot | None, leave: Callable[[], None], *, free: bool
+    ) -> Found:
         """The same with a child that has to be started, or to be told of the catalog: in a task of its own."""
         try:
             child = await self._ready_child(place)
             if snapshot is not None and snapshot.number not in child.held:
                 await self._load(place, child, snapshot)
-            return await self._examined(place, child, sql, snapshot)
+            return await self._examined(place, child, sql, snapshot, free=free)
         finally:
             leave()
 
-    async def _examined(self, place: _Place, child: _Child, sql: str, snapshot: _Snapshot | None) -> Examined:
+    async def _examined(
+        self, place: _Place, child: _Child, sql: str, snapshot: _Snapshot | None, *, free: bool
+    ) -> Found:
         try:
             number = snapshot.number if snapshot else None
-            return _examined(decoded(await child.ask("examine", number, sql, within=self._in_all)))
+            request = ("examine", number, sql, True) if free else ("examine", number, sql)
+            return _examined(decoded(await child.ask(*request, within=self._in_all)))
         except (SQLSyntaxError, asyncio.CancelledError):
             raise
         except BaseException as error:
@@ -359,10 +365,10 @@ def decoded(content: bytes) -> Answer:
         raise FrameError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def _examined(answer: Answer) -> Examined:
+def _examined(answer: Answer) -> Found:
     match answer:
         case Answer(examination=SQLExamination() as examination, lineage=lineage):
-            return examination, lineage
+            return (examination, lineage), answer.free
         case Answer(syntax=str(message), position=position):
             raise SQLSyntaxError(message, position=position)
         case _:

@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +25,7 @@ from mcp_gateway.facts.frames import LENGTH, SHAPE, Answer, encoded, framed
 from mcp_gateway.facts.judging import Judge
 from mcp_gateway.facts.parser import SQLSyntaxError, Statements, parse_tree
 from mcp_gateway.facts.sql import examine_statements, judge_of
+from mcp_gateway.facts.templates import free_values
 from mcp_gateway.masking.lineage import ClassifiedCatalog, follow, prepare, uses_by_text
 
 MAX_MEMORY_BYTES = 4 << 30
@@ -43,20 +45,24 @@ class Desk:
 
     def __init__(self) -> None:
         self._snapshots: dict[int, Snapshot] = {}
-        self._tree: Statements | None = None
+        self._tree = Statements()
         """What was examined last: to take it down takes a twentieth of the time, for which nobody has to wait."""
 
     def clear(self) -> None:
         """Take down what the last answer was found with, and look for garbage now that nobody waits."""
-        self._tree = None
+        self._tree = Statements()
         if gc.get_count()[0] > COLLECT_AFTER:
             gc.collect()
 
     def answer(self, request: tuple[Any, ...]) -> Any:
-        """`("load", number, catalog, classify)`, `("drop", number)` or `("examine", number or None, sql)`."""
+        """`("load", number, catalog, classify)`, `("drop", number)` or `("examine", number or None, sql)`.
+
+        With a further `True`, `examine` also tells which values of the text are free.
+        """
         match request:
-            case ("examine", number, str(sql)):
-                return self._examine(sql, snapshot=None if number is None else self._snapshots[number])
+            case ("examine", number, str(sql), *free):
+                found = self._examine(sql, snapshot=None if number is None else self._snapshots[number])
+                return replace(found, free=free_values(sql, self._tree)) if free and found.examination else found
             case ("load", int(number), Catalog() as catalog, dict(classify)):
                 self._snapshots[number] = judge_of(catalog), prepare(catalog, classify)
                 _leave_to_itself()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +20,7 @@ import asyncpg
 import orjson
 
 from mcp_gateway.facts.catalog import Catalog, Column, Dependent, Function, Relation, Rule
+from mcp_gateway.recent import Recent
 from mcp_gateway.targets.postgres_queries import (
     BEGIN_SNAPSHOT,
     CASTS,
@@ -91,8 +91,8 @@ class Snapshot:
     """Of every object that is not the server's own."""
     named: Mapping[tuple[Kind, str], Sequence[tuple[Kind, int]]] = field(default_factory=dict)
     """The same objects by kind and bare name."""
-    _touched: OrderedDict[tuple[frozenset[str], frozenset[str]], Touched] = field(
-        default_factory=OrderedDict, init=False, repr=False, compare=False
+    _touched: Recent[tuple[frozenset[str], frozenset[str]], Touched] = field(
+        default_factory=lambda: Recent(REMEMBERED_TOUCHED), init=False, repr=False, compare=False
     )
 
     def touched(self, *, relations: Iterable[str], functions: Iterable[str]) -> Touched:
@@ -104,9 +104,8 @@ class Snapshot:
         named = frozenset(relations), frozenset(functions)
         known = self._touched.get(named)
         if known is None:
-            known = self._touched[named] = self._reached(*named)
-            if len(self._touched) > REMEMBERED_TOUCHED:
-                self._touched.popitem(last=False)
+            known = self._reached(*named)
+            self._touched.put(named, known)
         return known
 
     def _reached(self, relations: frozenset[str], functions: frozenset[str]) -> Touched:

@@ -73,7 +73,7 @@ async def test_both_servers_run_the_same_work_and_an_error_ends_it(tmp_path: Pat
             for era in eras:
                 caller = Caller(server, era=era)
                 await caller.open()
-                assert len(await calling([caller], sql=statement(1, repeat=False), seconds=0.1)) > 0
+                assert len(await calling([caller], sql=statement(1, texts="values"), seconds=0.1)) > 0
                 with pytest.raises(ExceptionGroup) as raised:
                     await calling([caller], sql=lambda _: "SELECT 1 / (id - id) FROM customers", seconds=5)
                 assert raised.group_contains(CallError)

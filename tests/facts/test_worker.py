@@ -215,7 +215,7 @@ async def test_snapshots_in_the_child_are_bounded(worker: SQLWorker) -> None:
     (child,) = (place.child for place in worker._places)
     assert child is not None
     assert len(child.held) <= 65
-    assert len(worker._snapshots) <= 64
+    assert len(worker._snapshots.values()) <= 64
 
 
 async def test_a_closed_worker_leaves_no_process_and_refuses() -> None:
