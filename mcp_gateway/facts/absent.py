@@ -87,8 +87,13 @@ def _is_plain(name: str) -> bool:
     return name.isascii() and 0 < len(name) <= MAX_NAME_CHARACTERS
 
 
+_LOOKED_UP_OR_VALUES = frozenset({"A_Const", "ColumnRef", "funcname"})
+
+
 class _Brought:
-    """All names of a statement but those that it looks up, whatever they stand for: aliases, columns of subqueries, texts."""
+    """All names of a statement but those that it looks up, whatever they stand for: aliases, columns of subqueries. No value
+    brings any.
+    """
 
     def __init__(self, statement: JSONObject) -> None:
         self.names: set[str] = set()
@@ -102,7 +107,7 @@ class _Brought:
                 todo += value
             elif isinstance(value, dict):
                 self.ctes.add(value.get("ctename", ""))
-                todo += [inner for key, inner in value.items() if key not in {"ColumnRef", "funcname"}]
+                todo += [inner for key, inner in value.items() if key not in _LOOKED_UP_OR_VALUES]
 
     def may_be(self, one: Absent) -> bool:
         """Whether the statement itself may bring what this name means."""

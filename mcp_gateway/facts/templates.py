@@ -41,9 +41,9 @@ COMPARISONS: Final = frozenset({"=", "<>", "<", "<=", ">", ">="})
 ALIKE: Final = frozenset({"AEXPR_LIKE", "AEXPR_ILIKE"})
 LISTED: Final = frozenset({"AEXPR_IN", "AEXPR_BETWEEN", "AEXPR_NOT_BETWEEN"})
 CAST_TO: Final = frozenset({"date", "numeric", "text", "timestamp", "timestamptz", "uuid", "varchar"})
-"""Types that a value may be cast to: their input looks nothing up."""
+"""Types that a value may be cast to. Of others the examination says the same whatever the value is, too; these suffice."""
 
-Template: TypeAlias = tuple[str, tuple[int, ...], tuple[str, ...]]
+Template: TypeAlias = tuple[str, tuple[int, ...], str]
 T = TypeVar("T")
 
 
@@ -56,7 +56,9 @@ class Cut(NamedTuple):
 
     def template(self, free: tuple[int, ...]) -> Template:
         """What all texts have in common that may differ from this one in those values."""
-        return self.outline, free, tuple([value for number, value in enumerate(self.values) if number not in free])
+        chosen = frozenset(free)
+        others = [value for number, value in enumerate(self.values) if number not in chosen]
+        return self.outline, free, "\0".join(others)
 
 
 def cut(sql: str) -> Cut | None:
@@ -123,9 +125,7 @@ def _is(value: str, place: int, places: dict[int, JSONObject]) -> bool:
     if value[0] == "'":
         return places.get(place, {}).get("sval") == {"sval": value[1:-1]}
     number, before = int(value), places.get(place - 1, {})
-    return places.get(place, {}).get("ival") == _integer(number) or (
-        number > 0 and before.get("ival") == _integer(-number)
-    )
+    return places.get(place, {}).get("ival") == _integer(number) or before.get("ival") == _integer(-number)
 
 
 def _integer(number: int) -> JSONObject:

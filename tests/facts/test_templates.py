@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from random import Random
@@ -46,9 +47,10 @@ def with_others(sql: str, which: Sequence[int], random: Random) -> str:
     """The same with other values in these places."""
     found = cut(sql)
     assert found is not None
+    words = random.choice((TEXTS, re.findall(r"\w+", sql)))
     pieces = found.outline.replace("\0'", "\0").split("\0")
     values = [
-        value if number not in which else f"'{random.choice(TEXTS)}'" if value[0] == "'" else random.choice(NUMBERS)
+        value if number not in which else f"'{random.choice(words)}'" if value[0] == "'" else random.choice(NUMBERS)
         for number, value in enumerate(found.values)
     ]
     return "".join(piece + value for piece, value in zip(pieces, [*values, ""], strict=True))
@@ -60,7 +62,7 @@ def with_others(sql: str, which: Sequence[int], random: Random) -> str:
         ("a = 'x'", ["'x'"]),
         ("a = ''", ["''"]),
         ("a='x' AND(b=5)", ["'x'", "5"]),
-        ("a = 5 AND t.b <> -7 OR NOT a <= 0", ["5", "7", "0"]),
+        ("a = 5 AND t.b <> -7 OR NOT a <= 0 OR a > -0", ["5", "7", "0", "0"]),
         ("a IN ('x', 'y',3)", ["'x'", "'y'", "3"]),
         ("a NOT IN (1) AND a BETWEEN 2 AND 3 AND a NOT BETWEEN 4 AND 5", ["1", "2", "3", "4", "5"]),
         ("a LIKE '%x' OR a NOT ILIKE 'y%'", ["'%x'", "'y%'"]),
@@ -175,6 +177,7 @@ def statements() -> Iterator[str]:
     yield from SEEDS
     for left in ("id", "name", "users.created", "o.total", "o.status", "u.ctid"):
         for right in ("= 'x'", "< 5", "IN (1, 'x')", "BETWEEN '1' AND 2", "LIKE '%'", "= 'x'::uuid", "<> -5"):
+            yield f"SELECT lowr(u.name), foo FROM users u, nothing WHERE {left} {right} AND missing.bar = 'y'"
             yield f"SELECT u.name, sum(o.total) FROM users u JOIN orders o ON o.user_id = u.id AND {left} {right} GROUP BY 1"
             yield f"SELECT * FROM users, LATERAL (SELECT * FROM orders o WHERE {left} {right} OFFSET 3) o ORDER BY 1 LIMIT 2"
             yield f"SELECT (SELECT count(*) FROM calm_view u WHERE {left} {right}), name FROM users u, orders o WHERE {left} {right}"
