@@ -113,7 +113,11 @@ class Admitting:
         draft = holder.draft(call, examination=known.examination, ask=ask, preview=preview)
         held = await holder.open_or_continue(draft, journal=journal)
         if not held.stale:
-            held = await holder.hold(held.ticket, call=call, channels=request.channels)
+            self._parts.store.call_goes_away()
+            try:
+                held = await holder.hold(held.ticket, call=call, channels=request.channels)
+            finally:
+                self._parts.store.call_comes_near()
         if held.input_required:
             await journal.answer(None, code="input_required")
             return InputRequired(call_id=call.id, ticket=held.ticket)

@@ -66,6 +66,7 @@ class AuditStore:
         self._scrub = Scrub(paths, condemn=writer.condemn, failure=lambda: writer.failure)
         database.others += [self._readers.close, self._scrub.let_go]
         self._forsaken: dict[str, str] = {}
+        self._calls = 0
 
     @classmethod
     async def open(
@@ -116,16 +117,26 @@ class AuditStore:
     @contextmanager
     def call_under_way(self) -> Iterator[None]:
         """Say that a call is on its way: where there are many, their records wait for each other for a moment."""
-        self._writer.under_way += 1
+        self._calls += 1
+        self.call_comes_near()
         try:
             yield
         finally:
-            self._writer.under_way -= 1
+            self.call_goes_away()
+            self._calls -= 1
+
+    def call_goes_away(self) -> None:
+        """Say that a call is with a target or with people from now on: nobody waits for its record."""
+        self._writer.gathering.under_way -= 1
+
+    def call_comes_near(self) -> None:
+        """Say that it is back."""
+        self._writer.gathering.under_way += 1
 
     @property
     def calls_under_way(self) -> int:
         """How many have said so and have not come to their end."""
-        return self._writer.under_way
+        return self._calls
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on a snapshot, in another thread; it must read all of its rows before it returns."""

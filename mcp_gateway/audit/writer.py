@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from mcp_gateway.audit.database import Database, Outcome, Pace, Work
+from mcp_gateway.audit.gathering import Gathering
 from mcp_gateway.errors import StoreError
 from mcp_gateway.events import StoreReopened
 
@@ -26,8 +27,6 @@ MAX_GROUP = 512
 """Units in one commit: bounds how long neighbours wait for the lock."""
 MAX_WAITING = 10_000
 """Units that wait; beyond it the store refuses instead of growing."""
-SIBLINGS = 5
-"""Calls under way from which on it is worth waiting for each other's records, as for PostgreSQL's `commit_siblings`."""
 STOP_SECONDS = 5.0
 CLOSED = "the audit store is closed"
 
@@ -99,8 +98,7 @@ class Writer:
         self._clock = clock
         self._pace = pace
         self._queue: queue.SimpleQueue[Unit | None] = queue.SimpleQueue()
-        self.under_way = 0
-        """Calls that are about to hand something in. Of the event loop; a guess is enough here."""
+        self.gathering = Gathering(seconds=pace.gather_seconds)
         self._gap: Gap | None = None
         self._condemned: StoreError | None = None
         self._stopping = False
@@ -125,6 +123,7 @@ class Writer:
             raise StoreError(f"{MAX_WAITING} records wait for the audit store", next_step="check the disk")
         unit = Unit(work, loop=asyncio.get_running_loop())
         self._queue.put(unit)
+        self.gathering.handed_in(self._queue.qsize())
         return unit
 
     def refuse_if_closed(self) -> None:
@@ -180,8 +179,8 @@ class Writer:
             return []
         if first is None:
             return None
-        if self._gap is None and self._queue.qsize() < SIBLINGS <= self.under_way:
-            time.sleep(self._pace.gather_seconds)
+        if self._gap is None:
+            self.gathering.wait(lambda: 1 + self._queue.qsize())
         batch = [first]
         while len(batch) < MAX_GROUP and not self._queue.empty():
             unit = self._queue.get_nowait()

@@ -13,9 +13,10 @@ from pathlib import Path
 import anyio
 import pytest
 
+from mcp_gateway.audit.gathering import SIBLINGS
 from mcp_gateway.audit.store import Pace, Transaction
 from mcp_gateway.audit.verify import verify
-from mcp_gateway.audit.writer import MAX_GROUP, SIBLINGS
+from mcp_gateway.audit.writer import MAX_GROUP
 from mcp_gateway.errors import LimitError, StoreError
 from tests.audit.records import bodies, busy, finished, kinds, loaded, opened_store, rows, run_call, started
 

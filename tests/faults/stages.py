@@ -155,7 +155,11 @@ def faulty_road(road: Road, faults: Faults) -> Road:
             token_clock=faults.counted(parts.token_clock, name="token_clock"),
             revocations=faults.part(parts.revocations, name="revocations"),
             holder=faults.part(parts.holder, name="holder"),
-            store=faults.part(parts.store, name="store", spared=frozenset({"forsake", "call_under_way"})),
+            store=faults.part(
+                parts.store,
+                name="store",
+                spared=frozenset({"forsake", "call_under_way", "call_goes_away", "call_comes_near"}),
+            ),
             shares=faults.part(parts.shares, name="shares"),
         )
     )
