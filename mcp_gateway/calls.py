@@ -90,11 +90,11 @@ class Caller:
     assurance: Assurance
     unverified_email: str | None = None
     """An address that the token names and nobody has verified: enough to refuse its caller, never to know them by."""
+    key: str = field(init=False, repr=False, compare=False)
+    """`issuer|subject`: the human, whichever agent or client they came by."""
 
-    @property
-    def key(self) -> str:
-        """`issuer|subject`: the human, whichever agent or client they came by."""
-        return person_key(self.issuer, self.subject)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", person_key(self.issuer, self.subject))
 
 
 def person_key(issuer: str, subject: str) -> str:

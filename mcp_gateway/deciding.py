@@ -170,8 +170,9 @@ class Deciding:
 
     def _concealed(self, known: Considered, engine: PolicyEngine, history: History) -> Considered:
         """With what of its statement's tale stays masked for this caller."""
-        question = self._question(known, history)
-        examination = replace(known.examination, facts=engine.concealed(question).facts)
+        examination = known.examination
+        if engine.may_conceal(examination.facts):
+            examination = replace(examination, facts=engine.concealed(self._question(known, history)).facts)
         return replace(known, examination=examination, seen_by=engine.version)
 
     def _question(self, known: Considered, history: History, *, approval: Approved = NOT_APPROVED) -> Question:
@@ -198,17 +199,16 @@ class Deciding:
                     at=journal.now(), call_id=call.id, target=call.target.name, what=look.what, outcome=look.outcome
                 )
             )
-        exact = examination.facts.to_json()
-        facts = await self._masked_facts.of(exact, key=call.caller.key)
+        facts = await self._masked_facts.of(examination.facts, key=call.caller.key)
         journal.note(
             Examined(
                 at=journal.now(),
                 call_id=call.id,
                 digest=call.digest,
-                facts=facts,
+                facts=facts.masked,
                 environment=examination.environment,
                 sources=dict(examination.sources) or None,
-                masked=tuple(name for name, value in exact.items() if facts.get(name) != value),
+                masked=facts.differs,
             )
         )
 

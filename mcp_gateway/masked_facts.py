@@ -8,18 +8,29 @@ small ones are remembered, in bounded number.
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from mcp_gateway.admission import Parts
 from mcp_gateway.aside import weight
-from mcp_gateway.calls import JSONObject
+from mcp_gateway.calls import Facts, JSONObject
 from mcp_gateway.recent import Recent
 
 REMEMBERED = 512
+REMEMBERED_FACTS = 128
+"""Of a statement that comes again with other values the facts are the same object."""
 REMEMBERED_BYTES = 2048
 """Facts of a longer text than this are masked each time."""
+
+
+class Recorded(NamedTuple):
+    """Facts as they are recorded."""
+
+    masked: Any
+    """Nobody may change them."""
+    differs: tuple[str, ...]
+    """Those in which something was masked."""
 
 
 class MaskedFacts:
@@ -28,9 +39,23 @@ class MaskedFacts:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._known: Recent[bytes, Any] = Recent(REMEMBERED)
+        self._recorded: Recent[int, tuple[Facts, Recorded]] = Recent(REMEMBERED_FACTS)
+        """By the identity of facts, which is that of no others as long as they are held."""
 
-    async def of(self, facts: JSONObject, *, key: str) -> Any:
-        """The facts of a call of the caller `key`, masked. Nobody may change them. Raises `MaskingError`."""
+    async def of(self, facts: Facts, *, key: str) -> Recorded:
+        """The facts of a call of the caller `key`. Raises `MaskingError`."""
+        known = self._recorded.get(id(facts))
+        if known is not None and known[0] is facts:
+            return known[1]
+        exact = facts.to_json()
+        masked = await self.json(exact, key=key)
+        found = Recorded(masked, tuple([name for name, value in exact.items() if masked.get(name) != value]))
+        if weight(exact) <= REMEMBERED_BYTES:
+            self._recorded.put(id(facts), (facts, found))
+        return found
+
+    async def json(self, facts: JSONObject, *, key: str) -> Any:
+        """The same of what facts are in JSON."""
         text = _text(facts)
         size = weight(facts) if text is None else len(text)
         # Not the text itself: what `orjson` gives has room for 8 KB, however short it is.

@@ -14,9 +14,9 @@ async def test_remembered_facts_are_masked_as_new_ones_are(tmp_path: Path) -> No
     facts = {"programs": ["ls", "bob@example.com"], "opaque": True, "statements": 1, "paths": {"4111111111111111": []}}
     async with laid(tmp_path) as bench:
         remembering = MaskedFacts(bench.road._parts)
-        first = await remembering.of(facts, key="a")
-        again = await remembering.of(dict(facts), key="b")
-        alone = await MaskedFacts(bench.road._parts).of(facts, key="b")
+        first = await remembering.json(facts, key="a")
+        again = await remembering.json(dict(facts), key="b")
+        alone = await MaskedFacts(bench.road._parts).json(facts, key="b")
 
     assert first == again == alone
     assert first["programs"] == ["ls", "[pii.email]"]
@@ -27,7 +27,7 @@ async def test_facts_that_differ_in_anything_are_never_taken_for_each_other(tmp_
     async with laid(tmp_path) as bench:
         remembering = MaskedFacts(bench.road._parts)
         for facts in ({"statements": 1}, {"statements": True}, {"statements": "1"}, {"statements": ["1"]}):
-            found = await remembering.of(facts, key="a")
+            found = await remembering.json(facts, key="a")
             assert found == facts
             assert type(found["statements"]) is type(facts["statements"])
 
@@ -36,8 +36,8 @@ async def test_no_more_facts_are_kept_than_it_says(tmp_path: Path) -> None:
     async with laid(tmp_path) as bench:
         remembering = MaskedFacts(bench.road._parts)
         for number in range(REMEMBERED + 5):
-            await remembering.of({"path": str(number)}, key="a")
-        await remembering.of({"path": "x" * 100_000}, key="a")
-        await remembering.of({"path": "\ud800"}, key="a")
+            await remembering.json({"path": str(number)}, key="a")
+        await remembering.json({"path": "x" * 100_000}, key="a")
+        await remembering.json({"path": "\ud800"}, key="a")
 
         assert len(remembering._known.values()) == REMEMBERED

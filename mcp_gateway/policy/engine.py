@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from operator import is_
 from typing import Any
 
 import cedarpy
 import orjson
 
-from mcp_gateway.calls import ESTIMATES, Caller, SQLFacts, Target
+from mcp_gateway.calls import ESTIMATES, Caller, Facts, JSONObject, SQLFacts, Target
 from mcp_gateway.decisions import NOT_APPROVED, Approved, Decision, Deny
 from mcp_gateway.inference import KINDS
 from mcp_gateway.policy.decide import Verdict
@@ -25,17 +26,20 @@ from mcp_gateway.policy.question import (
     context_of,
     named,
     principal_of,
+    record_of,
     resource_of,
 )
 from mcp_gateway.policy.schema import REVEAL, Action
 from mcp_gateway.policy.scopes import Principal, entities_of_class, entities_of_target
 from mcp_gateway.policy.sets import PolicySet, Prepared
 from mcp_gateway.policy.statement import Compiled, Policy
+from mcp_gateway.recent import Recent
 from mcp_gateway.usage import BEGUN, HISTORY, Count
 
 __all__ = ["PolicyEngine", "Question", "Verdict"]
 
 REMEMBERED_CALLERS = 256
+REMEMBERED_FACTS = 128
 
 
 class PolicyEngine:
@@ -56,6 +60,8 @@ class PolicyEngine:
         self._revealing = lru_cache(maxsize=REMEMBERED_CALLERS)(self._reveals_for)
         self._entities = lru_cache(maxsize=REMEMBERED_CALLERS)(self._parsed_entities)
 
+        self._records: Recent[int, tuple[tuple[Facts, str, str], JSONObject]] = Recent(REMEMBERED_FACTS)
+        """By the identity of facts, which is that of no others as long as they are held."""
         self._last: tuple[Question | None, Prepared | None] = None, None
 
         def set_of(policies: Mapping[str, Policy]) -> PolicySet:
@@ -128,6 +134,11 @@ class PolicyEngine:
             return frozenset()
         return frozenset(name for name in wanted if self._enforced.reveals(question, _revealing(prepared, name)))
 
+    @staticmethod
+    def may_conceal(facts: Facts) -> bool:
+        """Whether `concealed` may make other facts of them."""
+        return isinstance(facts, SQLFacts) and facts.inference != {}
+
     def concealed(self, question: Question) -> Question:
         """The question with what its statement tells, and with which of it stays masked for this caller.
 
@@ -136,7 +147,7 @@ class PolicyEngine:
         decision asks anew, so a set of policies that reveals less is not bound by what an earlier one revealed.
         """
         facts = question.facts
-        if not isinstance(facts, SQLFacts) or facts.inference == {}:
+        if not isinstance(facts, SQLFacts) or not self.may_conceal(facts):
             return question
         told = facts.inference
         if told is None:
@@ -190,8 +201,18 @@ class PolicyEngine:
             action=question.tool,
             target=known.name,
             resource=self._resources[known.name],
-            context=context_of(question, classes=self._classes, actions=self.actions),
+            context=context_of(question, classes=self._classes, actions=self.actions, record=self._record_of(question)),
         )
+
+    def _record_of(self, question: Question) -> JSONObject:
+        """What the facts are in the context. Those of a statement that comes again with other values are the same object."""
+        asked = question.facts, question.tool, question.target.kind
+        known = self._records.get(id(question.facts))
+        if known is not None and all(map(is_, known[0], asked)):
+            return known[1]
+        found = record_of(question, classes=self._classes, actions=self.actions)
+        self._records.put(id(question.facts), (asked, found))
+        return found
 
     def _visible_to(self, principal: Principal) -> frozenset[tuple[str, str]]:
         return self._observed.union(

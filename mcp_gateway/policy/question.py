@@ -77,11 +77,10 @@ class Question:
         )
 
 
-def context_of(question: Question, *, classes: frozenset[str], actions: Mapping[str, Action] = ACTIONS) -> JSONObject:
-    """The context of the tool's action but for the approval. The time stays a datetime; see `rendered`.
+def record_of(question: Question, *, classes: frozenset[str], actions: Mapping[str, Action] = ACTIONS) -> JSONObject:
+    """The facts, as they are in the context. Nobody may change it.
 
-    Facts may name no data class but `classes`, those that a policy can name, too. What a caller has touched may: a class
-    can have left the configuration since.
+    They may name no data class but `classes`, those that a policy can name, too.
     """
     action = actions.get(question.tool)
     if action is None:
@@ -90,6 +89,23 @@ def context_of(question: Question, *, classes: frozenset[str], actions: Mapping[
         raise QuestionError(f"{question.tool} does not apply to a target of kind {question.target.kind!r}")
     if not isinstance(question.facts, action.facts):
         raise QuestionError(f"the facts of {question.tool} are {type(question.facts).__name__}")
+    nameable = {"Set<DataClass>": classes, "Set<Inference>": KINDS_OF_INFERENCE}
+    return _record(action.record, question.facts.context(), action.shape, nameable=nameable)
+
+
+def context_of(
+    question: Question,
+    *,
+    classes: frozenset[str],
+    actions: Mapping[str, Action] = ACTIONS,
+    record: JSONObject | None = None,
+) -> JSONObject:
+    """The context of the tool's action but for the approval. The time stays a datetime; see `rendered`.
+
+    `record` is what `record_of` gives, if that is known. Unlike facts, what a caller has touched may name any class: one can
+    have left the configuration since.
+    """
+    record = record_of(question, classes=classes, actions=actions) if record is None else record
     call = {
         "tool": question.tool,
         "door": question.door,
@@ -98,12 +114,10 @@ def context_of(question: Question, *, classes: frozenset[str], actions: Mapping[
         "token_age": question.token_age,
         "time": question.time,
     }
-    facts = question.facts.context()
-    nameable = {"Set<DataClass>": classes, "Set<Inference>": KINDS_OF_INFERENCE}
     return {
         "call": _record("call", call, CALL),
         **_history_of(question.history),
-        action.record: _record(action.record, facts, action.shape, nameable=nameable),
+        actions[question.tool].record: record,
     }
 
 
