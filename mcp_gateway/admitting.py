@@ -234,7 +234,8 @@ class Admitting:
                 # Meanwhile the token, the target or somebody who approved may have been revoked, and the policy replaced.
                 caller = await self._reception.identify_again(self._request, self._journal, before=call.caller)
                 self._deciding.refuse_stopped(call)
-                judged = await self._deciding.decide_again(judged.of(caller), approval=approval)
+                if not self._deciding.still_holds(judged, caller):
+                    judged = await self._deciding.decide_again(judged.of(caller), approval=approval)
             for _ in range(MOST_DECISIONS):
                 if not isinstance(judged.decision, Allow):
                     break

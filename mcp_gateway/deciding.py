@@ -280,6 +280,15 @@ class Deciding:
         self._journal.take_back(judged.event)
         return await self.decide(judged.known, approval=approval)
 
+    def still_holds(self, judged: Judged, caller: Caller) -> bool:
+        """Whether the same would be decided of `caller` now: the same one, by the same policies and nothing that changes."""
+        engine = self._parts.policies()
+        return (
+            caller == judged.known.call.caller
+            and engine.version == judged.event.policy_version
+            and not (engine.looks_at_clock or engine.looks_at_history or self._parts.decision_point)
+        )
+
     def in_order(self, judged: Judged) -> AbstractAsyncContextManager[bool]:
         """One after another for calls that are decided on by the same counts; gives whether it had to wait for others."""
         return self._usage.in_order(judged.known.call.caller, counted=judged.counted)

@@ -12,7 +12,9 @@ import pytest
 from mcp_gateway.admission import Request
 from mcp_gateway.approval.holding import Channels, InputRequired
 from mcp_gateway.calls import Caller
+from mcp_gateway.decisions import Decision
 from mcp_gateway.errors import IdentityError
+from mcp_gateway.policy.engine import PolicyEngine, Question
 from tests.invariants.fixtures import tasks_return, world
 from tests.roads import POST, Bench, asked, laid, refusal
 
@@ -151,3 +153,48 @@ async def test_groups_that_a_token_has_lost_while_a_call_waits_for_its_turn_coun
 
         assert codes == ["denied"]
         assert len(bench.api.requests) == 1
+
+
+AGED = """
+@id("young") permit (principal, action == Action::"call_api", resource) when { context.call.token_age < 600 };
+"""
+EVERYBODY = '@id("everybody") permit (principal, action == Action::"call_api", resource);'
+
+
+@pytest.mark.requirement("I3")
+@pytest.mark.parametrize(
+    ("policy", "times", "codes"),
+    [(EVERYBODY, 1, ["ok"]), (AGED, 2, ["denied"])],
+    ids=["nothing that changes", "the age of the token"],
+)
+async def test_what_time_changes_is_decided_anew_after_a_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, times: int, codes: list[str]
+) -> None:
+    decided: list[str] = []
+    decide = PolicyEngine.decide
+
+    def counted(engine: PolicyEngine, question: Question) -> Decision:
+        decided.append(question.tool)
+        return decide(engine, question)
+
+    async with laid(tmp_path, max_calls=1) as bench, anyio.create_task_group() as group:
+        bench.load(policy)
+        alice = bench.caller()
+        found: list[str] = []
+
+        async def call() -> None:
+            found.append(await bench.code(caller=alice))
+
+        async with anyio.create_task_group() as first:
+            await stalled(bench, 1, first)
+            monkeypatch.setattr(PolicyEngine, "decide", counted)
+            group.start_soon(call)
+            await queued(bench, 2)
+            bench.clock.now += timedelta(minutes=15)
+            first.cancel_scope.cancel()
+        with anyio.fail_after(10):
+            while not found:
+                await anyio.sleep(0.005)
+
+        assert found == codes
+        assert len(decided) == times

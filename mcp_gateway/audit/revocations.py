@@ -39,6 +39,8 @@ LOOK_SECONDS = 0.25
 """For how long a look at the events counts while the mark stays the same."""
 POLL_SECONDS = 0.25
 """How often it is looked for calls that run. With the above: none outlives a revocation by more than half a second."""
+STEP_SECONDS = 0.0001
+"""Of one step of a call: what is asked twice within it is looked for once."""
 BUSY_SECONDS = 0.05
 """The event loop waits for it; readers are held up only while another process recovers or closes the WAL."""
 NEWEST = "SELECT max(sequence) FROM events WHERE kind = 'Revoked'"
@@ -70,6 +72,8 @@ class Revocations:
         self._seen: bytes | None = None
         """The mark at the last look; None where there has to be another one."""
         self._look_by = 0.0
+        self._step_ends = 0.0
+        """Until then what was found holds."""
         self._running: set[_Running] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._connection: sqlite3.Connection | None = None
@@ -100,7 +104,8 @@ class Revocations:
 
     async def _record(self, event: Revoked) -> None:
         await self._store.append(event)
-        if not self._mark.change():
+        changed, self._step_ends = self._mark.change(), 0.0
+        if not changed:
             # Nobody is told; by then everybody has looked.
             await anyio.sleep(LOOK_SECONDS)
 
@@ -234,11 +239,15 @@ class Revocations:
         failure = self._store.failure
         if failure is not None:
             raise StoreError(failure.message, next_step=failure.next_step)
-        # Read before the events: a mark that changes while they are looked at makes the next check look again.
-        mark, now = self._mark.read(), time.monotonic()
-        if mark is not None and mark == self._seen and now < self._look_by and self._opening == self._store.openings:
+        now, same_file = time.monotonic(), self._opening == self._store.openings
+        if now < self._step_ends and same_file:
             return
-        self._seen = None
+        # Read before the events: a mark that changes while they are looked at makes the next check look again.
+        mark = self._mark.read()
+        if mark is not None and mark == self._seen and now < self._look_by and same_file:
+            self._step_ends = now + STEP_SECONDS
+            return
+        self._seen, self._step_ends = None, 0.0
         if self._look():
             self._cancel_revoked()
         self._seen, self._look_by = mark, now + LOOK_SECONDS

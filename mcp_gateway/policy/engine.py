@@ -31,7 +31,7 @@ from mcp_gateway.policy.question import (
 )
 from mcp_gateway.policy.schema import REVEAL, Action
 from mcp_gateway.policy.scopes import Principal, entities_of_class, entities_of_target
-from mcp_gateway.policy.sets import PolicySet, Prepared
+from mcp_gateway.policy.sets import CLOCK, PolicySet, Prepared
 from mcp_gateway.policy.statement import Compiled, Policy
 from mcp_gateway.recent import Recent
 from mcp_gateway.usage import BEGUN, HISTORY, Count
@@ -83,6 +83,8 @@ class PolicyEngine:
         self._looks_at_history = any(
             path[0] in HISTORY for policy in self.policies.values() for path in policy.reads.attributes
         )
+        self.looks_at_clock = any(policy.reads.attributes & CLOCK for policy in self.policies.values())
+        """Whether any policy looks at what passes by itself, however closely."""
         self.counted_calls = _counted_calls(enforced.values())
         """By which counts of calls that began these policies decide, as record and attribute of the context."""
         self._observed = frozenset(

@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from mcp_gateway.audit.mark import Mark
 from mcp_gateway.audit.revocations import LOOK_SECONDS, MIGRATIONS, POLL_SECONDS, Revocations, What
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.audit.verify import verify
@@ -113,6 +114,29 @@ async def test_a_revocation_reaches_the_other_processes_at_their_next_check(tmp_
 
 
 @pytest.mark.requirement("R42")
+async def test_what_was_looked_for_in_one_step_holds_until_its_end_and_no_longer_than_an_own_revocation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[Mark] = []
+    read = Mark.read
+
+    def counted(mark: Mark) -> bytes | None:
+        reads.append(mark)
+        return read(mark)
+
+    monkeypatch.setattr(Mark, "read", counted)
+    monkeypatch.setattr("mcp_gateway.audit.revocations.STEP_SECONDS", 60.0)
+    async with opened(tmp_path / "data") as (_, revocations):
+        for _ in range(3):  # the first look is at the events
+            assert revocations.refuses(CALLER) is None
+            assert revocations.stops("shop") is None
+        assert len(reads) == 2
+
+        await revocations.revoke(what="token", value="t-1", by="test")
+
+        assert revocations.refuses(CALLER) == "token"
+
+
 async def test_a_revocation_outlives_the_process(tmp_path: Path) -> None:
     async with opened(tmp_path / "data") as (_, revocations):
         await revocations.revoke(what="token", value="t-1", by="ops")
