@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, islice, starmap
+from operator import is_
 from typing import Any
 
 from mcp_gateway.answers import Masked
@@ -171,10 +172,16 @@ class CallMasker:
         return self._texts.mask_bytes(value, cut=cut, headless=headless)
 
     def json(self, value: Any) -> Any:
-        """Mask every string in a JSON value, keys included, and numbers that are a card's or the like."""
+        """Mask every string in a JSON value, keys included, and numbers that are a card's or the like.
+
+        One in which there is nothing to mask is given back itself.
+        """
         texts: list[str] = []
-        self._collected(value, texts, depth=0)
-        return self._rebuilt(value, iter(list(zip(texts, self._texts.mask_values(texts), strict=True))))
+        hidden = self._collected(value, texts, depth=0)
+        masked = self._texts.mask_values(texts)
+        if not hidden and all(map(is_, texts, masked)):
+            return value
+        return self._rebuilt(value, iter(list(zip(texts, masked, strict=True))))
 
     def stream(self) -> MaskStream:
         """For an output that arrives in chunks; what it masks is counted in this call's result."""
@@ -246,20 +253,24 @@ class CallMasker:
                 found[place] = after
         return found
 
-    def _collected(self, value: Any, texts: list[str], *, depth: int) -> None:
-        """Every text in a JSON value, in the order in which `_rebuilt` takes them."""
+    def _collected(self, value: Any, texts: list[str], *, depth: int) -> bool:
+        """Gather every text in a JSON value, in the order in which `_rebuilt` takes them; whether a name hides any other."""
+        hidden = False
         if depth > MAX_DEPTH:
             raise MaskingError(f"a JSON value is nested deeper than {MAX_DEPTH} levels")
         if isinstance(value, dict):
             for key, member in value.items():
                 texts.append(str(key))
                 if self._class_by_key(key, member) is None:
-                    self._collected(member, texts, depth=depth + 1)
+                    hidden |= self._collected(member, texts, depth=depth + 1)
+                else:
+                    hidden = True
         elif isinstance(value, list | tuple):
             for member in value:
-                self._collected(member, texts, depth=depth + 1)
+                hidden |= self._collected(member, texts, depth=depth + 1)
         elif (text := text_of(value)) is not None:
             texts.append(text)
+        return hidden
 
     def _rebuilt(self, value: Any, masked: Iterator[tuple[str, str | None]]) -> Any:
         if isinstance(value, dict):
