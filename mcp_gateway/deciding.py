@@ -26,6 +26,7 @@ from mcp_gateway.journal import Journal
 from mcp_gateway.masked_facts import MaskedFacts
 from mcp_gateway.policy.engine import PolicyEngine, Question
 from mcp_gateway.policy.external import Opinion, OpinionError, document_of, tightened
+from mcp_gateway.policy.question import token_age
 from mcp_gateway.rates import Rates
 from mcp_gateway.registry import AnyTool, Registered
 from mcp_gateway.tool import Arguments, Examination, Looked, Plans
@@ -64,6 +65,8 @@ class Judged:
     revealed: frozenset[str]
     event: Decided
     """As it is noted."""
+    token_age: int
+    """As it was then."""
     history: History
     counted: frozenset[Count]
     """By which counts of calls that began the policies decided."""
@@ -271,6 +274,7 @@ class Deciding:
             decision=effective,
             revealed=revealed,
             event=decided,
+            token_age=question.token_age,
             history=history,
             counted=engine.counted_calls,
         )
@@ -281,12 +285,13 @@ class Deciding:
         return await self.decide(judged.known, approval=approval)
 
     def still_holds(self, judged: Judged, caller: Caller) -> bool:
-        """Whether the same would be decided of `caller` now: the same one, by the same policies and nothing that changes."""
+        """Whether the same would be decided of `caller` now: the same one, by the same policies, and nobody else is asked."""
         engine = self._parts.policies()
         return (
             caller == judged.known.call.caller
             and engine.version == judged.event.policy_version
-            and not (engine.looks_at_clock or engine.looks_at_history or self._parts.decision_point)
+            and self._parts.decision_point is None
+            and engine.are_alike(judged.token_age, token_age(caller, now=self._parts.token_clock()))
         )
 
     def in_order(self, judged: Judged) -> AbstractAsyncContextManager[bool]:

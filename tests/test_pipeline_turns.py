@@ -158,14 +158,23 @@ async def test_groups_that_a_token_has_lost_while_a_call_waits_for_its_turn_coun
 AGED = """
 @id("young") permit (principal, action == Action::"call_api", resource) when { context.call.token_age < 600 };
 """
+OLD = """
+@id("everybody") permit (principal, action == Action::"call_api", resource);
+@id("old") forbid (principal, action == Action::"call_api", resource) when { context.call.token_age > 3600 };
+"""
+TIMED = """
+@id("everybody") permit (principal, action == Action::"call_api", resource);
+@id("late") forbid (principal, action == Action::"call_api", resource)
+when { context.call.time.toTime() == duration("0s") };
+"""
 EVERYBODY = '@id("everybody") permit (principal, action == Action::"call_api", resource);'
 
 
 @pytest.mark.requirement("I3")
 @pytest.mark.parametrize(
     ("policy", "times", "codes"),
-    [(EVERYBODY, 1, ["ok"]), (AGED, 2, ["denied"])],
-    ids=["nothing that changes", "the age of the token"],
+    [(EVERYBODY, 1, ["ok"]), (OLD, 1, ["ok"]), (AGED, 2, ["denied"]), (TIMED, 2, ["ok"])],
+    ids=["nothing that changes", "an age that is not reached", "an age that was reached", "the time of day"],
 )
 async def test_what_time_changes_is_decided_anew_after_a_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, times: int, codes: list[str]

@@ -19,6 +19,7 @@ from mcp_gateway.calls import ESTIMATES, Caller, Facts, JSONObject, SQLFacts, Ta
 from mcp_gateway.decisions import NOT_APPROVED, Approved, Decision, Deny
 from mcp_gateway.inference import KINDS
 from mcp_gateway.policy.decide import Verdict
+from mcp_gateway.policy.expressions import TOKEN_AGE, Reads
 from mcp_gateway.policy.question import (
     Question,
     QuestionError,
@@ -83,8 +84,8 @@ class PolicyEngine:
         self._looks_at_history = any(
             path[0] in HISTORY for policy in self.policies.values() for path in policy.reads.attributes
         )
-        self.looks_at_clock = any(policy.reads.attributes & CLOCK for policy in self.policies.values())
-        """Whether any policy looks at what passes by itself, however closely."""
+        self._reads = Reads.of_all(policy.reads for policy in self.policies.values())
+        self._token_ages = [age for path, age in self._reads.sides if path == TOKEN_AGE]
         self.counted_calls = _counted_calls(enforced.values())
         """By which counts of calls that began these policies decide, as record and attribute of the context."""
         self._observed = frozenset(
@@ -108,6 +109,12 @@ class PolicyEngine:
     def enforced(self) -> Mapping[str, Policy]:
         """Those that decide."""
         return self._enforced.policies
+
+    def are_alike(self, before: int, now: int) -> bool:
+        """Whether two moments are alike to all policies: times that differ, and tokens that are so many seconds old then."""
+        if self._reads.paths & CLOCK or self._looks_at_history:
+            return False
+        return all((before > age, before < age) == (now > age, now < age) for age in self._token_ages)
 
     def decide(self, question: Question) -> Decision:
         """Allow, Ask or Deny. What cannot be decided is a Deny with an `error`."""

@@ -70,11 +70,16 @@ class Question:
             tool=call.tool,
             facts=facts,
             door=call.door,
-            token_age=max(0, int((token_now - call.caller.issued_at).total_seconds())),
+            token_age=token_age(call.caller, now=token_now),
             time=now,
             approval=approval,
             history=history,
         )
+
+
+def token_age(caller: Caller, *, now: datetime) -> int:
+    """Seconds since a caller's token was issued; a clock that is behind the issuer's says none."""
+    return max(0, int((now - caller.issued_at).total_seconds()))
 
 
 def record_of(question: Question, *, classes: frozenset[str], actions: Mapping[str, Action] = ACTIONS) -> JSONObject:
