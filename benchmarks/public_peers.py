@@ -118,8 +118,9 @@ def free_port() -> int:
 def versions() -> str:
     """What was measured."""
     python = [f"{name} {version(name)}" for name in ("mcp", "fastmcp", "asyncpg", "uvicorn")]
-    wanted = json.loads((PEERS_FOLDER / "package.json").read_text())["dependencies"]
-    node = [f"{name} {wanted[name]}" for name in ("@toolbox-sdk/server", "@bytebase/dbhub", "node")]
+    package = json.loads((PEERS_FOLDER / "package.json").read_text())
+    wanted = package["dependencies"] | package["optionalDependencies"]
+    node = [f"{name} {wanted[name]}" for name in ("@toolbox-sdk/server-linux-x64", "@bytebase/dbhub", "node")]
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     return "; ".join([machine, *python, *node])
 
