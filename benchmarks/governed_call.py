@@ -4,9 +4,10 @@
 
 The floor is `bare_server`: the SDK's low-level server over an asyncpg pool. Both servers and PostgreSQL are processes of
 their own on loopback, and the callers (`callers`) are raw HTTP. Each call has other values in its text, as most of
-agents' calls have; with `--texts shapes` another name, too, with `--texts same` all have one text. In every round floor and gateway take turns at the same work, and each ratio is between
-neighbours; medians of the rounds are printed, with the lowest and the highest. CPU is what /proc says: of the gateway
-with its child (the SQL parser's process, shown apart), and of PostgreSQL. Any error ends the run.
+agents' calls have; with `--texts shapes` another name, too, with `--texts same` all have one text. In every round floor
+and gateway take turns at the same work, and each ratio is between neighbours; medians of the rounds are printed, with the
+lowest and the highest. CPU is what /proc says: of the gateway with its child (the SQL parser's process, shown apart), and
+of PostgreSQL. Any error ends the run.
 """
 
 from __future__ import annotations

@@ -113,11 +113,8 @@ class Admitting:
         draft = holder.draft(call, examination=known.examination, ask=ask, preview=preview)
         held = await holder.open_or_continue(draft, journal=journal)
         if not held.stale:
-            self._parts.store.call_goes_away()
-            try:
+            with self._parts.store.call_held_up():
                 held = await holder.hold(held.ticket, call=call, channels=request.channels)
-            finally:
-                self._parts.store.call_comes_near()
         if held.input_required:
             await journal.answer(None, code="input_required")
             return InputRequired(call_id=call.id, ticket=held.ticket)
@@ -309,7 +306,8 @@ class Admitting:
 
     async def _queue(self, turns: Turns, call: Call) -> Release:
         """The target's turn, in time."""
-        turn = await turns.take_within(self._parts.longest_queue, key=call.caller.key)
+        with self._parts.store.call_held_up():
+            turn = await turns.take_within(self._parts.longest_queue, key=call.caller.key)
         if turn is not None:
             return turn
         raise LimitError(

@@ -387,3 +387,8 @@ class HTTPFacts:
 
 
 Facts: TypeAlias = SQLFacts | ShellFacts | HTTPFacts
+
+
+def depend_on_caller(facts: Facts) -> bool:
+    """Whether they tell something about data classes, of which they also say what stays masked for the caller."""
+    return isinstance(facts, SQLFacts) and facts.inference != {}

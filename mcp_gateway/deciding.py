@@ -17,7 +17,7 @@ import structlog
 from mcp_gateway.admission import Parts, Request
 from mcp_gateway.audit.transaction import Transaction
 from mcp_gateway.audit.usage import UsageStore, more_began
-from mcp_gateway.calls import Call, Caller, JSONObject
+from mcp_gateway.calls import Call, Caller, JSONObject, depend_on_caller
 from mcp_gateway.decisions import NOT_APPROVED, Allow, Approved, Ask, Decision, Deny
 from mcp_gateway.errors import LimitError, StoppedError
 from mcp_gateway.establishing import establish
@@ -174,7 +174,7 @@ class Deciding:
     def _concealed(self, known: Considered, engine: PolicyEngine, history: History) -> Considered:
         """With what of its statement's tale stays masked for this caller."""
         examination = known.examination
-        if engine.may_conceal(examination.facts):
+        if depend_on_caller(examination.facts):
             examination = replace(examination, facts=engine.concealed(self._question(known, history)).facts)
         return replace(known, examination=examination, seen_by=engine.version)
 

@@ -14,12 +14,12 @@ import orjson
 
 from mcp_gateway.admission import Parts
 from mcp_gateway.aside import weight
-from mcp_gateway.calls import Facts, JSONObject
+from mcp_gateway.calls import Facts, JSONObject, depend_on_caller
 from mcp_gateway.recent import Recent
 
 REMEMBERED = 512
 REMEMBERED_FACTS = 128
-"""Of a statement that comes again with other values the facts are the same object."""
+"""A statement that comes again, or comes again with other values, has the same facts, unless they depend on its caller."""
 REMEMBERED_BYTES = 2048
 """Facts of a longer text than this are masked each time."""
 
@@ -50,12 +50,12 @@ class MaskedFacts:
         exact = facts.to_json()
         masked = await self.json(exact, key=key)
         found = Recorded(masked, tuple([name for name, value in exact.items() if masked.get(name) != value]))
-        if weight(exact) <= REMEMBERED_BYTES:
+        if weight(exact) <= REMEMBERED_BYTES and not depend_on_caller(facts):
             self._recorded.put(id(facts), (facts, found))
         return found
 
     async def json(self, facts: JSONObject, *, key: str) -> Any:
-        """The same of what facts are in JSON."""
+        """Facts in the form in which they are recorded, masked. Raises `MaskingError`."""
         text = _text(facts)
         size = weight(facts) if text is None else len(text)
         # Not the text itself: what `orjson` gives has room for 8 KB, however short it is.

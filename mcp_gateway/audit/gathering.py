@@ -10,10 +10,8 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable
 
-SIBLINGS = 3
-"""Calls under way from which on it is worth waiting for each other's records, as for PostgreSQL's `commit_siblings`."""
 EXPECTED = 0.75
-"""Of them."""
+"""Of the calls under way. Of fewer than three that is one at most, and nobody waits."""
 WORTH = 1 / 3
 """Of those that are expected: where fewer came, the wait was not worth while."""
 RAREST = 64
@@ -41,13 +39,11 @@ class Gathering:
 
     def wait(self, waiting: Callable[[], int]) -> None:
         """Wait until enough of them do, if that is worth while."""
-        if self.under_way < SIBLINGS:
+        wanted = int(EXPECTED * self.under_way)
+        if waiting() >= wanted:
             return
         if self._paused:
             self._paused -= 1
-            return
-        wanted = int(EXPECTED * self.under_way)
-        if waiting() >= wanted:
             return
         self._wait(wanted, waiting)
         self._pause = 0 if waiting() > max(1, WORTH * wanted) else min(2 * self._pause + 1, RAREST - 1)

@@ -40,7 +40,7 @@ LOOK_SECONDS = 0.25
 POLL_SECONDS = 0.25
 """How often it is looked for calls that run. With the above: none outlives a revocation by more than half a second."""
 STEP_SECONDS = 0.0001
-"""Of one step of a call: what is asked twice within it is looked for once."""
+"""Of one step of a call: what is asked twice within it is looked for once, so others' revocations count so much later."""
 BUSY_SECONDS = 0.05
 """The event loop waits for it; readers are held up only while another process recovers or closes the WAL."""
 NEWEST = "SELECT max(sequence) FROM events WHERE kind = 'Revoked'"

@@ -118,20 +118,21 @@ class AuditStore:
     def call_under_way(self) -> Iterator[None]:
         """Say that a call is on its way: where there are many, their records wait for each other for a moment."""
         self._calls += 1
-        self.call_comes_near()
+        self._writer.gathering.under_way += 1
         try:
             yield
         finally:
-            self.call_goes_away()
+            self._writer.gathering.under_way -= 1
             self._calls -= 1
 
-    def call_goes_away(self) -> None:
-        """Say that a call is with a target or with people from now on: nobody waits for its record."""
+    @contextmanager
+    def call_held_up(self) -> Iterator[None]:
+        """Say that a call waits for people or for its turn: it has nothing to record, so nobody waits for it."""
         self._writer.gathering.under_way -= 1
-
-    def call_comes_near(self) -> None:
-        """Say that it is back."""
-        self._writer.gathering.under_way += 1
+        try:
+            yield
+        finally:
+            self._writer.gathering.under_way += 1
 
     @property
     def calls_under_way(self) -> int:

@@ -27,6 +27,8 @@ MAX_GROUP = 512
 """Units in one commit: bounds how long neighbours wait for the lock."""
 MAX_WAITING = 10_000
 """Units that wait; beyond it the store refuses instead of growing."""
+IN_HAND = 1
+"""Unit that the thread has taken out of the queue when it waits for others."""
 STOP_SECONDS = 5.0
 CLOSED = "the audit store is closed"
 
@@ -123,7 +125,7 @@ class Writer:
             raise StoreError(f"{MAX_WAITING} records wait for the audit store", next_step="check the disk")
         unit = Unit(work, loop=asyncio.get_running_loop())
         self._queue.put(unit)
-        self.gathering.handed_in(self._queue.qsize())
+        self.gathering.handed_in(IN_HAND + self._queue.qsize())
         return unit
 
     def refuse_if_closed(self) -> None:
@@ -180,7 +182,7 @@ class Writer:
         if first is None:
             return None
         if self._gap is None:
-            self.gathering.wait(lambda: 1 + self._queue.qsize())
+            self.gathering.wait(lambda: IN_HAND + self._queue.qsize())
         batch = [first]
         while len(batch) < MAX_GROUP and not self._queue.empty():
             unit = self._queue.get_nowait()

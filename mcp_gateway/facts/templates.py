@@ -5,7 +5,7 @@ values (a LIMIT, a regular expression, the name of a sequence), so none may simp
 
 - written plainly: a text in single quotes with no quotation mark and no backslash in it, or one to nine digits; with white
   space, a bracket, a comma, a comparison, a cast or the end of the text beside it, so that it is a token of its own;
-- one side of a comparison in the WHERE or ON of a query, whose other side is a column, or the number of rows that OFFSET skips;
+- what a column is compared with in the WHERE or ON of a query, to the right of it, or the number of rows that OFFSET skips;
 - in a text that is one SELECT and nothing else: nowhere in it is there another kind of statement.
 
 There neither the facts nor the lineage look at it, only at its kind; `tests/facts/test_templates.py` holds every answer to
@@ -85,7 +85,8 @@ def free_values(sql: str, statements: Sequence[JSONObject]) -> tuple[int, ...]:
 class Templates(Generic[T]):
     """What was found of texts, for all those that differ from one of them in free values. `number` is of the catalog.
 
-    The first text of an outline is examined as if nothing like it would follow; of the second it is asked what is free.
+    The first text of an outline is examined as if nothing like it would follow; of each later one that is examined it is asked
+    what is free.
     """
 
     def __init__(self, most: int) -> None:

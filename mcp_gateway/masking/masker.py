@@ -174,12 +174,12 @@ class CallMasker:
     def json(self, value: Any) -> Any:
         """Mask every string in a JSON value, keys included, and numbers that are a card's or the like.
 
-        One in which there is nothing to mask is given back itself.
+        One in which there is nothing to mask, of lists and of members with names, is given back itself.
         """
         texts: list[str] = []
-        hidden = self._collected(value, texts, depth=0)
+        changes = self._collected(value, texts, depth=0)
         masked = self._texts.mask_values(texts)
-        if not hidden and all(map(is_, texts, masked)):
+        if not changes and all(map(is_, texts, masked)):
             return value
         return self._rebuilt(value, iter(list(zip(texts, masked, strict=True))))
 
@@ -254,32 +254,35 @@ class CallMasker:
         return found
 
     def _collected(self, value: Any, texts: list[str], *, depth: int) -> bool:
-        """Gather every text in a JSON value, in the order in which `_rebuilt` takes them; whether a name hides any other."""
-        hidden = False
+        """Gather every text in a JSON value, in the order in which `_rebuilt` takes them.
+
+        Gives whether the value becomes another one whatever is found in them: a name hides one, or it is not plain JSON.
+        """
+        changes = isinstance(value, tuple)
         if depth > MAX_DEPTH:
             raise MaskingError(f"a JSON value is nested deeper than {MAX_DEPTH} levels")
         if isinstance(value, dict):
             for key, member in value.items():
                 texts.append(str(key))
                 if self._class_by_key(key, member) is None:
-                    hidden |= self._collected(member, texts, depth=depth + 1)
+                    changes |= self._collected(member, texts, depth=depth + 1) or type(key) is not str
                 else:
-                    hidden = True
+                    changes = True
         elif isinstance(value, list | tuple):
             for member in value:
-                hidden |= self._collected(member, texts, depth=depth + 1)
+                changes |= self._collected(member, texts, depth=depth + 1)
         elif (text := text_of(value)) is not None:
             texts.append(text)
-        return hidden
+        return changes
 
     def _rebuilt(self, value: Any, masked: Iterator[tuple[str, str | None]]) -> Any:
         if isinstance(value, dict):
             members: dict[str, Any] = {}
             for key, member in value.items():
-                _, name = next(masked)
+                before, name = next(masked)
                 hidden = self._class_by_key(key, member)
                 changed = self._rebuilt(member, masked) if hidden is None else self._under_key(member, hidden)
-                members[_unused(name or UNNAMED, members)] = changed
+                members[_unused(name or (UNNAMED if before else ""), members)] = changed
             return members
         if isinstance(value, list | tuple):
             return [self._rebuilt(member, masked) for member in value]

@@ -15,7 +15,7 @@ from typing import Any
 import cedarpy
 import orjson
 
-from mcp_gateway.calls import ESTIMATES, Caller, Facts, JSONObject, SQLFacts, Target
+from mcp_gateway.calls import ESTIMATES, Caller, Facts, JSONObject, SQLFacts, Target, depend_on_caller
 from mcp_gateway.decisions import NOT_APPROVED, Approved, Decision, Deny
 from mcp_gateway.inference import KINDS
 from mcp_gateway.policy.decide import Verdict
@@ -41,6 +41,8 @@ __all__ = ["PolicyEngine", "Question", "Verdict"]
 
 REMEMBERED_CALLERS = 256
 REMEMBERED_FACTS = 128
+REMEMBERED_MEMBERS = 256
+"""Of all sets of facts that are remembered."""
 
 
 class PolicyEngine:
@@ -143,11 +145,6 @@ class PolicyEngine:
             return frozenset()
         return frozenset(name for name in wanted if self._enforced.reveals(question, _revealing(prepared, name)))
 
-    @staticmethod
-    def may_conceal(facts: Facts) -> bool:
-        """Whether `concealed` may make other facts of them."""
-        return isinstance(facts, SQLFacts) and facts.inference != {}
-
     def concealed(self, question: Question) -> Question:
         """The question with what its statement tells, and with which of it stays masked for this caller.
 
@@ -156,7 +153,7 @@ class PolicyEngine:
         decision asks anew, so a set of policies that reveals less is not bound by what an earlier one revealed.
         """
         facts = question.facts
-        if not isinstance(facts, SQLFacts) or not self.may_conceal(facts):
+        if not isinstance(facts, SQLFacts) or not depend_on_caller(facts):
             return question
         told = facts.inference
         if told is None:
@@ -214,13 +211,15 @@ class PolicyEngine:
         )
 
     def _record_of(self, question: Question) -> JSONObject:
-        """What the facts are in the context. Those of a statement that comes again with other values are the same object."""
+        """What the facts are in the context. Small ones that do not depend on their caller may come again, the same object."""
         asked = question.facts, question.tool, question.target.kind
         known = self._records.get(id(question.facts))
         if known is not None and all(map(is_, known[0], asked)):
             return known[1]
         found = record_of(question, classes=self._classes, actions=self.actions)
-        self._records.put(id(question.facts), (asked, found))
+        members = sum(len(value) for value in found.values() if isinstance(value, list))
+        if members <= REMEMBERED_MEMBERS and not depend_on_caller(question.facts):
+            self._records.put(id(question.facts), (asked, found))
         return found
 
     def _visible_to(self, principal: Principal) -> frozenset[tuple[str, str]]:

@@ -114,8 +114,9 @@ async def test_a_revocation_reaches_the_other_processes_at_their_next_check(tmp_
 
 
 @pytest.mark.requirement("R42")
+@pytest.mark.parametrize(("seconds", "looks"), [(60.0, 2), (0.0, 6)], ids=["within a step", "in as many steps"])
 async def test_what_was_looked_for_in_one_step_holds_until_its_end_and_no_longer_than_an_own_revocation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, looks: int
 ) -> None:
     reads: list[Mark] = []
     read = Mark.read
@@ -125,18 +126,19 @@ async def test_what_was_looked_for_in_one_step_holds_until_its_end_and_no_longer
         return read(mark)
 
     monkeypatch.setattr(Mark, "read", counted)
-    monkeypatch.setattr("mcp_gateway.audit.revocations.STEP_SECONDS", 60.0)
+    monkeypatch.setattr("mcp_gateway.audit.revocations.STEP_SECONDS", seconds)
     async with opened(tmp_path / "data") as (_, revocations):
         for _ in range(3):  # the first look is at the events
             assert revocations.refuses(CALLER) is None
             assert revocations.stops("shop") is None
-        assert len(reads) == 2
+        assert len(reads) == looks
 
         await revocations.revoke(what="token", value="t-1", by="test")
 
         assert revocations.refuses(CALLER) == "token"
 
 
+@pytest.mark.requirement("R42")
 async def test_a_revocation_outlives_the_process(tmp_path: Path) -> None:
     async with opened(tmp_path / "data") as (_, revocations):
         await revocations.revoke(what="token", value="t-1", by="ops")

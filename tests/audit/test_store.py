@@ -13,7 +13,6 @@ from pathlib import Path
 import anyio
 import pytest
 
-from mcp_gateway.audit.gathering import SIBLINGS
 from mcp_gateway.audit.store import Pace, Transaction
 from mcp_gateway.audit.verify import verify
 from mcp_gateway.audit.writer import MAX_GROUP
@@ -130,28 +129,43 @@ async def test_many_callers_share_few_commits(tmp_path: Path) -> None:
     assert verify(tmp_path / "data").events == 600
 
 
-@pytest.mark.parametrize(("calls", "commits"), [(SIBLINGS, 1), (SIBLINGS - 1, 2)])
-async def test_records_wait_for_each_other_where_many_calls_are_under_way(
-    tmp_path: Path, calls: int, commits: int
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("calls", "units"), [(3, 2), (4, 3), (8, 6)])
+async def test_records_wait_for_each_other_where_several_calls_are_under_way(
+    tmp_path: Path, calls: int, units: int
 ) -> None:
     async with (
-        opened_store(tmp_path / "data", pace=Pace(gather_seconds=1.0)) as store,
+        opened_store(tmp_path / "data", pace=Pace(gather_seconds=120.0)) as store,
         contextlib.AsyncExitStack() as stack,
     ):
         for _ in range(calls):
             stack.enter_context(store.call_under_way())
         before = store.commits
-        first = asyncio.ensure_future(store.append(loaded(1)))
-        if commits == 2:
-            await first  # at once: nothing else comes
-        else:
-            await anyio.sleep(0.05)
-            assert not first.done()
-        await store.append(loaded(2))
-        await first
+        records = [asyncio.ensure_future(store.append(loaded(number))) for number in range(units - 1)]
+        await anyio.sleep(0.05)
+        assert not any(record.done() for record in records)
+        await store.append(loaded(units))
+        await asyncio.gather(*records)
 
-        assert store.commits - before == commits
-    assert verify(tmp_path / "data").events == 2
+        assert store.commits - before == 1
+    assert verify(tmp_path / "data").events == units
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("held_up", [0, 2])
+async def test_where_few_calls_are_on_their_way_nobody_is_waited_for(tmp_path: Path, held_up: int) -> None:
+    async with (
+        opened_store(tmp_path / "data", pace=Pace(gather_seconds=120.0)) as store,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        for number in range(2 + held_up):
+            stack.enter_context(store.call_under_way())
+            if number < held_up:
+                stack.enter_context(store.call_held_up())
+        for number in range(2):
+            await store.append(loaded(number))
+
+        assert store.calls_under_way == 2 + held_up
 
 
 async def test_a_group_is_bounded(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def faulty_road(road: Road, faults: Faults) -> Road:
             store=faults.part(
                 parts.store,
                 name="store",
-                spared=frozenset({"forsake", "call_under_way", "call_goes_away", "call_comes_near"}),
+                spared=frozenset({"forsake", "call_under_way", "call_held_up"}),
             ),
             shares=faults.part(parts.shares, name="shares"),
         )

@@ -292,6 +292,27 @@ def test_any_json_keeps_its_shape_and_can_be_sealed(value: Any) -> None:
     assert "json" in orjson.loads(one.seal({"json": masked}).structured)
 
 
+@pytest.mark.parametrize("value", [{"a": ["x", {"b": 1, "": None}], "c": "plain"}, [], "x", 5, None])
+def test_json_without_anything_to_mask_is_given_back_itself(value: Any) -> None:
+    assert masker().json(value) is value
+
+
+@pytest.mark.parametrize(
+    ("value", "masked"),
+    [
+        ({1: "x"}, {"1": "x"}),
+        (("x", ["y"]), ["x", ["y"]]),
+        ({"": "x", "e": "bob@example.com"}, {"": "x", "e": "[pii.email]"}),
+        ({"password": "correct horse"}, {"password": "[secret.password]"}),
+    ],
+)
+def test_what_json_becomes_does_not_depend_on_what_else_is_in_it(value: Any, masked: Any) -> None:
+    found = masker().json(value)
+
+    assert found == masked
+    assert masker().json([value, "eve@example.com"]) == [masked, "[pii.email]"]
+
+
 def test_json_nested_beyond_reason_is_withheld() -> None:
     value: Any = "x"
     for _ in range(MAX_DEPTH + 2):

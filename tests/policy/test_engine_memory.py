@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mcp_gateway.calls import SQLFacts
 from mcp_gateway.decisions import Allow, Approved, Ask, Deny
-from mcp_gateway.policy.engine import PolicyEngine
+from mcp_gateway.policy.engine import REMEMBERED_FACTS, REMEMBERED_MEMBERS, PolicyEngine
 from mcp_gateway.policy.sets import REMEMBERED_DECISIONS
 from tests.policy.worlds import (
     BILLING,
@@ -246,3 +247,35 @@ def test_the_memory_is_bounded_whatever_an_agent_asks() -> None:
     assert memory.get(b"0") is None
     policies.decide(question(facts=replace(READ, reads=frozenset({"x" * 10_000}))))
     assert max(map(len, memory._entries)) == 32
+
+
+def test_records_of_facts_are_remembered_as_they_would_be_made() -> None:
+    asked = engine(READ_ALL)
+    for facts in (READ, replace(READ), WRITE, READ):
+        for one in (question(facts=facts), question(facts=facts, token_age=61)):
+            assert asked._prepare(one).context == engine(READ_ALL)._prepare(one).context
+    assert [known[0] for known, _ in asked._records.values()].count(READ) == 2
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        replace(READ, inference={"where": frozenset({"pii.email"})}),
+        replace(READ, inference=None),
+        replace(READ, columns=frozenset(map(str, range(REMEMBERED_MEMBERS + 1)))),
+    ],
+    ids=["depend on the caller", "may depend on the caller", "large"],
+)
+def test_records_that_would_not_be_found_again_or_are_large_are_not_held(facts: SQLFacts) -> None:
+    asked = engine(READ_ALL)
+    asked.decide(question(facts=facts))
+
+    assert not list(asked._records.values())
+
+
+def test_records_are_held_up_to_a_bound() -> None:
+    asked = engine(READ_ALL)
+    for _ in range(REMEMBERED_FACTS + 5):
+        asked.decide(question(facts=replace(READ)))
+
+    assert len(asked._records.values()) == REMEMBERED_FACTS
