@@ -11,10 +11,11 @@ import pytest
 
 from mcp_gateway.admission import Request
 from mcp_gateway.approval.holding import Channels, InputRequired
-from mcp_gateway.calls import Caller
+from mcp_gateway.calls import Caller, JSONObject
 from mcp_gateway.decisions import Decision
 from mcp_gateway.errors import IdentityError
 from mcp_gateway.policy.engine import PolicyEngine, Question
+from mcp_gateway.policy.external import Opinion
 from tests.invariants.fixtures import tasks_return, world
 from tests.roads import POST, Bench, asked, laid, refusal
 
@@ -167,17 +168,42 @@ TIMED = """
 @id("late") forbid (principal, action == Action::"call_api", resource)
 when { context.call.time.toTime() == duration("0s") };
 """
+COUNTED = """
+@id("everybody") permit (principal, action == Action::"call_api", resource);
+@id("many") forbid (principal, action == Action::"call_api", resource) when { context.usage.calls_1h > 1000 };
+"""
 EVERYBODY = '@id("everybody") permit (principal, action == Action::"call_api", resource);'
+
+
+class Agreeing:
+    """A decision point that agrees with whatever policy says."""
+
+    async def ask(self, document: JSONObject) -> Opinion:
+        del document
+        return Opinion(said="allow")
 
 
 @pytest.mark.requirement("I3")
 @pytest.mark.parametrize(
-    ("policy", "times", "codes"),
-    [(EVERYBODY, 1, ["ok"]), (OLD, 1, ["ok"]), (AGED, 2, ["denied"]), (TIMED, 2, ["ok"])],
-    ids=["nothing that changes", "an age that is not reached", "an age that was reached", "the time of day"],
+    ("policy", "tokens", "point", "times", "code"),
+    [
+        pytest.param(EVERYBODY, ["t1", "t1"], None, 1, "ok", id="nothing that changes"),
+        pytest.param(OLD, ["t1", "t1"], None, 1, "ok", id="an age that is not reached"),
+        pytest.param(AGED, ["t1", "t1"], None, 2, "denied", id="an age that was reached"),
+        pytest.param(TIMED, ["t1", "t1"], None, 2, "ok", id="the time of day"),
+        pytest.param(COUNTED, ["t1", "t1"], None, 2, "ok", id="what the caller has done"),
+        pytest.param(EVERYBODY, ["t1", "t2"], None, 2, "ok", id="a newer token"),
+        pytest.param(EVERYBODY, ["t1", "t1"], Agreeing(), 2, "ok", id="a decision point"),
+    ],
 )
-async def test_what_time_changes_is_decided_anew_after_a_wait(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, times: int, codes: list[str]
+async def test_after_a_wait_a_call_is_decided_anew_where_that_can_make_a_difference(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    policy: str,
+    tokens: list[str],
+    point: Agreeing | None,
+    times: int,
+    code: str,
 ) -> None:
     decided: list[str] = []
     decide = PolicyEngine.decide
@@ -186,13 +212,21 @@ async def test_what_time_changes_is_decided_anew_after_a_wait(
         decided.append(question.tool)
         return decide(engine, question)
 
-    async with laid(tmp_path, max_calls=1) as bench, anyio.create_task_group() as group:
+    async with laid(tmp_path, max_calls=1, decision_point=point) as bench, anyio.create_task_group() as group:
         bench.load(policy)
-        alice = bench.caller()
+        callers = [bench.caller(token_id=token) for token in tokens]
         found: list[str] = []
 
+        async def identify() -> Caller:
+            return callers.pop(0)
+
         async def call() -> None:
-            found.append(await bench.code(caller=alice))
+            arguments = {"target": "api", "path": "x"}
+            answer = await bench.road.call(
+                Request(door="http", tool="call_api", arguments=arguments, identify=identify)
+            )
+            assert not isinstance(answer, InputRequired)
+            found.append(answer.code)
 
         async with anyio.create_task_group() as first:
             await stalled(bench, 1, first)
@@ -205,5 +239,5 @@ async def test_what_time_changes_is_decided_anew_after_a_wait(
             while not found:
                 await anyio.sleep(0.005)
 
-        assert found == codes
+        assert found == [code]
         assert len(decided) == times
