@@ -304,14 +304,17 @@ def test_a_lease_that_somebody_else_took_over_is_not_renewed(tmp_path: Path, lea
 
 async def test_a_forked_child_does_not_keep_its_parent_s_lease_alive(tmp_path: Path) -> None:
     lease = Lease.acquire(tmp_path / "data", instance="parent")
-    reader, writer = os.pipe()
+    (reader, writer), (begun, begins) = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:  # pragma: no cover - another process
         os.close(writer)
+        os.write(begins, b".")
         os.read(reader, 1)
         os._exit(0)
     os.close(reader)
+    os.close(begins)
     try:
+        assert os.read(begun, 1), "the child, which lets go of the lease when it begins, has not begun"
         # What the kernel does when the parent dies: its descriptor is closed, and nothing else.
         os.close(lease._descriptor)
         lease._descriptor = -1
@@ -322,6 +325,7 @@ async def test_a_forked_child_does_not_keep_its_parent_s_lease_alive(tmp_path: P
             mine.release()
     finally:
         os.close(writer)
+        os.close(begun)
         os.waitpid(child, 0)
 
 
