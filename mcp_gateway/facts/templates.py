@@ -75,11 +75,10 @@ def cut(sql: str) -> Cut | None:
 
 def free_values(sql: str, statements: Sequence[JSONObject]) -> tuple[int, ...]:
     """Which of the values that `cut` finds are free, by the tree of the text."""
-    found = cut(sql)
-    places = dict(_comparands(statements)) if found is not None and len(statements) == 1 else {}
-    if found is None or not places:
+    if len(statements) != 1 or len(sql) > MAX_CHARACTERS:
         return ()
-    return tuple([number for number, place in enumerate(_places(sql)) if _is(found.values[number], place, places)])
+    comparands = dict(_comparands(statements))
+    return tuple([number for number, (value, place) in enumerate(_placed(sql)) if _is(value, place, comparands)])
 
 
 class Templates(Generic[T]):
@@ -112,12 +111,12 @@ class Templates(Generic[T]):
             self._held.put((number, text.template(free)), value)
 
 
-def _places(sql: str) -> Iterator[int]:
-    """Where each value begins, in bytes as the parser counts; the sign of a negative one is none of it."""
+def _placed(sql: str) -> Iterator[tuple[str, int]]:
+    """Each value, and where it begins, in bytes as the parser counts; the sign of a negative one is none of it."""
     end = 0
     for number, piece in enumerate(_VALUE.split(sql)):
         if number % 2:
-            yield end
+            yield piece, end
         end += len(piece.encode())
 
 

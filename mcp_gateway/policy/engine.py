@@ -211,14 +211,17 @@ class PolicyEngine:
         )
 
     def _record_of(self, question: Question) -> JSONObject:
-        """What the facts are in the context. Small ones that do not depend on their caller may come again, the same object."""
+        """What the facts are in the context. Those of a statement may come again, the same object, unless they depend on the
+        caller; others never do, and an agent makes them as large as its request.
+        """
         asked = question.facts, question.tool, question.target.kind
         known = self._records.get(id(question.facts))
         if known is not None and all(map(is_, known[0], asked)):
             return known[1]
         found = record_of(question, classes=self._classes, actions=self.actions)
         members = sum(len(value) for value in found.values() if isinstance(value, list))
-        if members <= REMEMBERED_MEMBERS and not depend_on_caller(question.facts):
+        may_come_again = isinstance(question.facts, SQLFacts) and not depend_on_caller(question.facts)
+        if may_come_again and members <= REMEMBERED_MEMBERS:
             self._records.put(id(question.facts), (asked, found))
         return found
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mcp_gateway.calls import SQLFacts
 from mcp_gateway.decisions import Allow, Approved, Ask, Deny
 from mcp_gateway.policy.engine import REMEMBERED_FACTS, REMEMBERED_MEMBERS, PolicyEngine
 from mcp_gateway.policy.sets import REMEMBERED_DECISIONS
@@ -258,17 +257,19 @@ def test_records_of_facts_are_remembered_as_they_would_be_made() -> None:
 
 
 @pytest.mark.parametrize(
-    "facts",
+    "changes",
     [
-        replace(READ, inference={"where": frozenset({"pii.email"})}),
-        replace(READ, inference=None),
-        replace(READ, columns=frozenset(map(str, range(REMEMBERED_MEMBERS + 1)))),
+        {"facts": replace(READ, inference={"where": frozenset({"pii.email"})})},
+        {"facts": replace(READ, inference=None)},
+        {"facts": replace(READ, columns=frozenset(map(str, range(REMEMBERED_MEMBERS + 1))))},
+        {"facts": REQUEST, "tool": "call_api", "target": BILLING},
+        {"facts": COMMAND, "tool": "run_ssh_command", "target": WEB},
     ],
-    ids=["depend on the caller", "may depend on the caller", "large"],
+    ids=["depend on the caller", "may depend on the caller", "large", "a request", "a command"],
 )
-def test_records_that_would_not_be_found_again_or_are_large_are_not_held(facts: SQLFacts) -> None:
+def test_records_that_would_not_be_found_again_or_are_large_are_not_held(changes: dict[str, Any]) -> None:
     asked = engine(READ_ALL)
-    asked.decide(question(facts=facts))
+    asked.decide(question(**changes))
 
     assert not list(asked._records.values())
 
