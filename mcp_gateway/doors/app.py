@@ -98,6 +98,7 @@ async def http_app(settings: HTTPSettings, parts: HTTPParts) -> AsyncIterator[Gu
             app,
             road=parts.road,
             reader=Reader(door.plain_tools, declared=declared),
+            sessions=manager,
             identify_by=_identify_by_request(parts.verifier),
             result_meta=door.result_meta,
             answer_within=settings.answer_within,

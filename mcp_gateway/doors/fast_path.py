@@ -6,10 +6,11 @@ Half of what a small call costs would be the SDK's: models, streams and tasks fo
 1. A request whose head is that of a plain call is read to its end, if it is small. Whatever is not plain goes to the
    SDK as it came, with the body that was read and the disconnect that may have been heard meanwhile.
 2. The call goes down the one road in a task of its own: once, whoever answers it.
-3. The client is watched. If it goes away, the call is cancelled at its target, and recorded, before this request ends.
+3. The client is watched. If it goes away, the call is cancelled at its target, and recorded, before this request ends. So
+   it is in a session when the client gives it up, or ends the session, by another request (`sessions`).
 4. A result that came soon leaves from here, in the bytes that were recorded.
 5. Everything else is the SDK's to answer: refusals, forms, and whatever takes so long that its client has to hear
-   something meanwhile. It reads the request itself, and its handler takes over (`under_way`) the call that runs or has
+   something meanwhile. What a call wants of its session, the SDK brings (`HandOver`). It reads the request itself, and its handler takes over (`under_way`) the call that runs or has
    ended. Nothing is decided or recorded again. Should it understand the request otherwise, or not come to a call at
    all, then the call is cancelled and there is no result.
 
@@ -20,25 +21,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import orjson
 import structlog
+from mcp.server.streamable_http import REQUEST_CANCELLED
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mcp_gateway.admission import Request
-from mcp_gateway.answers import Answer, Masked
-from mcp_gateway.approval.holding import Channels, InputRequired
+from mcp_gateway.answers import Masked
+from mcp_gateway.approval.holding import Channels
 from mcp_gateway.calls import Caller, JSONObject
-from mcp_gateway.doors.mcp import text_of
-from mcp_gateway.doors.plain_calls import PlainCall, Reader
+from mcp_gateway.doors.mcp import declared_to, text_of
+from mcp_gateway.doors.plain_calls import Declared, PlainCall, Reader
+from mcp_gateway.doors.sessions import CarriedCall, Sessions
 from mcp_gateway.doors.splice import send_body
-from mcp_gateway.doors.under_way import KEY, CallUnderWay
+from mcp_gateway.doors.under_way import KEY, CallUnderWay, HandOver
 from mcp_gateway.pipeline import Road
 
 log = structlog.get_logger(__name__)
 
 PATH = "/mcp"
+SESSION_AFTER = b',"isError":false}}'
+GIVEN_UP = b'{"jsonrpc":"2.0","id":%%b,"error":{"code":%d,"message":"Request cancelled"}}' % REQUEST_CANCELLED
+"""What the SDK says to a call of a session that its client has given up."""
 TAKE_OVER_SECONDS = 1.0
 """What has not ended by then the SDK waits for: it keeps a connection alive through everything between."""
 
@@ -52,6 +60,7 @@ class FastPath:
         *,
         road: Road,
         reader: Reader,
+        sessions: Sessions,
         identify_by: Callable[[Scope], Callable[[], Awaitable[Caller]]],
         result_meta: JSONObject,
         answer_within: timedelta,
@@ -61,49 +70,79 @@ class FastPath:
         self._app = app
         self._road = road
         self._reader = reader
+        self._sessions = sessions
         self._identify_by = identify_by
-        self._meta = orjson.dumps(result_meta)
+        self._after = b',"isError":false,"resultType":"complete","_meta":%b}}' % orjson.dumps(result_meta)
         self._answer_within = answer_within
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         # 1.
-        length = self._reader.length(scope["headers"]) if _is_post(scope) else None
-        if length is None:
+        head = self._reader.head(scope["headers"]) if _is_post(scope) else None
+        if head is None:
             await self._app(scope, receive, send)
             return
         heard = _Heard(receive)
-        body = await heard.body(length)
-        plain = self._reader.read(scope["headers"], body) if body is not None else None
+        body = await heard.body(head.length)
+        plain = self._reader.read(head, body) if body is not None else None
         if plain is None:
             await self._app(scope, heard.again, send)
-            return
+        elif plain.declared is not None:
+            await self._carry(plain, plain.declared, scope, heard, send)
+        else:
+            with self._sessions.carried(scope, number=plain.id, version=plain.session_version) as carried:
+                if carried is None:
+                    await self._app(scope, heard.again, send)
+                else:
+                    await self._carry(plain, declared_to(carried.connection), scope, heard, send, carried=carried)
+
+    async def _carry(
+        self,
+        plain: PlainCall,
+        declared: Declared,
+        scope: Scope,
+        heard: _Heard,
+        send: Send,
+        *,
+        carried: CarriedCall | None = None,
+    ) -> None:
         # 2.
-        call = CallUnderWay(self._call(plain, scope), tool=plain.tool, arguments=plain.arguments)
+        hand_over = HandOver()
+        work = self._road.call(self._request(plain, declared, scope, hand_over))
+        call = CallUnderWay(work, tool=plain.tool, arguments=plain.arguments, hand_over=hand_over)
+        if carried is not None:
+            carried.holds(call)
         try:
             found = await self._result(call, heard)
-            if found is not None:
-                await self._send(plain, found.structured, send)
+            if call.given_up:
+                await _send(send, [GIVEN_UP % orjson.dumps(plain.id)])
+            elif found is not None:
+                await _send(send, self._answer(plain, found.structured))
             elif not heard.gone:
                 scope[KEY] = call
+                if carried is not None:
+                    carried.leave()
                 await self._app(scope, heard.again, send)
-                if not call.taken and not heard.gone:
+                if call.is_left and not heard.gone:
                     log.critical("call_not_taken_over", tool=plain.tool)
         finally:
             await call.end()
 
-    def _call(self, plain: PlainCall, scope: Scope) -> Awaitable[Answer | InputRequired]:
-        return self._road.call(
-            Request(
-                door="http",
-                tool=plain.tool,
-                arguments=plain.arguments,
-                identify=self._identify_by(scope),
-                client=plain.client,
-                channels=Channels(can_require_input=plain.can_fill_in),
-                answer_by=self._clock() + self._answer_within,
-            )
+    def _request(self, plain: PlainCall, declared: Declared, scope: Scope, hand_over: HandOver) -> Request:
+        in_session = plain.declared is None
+        return Request(
+            door="http",
+            tool=plain.tool,
+            arguments=plain.arguments,
+            identify=self._identify_by(scope),
+            client=replace(declared.client, trace=plain.trace) if plain.trace else declared.client,
+            channels=Channels(
+                confirm=hand_over.confirm if in_session and declared.can_fill_in else None,
+                progress=hand_over.progress if plain.wants_progress else None,
+                can_require_input=declared.can_fill_in and not in_session,
+            ),
+            answer_by=self._clock() + self._answer_within,
         )
 
     async def _result(self, call: CallUnderWay, heard: _Heard) -> Masked | None:
@@ -111,7 +150,8 @@ class FastPath:
         # 3.
         gone = asyncio.create_task(heard.until_gone())
         try:
-            await asyncio.wait({call.task, gone}, timeout=TAKE_OVER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            ends: set[asyncio.Future[Any]] = {call.task, gone, call.hand_over.wanted}
+            await asyncio.wait(ends, timeout=TAKE_OVER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         finally:
             if not gone.done():
                 gone.cancel()
@@ -120,17 +160,13 @@ class FastPath:
             await asyncio.wait({gone})  # only one may listen at a time
         return found
 
-    async def _send(self, plain: PlainCall, ready: bytes, send: Send) -> None:
+    def _answer(self, plain: PlainCall, ready: bytes) -> list[bytes]:
         # 4.
         before = b'{"jsonrpc":"2.0","id":%b,"result":{"content":[{"type":"text","text":%b}],"structuredContent":' % (
             orjson.dumps(plain.id),
             orjson.dumps(text_of(ready)),
         )
-        after = b',"isError":false,"resultType":"complete","_meta":%b}}' % self._meta
-        length = len(before) + len(ready) + len(after)
-        headers = [(b"content-length", str(length).encode()), (b"content-type", b"application/json")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send_body(send, [before, ready, after])
+        return [before, ready, self._after if plain.declared is not None else SESSION_AFTER]
 
 
 class _Heard:
@@ -173,6 +209,12 @@ class _Heard:
         if message["type"] == "http.disconnect":
             self.gone = True
         return message
+
+
+async def _send(send: Send, body: list[bytes]) -> None:
+    headers = [(b"content-length", str(sum(map(len, body))).encode()), (b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send_body(send, body)
 
 
 def _is_post(scope: Scope) -> bool:

@@ -18,6 +18,7 @@ from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
+from mcp.server.streamable_http import REQUEST_CANCELLED
 from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import X_MCP_HEADER_KEY
 from mcp.shared.message import ServerMessageMetadata
@@ -40,8 +41,9 @@ from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.calls import Caller, Client, Door, JSONObject, Secret
 from mcp_gateway.doors.departures import ending_with_its_client
 from mcp_gateway.doors.plain_calls import METHOD, Declared
+from mcp_gateway.doors.sessions import met
 from mcp_gateway.doors.splice import structured
-from mcp_gateway.doors.under_way import CallUnderWay, taken_over
+from mcp_gateway.doors.under_way import CallUnderWay, GivenUpError, taken_over
 from mcp_gateway.errors import IdentityError
 from mcp_gateway.pipeline import Road
 from mcp_gateway.registry import AnyTool, Registry
@@ -136,12 +138,15 @@ class MCPDoor:
             raise MCPError(code=types.INVALID_PARAMS, message="unknown tool")
         try:
             request = self._request(context, params)
+            met(context.request, context.session._connection)  # noqa: SLF001 - it has no other name
             if params.name == LIST_TARGETS:
                 return _result(await self._road.list_targets(request), context)
             with ending_with_its_client(context.request):
                 begun = taken_over(context.request)
-                answer = await (self._road.call(request) if begun is None else _rest_of(begun, params))
+                answer = await (self._road.call(request) if begun is None else _rest_of(begun, request))
                 return _input_required(answer) if isinstance(answer, InputRequired) else _result(answer, context)
+        except GivenUpError:
+            raise MCPError(code=REQUEST_CANCELLED, message="Request cancelled") from None
         except Exception as error:
             log.critical("door_failed", error=type(error).__name__, exc_info=error)
             return _result(Answer(call_id="", outcome=refusals.internal(started=False)), context)
@@ -177,8 +182,16 @@ def declared(meta: JSONObject) -> Declared | None:
     )
 
 
-def _rest_of(begun: CallUnderWay, params: types.CallToolRequestParams) -> Awaitable[Answer | InputRequired]:
-    return begun.take_over(tool=params.name, arguments=params.arguments or {})
+def declared_to(connection: Connection) -> Declared:
+    """What a session's client has said in the handshake."""
+    return Declared(
+        client=_client_of(connection.client_params, version=connection.protocol_version, trace=""),
+        can_fill_in=_can_fill_in(connection.client_capabilities),
+    )
+
+
+def _rest_of(begun: CallUnderWay, request: Request) -> Awaitable[Answer | InputRequired]:
+    return begun.take_over(tool=request.tool, arguments=request.arguments, channels=request.channels)
 
 
 def _client(context: Context) -> Client:

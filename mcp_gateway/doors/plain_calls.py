@@ -1,14 +1,15 @@
 """The plain `tools/call`: what is read of a request that needs nothing of the SDK to be understood. No I/O.
 
-Agents send hundreds of the same small request. `Reader` knows that one form, and says of every other request, whatever
-is odd about it, that it is not plain: then the SDK reads it, and this reading has never been. So nothing is refused
-here, and nothing may be understood here otherwise than by the SDK:
+Agents send hundreds of the same small request. `Reader` knows one form of it for each era, and says of every other request,
+whatever is odd about it, that it is not plain: then the SDK reads it, and this reading has never been. So nothing is
+refused here, and nothing may be understood here otherwise than by the SDK:
 
 1. The head is a closed set: each header that means something comes once, with a value that is known; none of those that
    only some readers look at is there.
 2. The body is decoded by the same decoder as the SDK's, from UTF-8 alone, and has no name twice and no NaN.
 3. Envelope, parameters and `_meta` have no members but those known here; names agree with the head.
-4. What a client says of itself and of what it can do is read by the SDK's own models (`declared`), and remembered.
+4. What a client says of itself and of what it can do is read by the SDK's own models (`declared`), and remembered; in the
+   era with a handshake it has said so to its session, which `sessions` looks at.
 
 Above is `fast_path`, which carries such a call.
 """
@@ -18,39 +19,60 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import orjson
+import pydantic_core
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
 
 from mcp_gateway.calls import MAX_EXACT, Client, JSONObject
 
 REVISION = "2026-07-28"
+SESSION_REVISIONS = frozenset({"2025-06-18", "2025-11-25"})
+"""With a handshake, and with structured results."""
 METHOD = "tools/call"
 MAX_BODY_BYTES = 64 * 1024
 MAX_ID_CHARACTERS = 128
 REMEMBERED = 64
 REMEMBERED_BYTES = 4096
 """A client that says more of itself is read by the SDK each time."""
-
-VALUES: dict[bytes, frozenset[bytes]] = {
+SESSION = b"mcp-session-id"
+COMMON: dict[bytes, frozenset[bytes]] = {
     b"content-type": frozenset({b"application/json"}),
     b"accept": frozenset({b"application/json, text/event-stream", b"application/json,text/event-stream"}),
-    b"mcp-protocol-version": frozenset({REVISION.encode()}),
-    b"mcp-method": frozenset({METHOD.encode()}),
 }
-ONCE = frozenset({b"host", b"authorization", b"content-length", b"mcp-name", *VALUES})
-"""Each has to be there, one time."""
 NEVER = frozenset({b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"trailer", b"last-event-id"})
 """Beside further `mcp-` headers: whoever sends one of these wants what is not plain."""
 PARAMETERS = frozenset({"name", "arguments", "_meta"})
 DECLARED = (CLIENT_INFO_META_KEY, CLIENT_CAPABILITIES_META_KEY)
 TRACE = frozenset({"traceparent", "tracestate", "baggage"})
 """Of W3C Trace Context; texts."""
+PROGRESS = "progressToken"
 META = frozenset({PROTOCOL_VERSION_META_KEY, *DECLARED, *TRACE})
+SESSION_META = frozenset({PROGRESS, *TRACE})
 
 Headers = Iterable[tuple[bytes, bytes]]
+
+
+class _Form:
+    """The head of a plain call of one era."""
+
+    def __init__(self, **named: frozenset[bytes]) -> None:
+        """`named` is what stands in the headers that the era has beside the common ones; nothing where it varies."""
+        own = {f"mcp-{name.replace('_', '-')}".encode(): values for name, values in named.items()}
+        self.values = COMMON | {name: values for name, values in own.items() if values}
+        self.once = frozenset({b"host", b"authorization", b"content-length", *COMMON, *own})
+        """Each has to be there, one time."""
+
+
+WITHOUT_HANDSHAKE = _Form(
+    protocol_version=frozenset({REVISION.encode()}), method=frozenset({METHOD.encode()}), name=frozenset()
+)
+IN_SESSION = _Form(
+    protocol_version=frozenset(version.encode() for version in SESSION_REVISIONS), session_id=frozenset()
+)
+KNOWN = WITHOUT_HANDSHAKE.once | IN_SESSION.once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,14 +85,30 @@ class Declared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The head of what may be a plain call."""
+
+    length: int
+    """Of the body, in bytes."""
+    tool: str = ""
+    """Only a session's call may name it in the body alone."""
+    session_version: str = ""
+    """The revision that a session's request names; empty where there is no session."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlainCall:
     """A call that was read."""
 
     id: int | str
     tool: str
     arguments: JSONObject
-    client: Client
-    can_fill_in: bool
+    trace: str
+    """The W3C `traceparent`, if any."""
+    declared: Declared | None
+    """None in a session, to which its client has said it before."""
+    session_version: str = ""
+    wants_progress: bool = False
 
 
 class _NotPlainError(ValueError):
@@ -85,57 +123,70 @@ class Reader:
         self._declared = declared
         self._known: OrderedDict[bytes, Declared | None] = OrderedDict()
 
-    def length(self, headers: Headers) -> int | None:
-        """The length of the body if the head is that of a plain call of one of the tools, else None."""
+    def head(self, headers: Headers) -> Head | None:
+        """What the head of a request says if it is that of a plain call, else None."""
         found: dict[bytes, bytes] = {}
         for name, value in headers:
-            if name in ONCE:
+            if name in KNOWN:
                 if name in found:
                     return None
                 found[name] = value
             elif name in NEVER or name.startswith(b"mcp-") or name != name.lower():
                 return None
-        if found.keys() != ONCE or found[b"mcp-name"] not in self._tools:
-            return None
-        if any(found[name] not in values for name, values in VALUES.items()):
+        form = IN_SESSION if SESSION in found else WITHOUT_HANDSHAKE
+        if found.keys() != form.once or any(found[name] not in values for name, values in form.values.items()):
             return None
         digits = found[b"content-length"]
         if not digits.isdigit() or digits.startswith(b"0") or len(digits) > len(str(MAX_BODY_BYTES)):
             return None
         length = int(digits)
-        return length if length <= MAX_BODY_BYTES else None
+        if length > MAX_BODY_BYTES:
+            return None
+        if form is IN_SESSION:
+            return Head(length=length, session_version=found[b"mcp-protocol-version"].decode())
+        tool = self._tools.get(found[b"mcp-name"])
+        return Head(length=length, tool=tool) if tool is not None else None
 
-    def read(self, headers: Headers, body: bytes) -> PlainCall | None:
-        """The call, if the whole request is a plain one. `length` was asked of the head before."""
-        match _decoded(body):
+    def read(self, head: Head, body: bytes) -> PlainCall | None:
+        """The call, if the whole request is a plain one."""
+        match _decoded_in_session(body) if head.session_version else _decoded(body):
             case {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": dict(params), **more} if not more:
-                name = next(value for key, value in headers if key == b"mcp-name")
-                return self._call(number, params, tool=self._tools[name])
+                return self._call(number, params, head=head)
             case _:
                 return None
 
-    def _call(self, number: Any, params: JSONObject, *, tool: str) -> PlainCall | None:
-        arguments, meta = params.get("arguments", {}), params.get("_meta")
-        if not _is_plain_id(number) or not params.keys() <= PARAMETERS or params.get("name") != tool:
+    def _call(self, number: Any, params: JSONObject, *, head: Head) -> PlainCall | None:
+        name, arguments, meta = params.get("name"), params.get("arguments", {}), params.get("_meta")
+        if not _is_plain_id(number) or not params.keys() <= PARAMETERS or type(name) is not str:
             return None
-        if type(arguments) is not dict or type(meta) is not dict:
+        tool = self._tools.get(name.encode()) if name.isascii() else None
+        if tool is None or type(arguments) is not dict:
             return None
-        declared = self._declaration(meta)
-        if declared is None:
+        declared = None
+        if head.session_version:
+            meta = meta if "_meta" in params else {}
+            if type(meta) is not dict or not meta.keys() <= SESSION_META:
+                return None
+            if PROGRESS in meta and not _is_plain_id(meta[PROGRESS]):
+                return None
+        elif tool != head.tool or type(meta) is not dict or (declared := self._declaration(meta)) is None:
             return None
-        client, trace = declared.client, meta.get("traceparent", "")
+        if any(type(meta.get(name, "")) is not str for name in TRACE):
+            return None
         return PlainCall(
             id=number,
             tool=tool,
             arguments=arguments,
-            client=replace(client, trace=trace) if trace else client,
-            can_fill_in=declared.can_fill_in,
+            trace=meta.get("traceparent", ""),
+            declared=declared,
+            session_version=head.session_version,
+            wants_progress=PROGRESS in meta,
         )
 
     def _declaration(self, meta: JSONObject) -> Declared | None:
         if meta.get(PROTOCOL_VERSION_META_KEY) != REVISION or CLIENT_CAPABILITIES_META_KEY not in meta:
             return None
-        if not meta.keys() <= META or any(type(meta.get(name, "")) is not str for name in TRACE):
+        if not meta.keys() <= META:
             return None
         said = {name: meta[name] for name in DECLARED if name in meta}
         try:
@@ -178,4 +229,12 @@ def _decoded(body: bytes) -> Any:
     try:
         return _decoder.decode(body.decode())
     except (ValueError, RecursionError):
+        return None
+
+
+def _decoded_in_session(body: bytes) -> Any:
+    """The same for the decoder that the SDK has for sessions. Names that come twice are no longer there (`bodies`)."""
+    try:
+        return pydantic_core.from_json(body, allow_inf_nan=False)
+    except ValueError:
         return None

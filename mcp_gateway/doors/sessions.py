@@ -10,31 +10,47 @@ second is refused, and so is one with the id of a request whose client went away
 to whoever has its id then. The SDK writes ids as text: 7 and "7" are one. They are read by the reader that the SDK has: to
 others an integer of more than 64 bits is none.
 
+A plain call of a session can be carried before the SDK (`fast_path`), for which the session is one with a request under way
+all the same. It has to be known first: what its client has said of itself is what the SDK's handler of another call has found
+(`met`). A client gives such a call up, or ends its session, by a request of its own, which comes here.
+
 No events are kept for a client that comes back, so what it says it has heard last is not looked at: the SDK, asked for
 events that it does not keep, gives no answer at all.
 """
 
 from __future__ import annotations
 
+import math
 import re
+import weakref
 from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import anyio
 import pydantic_core
 from mcp.server.auth.middleware.bearer_auth import (
     AuthenticatedUser,
     AuthorizationContext,
     authorization_context,
 )
+from mcp.server.connection import Connection
 from mcp.server.streamable_http import LAST_EVENT_ID_HEADER, MCP_SESSION_ID_HEADER, StreamableHTTPServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from mcp_gateway.doors.bodies import INVALID_REQUEST, replayed
+from mcp_gateway.doors.under_way import KEY as CALL_KEY
+from mcp_gateway.doors.under_way import CallUnderWay
 
+KEY = "mcp_gateway.session"
+"""Of this request's `_Session` in its ASGI scope."""
+CANCELLED = "notifications/cancelled"
 MAX_SESSIONS = 4096
 MAX_SESSIONS_OF_A_PERSON = 64
 MAX_GIVEN_UP = 1024
@@ -45,15 +61,19 @@ MAX_HEAD = 4096
 LAST_EVENT = LAST_EVENT_ID_HEADER.encode()
 
 
-class _Ids:
-    """The ids of one session's requests that another request must not have."""
+class _Session:
+    """What is known of one session beside what the SDK keeps."""
 
     def __init__(self) -> None:
+        self.connection: Callable[[], Connection | None] = lambda: None
+        """The SDK's, once a handler has met it and for as long as it lasts."""
+        self.calls: dict[str, CallUnderWay] = {}
+        """Those that are carried before the SDK, by the ids of their requests."""
         self.unanswered: set[str] = set()
         self._given_up: deque[str] = deque(maxlen=MAX_GIVEN_UP)
 
     def has(self, number: int | str) -> bool:
-        """Whether it is taken."""
+        """Whether another request has this id."""
         return str(number) in self.unanswered or str(number) in self._given_up
 
     def give_up(self, number: str) -> None:
@@ -62,13 +82,69 @@ class _Ids:
         self._given_up.append(number)
 
 
+class CarriedCall:
+    """A call of a session that is carried before the SDK."""
+
+    def __init__(self, session: _Session, connection: Connection, *, number: int | str) -> None:
+        self.connection = connection
+        self._session = session
+        self._number = str(number)
+        self._call: CallUnderWay | None = None
+        self._is_left = False
+
+    def holds(self, call: CallUnderWay) -> None:
+        """Name the call, for whoever gives it up."""
+        self._call = self._session.calls[self._number] = call
+
+    def leave(self) -> None:
+        """Say that the SDK's path goes on with it: from here on that says when its id is free again."""
+        self._is_left = True
+
+    def end(self) -> None:
+        """Let go of what was taken, and of nothing that another request has taken since."""
+        if not self._is_left:
+            self._session.unanswered.discard(self._number)
+        if self._session.calls.get(self._number) is self._call:
+            self._session.calls.pop(self._number, None)
+
+
+def met(request: object, connection: Connection) -> None:
+    """Say which connection the session of a request has, as the SDK's handler has found it."""
+    session = request.scope.get(KEY) if isinstance(request, Request) else None
+    if isinstance(session, _Session):
+        session.connection = weakref.ref(connection)
+
+
 class Sessions(StreamableHTTPSessionManager):
     """The SDK's table, with shares."""
 
     def __init__(self, app: Any) -> None:
         super().__init__(app=app, json_response=False, max_sessions=MAX_SESSIONS)
-        self._ids: WeakKeyDictionary[StreamableHTTPServerTransport, _Ids] = WeakKeyDictionary()
-        """Of each session."""
+        self._sessions: WeakKeyDictionary[StreamableHTTPServerTransport, _Session] = WeakKeyDictionary()
+
+    @contextmanager
+    def carried(self, scope: Scope, *, number: int | str, version: str) -> Iterator[CarriedCall | None]:
+        """Count a call that is carried before the SDK, for as long as the block lasts.
+
+        None where the session is not known, is another's, speaks another revision, is about to end, or has another request
+        with this id: all that the SDK's path sees to.
+        """
+        transport = self._own_session(scope)
+        session = None if transport is None else self._sessions.get(transport)
+        connection = None if session is None else session.connection()
+        if transport is None or session is None or connection is None or not _is_open(transport):
+            yield None
+            return
+        if connection.protocol_version != version or session.has(number):
+            yield None
+            return
+        session.unanswered.add(str(number))
+        call = CarriedCall(session, connection, number=number)
+        try:
+            with _in_flight(transport):
+                yield call
+        finally:
+            call.end()
 
     async def _handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request as if it named no event."""
@@ -76,34 +152,39 @@ class Sessions(StreamableHTTPSessionManager):
         await super()._handle_request({**scope, "headers": headers}, receive, send)
 
     async def _handle_stateful_request(self, scope: Scope, receive: Receive, send: Send) -> None:
-        session = self._own_session(scope)
-        if scope["method"] != "POST" or session is None:
+        transport = self._own_session(scope)
+        if scope["method"] != "POST" or transport is None:
             await super()._handle_stateful_request(scope, receive, send)
+            if transport is not None and transport.is_terminated:
+                await self._end_calls(transport)
             return
         body = (await receive()).get("body", b"")  # all of it: `bodies`
-        receive, number = replayed(body, receive), _request_id(body)
+        receive, message = replayed(body, receive), _message(body)
+        session = scope[KEY] = self._sessions.setdefault(transport, _Session())
+        number = _request_id(message)
         if number is None:
+            if message.get("method") == CANCELLED and (call := session.calls.get(_cancelled_id(message))) is not None:
+                call.give_up()
             await super()._handle_stateful_request(scope, receive, send)
             return
-        ids = self._ids.setdefault(session, _Ids())
-        if ids.has(number):
+        if CALL_KEY not in scope and session.has(number):
             await _taken(number)(scope, receive, send)
             return
-        ids.unanswered.add(str(number))
+        session.unanswered.add(str(number))
         answered = False
 
         async def told(message: Message) -> None:
             nonlocal answered
             if not answered and message["type"] == "http.response.body" and _is_answer(message):
                 answered = True
-                ids.unanswered.discard(str(number))  # before its client can ask again: the SDK is done with it
+                session.unanswered.discard(str(number))  # before its client can ask again: the SDK is done with it
             await send(message)
 
         try:
             await super()._handle_stateful_request(scope, receive, told)
         finally:
             if not answered:
-                ids.give_up(str(number))
+                session.give_up(str(number))
 
     def _own_session(self, scope: Scope) -> StreamableHTTPServerTransport | None:
         """The session of a request whose sender has opened it; to others the SDK says that there is none."""
@@ -133,19 +214,57 @@ class Sessions(StreamableHTTPSessionManager):
         if transport.idle_scope is not None:
             transport.idle_scope.cancel()
 
+    async def _end_calls(self, transport: StreamableHTTPServerTransport) -> None:
+        """What a session still runs before the SDK ends with it."""
+        session = self._sessions.get(transport)
+        for call in tuple(session.calls.values()) if session is not None else ():
+            await call.end()
+
 
 def _person(owner: AuthorizationContext | None) -> tuple[str | None, str | None]:
     return (owner["issuer"], owner["subject"]) if owner is not None else (None, None)
 
 
-def _request_id(body: bytes) -> int | str | None:
-    """The id of the request that a body is; None where it is none, which the SDK says."""
+def _is_open(transport: StreamableHTTPServerTransport) -> bool:
+    """Whether a session is not about to end. Only those with a bound on being idle are carried."""
+    return not transport.is_terminated and transport.idle_scope is not None and not transport.idle_scope.cancel_called
+
+
+@contextmanager
+def _in_flight(transport: StreamableHTTPServerTransport) -> Iterator[None]:
+    """Keep a session from being idle, as `StreamableHTTPServerTransport.handle_request` does."""
+    scope, seconds = transport.idle_scope, transport._idle_timeout  # noqa: SLF001 - as above
+    transport._requests_in_flight += 1  # noqa: SLF001
+    if scope is not None:
+        scope.deadline = math.inf
+    try:
+        yield
+    finally:
+        transport._requests_in_flight -= 1  # noqa: SLF001
+        if scope is not None and seconds is not None and not transport._requests_in_flight:  # noqa: SLF001
+            scope.deadline = anyio.current_time() + seconds
+
+
+def _message(body: bytes) -> dict[str, Any]:
+    """The message that a body is; nothing where it is none, which the SDK says."""
     try:
         message = pydantic_core.from_json(body)
     except ValueError:
-        return None
-    found = message.get("id") if isinstance(message, dict) and "method" in message else None
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
+def _request_id(message: dict[str, Any]) -> int | str | None:
+    """The id of the request that a message is; None where it is none."""
+    found = message.get("id") if "method" in message else None
     return found if isinstance(found, int | str) and not isinstance(found, bool) else None
+
+
+def _cancelled_id(message: dict[str, Any]) -> str:
+    """Which request a notification gives up."""
+    params = message.get("params")
+    found = params.get("requestId") if isinstance(params, dict) else None
+    return str(found) if isinstance(found, int | str) and not isinstance(found, bool) else ""
 
 
 def _is_answer(message: Message) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -34,10 +34,16 @@ from tests.invariants.world import World, read_store
 from tests.roads import Bench, laid
 
 MODERN = "2026-07-28"
+IN_SESSION = "2025-11-25"
 LISTEN = "127.0.0.1:8765"
 URL = f"http://{LISTEN}"
 COMPARED = ("content-type", "allow", "www-authenticate", "cache-control", "mcp-protocol-version", "location")
 """Headers that have to be the same; a session's id only has to be there."""
+SESSION_HEADER = "mcp-session-id"
+OWN_SESSION = "<the door's own>"
+"""The value of that header where it is to be that of the session that was opened at each door."""
+OF_A_STREAM = {"content-type", "cache-control"}
+"""Of a session's result, which may come as a stream or not (MCP 2025-11-25, transports, sending messages)."""
 VARYING = frozenset({"at", "duration", "token_id", "token_issued_at", "token_expires_at"})
 SECONDS = 30
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -106,6 +112,21 @@ def request(body: bytes | Mapping[str, Any] | list[Any], *, tool: str = "call_ap
     return Request(body=data, headers=tuple(headers.items()), **more)
 
 
+def in_session(asked: Request) -> Request:
+    """The same request as the client of a session sends it: without what the newer era has in its head and its `_meta`."""
+    plain = dict(request(message()).headers)
+    newer = orjson.dumps(meta())
+    body = asked.body.replace(b',"_meta":' + newer, b"").replace(newer[1:-1], b"").replace(b"{,", b"{")
+    headers = []
+    for name, value in asked.headers:
+        if (name, value) in {("mcp-method", plain["mcp-method"]), ("mcp-name", plain["mcp-name"])}:
+            continue
+        if name == "content-length":
+            value = value.replace(str(len(asked.body)), str(len(body)))  # noqa: PLW2901 - of what is sent instead
+        headers.append((name, value.replace(MODERN, IN_SESSION)))
+    return replace(asked, body=body, headers=(*headers, (SESSION_HEADER, OWN_SESSION)))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
     """What came back, as far as it is compared."""
@@ -118,6 +139,11 @@ class Answered:
     def is_result(self) -> bool:
         """Whether it is a tool's result."""
         return isinstance(self.body, dict) and self.body.get("result", {}).get("isError") is False
+
+    @property
+    def as_message(self) -> Answered:
+        """The same without what tells how it came."""
+        return replace(self, headers=tuple(one for one in self.headers if one[0] not in {*OF_A_STREAM, SESSION_HEADER}))
 
 
 @dataclass
@@ -141,6 +167,28 @@ class OneDoor:
     issuer: LocalIssuer
     watch: SDKWatch
     tokens: dict[str, str] = field(default_factory=dict)
+    session: str = ""
+    """The one that was opened last."""
+
+    async def open_session(self, *, version: str = IN_SESSION, **capabilities: Any) -> None:
+        """Shake hands, as a client that can do so much, and call once: then the session is known."""
+        hello = {
+            "protocolVersion": version, "capabilities": capabilities, "clientInfo": {"name": "test", "version": "1"}
+        }  # fmt: skip
+        said = await self.exchange(_posted({"id": 0, "method": "initialize", "params": hello}, version=version))
+        headers = {name.decode().lower(): value.decode() for name, value in said.start["headers"]}
+        self.session = headers[SESSION_HEADER]
+        ready = _posted({"method": "notifications/initialized"}, version=version)
+        first = in_session(request(message())).with_headers(mcp_protocol_version=version)
+        for asked in (ready.with_more((SESSION_HEADER, OWN_SESSION)), first):
+            said = await self.exchange(asked)
+            assert said.start["status"] in {200, 202}
+
+    async def exchange(self, asked: Request, *, person: str | None = "alex", **more: Any) -> Said:
+        """Send one request and take what comes, as it comes."""
+        own = tuple((name, self.session if value == OWN_SESSION else value) for name, value in asked.headers)
+        token = self.token(person) if person else None
+        return await exchange(self.app, replace(asked, headers=own), token=token, **more)
 
     def token(self, person: str = "alex") -> str:
         """An agent's token, the same in each request."""
@@ -151,7 +199,7 @@ class OneDoor:
     async def ask(self, asked: Request, *, person: str | None = "alex") -> Answered:
         """Send one request and take its whole answer."""
         try:
-            said = await exchange(self.app, asked, token=self.token(person) if person else None)
+            said = await self.exchange(asked, person=person)
         except Exception as error:  # noqa: BLE001 - what an application raises, a server answers; it has to be the same
             return Answered(status=0, headers=(), body=type(error).__name__)
         ids = _Ids()
@@ -182,8 +230,16 @@ class TwoDoors:
         """The answer that both doors give, and whether it came without the SDK. Fails where the two differ."""
         before = self.plain.watch.requests
         one, other = [await door.ask(asked, person=person) for door in (self.plain, self.sdk)]
+        fast = self.plain.watch.requests == before
+        if fast and (SESSION_HEADER, OWN_SESSION) in asked.headers:
+            one, other = one.as_message, other.as_message
         assert one == other, f"{asked}\nwith the fast path: {one}\nwithout: {other}"
-        return one, self.plain.watch.requests == before
+        return one, fast
+
+    async def open_sessions(self, **more: Any) -> None:
+        """One at each door; `more` as `OneDoor.open_session` takes it."""
+        for door in (self.plain, self.sdk):
+            await door.open_session(**more)
 
     def let_answer(self, *answers: bytes) -> None:
         """What the API before each of them says, the next one for each request."""
@@ -248,8 +304,18 @@ class Said:
     body: bytes = b""
 
 
-async def exchange(app: ASGIApp, asked: Request, *, token: str | None) -> Said:
-    """One request as an ASGI server hands it over, and what comes back. A client that `leaves` gets nothing."""
+async def exchange(
+    app: ASGIApp,
+    asked: Request,
+    *,
+    token: str | None,
+    told: Callable[[bytes], object] = lambda _: None,
+    gone: anyio.Event | None = None,
+) -> Said:
+    """One request as an ASGI server hands it over, and what comes back, which `told` is told as it comes.
+
+    A client that `leaves` gets nothing; one that is `gone` goes away when it likes.
+    """
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in asked.headers]
     if token is not None:
         headers.append((b"authorization", b"Bearer " + token.encode()))
@@ -260,7 +326,7 @@ async def exchange(app: ASGIApp, asked: Request, *, token: str | None) -> Said:
         "headers": headers, "state": {},
     }  # fmt: skip
     coming = list(_pieces(asked))
-    done, said = anyio.Event(), Said()
+    done, said = gone or anyio.Event(), Said()
 
     async def receive() -> Message:
         if coming:
@@ -269,17 +335,23 @@ async def exchange(app: ASGIApp, asked: Request, *, token: str | None) -> Said:
             await done.wait()
         return {"type": "http.disconnect"}
 
-    async def send(told: Message) -> None:
-        if told["type"] == "http.response.start":
-            said.start = dict(told)
+    async def send(part: Message) -> None:
+        if part["type"] == "http.response.start":
+            said.start = dict(part)
         else:
-            said.body += told.get("body", b"")
-            if not told.get("more_body"):
+            said.body += part.get("body", b"")
+            told(said.body)
+            if not part.get("more_body"):
                 done.set()
 
     with anyio.fail_after(SECONDS):
         await app(scope, receive, send)
     return said
+
+
+def _posted(said: dict[str, Any], *, version: str) -> Request:
+    plain = request({"jsonrpc": "2.0"} | said)
+    return plain.with_headers(mcp_protocol_version=version, mcp_method=None, mcp_name=None)
 
 
 def _pieces(asked: Request) -> Iterable[Message]:
@@ -307,7 +379,7 @@ class _Ids:
 
 def _body(raw: bytes, ids: _Ids) -> Any:
     text = ids.numbered(raw.decode())
-    events = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
+    events = [line.removeprefix("data: ") for line in text.split("\r\n") if line.startswith("data: ")]
     try:
         return json.loads(events[-1] if events else text)
     except ValueError:
