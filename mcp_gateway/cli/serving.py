@@ -26,7 +26,7 @@ from mcp_gateway.doors.app import HTTPParts, HTTPSettings, serve_http
 from mcp_gateway.doors.connections import ConnectionBounds
 from mcp_gateway.doors.descriptors import connections_within
 from mcp_gateway.doors.guard import reachable
-from mcp_gateway.doors.stdio import serve_stdio
+from mcp_gateway.doors.stdio import StdioParts, serve_stdio
 from mcp_gateway.doors.tls import server_context
 from mcp_gateway.errors import ConfigError, Problem, StoreError
 from mcp_gateway.identity.sources import LocalTokenSource, TokenSource, token_source
@@ -44,14 +44,17 @@ async def run_stdio(settings: Settings) -> None:
         _warn_of_policies(gateway)
         collector.settle()
         await serve_stdio(
-            gateway.road,
-            registry=gateway.registry,
-            name=settings.gateway.name,
-            verifier=gateway.identity.verifier,
-            tokens=_stdio_tokens(gateway),
-            state_key=open_key(settings.gateway.data_dir / STATE_KEY),
-            answer_within=settings.server.answer_within,
-            clock=utc_now,
+            StdioParts(
+                road=gateway.road,
+                registry=gateway.registry,
+                name=settings.gateway.name,
+                verifier=gateway.identity.verifier,
+                tokens=_stdio_tokens(gateway),
+                state_key=open_key(settings.gateway.data_dir / STATE_KEY),
+                answer_within=settings.server.answer_within,
+                clock=utc_now,
+                fast_path=settings.server.fast_path,
+            )
         )
 
 

@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mcp_gateway.approval.desk import Desk
 from mcp_gateway.calls import Caller, Door, Secret
 from mcp_gateway.doors.approvals_api import approval_routes
+from mcp_gateway.doors.carrying import Carrier
 from mcp_gateway.doors.connections import ConnectionBounds, Connections
 from mcp_gateway.doors.departures import Watched
 from mcp_gateway.doors.ending import GRACE_SECONDS, RECORD_SECONDS, close_connections, end_in_order
@@ -36,7 +37,7 @@ from mcp_gateway.doors.guard import CALLER_KEY, METADATA_PATH, Guard, Reachable
 from mcp_gateway.doors.intake import Intake
 from mcp_gateway.doors.mcp import Identify, MCPDoor, declared
 from mcp_gateway.doors.plain_calls import Reader
-from mcp_gateway.doors.sessions import Sessions
+from mcp_gateway.doors.sessions import Sessions, met
 from mcp_gateway.doors.splice import Splicer
 from mcp_gateway.doors.unread import Unread
 from mcp_gateway.errors import IdentityError
@@ -96,13 +97,16 @@ async def http_app(settings: HTTPSettings, parts: HTTPParts) -> AsyncIterator[Gu
     if settings.fast_path:
         app = FastPath(
             app,
-            road=parts.road,
+            carrier=Carrier(
+                parts.road,
+                door="http",
+                result_meta=door.result_meta,
+                answer_within=settings.answer_within,
+                clock=parts.clock,
+            ),
             reader=Reader(door.plain_tools, declared=declared),
             sessions=manager,
             identify_by=_identify_by_request(parts.verifier),
-            result_meta=door.result_meta,
-            answer_within=settings.answer_within,
-            clock=parts.clock,
         )
     async with manager.run():
         yield Guard(
@@ -208,6 +212,7 @@ def _door(settings: HTTPSettings, parts: HTTPParts, door: Door) -> MCPDoor:
         state_keys=[parts.state_key],
         answer_within=settings.answer_within,
         clock=parts.clock,
+        met=met,
     )
 
 

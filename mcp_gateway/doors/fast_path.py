@@ -20,9 +20,7 @@ Half of what a small call costs would be the SDK's: models, streams and tasks fo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from datetime import datetime, timedelta
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -30,21 +28,17 @@ import structlog
 from mcp.server.streamable_http import REQUEST_CANCELLED
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mcp_gateway.admission import Request
 from mcp_gateway.answers import Masked
-from mcp_gateway.approval.holding import Channels
-from mcp_gateway.calls import Caller, JSONObject
-from mcp_gateway.doors.mcp import declared_to, text_of
+from mcp_gateway.doors.carrying import Carrier
+from mcp_gateway.doors.mcp import Identify, declared_to
 from mcp_gateway.doors.plain_calls import Declared, PlainCall, Reader
 from mcp_gateway.doors.sessions import CarriedCall, Sessions
 from mcp_gateway.doors.splice import send_body
 from mcp_gateway.doors.under_way import KEY, CallUnderWay, HandOver
-from mcp_gateway.pipeline import Road
 
 log = structlog.get_logger(__name__)
 
 PATH = "/mcp"
-SESSION_AFTER = b',"isError":false}}'
 GIVEN_UP = b'{"jsonrpc":"2.0","id":%%b,"error":{"code":%d,"message":"Request cancelled"}}' % REQUEST_CANCELLED
 """What the SDK says to a call of a session that its client has given up."""
 TAKE_OVER_SECONDS = 1.0
@@ -58,23 +52,17 @@ class FastPath:
         self,
         app: ASGIApp,
         *,
-        road: Road,
+        carrier: Carrier,
         reader: Reader,
         sessions: Sessions,
-        identify_by: Callable[[Scope], Callable[[], Awaitable[Caller]]],
-        result_meta: JSONObject,
-        answer_within: timedelta,
-        clock: Callable[[], datetime],
+        identify_by: Callable[[Scope], Identify],
     ) -> None:
-        """`identify_by` gives what verifies the token of a request; `result_meta` is the `_meta` of each result."""
+        """`identify_by` gives what verifies the token of a request."""
         self._app = app
-        self._road = road
+        self._carrier = carrier
         self._reader = reader
         self._sessions = sessions
         self._identify_by = identify_by
-        self._after = b',"isError":false,"resultType":"complete","_meta":%b}}' % orjson.dumps(result_meta)
-        self._answer_within = answer_within
-        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -109,7 +97,7 @@ class FastPath:
     ) -> None:
         # 2.
         hand_over = HandOver()
-        work = self._road.call(self._request(plain, declared, scope, hand_over))
+        work = self._carrier.call(plain, declared, identify=self._identify_by(scope), hand_over=hand_over)
         call = CallUnderWay(work, tool=plain.tool, arguments=plain.arguments, hand_over=hand_over)
         if carried is not None:
             carried.holds(call)
@@ -118,7 +106,7 @@ class FastPath:
             if call.given_up:
                 await _send(send, [GIVEN_UP % orjson.dumps(plain.id)])
             elif found is not None:
-                await _send(send, self._answer(plain, found.structured))
+                await _send(send, self._carrier.result(plain, found.structured))  # 4.
             elif not heard.gone:
                 scope[KEY] = call
                 if carried is not None:
@@ -128,22 +116,6 @@ class FastPath:
                     log.critical("call_not_taken_over", tool=plain.tool)
         finally:
             await call.end()
-
-    def _request(self, plain: PlainCall, declared: Declared, scope: Scope, hand_over: HandOver) -> Request:
-        in_session = plain.declared is None
-        return Request(
-            door="http",
-            tool=plain.tool,
-            arguments=plain.arguments,
-            identify=self._identify_by(scope),
-            client=replace(declared.client, trace=plain.trace) if plain.trace else declared.client,
-            channels=Channels(
-                confirm=hand_over.confirm if in_session and declared.can_fill_in else None,
-                progress=hand_over.progress if plain.wants_progress else None,
-                can_require_input=declared.can_fill_in and not in_session,
-            ),
-            answer_by=self._clock() + self._answer_within,
-        )
 
     async def _result(self, call: CallUnderWay, heard: _Heard) -> Masked | None:
         """The result, if it comes soon. None for every other end, and where the client has gone away."""
@@ -159,14 +131,6 @@ class FastPath:
         if found is None and not gone.done():
             await asyncio.wait({gone})  # only one may listen at a time
         return found
-
-    def _answer(self, plain: PlainCall, ready: bytes) -> list[bytes]:
-        # 4.
-        before = b'{"jsonrpc":"2.0","id":%b,"result":{"content":[{"type":"text","text":%b}],"structuredContent":' % (
-            orjson.dumps(plain.id),
-            orjson.dumps(text_of(ready)),
-        )
-        return [before, ready, self._after if plain.declared is not None else SESSION_AFTER]
 
 
 class _Heard:

@@ -136,6 +136,13 @@ _place: ContextVar[Place] = ContextVar("place")
 """That of the request whose handler this is. Not by its id: several requests may have the same."""
 
 
+def leave_place(context: Context) -> None:
+    """Make room for another request, where the one of this context gets no answer."""
+    place = context.get(_place)
+    if place is not None:
+        place.leave()
+
+
 class Asked:
     """A client's messages, as the SDK iterates them: requests that have taken their places, and what needs none."""
 
@@ -218,6 +225,13 @@ class Answered:
         finally:
             if place is not None:
                 place.leave()
+
+    async def send_line(self, line: list[bytes]) -> None:
+        """Send the ready answer to the request in whose context this is, in its pieces."""
+        try:
+            await self._answers.send_line(line)
+        finally:
+            leave_place(copy_context())
 
 
 def _leaving(place: Place, metadata: object) -> ServerMessageMetadata:

@@ -41,7 +41,6 @@ from mcp_gateway.approval.ticket import Ticket
 from mcp_gateway.calls import Caller, Client, Door, JSONObject, Secret
 from mcp_gateway.doors.departures import ending_with_its_client
 from mcp_gateway.doors.plain_calls import METHOD, Declared
-from mcp_gateway.doors.sessions import met
 from mcp_gateway.doors.splice import structured
 from mcp_gateway.doors.under_way import CallUnderWay, GivenUpError, taken_over
 from mcp_gateway.errors import IdentityError
@@ -78,7 +77,10 @@ class MCPDoor:
         state_keys: list[Secret],
         answer_within: timedelta,
         clock: Callable[[], datetime],
+        met: Callable[[object, Connection], object] = lambda *_: None,
     ) -> None:
+        """`met` is told the SDK's connection of each request that is a call."""
+        self._met = met
         self._road = road
         self._registry = registry
         self._door = door
@@ -138,7 +140,7 @@ class MCPDoor:
             raise MCPError(code=types.INVALID_PARAMS, message="unknown tool")
         try:
             request = self._request(context, params)
-            met(context.request, context.session._connection)  # noqa: SLF001 - it has no other name
+            self._met(context.request, context.session._connection)  # noqa: SLF001 - it has no other name
             if params.name == LIST_TARGETS:
                 return _result(await self._road.list_targets(request), context)
             with ending_with_its_client(context.request):

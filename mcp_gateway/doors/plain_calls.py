@@ -88,10 +88,10 @@ class Declared:
 class Head:
     """The head of what may be a plain call."""
 
-    length: int
+    length: int = 0
     """Of the body, in bytes."""
     tool: str = ""
-    """Only a session's call may name it in the body alone."""
+    """Empty where the body alone names it."""
     session_version: str = ""
     """The revision that a session's request names; empty where there is no session."""
 
@@ -151,11 +151,12 @@ class Reader:
         """The call, if the whole request is a plain one."""
         match _decoded_in_session(body) if head.session_version else _decoded(body):
             case {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": dict(params), **more} if not more:
-                return self._call(number, params, head=head)
+                return self.call(number, params, head=head)
             case _:
                 return None
 
-    def _call(self, number: Any, params: JSONObject, *, head: Head) -> PlainCall | None:
+    def call(self, number: Any, params: JSONObject, *, head: Head) -> PlainCall | None:
+        """The call that a `tools/call` with these parameters is, if it is a plain one."""
         name, arguments, meta = params.get("name"), params.get("arguments", {}), params.get("_meta")
         if not _is_plain_id(number) or not params.keys() <= PARAMETERS or type(name) is not str:
             return None
@@ -169,7 +170,7 @@ class Reader:
                 return None
             if PROGRESS in meta and not _is_plain_id(meta[PROGRESS]):
                 return None
-        elif tool != head.tool or type(meta) is not dict or (declared := self._declaration(meta)) is None:
+        elif head.tool not in {"", tool} or type(meta) is not dict or (declared := self._declaration(meta)) is None:
             return None
         if any(type(meta.get(name, "")) is not str for name in TRACE):
             return None

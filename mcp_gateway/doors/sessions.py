@@ -163,7 +163,10 @@ class Sessions(StreamableHTTPSessionManager):
         session = scope[KEY] = self._sessions.setdefault(transport, _Session())
         number = _request_id(message)
         if number is None:
-            if message.get("method") == CANCELLED and (call := session.calls.get(_cancelled_id(message))) is not None:
+            if (
+                message.get("method") == CANCELLED
+                and (call := session.calls.get(cancelled_id(message.get("params")))) is not None
+            ):
                 call.give_up()
             await super()._handle_stateful_request(scope, receive, send)
             return
@@ -260,9 +263,8 @@ def _request_id(message: dict[str, Any]) -> int | str | None:
     return found if isinstance(found, int | str) and not isinstance(found, bool) else None
 
 
-def _cancelled_id(message: dict[str, Any]) -> str:
-    """Which request a notification gives up."""
-    params = message.get("params")
+def cancelled_id(params: Any) -> str:
+    """Which request a notification with these parameters gives up; empty where it is none."""
     found = params.get("requestId") if isinstance(params, dict) else None
     return str(found) if isinstance(found, int | str) and not isinstance(found, bool) else ""
 

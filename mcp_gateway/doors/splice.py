@@ -68,7 +68,7 @@ class Splices:
             if not found or token in after or len(places) > 1:
                 raise SpliceError("a placeholder does not stand in the response as it was made")
             del self._waiting[token]
-            pieces[places[0] : places[0] + 1] = [before, _on_one_line(ready) if lines else ready, after]
+            pieces[places[0] : places[0] + 1] = [before, on_one_line(ready) if lines else ready, after]
         return pieces
 
 
@@ -152,7 +152,8 @@ def structured(ready: bytes, request: object) -> Any:
     return orjson.loads(ready) if splices is None else splices.placeholder(ready)
 
 
-def _on_one_line(ready: bytes) -> bytes:
+def on_one_line(ready: bytes) -> bytes:
+    """JSON without any character that some readers take for a line's end."""
     for character, escape in LINE_ENDS.items():
         ready = ready.replace(character, escape)
     return ready

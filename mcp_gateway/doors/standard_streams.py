@@ -158,7 +158,10 @@ class Outgoing:
 
     async def send(self, item: SessionMessage) -> None:
         """Send one message. Raises `anyio.BrokenResourceError` when nobody reads any more."""
-        line = filled(item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
+        await self.send_line(filled(item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"))
+
+    async def send_line(self, line: Sequence[bytes]) -> None:
+        """Send one message that is ready, in its pieces, with its line's end. Raises likewise."""
         size = sum(map(len, line))
         self._unsent += 1
         self._unsent_bytes += size

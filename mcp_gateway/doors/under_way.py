@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping
+from contextvars import Context, ContextVar
 from typing import Any
 
 import anyio
@@ -76,6 +77,8 @@ class CallUnderWay:
         """Whether the SDK's handler has taken it over."""
         self.given_up = False
         """Whether its client has said that it wants no answer."""
+        self.handed = False
+        """Whether the SDK hears of it before it hears of anything that its client says of it."""
         self.task = asyncio.create_task(self._run())
 
     async def _run(self) -> Answer | InputRequired | None:
@@ -104,8 +107,8 @@ class CallUnderWay:
             await asyncio.wait({self.task})
 
     def give_up(self) -> None:
-        """Cancel it at its target, because its client wants no answer. What the SDK has taken over, the SDK cancels."""
-        if not (self.taken or self.task.done()):
+        """Cancel it at its target, because its client wants no answer. What is the SDK's by now, the SDK cancels."""
+        if not (self.taken or self.handed or self.task.done()):
             self.given_up = True
             self._scope.cancel()
 
@@ -133,7 +136,19 @@ class CallUnderWay:
         return answer
 
 
+_handed: ContextVar[CallUnderWay] = ContextVar("handed")
+"""The call that runs already for the request whose handler this is, where its transport has no scope."""
+
+
+def handed_to(context: Context, call: CallUnderWay) -> None:
+    """Let the handler that runs in this context take a call over."""
+    call.handed = True
+    context.run(_handed.set, call)
+
+
 def taken_over(request: object) -> CallUnderWay | None:
     """The call that runs already for the request that an SDK's handler has before it."""
-    found = request.scope.get(KEY) if isinstance(request, Request) else None
+    if not isinstance(request, Request):
+        return _handed.get(None)
+    found = request.scope.get(KEY)
     return found if isinstance(found, CallUnderWay) else None

@@ -16,7 +16,7 @@ from mcp_gateway_tools.call_api import CallAPI
 
 from mcp_gateway.calls import Secret
 from mcp_gateway.clock import new_id, utc_now
-from mcp_gateway.doors.stdio import serve_stdio
+from mcp_gateway.doors.stdio import StdioParts, serve_stdio
 from mcp_gateway.identity.local import LocalPerson, open_local_issuer
 from mcp_gateway.identity.sources import LocalTokenSource
 from tests.roads import laid
@@ -53,14 +53,16 @@ async def main() -> None:
         issuer = open_local_issuer(folder / "data", audience="x", clock=utc_now, new_id=new_id, people=ME)
         source = LocalTokenSource(issuer, client_id="agent", clock=utc_now)
         await serve_stdio(
-            bench.road,
-            registry=bench.registry,
-            name="test",
-            verifier=issuer.verifier(revoked=lambda _: None),
-            tokens=lambda: source,
-            state_key=Secret(bytes(32)),
-            answer_within=timedelta(seconds=50),
-            clock=utc_now,
+            StdioParts(
+                road=bench.road,
+                registry=bench.registry,
+                name="test",
+                verifier=issuer.verifier(revoked=lambda _: None),
+                tokens=lambda: source,
+                state_key=Secret(bytes(32)),
+                answer_within=timedelta(seconds=50),
+                clock=utc_now,
+            )
         )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 
 from mcp_gateway.calls import Secret
-from mcp_gateway.doors.stdio import serve_stdio
+from mcp_gateway.doors.stdio import StdioParts, serve_stdio
 from mcp_gateway.identity.jwks import read_keys
 from mcp_gateway.identity.keys import StaticKeys
 from mcp_gateway.identity.rules import IdentityPolicy
@@ -28,14 +28,16 @@ async def main() -> None:
     async with laid(folder, policies=EVERYBODY) as bench:
         bench.clock.now = NOW
         await serve_stdio(
-            bench.road,
-            registry=bench.registry,
-            name="test",
-            verifier=verifier(policy, keys=StaticKeys(read_keys((folder / "keys").read_bytes()))),
-            tokens=lambda: FileTokenSource(folder / "token"),
-            state_key=Secret(bytes(32)),
-            answer_within=timedelta(seconds=50),
-            clock=lambda: NOW,
+            StdioParts(
+                road=bench.road,
+                registry=bench.registry,
+                name="test",
+                verifier=verifier(policy, keys=StaticKeys(read_keys((folder / "keys").read_bytes()))),
+                tokens=lambda: FileTokenSource(folder / "token"),
+                state_key=Secret(bytes(32)),
+                answer_within=timedelta(seconds=50),
+                clock=lambda: NOW,
+            )
         )
 
 

@@ -202,21 +202,12 @@ class OneDoor:
             said = await self.exchange(asked, person=person)
         except Exception as error:  # noqa: BLE001 - what an application raises, a server answers; it has to be the same
             return Answered(status=0, headers=(), body=type(error).__name__)
-        ids = _Ids()
+        ids = Numbered()
         headers = {name.decode().lower(): value.decode() for name, value in said.start.get("headers", ())}
         kept = [(name, headers[name]) for name in COMPARED if name in headers]
         if "mcp-session-id" in headers:
             kept.append(("mcp-session-id", "<one>"))
         return Answered(status=said.start.get("status", 0), headers=tuple(kept), body=_body(said.body, ids))
-
-    def events(self) -> list[Any]:
-        """All that was recorded, in order, without what differs from one store to another."""
-        ids = _Ids()
-        found = []
-        for row in read_store(self.bench.store.data_dir).rows:
-            body = {key: value for key, value in row.body.items() if key not in VARYING}
-            found.append((row.kind, ids.numbered(json.dumps([row.call_id, body], sort_keys=True))))
-        return found
 
 
 @dataclass(kw_only=True)
@@ -248,10 +239,25 @@ class TwoDoors:
 
     def same_record(self) -> list[str]:
         """The kinds of events that both stores have. Fails where the two differ."""
-        one, other = self.plain.events(), self.sdk.events()
-        for first, second in itertools.zip_longest(one, other):
-            assert first == second, f"with the fast path: {first}\nwithout: {second}"
-        return [kind for kind, _ in one]
+        return same_events(self.plain.bench, self.sdk.bench)
+
+
+def same_events(plain: Bench, sdk: Bench) -> list[str]:
+    """The kinds of events that two roads have recorded. Fails where what was recorded differs."""
+    one, other = _events(plain), _events(sdk)
+    for first, second in itertools.zip_longest(one, other):
+        assert first == second, f"with the fast path: {first}\nwithout: {second}"
+    return [kind for kind, _ in one]
+
+
+def _events(bench: Bench) -> list[Any]:
+    """All that was recorded, in order, without what differs from one store to another."""
+    ids = Numbered()
+    found = []
+    for row in read_store(bench.store.data_dir).rows:
+        body = {key: value for key, value in row.body.items() if key not in VARYING}
+        found.append((row.kind, ids.numbered(json.dumps([row.call_id, body], sort_keys=True))))
+    return found
 
 
 @asynccontextmanager
@@ -364,20 +370,22 @@ def _pieces(asked: Request) -> Iterable[Message]:
         yield {"type": "http.request", "body": piece, "more_body": not last}
 
 
-class _Ids:
+class Numbered:
     """Numbers for ids, in the order of their first appearance."""
 
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
 
     def numbered(self, text: str) -> str:
+        """The text with them."""
+
         def number(found: re.Match[str]) -> str:
             return self._known.setdefault(found.group(), f"<{len(self._known)}>")
 
         return _HASH.sub("<hash>", _UUID.sub(number, text))
 
 
-def _body(raw: bytes, ids: _Ids) -> Any:
+def _body(raw: bytes, ids: Numbered) -> Any:
     text = ids.numbered(raw.decode())
     events = [line.removeprefix("data: ") for line in text.split("\r\n") if line.startswith("data: ")]
     try:
