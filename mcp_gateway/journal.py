@@ -63,7 +63,7 @@ class Journal:
                 tx.append(event)
             done = step(tx)
             if spent is not None and self.caller is not None:
-                usage.add(tx.execute, self.caller, spent, at=self._clock())
+                tx.later(usage.add, usage.Added(caller=self.caller, spent=spent, at=self._clock()))
             return done
 
         try:

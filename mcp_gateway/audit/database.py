@@ -27,9 +27,11 @@ from mcp_gateway.audit.files import (
     refuse_network,
 )
 from mcp_gateway.audit.lock import CommitLock
-from mcp_gateway.audit.transaction import Group, Transaction
+from mcp_gateway.audit.transaction import ApartError, Group, Transaction
 from mcp_gateway.errors import StoreError
 
+CACHED_STATEMENTS = 512
+"""One for each number of rows that are written at once, of each table."""
 WAL_PAGES = 4000
 """A checkpoint about every 16 MiB of WAL."""
 STORE_ID_BYTES = 16
@@ -128,21 +130,31 @@ class Database:
         with health.translated(self._path), lock.held() as waited:
             watch.check()
             self._bound_busy(connection, waited=waited)
-            connection.execute("BEGIN IMMEDIATE")
-            group: Group | None = None
             try:
-                group = Group(connection, head=self._current_head(connection))
-                outcomes = [self._run_unit(group, work) for work in works]
-                group.flush()
-                connection.execute("COMMIT")
-                watch.check()
-            except BaseException:
-                self._largest_lost = max(self._largest_lost, group.size if group else 0)
-                _roll_back(connection)
-                raise
-        self._known = group.head
+                head, outcomes = self._run_group(connection, works, watch, apart=False)
+            except ApartError:
+                head, outcomes = self._run_group(connection, works, watch, apart=True)
+        self._known = head
         self.commits += 1
         return outcomes
+
+    def _run_group(
+        self, connection: sqlite3.Connection, works: Sequence[Work], watch: Watch, *, apart: bool
+    ) -> tuple[Head, list[Outcome]]:
+        connection.execute("BEGIN IMMEDIATE")
+        group: Group | None = None
+        try:
+            group = Group(connection, head=self._current_head(connection), apart=apart)
+            outcomes = [self._run_unit(group, work) for work in works]
+            group.flush()
+            connection.execute("COMMIT")
+            watch.check()
+        except BaseException as error:
+            if not isinstance(error, ApartError):
+                self._largest_lost = max(self._largest_lost, group.size if group else 0)
+            _roll_back(connection)
+            raise
+        return group.head, outcomes
 
     def run_one(self, work: Work) -> None:
         """Run one unit, and raise what it raises."""
@@ -190,7 +202,7 @@ class Database:
         except Exception as error:  # noqa: BLE001 - a unit's own exception goes back to whoever handed it in
             outcome = Outcome(error=error)
         failure = tx.broken or outcome.error
-        if failure is not None and health.is_failure(failure):
+        if failure is not None and (isinstance(failure, ApartError) or health.is_failure(failure)):
             tx.lose()
             raise failure
         if not group.connection.in_transaction:
@@ -315,6 +327,7 @@ def connect(
         isolation_level=None,
         timeout=busy_seconds,
         check_same_thread=False,
+        cached_statements=CACHED_STATEMENTS,
     )
     with closed_unless_usable(connection):
         if read_only:

@@ -1,17 +1,18 @@
 """What one unit of work may do inside a group of commits: append events, run statements, keep a result.
 
-The chain's head travels through the group: a unit that fails is rolled back alone, and the next one appends where the
-last good one ended. Events are gathered and written many at a time, at the latest when the group commits; a unit that
-runs statements of its own gets a savepoint, and finds its events written.
+The chain's head travels through the group: a unit that fails is taken back alone, and the next one appends where the last
+good one ended. What units add is gathered and written many at a time, at the latest when the group commits; a unit that
+runs statements of its own gets a savepoint, and finds everything written.
 
 An intent (`Started`) opens at most once for a call and ends in exactly one outcome; what would break that is refused
-here, whoever asks.
+here, whoever asks. Where that shows only when several units are written at once, nothing of the group is kept, and it is
+done again with each unit written by itself (`ApartError`): then it is known whose fault it was.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from mcp_gateway.audit.chain import Head, encode_event, encode_time, entry_hash
@@ -27,33 +28,109 @@ OUTCOMES = tuple(sorted(kind for kind, found in EVENT_KINDS.items() if found.end
 ENDING = ", ".join(f"'{kind}'" for kind in OUTCOMES)
 ROWS_AT_ONCE = 32
 """In one statement, which does not give the interpreter's lock away between them; the driver keeps one for each number."""
-INSERT = "INSERT INTO events (sequence, at, call_id, kind, body, hash) VALUES "
-INSERTS = tuple(INSERT + ", ".join(["(?, ?, ?, ?, ?, ?)"] * count) for count in range(ROWS_AT_ONCE + 1))
 STARTED_OR_ENDED = (
     f"SELECT kind FROM events WHERE call_id = ?1 AND kind IN ('Started', {ENDING}) "  # noqa: S608 - our own classes
     "ORDER BY sequence DESC LIMIT 1"
 )
-OPEN = f"INSERT INTO intents (call_id, instance, sequence) SELECT ?1, ?2, ?3 WHERE NOT EXISTS ({STARTED_OR_ENDED})"
 
 Row: TypeAlias = tuple[int, str, "str | None", str, str, bytes]
+Execute: TypeAlias = Callable[[str, Sequence[Any]], sqlite3.Cursor]
+Later: TypeAlias = Callable[[Execute, Sequence[Any]], object]
+"""Writes many items at once."""
+
+
+class ApartError(Exception):
+    """What several units have added cannot be written at once."""
+
+
+class Statement:
+    """One that takes any number of rows, or of values."""
+
+    def __init__(self, before: str, row: str, after: str = "") -> None:
+        self._texts = [f"{before}{', '.join([row] * count)}{after}" for count in range(ROWS_AT_ONCE + 1)]
+
+    def run(self, execute: Execute, rows: Sequence[Sequence[Any]]) -> Iterator[sqlite3.Cursor]:
+        """Run it for all rows, so many at once as there may be. Each cursor is to be read before the next."""
+        for begin in range(0, len(rows), ROWS_AT_ONCE):
+            part = rows[begin : begin + ROWS_AT_ONCE]
+            yield execute(self._texts[len(part)], [value for row in part for value in row])
+
+
+EVENTS = Statement("INSERT INTO events (sequence, at, call_id, kind, body, hash) VALUES ", "(?, ?, ?, ?, ?, ?)")
+RESULTS = Statement("INSERT INTO results (call_id, size, data) VALUES ", "(?, ?, ?)")
+OPEN = Statement(
+    "INSERT INTO intents (call_id, instance, sequence) SELECT column1, column2, column3 FROM (VALUES ",
+    "(?, ?, ?)",
+    f") WHERE NOT EXISTS (SELECT 1 FROM events WHERE call_id = column1 AND kind IN ('Started', {ENDING}))",  # noqa: S608
+)
+END = Statement("DELETE FROM intents WHERE call_id IN (", "?", ") RETURNING call_id")
+
+
+class Pending:
+    """What units have added and what is not written yet."""
+
+    __slots__ = ("calls", "ends", "later", "opens", "results", "rows")
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        """Events."""
+        self.opens: list[tuple[str, str, int]] = []
+        """Intents: call, instance, event."""
+        self.ends: list[tuple[str]] = []
+        """Calls whose intents end."""
+        self.results: list[tuple[str, int, bytes]] = []
+        self.later: dict[Later, list[Any]] = {}
+        self.calls: set[str] = set()
+        """Whose intents begin or end here."""
+
+    def take(self, other: Pending) -> None:
+        """Add what is in another one."""
+        self.rows += other.rows
+        self.opens += other.opens
+        self.ends += other.ends
+        self.results += other.results
+        self.calls |= other.calls
+        for write, items in other.later.items():
+            self.later.setdefault(write, []).extend(items)
+
+    def write(self, execute: Execute) -> None:
+        """Write all of it. Raises `StoreError` for an intent that begins twice, or that has ended before."""
+        if self.opens and sum(cursor.rowcount for cursor in OPEN.run(execute, self.opens)) != len(self.opens):
+            for call, _, _ in self.opens:
+                refuse_second(execute, call)
+        if self.ends:
+            ended = {call for cursor in END.run(execute, self.ends) for (call,) in cursor.fetchall()}
+            for (call,) in self.ends:
+                if call not in ended:
+                    refuse_second(execute, call)
+        for cursor in (*EVENTS.run(execute, self.rows), *RESULTS.run(execute, self.results)):
+            cursor.close()
+        for write, items in self.later.items():
+            write(execute, items)
 
 
 class Group:
     """One durable transaction: where the chain stands in it, and what is still to be written."""
 
-    def __init__(self, connection: sqlite3.Connection, *, head: Head) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, head: Head, apart: bool = False) -> None:
+        """`apart` writes each unit by itself."""
         self.connection = connection
         self.head = head
-        self.rows: list[Row] = []
-        """Events of the units that have ended well, not yet written."""
+        self.apart = apart
+        self.pending = Pending()
+        """Of the units that have ended well."""
         self.size = 0
         """Bytes that the units have added, roughly."""
 
     def flush(self) -> None:
-        """Write the events that wait."""
-        if self.rows:
-            insert(self.connection, self.rows)
-            self.rows = []
+        """Write what waits. Raises `ApartError` where that cannot be done for all of it together."""
+        pending, self.pending = self.pending, Pending()
+        try:
+            pending.write(self.connection.execute)
+        except (StoreError, sqlite3.Error) as error:
+            if self.apart or is_failure(error):
+                raise
+            raise ApartError(str(error)) from error
 
 
 class Transaction:
@@ -65,7 +142,7 @@ class Transaction:
         self._saved = False
         self._sequence = group.head.sequence
         self._hash = group.head.hash
-        self._rows: list[Row] = []
+        self._pending = Pending()
         self._size = 0
         self.broken: Exception | None = None
         """The store's own failure, kept even if the unit swallows the exception."""
@@ -83,7 +160,7 @@ class Transaction:
         if len(body) > EVENT_MAX_BYTES:
             raise StoreError(f"an event has {len(body)} bytes, more than {EVENT_MAX_BYTES}", next_step="report this")
         found = entry_hash(sequence=sequence, at=at, call_id=call_id, kind=kind, body=body, previous=self._hash)
-        self._rows.append((sequence, at, call_id, kind, text, found))
+        self._pending.rows.append((sequence, at, call_id, kind, text, found))
         self._sequence, self._hash = sequence, found
         self._size += len(body)
         return sequence
@@ -94,28 +171,40 @@ class Transaction:
         try:
             self._flush()
             return self._group.connection.execute(sql, parameters)
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            if is_failure(error):
+        except (sqlite3.Error, UnicodeDecodeError, ApartError) as error:
+            if isinstance(error, ApartError) or is_failure(error):
                 self.broken = error
             raise
+
+    def later(self, write: Later, item: Any) -> None:
+        """Have an item written with those of other units, by the function that all of them name."""
+        self._check_open()
+        if self._is_apart:
+            write(self.execute, [item])
+        else:
+            self._pending.later.setdefault(write, []).append(item)
 
     def save_result(self, call_id: str, result: bytes | Recording) -> str:
         """Keep a call's masked result; returns its SHA-256 in hexadecimal, for `Finished.result_hash`."""
         recording = result if isinstance(result, Recording) else pack(result)
         self._size += len(recording.data)  # before it is tried: what had no room counts for the self-test
-        self.execute(
-            "INSERT INTO results (call_id, size, data) VALUES (?, ?, ?)", (call_id, recording.size, recording.data)
-        )
+        row = (call_id, recording.size, recording.data)
+        if self._is_apart:
+            for cursor in RESULTS.run(self.execute, [row]):
+                cursor.close()
+        else:
+            self._check_open()
+            self._pending.results.append(row)
         return recording.digest
 
     def keep(self) -> None:
         """End the unit and hand what it did to its group."""
         self._open = False
         if self._saved:
-            insert(self._group.connection, self._rows)
+            self._pending.write(self._group.connection.execute)
             self._group.connection.execute("RELEASE unit")
         else:
-            self._group.rows += self._rows
+            self._group.pending.take(self._pending)
         self._group.head = Head(sequence=self._sequence, hash=self._hash)
         self._group.size += self._size
 
@@ -132,6 +221,11 @@ class Transaction:
         self._open = False
         self._group.size += self._size
 
+    @property
+    def _is_apart(self) -> bool:
+        """Whether what the unit adds is written at once."""
+        return self._saved or self._group.apart
+
     def _check_open(self) -> None:
         if not self._open:
             raise StoreError("a transaction was used after its unit had returned", next_step="report this")
@@ -142,33 +236,39 @@ class Transaction:
             self._group.flush()
             self._group.connection.execute("SAVEPOINT unit")
             self._saved = True
-        if self._rows:
-            insert(self._group.connection, self._rows)
-            self._rows = []
+        pending, self._pending = self._pending, Pending()
+        pending.write(self._group.connection.execute)
 
     def _account(self, event: Event) -> None:
         """Keep the list of open intents, and the rule that each ends once."""
+        call = event.call_id
+        if isinstance(event, Started) and call is None:
+            raise StoreError("an intent needs its call's id", next_step="report this")
+        if call is None:
+            return
+        if self._is_apart or call in self._pending.calls or call in self._group.pending.calls:
+            self._account_now(event, call)
+            return
+        self._pending.calls.add(call)
         if isinstance(event, Started):
-            if event.call_id is None:
-                raise StoreError("an intent needs its call's id", next_step="report this")
-            opened = self.execute(OPEN, (event.call_id, event.instance, self._sequence + 1)).rowcount
-            if not opened:
-                self._refuse_second(event.call_id)
-        elif event.call_id is not None:
-            ended = self.execute("DELETE FROM intents WHERE call_id = ?", (event.call_id,)).rowcount
-            if not ended:
-                self._refuse_second(event.call_id)
+            self._pending.opens.append((call, event.instance, self._sequence + 1))
+        else:
+            self._pending.ends.append((call,))
 
-    def _refuse_second(self, call_id: str) -> None:
-        row = self.execute(STARTED_OR_ENDED, (call_id,)).fetchone()
-        if row is not None:
-            raise StoreError(
-                f"call {call_id!r} has {row[0]!r} on record already", next_step="report this, with the call's record"
-            )
+    def _account_now(self, event: Event, call: str) -> None:
+        if isinstance(event, Started):
+            changed = OPEN.run(self.execute, [(call, event.instance, self._sequence + 1)])
+        else:
+            changed = END.run(self.execute, [(call,)])
+        (cursor,) = changed
+        if not (cursor.rowcount if isinstance(event, Started) else cursor.fetchall()):
+            refuse_second(self.execute, call)
 
 
-def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    """Write events, in as few statements as there may be: one is prepared for each number of rows."""
-    for begin in range(0, len(rows), ROWS_AT_ONCE):
-        part = rows[begin : begin + ROWS_AT_ONCE]
-        connection.execute(INSERTS[len(part)], [value for row in part for value in row])
+def refuse_second(execute: Execute, call_id: str) -> None:
+    """Refuse to begin or to end a call that has begun or ended already, as the record says."""
+    row = execute(STARTED_OR_ENDED, (call_id,)).fetchone()
+    if row is not None:
+        raise StoreError(
+            f"call {call_id!r} has {row[0]!r} on record already", next_step="report this, with the call's record"
+        )

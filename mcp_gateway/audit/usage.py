@@ -8,18 +8,16 @@ of the second or minute at its beginning. The counts are no part of the chain: t
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
-from itertools import product
-from typing import Any, TypeAlias
 
 from mcp_gateway.audit.store import AuditStore
+from mcp_gateway.audit.transaction import Execute, Statement
 from mcp_gateway.calls import Caller
 from mcp_gateway.turns import Turns
 from mcp_gateway.usage import BEGUN, COUNTED, HISTORY, TOUCHED_WINDOWS, WINDOWS, Count, History, Spent, Usage
-
-Execute: TypeAlias = Callable[[str, Sequence[Any]], sqlite3.Cursor]
 
 MAX_BEGINNING = 1000
 """Callers of whom one call begins at once."""
@@ -30,12 +28,16 @@ KEPT = {SECOND: 2 * MINUTE, MINUTE: 25 * 60 * MINUTE}
 UNITS = {"1m": SECOND, "1h": MINUTE, "24h": MINUTE}
 _COLUMNS = ", ".join(COUNTED)
 _ADDED = ", ".join(f"{name} = {name} + excluded.{name}" for name in COUNTED)
-ADD = (
-    f"INSERT INTO usage (who, unit, slot, {_COLUMNS}) VALUES {', '.join(['(?, ?, ?, ?, ?, ?, ?)'] * 4)}"  # noqa: S608 - constants
-    f" ON CONFLICT (who, unit, slot) DO UPDATE SET {_ADDED} RETURNING unit, calls"
+ADD = Statement(
+    f"INSERT INTO usage (who, unit, slot, {_COLUMNS}) VALUES ",  # noqa: S608 - constants
+    f"({', '.join('?' * (3 + len(COUNTED)))})",
+    f" ON CONFLICT (who, unit, slot) DO UPDATE SET {_ADDED} RETURNING who, unit, slot, calls",
 )
-TOUCH = "INSERT INTO touched (who, class, slot) VALUES "
-TOUCHED_LATER = " ON CONFLICT (who, class) DO UPDATE SET slot = max(slot, excluded.slot)"
+TOUCH = Statement(
+    "INSERT INTO touched (who, class, slot) VALUES ",
+    "(?, ?, ?)",
+    " ON CONFLICT (who, class) DO UPDATE SET slot = max(slot, excluded.slot)",
+)
 FORGET = "DELETE FROM usage WHERE who = ? AND unit = ? AND slot < ?"
 FORGET_ALL = "DELETE FROM usage WHERE unit = ? AND slot < ?"
 _SUMS = ", ".join(f"coalesce(sum({name}), 0)" for name in COUNTED)
@@ -74,21 +76,37 @@ def names_of(caller: Caller) -> tuple[str, str]:
     return f"person:{caller.key}", f"agent:{caller.issuer}|{caller.actor}"
 
 
-def add(execute: Execute, caller: Caller, spent: Spent, *, at: datetime) -> None:
-    """Count what a call adds, in the transaction that records it."""
-    seconds = int(at.timestamp())
-    counts = [getattr(spent, name) for name in COUNTED]
-    values: list[Any] = []
-    for who in names_of(caller):
-        for unit in (SECOND, MINUTE):
-            values += [who, unit, seconds // unit, *counts]
-    counted = execute(ADD, values).fetchall()
-    touched = list(product(names_of(caller), sorted(spent.touched)))
-    if touched:
-        places = ", ".join(["(?, ?, ?)"] * len(touched))
-        execute(TOUCH + places + TOUCHED_LATER, [value for pair in touched for value in (*pair, seconds)])
-    if spent.calls and (MINUTE, spent.calls) in counted:
-        _forget(execute, caller, seconds=seconds)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """What one call adds to the counts of its person and its agent."""
+
+    caller: Caller
+    spent: Spent
+    at: datetime
+
+
+def add(execute: Execute, added: Sequence[Added]) -> None:
+    """Count what calls add, in the transaction that records them."""
+    sums: dict[tuple[str, int, int], list[int]] = {}
+    touched: dict[tuple[str, str], int] = {}
+    for one in added:
+        seconds = int(one.at.timestamp())
+        counts = [getattr(one.spent, name) for name in COUNTED]
+        for who in names_of(one.caller):
+            for unit in (SECOND, MINUTE):
+                place = who, unit, seconds // unit
+                sums[place] = list(map(int.__add__, sums[place], counts)) if place in sums else counts
+            for name in one.spent.touched:
+                touched[who, name] = max(seconds, touched.get((who, name), 0))
+    began: set[str] = set()
+    for counted in ADD.run(execute, [(*place, *counts) for place, counts in sums.items()]):
+        for who, unit, slot, calls in counted.fetchall():
+            if unit == MINUTE and 0 < calls == sums[who, unit, slot][COUNTED.index("calls")]:
+                began.add(who)  # the first call of its minute
+    for written in TOUCH.run(execute, [(*pair, seconds) for pair, seconds in touched.items()]):
+        written.close()
+    if began:
+        _forget(execute, began, seconds=int(added[-1].at.timestamp()))
 
 
 def more_began(execute: Execute, caller: Caller, *, known: History, counted: Collection[Count], now: datetime) -> bool:
@@ -102,11 +120,11 @@ def more_began(execute: Execute, caller: Caller, *, known: History, counted: Col
     )
 
 
-def _forget(execute: Execute, caller: Caller, *, seconds: int) -> None:
-    """Drop what no window reaches any more: of this caller with the first call of a minute, of everybody once in a while."""
+def _forget(execute: Execute, began: Iterable[str], *, seconds: int) -> None:
+    """Drop what no window reaches any more: of these with their first call of a minute, of everybody once in a while."""
     for unit, kept in KEPT.items():
         before = (seconds - kept) // unit
-        for who in names_of(caller):
+        for who in sorted(began):
             execute(FORGET, (who, unit, before))
         if seconds % MINUTE == 0:
             execute(FORGET_ALL, (unit, before))

@@ -142,7 +142,7 @@ class Replay:
         if self.counts is not None:
             with suppress(RecordError, *UNREADABLE):  # its call is counted among those that cannot be read
                 caller, at = _caller(counted.identified), datetime.fromisoformat(counted.at)
-                usage.add(self.counts.execute, caller, counted.spent, at=at)
+                usage.add(self.counts.execute, [usage.Added(caller=caller, spent=counted.spent, at=at)])
 
     def _history(self, caller: Caller, at: datetime, target: Target) -> History:
         if self.counts is None:

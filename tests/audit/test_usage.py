@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mcp_gateway.audit import usage
 from mcp_gateway.audit.schema import USAGE_TABLES
 from mcp_gateway.audit.store import AuditStore
-from mcp_gateway.audit.usage import UsageStore
+from mcp_gateway.audit.usage import Added, UsageStore
 from mcp_gateway.calls import Caller
 from mcp_gateway.errors import StoreError
 from mcp_gateway.usage import COUNTED, WINDOWS, History, Spent, Usage, imagined_usage
@@ -28,7 +28,7 @@ CLASSES = frozenset({"pii.email", "pii.phone"})
 
 
 async def spend(store: AuditStore, spent: Spent, *, at: datetime, caller: Caller = ALICE) -> None:
-    await store.transact(lambda tx: usage.add(tx.execute, caller, spent, at=at))
+    await store.transact(lambda tx: usage.add(tx.execute, [Added(caller=caller, spent=spent, at=at)]))
 
 
 async def history(store: AuditStore, now: datetime, caller: Caller = ALICE) -> History:
@@ -59,7 +59,8 @@ def test_no_window_holds_less_than_what_happened_in_it(spent: list[tuple[int, in
     connection.executescript(USAGE_TABLES)
     spent = [(offset, rows) for offset, rows in spent if offset <= now]
     for offset, rows in sorted(spent):
-        usage.add(connection.execute, ALICE, Spent(calls=1, rows=rows), at=NOON + timedelta(seconds=offset))
+        one = Added(caller=ALICE, spent=Spent(calls=1, rows=rows), at=NOON + timedelta(seconds=offset))
+        usage.add(connection.execute, [one])
     moment = NOON + timedelta(seconds=now)
     found = usage.read_history(connection, ALICE, now=moment, classes=()).person.counts
     for window, length in WINDOWS.items():
@@ -123,7 +124,7 @@ async def test_what_is_not_recorded_is_not_counted(tmp_path: Path) -> None:
     async with opened_store(tmp_path / "data") as store:
 
         def broken(tx: object) -> None:
-            usage.add(tx.execute, ALICE, Spent(calls=1), at=NOON)  # type: ignore[attr-defined]
+            usage.add(tx.execute, [Added(caller=ALICE, spent=Spent(calls=1), at=NOON)])  # type: ignore[attr-defined]
             raise StoreError("refused")
 
         with pytest.raises(StoreError):
