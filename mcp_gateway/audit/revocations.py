@@ -39,8 +39,8 @@ LOOK_SECONDS = 0.25
 """For how long a look at the events counts while the mark stays the same."""
 POLL_SECONDS = 0.25
 """How often it is looked for calls that run. With the above: none outlives a revocation by more than half a second."""
-STEP_SECONDS = 0.0001
-"""Of one step of a call: what is asked twice within it is looked for once, so others' revocations count so much later."""
+STEP_SECONDS = 0.001
+"""What was looked for holds for so long: whoever revokes waits for that, so it counts everywhere once that is done."""
 BUSY_SECONDS = 0.05
 """The event loop waits for it; readers are held up only while another process recovers or closes the WAL."""
 NEWEST = "SELECT max(sequence) FROM events WHERE kind = 'Revoked'"
@@ -105,9 +105,8 @@ class Revocations:
     async def _record(self, event: Revoked) -> None:
         await self._store.append(event)
         changed, self._step_ends = self._mark.change(), 0.0
-        if not changed:
-            # Nobody is told; by then everybody has looked.
-            await anyio.sleep(LOOK_SECONDS)
+        # By then everybody has looked: those who are not told, too, where the mark could not be changed.
+        await anyio.sleep(STEP_SECONDS if changed else LOOK_SECONDS)
 
     def is_revoked(self, *, what: What, value: str) -> bool:
         """Whether a token id, a subject (or `issuer|subject`) or an agent is revoked.

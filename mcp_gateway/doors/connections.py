@@ -40,6 +40,7 @@ import anyio
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from mcp_gateway.doors.departures import GONE
 from mcp_gateway.doors.gathered import Gathered
 from mcp_gateway.doors.tls import Secured
 
@@ -178,6 +179,7 @@ class Connection(HttpToolsProtocol):
             if not cycle.response_complete:
                 cycle.disconnected = True
                 cycle.message_event.set()
+                cast("dict[str, Any]", cycle.scope)[GONE].set_result(None)
         super().connection_lost(exc)
 
     def resume_writing(self) -> None:
@@ -242,6 +244,7 @@ class Connection(HttpToolsProtocol):
         while self._unanswered and self._unanswered[0].response_complete:
             self._unanswered.popleft()
         self._unanswered.append(self.cycle)
+        cast("dict[str, Any]", self.cycle.scope)[GONE] = self.loop.create_future()
 
     def on_message_complete(self) -> None:
         """It has arrived."""

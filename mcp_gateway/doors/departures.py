@@ -19,6 +19,10 @@ KEY = "mcp_gateway.departure"
 """Of this request's `Departure` in its ASGI scope."""
 
 
+GONE = "mcp_gateway.gone"
+"""Of the future in a request's ASGI scope that is done once its connection is over; only our own server has it."""
+
+
 class Departure:
     """Whether a request's client has gone away, and what ends with that."""
 

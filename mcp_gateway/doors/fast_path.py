@@ -30,6 +30,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mcp_gateway.answers import Masked
 from mcp_gateway.doors.carrying import Carrier
+from mcp_gateway.doors.departures import GONE
 from mcp_gateway.doors.mcp import Identify, declared_to
 from mcp_gateway.doors.plain_calls import Declared, PlainCall, Reader
 from mcp_gateway.doors.sessions import CarriedCall, Sessions
@@ -71,7 +72,7 @@ class FastPath:
         if head is None:
             await self._app(scope, receive, send)
             return
-        heard = _Heard(receive)
+        heard = _Heard(receive, scope.get(GONE))
         body = await heard.body(head.length)
         plain = self._reader.read(head, body) if body is not None else None
         if plain is None:
@@ -120,24 +121,25 @@ class FastPath:
     async def _result(self, call: CallUnderWay, heard: _Heard) -> Masked | None:
         """The result, if it comes soon. None for every other end, and where the client has gone away."""
         # 3.
-        gone = asyncio.create_task(heard.until_gone())
+        ends: set[asyncio.Future[Any]] = {call.task, call.hand_over.wanted, heard.listen()}
         try:
-            ends: set[asyncio.Future[Any]] = {call.task, gone, call.hand_over.wanted}
             await asyncio.wait(ends, timeout=TAKE_OVER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            if not gone.done():
-                gone.cancel()
+            heard.stop_listening()
         found = call.result()
-        if found is None and not gone.done():
-            await asyncio.wait({gone})  # only one may listen at a time
+        if found is None:
+            await heard.stopped()
         return found
 
 
 class _Heard:
     """What a client has sent: to be read here first, and to be told again to whoever reads it after."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, over: asyncio.Future[None] | None) -> None:
+        """`over` is done once its connection is over, where the server says so: then nobody has to listen for it."""
         self._receive = receive
+        self._over = over
+        self._listener: asyncio.Task[None] | None = None
         self._messages: list[Message] = []
         self.gone = False
         """Whether the client has gone away."""
@@ -147,8 +149,8 @@ class _Heard:
         parts: list[bytes] = []
         left = length
         while left >= 0:
-            message = await self._next()
-            self._messages.append(message)
+            message = await self._receive()
+            self._take(message)
             if message["type"] != "http.request":
                 return None
             parts.append(message.get("body", b""))
@@ -157,22 +159,40 @@ class _Heard:
                 return b"".join(parts) if left == 0 else None
         return None
 
-    async def until_gone(self) -> None:
-        """Wait until the client has gone away."""
+    def listen(self) -> asyncio.Future[None]:
+        """What is done once the client has gone away. Nobody else may listen before this has `stopped`."""
+        if self._over is not None:
+            return self._over
+        self._listener = asyncio.create_task(self._until_gone())
+        return self._listener
+
+    def stop_listening(self) -> None:
+        """Listen no longer, and know by now whether the client has gone away."""
+        if self._listener is not None:
+            self._listener.cancel()
+        elif self._over is not None and self._over.done():
+            self._take({"type": "http.disconnect"})
+
+    async def stopped(self) -> None:
+        """Wait until nobody listens any more."""
+        if self._listener is not None and not self._listener.done():
+            await asyncio.wait({self._listener})
+
+    async def _until_gone(self) -> None:
         while not self.gone:
-            message = await self._next()
+            message = await self._receive()
             if message["type"] == "http.disconnect":
-                self._messages.append(message)
+                self._take(message)
+
+    def _take(self, message: Message) -> None:
+        self._messages.append(message)
+        self.gone |= message["type"] == "http.disconnect"
 
     async def again(self) -> Message:
         """An ASGI `receive` that tells everything from the beginning."""
-        return self._messages.pop(0) if self._messages else await self._next()
-
-    async def _next(self) -> Message:
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            self.gone = True
-        return message
+        if not self._messages:
+            self._take(await self._receive())
+        return self._messages.pop(0)
 
 
 async def _send(send: Send, body: list[bytes]) -> None:

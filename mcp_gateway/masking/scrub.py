@@ -53,6 +53,8 @@ OPEN_SIGNS = compiled(
     rb"\\[0-7]|&#\d{1,32}[^\d;]|&#[xX][\dA-Fa-f]{1,32}[^\dA-Fa-f;]|&#[xX]?[\dA-Fa-f]{1,32}\z|(?i:&(?:amp|lt|gt|quot))(?:[^;]|\z)"
     rb"|\xef\xbc[\x90-\x99\xa1-\xba]|\xef\xbd[\x81-\x9a]"
 ).Match
+OPEN_BYTES = (b"\\", b"&", b"\xef")
+"""Each of them has one of these."""
 QUOTED_PRINTABLE = compiled(rb"=[\dA-Fa-f]{2}|=[ \t]{0,8}\r?\n").Match
 SEPARATORS = rb"[ \t\r\n:,;._-]{1,16}(?:0[xX])?|0[xX]"
 """Between the octets of hexadecimal."""
@@ -297,7 +299,7 @@ class Scrubber:
 
     def _may_be_open(self, text: bytes) -> bool:
         """The same of the escapes without an end."""
-        if OPEN_SIGNS(UNANCHORED, text, 0, len(text))[0][0] >= 0:
+        if any(sign in text for sign in OPEN_BYTES) and OPEN_SIGNS(UNANCHORED, text, 0, len(text))[0][0] >= 0:
             return True
         return b"=" in text and QUOTED_PRINTABLE(UNANCHORED, text, 0, len(text))[0][0] >= 0
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -113,6 +114,19 @@ async def test_a_revocation_reaches_the_other_processes_at_their_next_check(tmp_
         assert there.refuses(CALLER) == "agent"
 
 
+@pytest.mark.requirement("R42", "R31")
+async def test_a_revocation_counts_everywhere_once_it_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcp_gateway.audit.revocations.STEP_SECONDS", 0.2)
+    async with opened(tmp_path / "data") as (_, here), opened(tmp_path / "data") as (_, there):
+        assert there.refuses(CALLER) is None
+        assert there.refuses(CALLER) is None  # now it holds for a step
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(here.revoke, what="agent", value="agent-1", by="ops"))
+            while there.refuses(CALLER) is None:
+                assert group._tasks  # type: ignore[attr-defined]  # it is not done yet
+                await anyio.sleep(0.01)
+
+
 @pytest.mark.requirement("R42")
 @pytest.mark.parametrize(("seconds", "looks"), [(60.0, 2), (0.0, 6)], ids=["within a step", "in as many steps"])
 async def test_what_was_looked_for_in_one_step_holds_until_its_end_and_no_longer_than_an_own_revocation(
@@ -133,6 +147,7 @@ async def test_what_was_looked_for_in_one_step_holds_until_its_end_and_no_longer
             assert revocations.stops("shop") is None
         assert len(reads) == looks
 
+        monkeypatch.setattr("mcp_gateway.audit.revocations.STEP_SECONDS", 0.0)  # which revoking waits for
         await revocations.revoke(what="token", value="t-1", by="test")
 
         assert revocations.refuses(CALLER) == "token"
