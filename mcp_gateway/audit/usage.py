@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -56,12 +56,15 @@ class UsageStore:
         """What this caller has done until now; `classes` are those that policies know. Raises `StoreError`."""
         return await self._store.read(lambda connection: read_history(connection, caller, now=now, classes=classes))
 
-    @asynccontextmanager
-    async def in_order(self, caller: Caller, *, counted: Collection[Count]) -> AsyncIterator[bool]:
+    def in_order(self, caller: Caller, *, counted: Collection[Count]) -> AbstractAsyncContextManager[bool]:
         """Let calls of this process that are decided on by the same counts begin one after another.
 
         Gives whether it had to wait. The person's turn always comes before the agent's, so that no two wait for each other.
         """
+        return self._in_order(caller, counted=counted) if counted else nullcontext(enter_result=False)
+
+    @asynccontextmanager
+    async def _in_order(self, caller: Caller, *, counted: Collection[Count]) -> AsyncIterator[bool]:
         records, waited = {record for record, _ in counted}, False
         async with AsyncExitStack() as held:
             for record, who in zip(HISTORY, names_of(caller), strict=True):

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import orjson
 import structlog
@@ -121,10 +120,23 @@ class FastPath:
     async def _result(self, call: CallUnderWay, heard: _Heard) -> Masked | None:
         """The result, if it comes soon. None for every other end, and where the client has gone away."""
         # 3.
-        ends: set[asyncio.Future[Any]] = {call.task, call.hand_over.wanted, heard.listen()}
+        loop, gone = asyncio.get_running_loop(), heard.listen()
+        over = loop.create_future()
+
+        def wake(*_: object) -> None:
+            if not over.done():
+                over.set_result(None)
+
+        call.task.add_done_callback(wake)
+        gone.add_done_callback(wake)
+        call.hand_over.when_wanted = wake
+        timer = loop.call_later(TAKE_OVER_SECONDS, wake)
         try:
-            await asyncio.wait(ends, timeout=TAKE_OVER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if not call.hand_over.wanted:
+                await over
         finally:
+            timer.cancel()
+            gone.remove_done_callback(wake)
             heard.stop_listening()
         found = call.result()
         if found is None:

@@ -119,7 +119,7 @@ class StreamCalls:
     ) -> None:
         hand_over, key = HandOver(), str(plain.id)
 
-        def hand(*_: object) -> None:
+        def hand() -> None:
             handed_to(context, call)
             rest.push(item, context)
 
@@ -127,10 +127,10 @@ class StreamCalls:
             try:
                 answer = await self._carrier.call(plain, declared, identify=self._identify, hand_over=hand_over)
             except Exception:
-                if not (hand_over.wanted.done() or call.given_up):
+                if not (hand_over.wanted or call.given_up):
                     hand()
                 raise
-            if hand_over.wanted.done() or call.given_up:
+            if hand_over.wanted or call.given_up:
                 return answer  # to the handler that takes it over, or to nobody
             # 3.
             if isinstance(answer, Answer) and isinstance(answer.outcome, Masked):
@@ -149,7 +149,7 @@ class StreamCalls:
                     log.critical("door_failed", error=type(error).__name__, exc_info=error)
 
         call = self._calls[key] = CallUnderWay(work(), tool=plain.tool, arguments=plain.arguments, hand_over=hand_over)
-        hand_over.wanted.add_done_callback(hand)
+        hand_over.when_wanted = hand
         call.task.add_done_callback(ended)
 
 

@@ -7,7 +7,7 @@ handler that has read something else gets nothing of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context, ContextVar
 from typing import Any
 
@@ -34,15 +34,17 @@ class HandOver:
     """
 
     def __init__(self) -> None:
-        self.wanted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done once something is wanted."""
-        self._came = anyio.Event()
-        self._channels = Channels()
+        self.wanted = False
+        self.when_wanted: Callable[[], object] = lambda: None
+        """Called once, when something is wanted."""
+        self._came: anyio.Event | None = None
+        self._channels: Channels | None = None
 
     def come(self, channels: Channels) -> None:
         """Say what the handler can do."""
         self._channels = channels
-        self._came.set()
+        if self._came is not None:
+            self._came.set()
 
     async def confirm(self, ticket: Ticket, seconds: float) -> Action:
         """Ask the caller's human by a form."""
@@ -56,9 +58,11 @@ class HandOver:
             await progress(done, total, message)
 
     async def _brought(self) -> Channels:
-        if not self.wanted.done():
-            self.wanted.set_result(None)
-        await self._came.wait()
+        while self._channels is None:
+            if self._came is None:
+                self._came, self.wanted = anyio.Event(), True
+                self.when_wanted()
+            await self._came.wait()
         return self._channels
 
 

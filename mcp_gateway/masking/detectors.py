@@ -65,15 +65,14 @@ def resolve(names: Iterable[str], *, path: str = "masking.detectors") -> frozens
     Raises:
         ConfigError: names that are not known, which stand at `path`.
     """
-    given = tuple(names)
-    problems = find_problems(given, path=path)
-    if problems:
-        raise ConfigError(problems)
-    return _resolve(given)
+    return _resolve(tuple(names), path)
 
 
 @lru_cache(maxsize=256)
-def _resolve(names: tuple[str, ...]) -> frozenset[str]:
+def _resolve(names: tuple[str, ...], path: str) -> frozenset[str]:
+    problems = find_problems(names, path=path)
+    if problems:
+        raise ConfigError(problems)
     found = DEFAULT if not names or names[0].startswith("-") else frozenset[str]()
     for name in names:
         found = found - NAMES[name[1:]] if name.startswith("-") else found | NAMES[name]

@@ -11,6 +11,7 @@ What a JSON key says of its value counts as well: the string under `"password"` 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import count, islice, starmap
 from operator import is_
 from typing import Any
@@ -70,8 +71,14 @@ def masker_for(
         ),
         scrubber=scrubber,
         markers=markers,
-        by_key=frozenset(data_class for detector, data_class in KEYED.items() if detector in detectors),
+        by_key=_by_key(detectors),
     )
+
+
+@lru_cache(maxsize=64)
+def _by_key(detectors: frozenset[str]) -> frozenset[str]:
+    """The classes that the names of members give their values, where these detectors look."""
+    return frozenset(data_class for detector, data_class in KEYED.items() if detector in detectors)
 
 
 class CallMasker:

@@ -135,7 +135,11 @@ class Filter:
                 start = position
             elif self._collecting:
                 self._collect(data[:position], complete=not self._payload)
-        while end - (position := self._whole_rows(data, position)) >= HEADER_BYTES:
+        while True:
+            if position < end and data[position] == DATA_ROW:
+                position = self._whole_rows(data, position)
+            if end - position < HEADER_BYTES:
+                break
             kind = data[position]
             size = _length.unpack_from(data, position + 1)[0] + 1
             if size < HEADER_BYTES:
