@@ -201,10 +201,10 @@ class Database:
             outcome = Outcome(value=work(tx))
         except Exception as error:  # noqa: BLE001 - a unit's own exception goes back to whoever handed it in
             outcome = Outcome(error=error)
-        failure = tx.broken or outcome.error
-        if failure is not None and (isinstance(failure, ApartError) or health.is_failure(failure)):
+        outcome = outcome if tx.spoiled is None else Outcome(error=tx.spoiled)
+        if tx.broken is not None or (outcome.error is not None and health.is_failure(outcome.error)):
             tx.lose()
-            raise failure
+            raise tx.broken or outcome.error  # type: ignore[misc]  # one of them is there
         if not group.connection.in_transaction:
             raise StoreError("a unit ended the transaction that it ran in", next_step="report this")
         if outcome.error is None:

@@ -46,8 +46,12 @@ CHUNK = """
 
 
 def is_failure(error: Exception) -> bool:
-    """Whether it is the store that failed, and not one unit's statement."""
-    return is_damage(error) or getattr(error, "sqlite_errorcode", 0) & PRIMARY in FAILURES
+    """Whether it is the store that failed, and not one unit's statement. No memory is what Python makes of SQLite's own."""
+    return (
+        is_damage(error)
+        or isinstance(error, MemoryError)
+        or getattr(error, "sqlite_errorcode", 0) & PRIMARY in FAILURES
+    )
 
 
 def is_damage(error: Exception) -> bool:
@@ -60,7 +64,7 @@ def failure(error: Exception, *, path: Path) -> StoreError:
     """What to tell the operator."""
     if isinstance(error, UnicodeDecodeError):
         return StoreError(f"the audit store {str(path)!r} refuses: it is damaged ({error})", next_step=EVIDENCE)
-    extended = getattr(error, "sqlite_errorcode", 0)
+    extended = sqlite3.SQLITE_NOMEM if isinstance(error, MemoryError) else getattr(error, "sqlite_errorcode", 0)
     code = sqlite3.SQLITE_FULL if extended == sqlite3.SQLITE_IOERR_SHMSIZE else extended & PRIMARY
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     what, next_step = FAILURES.get(code, (str(error), "report this"))
@@ -72,7 +76,7 @@ def translated(path: Path) -> Iterator[None]:
     """Let nothing of SQLite's or the system's out but `StoreError`."""
     try:
         yield
-    except (sqlite3.Error, UnicodeDecodeError) as error:
+    except (sqlite3.Error, UnicodeDecodeError, MemoryError) as error:
         raise failure(error, path=path) from error
     except OSError as error:
         raise StoreError(f"the audit store cannot be used: {error}", next_step="check the disk and data_dir") from error

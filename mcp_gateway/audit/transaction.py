@@ -127,10 +127,10 @@ class Group:
         pending, self.pending = self.pending, Pending()
         try:
             pending.write(self.connection.execute)
-        except (StoreError, sqlite3.Error) as error:
+        except Exception as error:
             if self.apart or is_failure(error):
                 raise
-            raise ApartError(str(error)) from error
+            raise ApartError(repr(error)) from error
 
 
 class Transaction:
@@ -145,7 +145,9 @@ class Transaction:
         self._pending = Pending()
         self._size = 0
         self.broken: Exception | None = None
-        """The store's own failure, kept even if the unit swallows the exception."""
+        """The store's own failure, or the group's, kept even if the unit swallows the exception."""
+        self.spoiled: Exception | None = None
+        """Why something that it has added could not be written, likewise."""
 
     def append(self, event: Event) -> int:
         """Add an event to the chain; returns its number."""
@@ -171,8 +173,8 @@ class Transaction:
         try:
             self._flush()
             return self._group.connection.execute(sql, parameters)
-        except (sqlite3.Error, UnicodeDecodeError, ApartError) as error:
-            if isinstance(error, ApartError) or is_failure(error):
+        except Exception as error:
+            if is_failure(error):
                 self.broken = error
             raise
 
@@ -233,11 +235,19 @@ class Transaction:
     def _flush(self) -> None:
         """Write what waits, with a savepoint between the others' and this unit's own."""
         if not self._saved:
-            self._group.flush()
-            self._group.connection.execute("SAVEPOINT unit")
+            try:
+                self._group.flush()
+                self._group.connection.execute("SAVEPOINT unit")
+            except Exception as error:
+                self.broken = error  # what others have added is not written
+                raise
             self._saved = True
         pending, self._pending = self._pending, Pending()
-        pending.write(self._group.connection.execute)
+        try:
+            pending.write(self._group.connection.execute)
+        except Exception as error:
+            self.spoiled = error
+            raise
 
     def _account(self, event: Event) -> None:
         """Keep the list of open intents, and the rule that each ends once."""

@@ -220,7 +220,10 @@ class Sessions(StreamableHTTPSessionManager):
     async def _end_calls(self, transport: StreamableHTTPServerTransport) -> None:
         """What a session still runs before the SDK ends with it."""
         session = self._sessions.get(transport)
-        for call in tuple(session.calls.values()) if session is not None else ():
+        calls = tuple(session.calls.values()) if session is not None else ()
+        for call in calls:
+            call.give_up()
+        for call in calls:
             await call.end()
 
 

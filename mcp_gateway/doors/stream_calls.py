@@ -120,6 +120,8 @@ class StreamCalls:
         hand_over, key = HandOver(), str(plain.id)
 
         def hand() -> None:
+            if call.given_up:
+                return  # nobody waits for it
             handed_to(context, call)
             rest.push(item, context)
 
@@ -127,7 +129,7 @@ class StreamCalls:
             try:
                 answer = await self._carrier.call(plain, declared, identify=self._identify, hand_over=hand_over)
             except Exception:
-                if not (hand_over.wanted or call.given_up):
+                if not hand_over.wanted:
                     hand()
                 raise
             if hand_over.wanted or call.given_up:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -24,6 +25,7 @@ from mcp_gateway.errors import StoreError
 from mcp_gateway.events import Denied, OutcomeUnknown
 from mcp_gateway.usage import Spent
 from tests.approval.tickets import a_caller
+from tests.audit.no_memory import LARGE, acknowledged_with
 from tests.audit.records import AT, finished, received, started
 from tests.faults.sizes import times
 
@@ -171,6 +173,55 @@ def test_what_cannot_be_written_at_all_closes_the_store_for_the_whole_group(tmp_
             database.run([appends(received("b")), lambda tx: tx.later(breaks, 1)])
         database.run([appends(received("c"))])
     assert [call for _, _, call, _, _ in content(tmp_path / "data")["events"]] == ["a", "c"]
+
+
+@pytest.mark.requirement("I3", "I7")
+def test_what_cannot_be_written_together_refuses_the_one_alone_whose_fault_it_is(tmp_path: Path) -> None:
+    def breaks(_: Any, items: Sequence[int]) -> None:
+        if 2 in items:
+            raise TypeError("2")
+
+    def adds(number: int) -> Step:
+        return lambda tx: tx.later(breaks, number)
+
+    steps = [both(appends(received(f"c{n}")), adds(n)) for n in range(4)]
+    for reads in ([], [lambda tx: tx.execute("SELECT count(*) FROM events").fetchone()]):
+        folder = tmp_path / str(len(reads))
+        with opened(folder) as database:
+            found = database.run([*steps, *reads, appends(received("last"))])
+        assert [str(one.error) for one in found if one.error is not None] == ["2"]
+        assert [call for _, _, call, _, _ in content(folder)["events"]] == ["c0", "c1", "c3", "last"]
+        assert verify(folder).flaw is None
+
+
+@pytest.mark.requirement("I3", "I7", "R1")
+def test_what_a_unit_could_not_write_refuses_it_even_if_it_does_not_say_so(tmp_path: Path) -> None:
+    def swallows(tx: Transaction) -> str:
+        tx.append(started("a"))
+        with contextlib.suppress(StoreError):
+            tx.execute("SELECT 1")
+        tx.append(received("a"))
+        return "done"
+
+    with opened(tmp_path / "data") as database:
+        database.run([appends(started("a"))])
+        (found,) = database.run([swallows])
+        database.run([appends(received("b"))])
+
+    assert "on record already" in str(found.error)
+    assert verify(tmp_path / "data").events == 2
+
+
+@pytest.mark.requirement("I3", "I7", "R3")
+@pytest.mark.parametrize("limit", [1_000_000, 3_000_000, 6_000_000, 8_000_000, 10_000_000, 40_000_000])
+def test_without_memory_nothing_is_acknowledged_that_is_not_written(tmp_path: Path, limit: int) -> None:
+    """Python tells as its own what SQLite tells it."""
+    acknowledged = acknowledged_with(limit, tmp_path / "data")
+
+    written = [call for _, _, call, _, _ in content(tmp_path / "data")["events"]]
+    assert written == ["before"] + ["large"] * 2 * ("large" in acknowledged) + ["small"] * ("small" in acknowledged)
+    assert verify(tmp_path / "data").flaw is None
+    assert acknowledged or limit < LARGE * 4
 
 
 def test_a_group_of_units_takes_a_few_statements(tmp_path: Path) -> None:

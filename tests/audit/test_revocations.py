@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from functools import partial
@@ -9,7 +11,9 @@ from pathlib import Path
 
 import anyio
 import pytest
+import uvloop
 
+from mcp_gateway.audit import revocations
 from mcp_gateway.audit.mark import Mark
 from mcp_gateway.audit.revocations import LOOK_SECONDS, MIGRATIONS, POLL_SECONDS, Revocations, What
 from mcp_gateway.audit.store import AuditStore
@@ -125,6 +129,18 @@ async def test_a_revocation_counts_everywhere_once_it_is_done(tmp_path: Path, mo
             while there.refuses(CALLER) is None:
                 assert group._tasks  # type: ignore[attr-defined]  # it is not done yet
                 await anyio.sleep(0.01)
+
+
+@pytest.mark.requirement("R42")
+def test_the_wait_of_whoever_revokes_is_over_no_sooner_by_any_event_loop() -> None:
+    async def waited() -> float:
+        began = time.monotonic()
+        await revocations._outlast(0.001)
+        return time.monotonic() - began
+
+    for loop in (asyncio.new_event_loop, uvloop.new_event_loop):
+        with asyncio.Runner(loop_factory=loop) as runner:
+            assert min(runner.run(waited()) for _ in range(500)) >= 0.001
 
 
 @pytest.mark.requirement("R42")

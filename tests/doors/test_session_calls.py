@@ -19,6 +19,7 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from mcp_gateway.approval import holding
 from mcp_gateway.doors import fast_path
@@ -340,8 +341,11 @@ async def test_a_session_that_its_client_ends_ends_its_calls(doors: TwoDoors) ->
         async with anyio.create_task_group() as group:
             group.start_soon(door.exchange, CALL)
             await until(stalling(door))
-            said = await door.exchange(in_session(request(PLAIN, method="DELETE")))
+            with capture_logs() as logs:
+                said = await door.exchange(in_session(request(PLAIN, method="DELETE")))
+                await until(cancelled(door))
             assert said.start["status"] == 200
+            assert [entry for entry in logs if entry["log_level"] == "critical"] == []
         await until(cancelled(door))
         assert door.bench.road.calls_under_way == 0
 

@@ -21,7 +21,7 @@ from mcp_gateway.pipeline import Road
 from tests.doors.odd_requests import BODIES, changed
 from tests.doors.test_two_doors import CALLS, FORMS, PATHS, RESULTS, VALUES
 from tests.doors.two_doors import meta
-from tests.doors.two_streams import StreamClient, TwoStreams, two_streams
+from tests.doors.two_streams import BARRIER, StreamClient, TwoStreams, two_streams
 from tests.faults.sizes import times
 from tests.invariants.world import World
 from tests.waiting import until
@@ -201,6 +201,19 @@ async def test_a_call_that_is_given_up_as_it_is_handed_over_is_not_answered(
 
     assert given_up
     assert [one for one in map(json.loads, client.said[before:]) if "error" in one] == []
+
+
+@pytest.mark.requirement("R9")
+async def test_a_call_that_is_given_up_before_its_form_is_asked_is_not_answered(tmp_path: Path, world: World) -> None:
+    async with two_streams(tmp_path, world, modern=False, wait=timedelta(seconds=20)) as streams:
+        for client in streams:
+            await client.open(elicitation={"form": {}})
+            before = len(client.said)
+            await client.send(client.call({"target": "api", "path": "x", "method": "PUT"}))
+            await client.send(notice(1))
+            await until(lambda client=client: client.kinds()[-1] == "Answered" and client.kinds()[-2] != "Finished")  # type: ignore[misc]
+            await client.settle()
+            assert [one for one in map(json.loads, client.said[before:]) if one.get("id") != BARRIER] == []
 
 
 @ERAS
