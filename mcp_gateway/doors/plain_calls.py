@@ -49,8 +49,8 @@ DECLARED = (CLIENT_INFO_META_KEY, CLIENT_CAPABILITIES_META_KEY)
 TRACE = frozenset({"traceparent", "tracestate", "baggage"})
 """Of W3C Trace Context; texts."""
 PROGRESS = "progressToken"
-META = frozenset({PROTOCOL_VERSION_META_KEY, *DECLARED, *TRACE})
 SESSION_META = frozenset({PROGRESS, *TRACE})
+META = SESSION_META | {PROTOCOL_VERSION_META_KEY, *DECLARED}
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -168,11 +168,9 @@ class Reader:
             meta = meta if "_meta" in params else {}
             if type(meta) is not dict or not meta.keys() <= SESSION_META:
                 return None
-            if PROGRESS in meta and not _is_plain_id(meta[PROGRESS]):
-                return None
         elif head.tool not in {"", tool} or type(meta) is not dict or (declared := self._declaration(meta)) is None:
             return None
-        if any(type(meta.get(name, "")) is not str for name in TRACE):
+        if any(type(meta.get(name, "")) is not str for name in TRACE) or not _is_plain_id(meta.get(PROGRESS, 0)):
             return None
         return PlainCall(
             id=number,

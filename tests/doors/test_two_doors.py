@@ -34,7 +34,8 @@ FORMS: dict[str, Any] = {"elicitation": {"form": {}}}
 ODD = odd_requests()
 STILL_PLAIN = {
     "the body: an escaped method", "the body: an escaped tool", "the body: a trace", "the body: an empty trace",
-    "the body: a long trace", "the body: no client info", "the body: null client info", "the body: a client with a title",
+    "the body: a long trace", "the body: a progress token", "the body: a progress token that is a number",
+    "the body: no client info", "the body: null client info", "the body: a client with a title",
     "the body: a client with more", "the body: a client with another's name", "the body: a client with a big number",
     "the body: elicitation", "the body: null elicitation", "the body: forms", "the body: URLs alone", "the body: sampling",
     "the body: unknown capabilities", 'the body: the id ""', 'the body: the id "1"', "the body: the id -1",
