@@ -152,8 +152,6 @@ class Transaction:
     def append(self, event: Event) -> int:
         """Add an event to the chain; returns its number."""
         self._check_open()
-        if event.ends_call or isinstance(event, Started):
-            self._account(event)
         sequence, kind, call_id = self._sequence + 1, event.kind, event.call_id
         if not isinstance(call_id, str | None):
             raise StoreError(f"a call's id is text, got {type(call_id).__name__}", next_step="report this")
@@ -161,6 +159,8 @@ class Transaction:
         body = text.encode()
         if len(body) > EVENT_MAX_BYTES:
             raise StoreError(f"an event has {len(body)} bytes, more than {EVENT_MAX_BYTES}", next_step="report this")
+        if event.ends_call or isinstance(event, Started):
+            self._account(event)  # only now: what cannot be written ends no intent
         found = entry_hash(sequence=sequence, at=at, call_id=call_id, kind=kind, body=body, previous=self._hash)
         self._pending.rows.append((sequence, at, call_id, kind, text, found))
         self._sequence, self._hash = sequence, found

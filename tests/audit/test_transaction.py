@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 from datetime import timedelta
@@ -171,3 +172,18 @@ async def test_a_result_is_kept_once_for_a_call(tmp_path: Path) -> None:
         assert digest == pack(b"abc").digest
         with pytest.raises(StoreError, match=r"refuses this record: UNIQUE constraint failed: results.call_id"):
             await store.transact(lambda tx: tx.save_result("c", pack(b"other")))
+
+
+@pytest.mark.requirement("I3", "I7")
+async def test_an_outcome_that_cannot_be_written_ends_nothing(tmp_path: Path) -> None:
+    async with opened_store(tmp_path / "data") as store:
+        await store.append(started("c"))
+
+        def swallows(tx: Transaction) -> None:
+            with contextlib.suppress(StoreError):
+                tx.append(Failed(at=AT, call_id="c", code="failed", cause="x" * EVENT_MAX_BYTES))
+
+        await store.transact(swallows)
+        await store.append(finished("c"))
+
+    assert kinds(tmp_path / "data") == ["Started", "Finished"]
