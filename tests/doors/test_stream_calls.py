@@ -102,12 +102,12 @@ async def test_whatever_stands_in_a_message_it_has_one_answer(
     streams: TwoStreams, modern: bool, path: list[str], value: Any
 ) -> None:
     sent = changed(["params", *path], value)
-    sent = sent if modern else orjson_like(sent).replace(NEWER, b"")
+    sent = sent if modern else compact(sent).replace(NEWER, b"")
     if (number := asks(sent)) is not ...:
         await streams.same(sent, number=number)
 
 
-def orjson_like(body: bytes) -> bytes:
+def compact(body: bytes) -> bytes:
     """JSON of the standard library without its spaces between members."""
     return json.dumps(json.loads(body), separators=(",", ":")).encode()
 

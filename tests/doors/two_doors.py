@@ -10,11 +10,11 @@ import itertools
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import orjson
@@ -32,6 +32,8 @@ from mcp_gateway.identity.local import LocalIssuer, open_local_issuer
 from tests.doors.servers import APPROVER, PEOPLE
 from tests.invariants.world import World, read_store
 from tests.roads import Bench, laid
+
+D = TypeVar("D")
 
 MODERN = "2026-07-28"
 IN_SESSION = "2025-11-25"
@@ -263,8 +265,17 @@ def _events(bench: Bench) -> list[Any]:
 @asynccontextmanager
 async def two_doors(folder: Path, world: World, **more: Any) -> AsyncIterator[TwoDoors]:
     """Two doors; `more` is for their roads."""
+    async with with_and_without(_door, folder, world, **more) as (plain, sdk):
+        yield TwoDoors(plain=plain, sdk=sdk)
+
+
+@asynccontextmanager
+async def with_and_without(
+    door: Callable[..., AbstractAsyncContextManager[D]], folder: Path, world: World, **more: Any
+) -> AsyncIterator[tuple[D, D]]:
+    """A `door` with the fast path and one without, each before a road and a store of its own, at one time."""
     async with AsyncExitStack() as stack:
-        doors: list[OneDoor] = []
+        doors: list[D] = []
         now = utc_now()
         for name, fast_path in (("plain", True), ("sdk", False)):
             own = folder / name
@@ -272,8 +283,8 @@ async def two_doors(folder: Path, world: World, **more: Any) -> AsyncIterator[Tw
             world.data_dirs.append(own / "data")
             bench = await stack.enter_async_context(laid(own, **more))
             bench.clock.now = now
-            doors.append(await stack.enter_async_context(_door(own, bench, fast_path=fast_path)))
-        yield TwoDoors(plain=doors[0], sdk=doors[1])
+            doors.append(await stack.enter_async_context(door(own, bench, fast_path=fast_path)))
+        yield doors[0], doors[1]
 
 
 @asynccontextmanager

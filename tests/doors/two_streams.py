@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from mcp_gateway.doors.standard_streams import Incoming, Outgoing
 from mcp_gateway.doors.stdio import StdioParts, serve_streams
 from mcp_gateway.identity.local import open_local_issuer
 from tests.doors.servers import PEOPLE
-from tests.doors.two_doors import IN_SESSION, Numbered, message, same_events
+from tests.doors.two_doors import IN_SESSION, Numbered, message, same_events, with_and_without
 from tests.invariants.world import World, read_store
-from tests.roads import Bench, laid
+from tests.roads import Bench
 from tests.waiting import until
 
 BARRIER = "barrier"
@@ -148,17 +149,8 @@ class TwoStreams:
 @asynccontextmanager
 async def two_streams(folder: Path, world: World, *, modern: bool, **more: Any) -> AsyncIterator[TwoStreams]:
     """Two clients, each of its own door; `more` is for their roads."""
-    async with AsyncExitStack() as stack:
-        clients: list[StreamClient] = []
-        now = utc_now()
-        for name, fast_path in (("plain", True), ("sdk", False)):
-            own = folder / name
-            own.mkdir()
-            world.data_dirs.append(own / "data")
-            bench = await stack.enter_async_context(laid(own, **more))
-            bench.clock.now = now
-            clients.append(await stack.enter_async_context(served(own, bench, modern=modern, fast_path=fast_path)))
-        yield TwoStreams(*clients)
+    async with with_and_without(partial(served, modern=modern), folder, world, **more) as (plain, sdk):
+        yield TwoStreams(plain, sdk)
 
 
 @asynccontextmanager
