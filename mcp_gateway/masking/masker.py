@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import count, islice, starmap
+from itertools import count, islice
 from operator import is_
 from typing import Any
 
@@ -155,10 +155,9 @@ class CallMasker:
                 together += column.values
                 self._texts.shown |= column.classes
             cells.append(found)
-        pairs = zip(together, self._texts.mask_each(together), strict=True)
-        masked = [name for _, name in islice(pairs, names)]
-        settled = starmap(self._texts.settled, pairs)
-        return masked, [
+        masked = self._texts.mask_each(together)
+        settled = iter(self._texts.settled(together[names:], masked[names:]))
+        return masked[:names], [
             list(islice(settled, len(column.values))) if found is None else found
             for column, found in zip(columns, cells, strict=True)
         ]

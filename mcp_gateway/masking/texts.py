@@ -70,7 +70,7 @@ class TextMasker:
 
     def mask_strings(self, texts: list[str]) -> list[str | None]:
         """The same of texts of which none is encoded."""
-        return [self.settled(before, after) for before, after in zip(texts, self.mask_each(texts), strict=True)]
+        return self.settled(texts, self.mask_each(texts))
 
     def mask_each(self, texts: Sequence[str]) -> list[str]:
         """Mask many texts in one go, each as if it were alone."""
@@ -92,11 +92,12 @@ class TextMasker:
         # A value reached over a cell's end (a key that never closes): only one by one is each cell its own text.
         return [decoded(self._mask(text.encode("utf-8", "surrogatepass"), counts=self.counts)) for text in texts]
 
-    def settled(self, before: str, after: str) -> str | None:
-        """What a masked text leaves as: itself where it is as it was, None where null stands for all of it."""
-        if after == before:
-            return before
-        return None if after in self._markers.nulls else after
+    def settled(self, before: Sequence[str], after: Sequence[str]) -> list[str | None]:
+        """What masked texts leave as: themselves where they are as they were, None where null stands for all of one."""
+        if before == after:
+            return list(before)
+        nulls = self._markers.nulls
+        return [old if new == old else None if new in nulls else new for old, new in zip(before, after, strict=True)]
 
     def _mask_encoded(self, text: EncodedBytes) -> str:
         """Mask what is encoded."""

@@ -30,6 +30,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 import orjson
@@ -52,6 +53,7 @@ _INEXACT = re.compile(r"[0-9][0-9.]{15}|[0-9][eE]")
 _PLAIN_ARRAYS = re.compile(r"[0-9,{}NUL-]*")
 _BRACES = str.maketrans("{}", "[]")
 _OFFSET = re.compile(r"[+-][0-9]{2}\Z")
+_behind_year, _offset = itemgetter(4), itemgetter(slice(-3, None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,20 +302,28 @@ def _documents(texts: Sequence[str]) -> list[Any]:
 
 
 def _times(texts: Sequence[str]) -> list[Any]:
-    joined = "\n".join(texts)
-    if "BC" in joined or {text[4:5] for text in texts} != {"-"}:
-        raise ValueError("not all are plain")
-    return _as_many(joined.replace(" ", "T").split("\n"), texts)
+    return _as_many(_joined(texts).split("\n"), texts)
 
 
 def _times_with_zone(texts: Sequence[str]) -> list[Any]:
-    offsets = {text[-3:] for text in texts}
-    if not all(map(_OFFSET.fullmatch, offsets)) or not all(" " in text for text in texts):
+    offsets = set(map(_offset, texts))
+    if not all(map(_OFFSET.fullmatch, offsets)):
         raise ValueError("not all are plain")
-    joined = "\n".join([*_times(texts), ""])
+    joined = _joined(texts)
+    if joined.count("T") != len(texts):
+        raise ValueError("not all have a time")
+    joined += "\n"
     for offset in offsets:
         joined = joined.replace(f"{offset}\n", f"{offset}:00\n")
-    return _as_many(joined.split("\n")[:-1], texts)
+    return _as_many(joined[:-1].split("\n"), texts)
+
+
+def _joined(texts: Sequence[str]) -> str:
+    """Times in ISO 8601 but for their offsets, one in a line."""
+    joined = "\n".join(texts)
+    if "BC" in joined or set(map(_behind_year, texts)) != {"-"}:
+        raise ValueError("not all are plain")
+    return joined.replace(" ", "T")
 
 
 def _integer_arrays(texts: Sequence[str]) -> list[Any]:
