@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from datetime import timedelta
+from functools import partial
+
 import pytest
 
+from mcp_gateway.cli import examining
 from mcp_gateway.cli.examining import examiners
 from mcp_gateway.facts.requests import PLAIN
-from mcp_gateway.facts.worker import TOO_COMPLEX
+from mcp_gateway.facts.worker import TOO_COMPLEX, SQLWorker
 from mcp_gateway.policy.examiners import EXAMINERS
-
-SLOW = "/*" * 16_000
+from tests.facts.workers import SLOW
 
 
 def test_facts_are_those_of_the_parser_in_this_process() -> None:
@@ -17,7 +20,9 @@ def test_facts_are_those_of_the_parser_in_this_process() -> None:
 
 
 @pytest.mark.requirement("I7")
-def test_a_statement_that_takes_too_long_ends_its_case_and_not_the_command() -> None:
+def test_a_statement_that_takes_too_long_ends_its_case_and_not_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of a machine that is quick the second of CPU is enough for it.
+    monkeypatch.setattr(examining, "SQLWorker", partial(SQLWorker, limit=timedelta(milliseconds=300)))
     with examiners() as examine:
         with pytest.raises(ValueError, match=f"^{TOO_COMPLEX}$"):
             examine["query_database"]({"sql": SLOW}, PLAIN)
