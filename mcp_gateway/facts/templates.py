@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from mcp_gateway.calls import JSONObject
@@ -44,6 +45,8 @@ CAST_TO: Final = frozenset({"date", "numeric", "text", "timestamp", "timestamptz
 """Types that a value may be cast to. Of others the examination says the same whatever the value is, too; these suffice."""
 
 Template: TypeAlias = tuple[str, tuple[int, ...], str]
+Shape: TypeAlias = Template | str
+"""A text without a value is its own."""
 T = TypeVar("T")
 
 
@@ -61,6 +64,7 @@ class Cut(NamedTuple):
         return self.outline, free, "\0".join(others)
 
 
+@lru_cache(64)
 def cut(sql: str) -> Cut | None:
     """Cut a text that the parser takes (`parser.encode_sql`) where it may differ from others; None where it may not."""
     if len(sql) > MAX_CHARACTERS:
@@ -97,6 +101,13 @@ class Templates(Generic[T]):
         """What was found of a text that differs from this one in free values alone."""
         free = None if text is None else self._free.get((number, text.outline))
         return self._held.get((number, text.template(free))) if text is not None and free else None
+
+    def shape(self, number: int, sql: str) -> Shape | None:
+        """What a text has in common with all that differ from it in values that are known to be free; None where it is long."""
+        if len(sql) > MAX_CHARACTERS:
+            return None
+        text = cut(sql)
+        return sql if text is None else text.template(self._free.get((number, text.outline)) or ())
 
     def expects(self, number: int, text: Cut | None) -> bool:
         """Whether it is worth while to find out what is free in a text."""

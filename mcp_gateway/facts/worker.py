@@ -31,7 +31,7 @@ from mcp_gateway.facts.child import Child
 from mcp_gateway.facts.examination import SQLExamination
 from mcp_gateway.facts.frames import SHAPE, Answer, FrameError, encoded
 from mcp_gateway.facts.parser import SQLSyntaxError, encode_sql
-from mcp_gateway.facts.templates import Templates, cut
+from mcp_gateway.facts.templates import Shape, Templates, cut
 from mcp_gateway.masking.lineage import Lineage
 from mcp_gateway.recent import Recent
 from mcp_gateway.turns import Turns, working_for
@@ -153,6 +153,11 @@ class SQLWorker:
         self._answers.put((number, sql), examined)
         self._templates.keep(number, alike, free=free, value=examined)
         return examined
+
+    def shape(self, sql: str, *, catalog_key: str) -> Shape | None:
+        """What a text that was examined has in common with others of which the same is so; None where it is its like alone."""
+        snapshot = self._snapshots.get(catalog_key)
+        return None if snapshot is None else self._templates.shape(snapshot.number, sql)
 
     async def aclose(self) -> None:
         """End the child. What is still waiting is refused."""

@@ -38,7 +38,8 @@ from mcp_gateway.targets.postgres_opening import Opener, PostgresSettings, path_
 from mcp_gateway.targets.postgres_pool import Pool
 from mcp_gateway.targets.postgres_queries import ABSENT, BUILTIN_TYPES, RIGHTS, TYPES_BEHIND, VERSIONS
 from mcp_gateway.targets.postgres_rights import Findings, read_findings
-from mcp_gateway.targets.postgres_session import CATALOG_BYTES, BeginRefused, Fetched, Prepared, Session
+from mcp_gateway.targets.postgres_session import CATALOG_BYTES, BeginRefused, Fetched, Prepared, Session, SessionSpent
+from mcp_gateway.targets.postgres_shapes import Shapes
 from mcp_gateway.targets.postgres_statement import Execution, Result, ResultColumn, Statement
 from mcp_gateway.targets.postgres_types import TypeInfo, Types
 
@@ -74,6 +75,7 @@ class PostgresConnector:
         self._loading = anyio.Lock()
         self._builtin_types: tuple[TypeInfo, ...] = ()
         self._types = Types()
+        self.shapes = Shapes()
 
     def secrets(self) -> Sequence[Secret]:
         """The passwords in use: the newest, and the one before it that older sessions were opened with."""
@@ -143,7 +145,11 @@ class PostgresConnector:
             if known is None:
                 known = session.known[VERSIONS] = await session.prepare(VERSIONS, name="versions")
             fetched = await session.fetch(known, touched.parameters, max_rows=1, max_bytes=CATALOG_BYTES, drain=False)
-            return read_versions(fetched.rows[0][0] or "[]")
+            said = fetched.rows[0][0] or "[]"
+            found = read_versions(said)
+            if found == touched.expected:
+                self.shapes.hold(touched, said)
+            return found
 
         return await self._look(ask)
 
@@ -183,6 +189,7 @@ class PostgresConnector:
 
         snapshot = await self._look(ask, seconds=CATALOG_SECONDS)
         self._types = Types(self._builtin_types)
+        self.shapes = Shapes()
         return snapshot
 
     async def _look(self, ask: Callable[[Session], Awaitable[T]], *, seconds: float | None = None) -> T:
@@ -289,6 +296,8 @@ class PostgresConnector:
             session, new = await self._sessions.acquire()
             try:
                 await start(session)
+            except SessionSpent:
+                await self._sessions.release(session, reusable=False)
             except (ConnectionLost, BeginRefused) as error:
                 await self._sessions.release(session, reusable=False)
                 cause = error if isinstance(error, ConnectionLost) else error.__cause__ or error

@@ -52,9 +52,12 @@ Versions: TypeAlias = Mapping[tuple[Kind, int], str]
 """Kind and oid of an object to what changes when it is redefined."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Touched:
-    """What a statement can reach: names as it writes them, without schema, and what lies behind them."""
+    """What a statement can reach: names as it writes them, without schema, and what lies behind them.
+
+    Equal to itself alone: what is known of one was known by its snapshot.
+    """
 
     relation_names: frozenset[str]
     relation_oids: frozenset[int]

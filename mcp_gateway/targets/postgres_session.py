@@ -17,6 +17,7 @@ import asyncpg
 from mcp_gateway.calls import Secret
 from mcp_gateway.targets.postgres_address import Address
 from mcp_gateway.targets.postgres_driver import PROTOCOL_ERRORS, ConnectionLost, GuardedDriver, as_text, connect
+from mcp_gateway.targets.postgres_preface import AtOnce, Check, described
 from mcp_gateway.targets.postgres_wire import Origin
 
 CLOSE_SECONDS = 3.0
@@ -45,6 +46,27 @@ class BeginRefused(Exception):
     """The server would not begin the transaction; the cause is what it said."""
 
 
+class SessionSpent(Exception):
+    """The session had to be closed, through no fault of the server's: another one will do."""
+
+
+class NotAccepted(Exception):
+    """The server does not accept a statement; nothing of it has run, and its transaction is rolled back."""
+
+    def __init__(self, error: asyncpg.PostgresError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class NotAtOnce(Exception):
+    """A statement could not be run in one exchange, and nothing is known of it by that: it is to be run step by step."""
+
+    def __init__(self, *, differs: bool) -> None:
+        super().__init__("the statement is described in another way" if differs else "something before it failed")
+        self.differs = differs
+        """Whether its description is not the one that was expected."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """A statement as the server describes it, before it has run."""
@@ -53,6 +75,8 @@ class Prepared:
     """Name and type oid of each column of the result, in order, duplicates included."""
     origins: tuple[Origin, ...]
     parameters: tuple[int, ...]
+    described: bytes
+    """The same in the server's own bytes: the messages that describe parameters and columns."""
     state: Any
     """The driver's."""
 
@@ -73,7 +97,8 @@ class Fetched:
 class Session:
     """An open session."""
 
-    def __init__(self, connection: Any, driver: GuardedDriver) -> None:
+    def __init__(self, connection: Any, driver: GuardedDriver, *, search_path: str = "") -> None:
+        """`search_path` is that of agents' statements, as a setting."""
         self._connection = connection
         self._driver = driver
         self._guard = driver.guard
@@ -82,6 +107,7 @@ class Session:
         self.opened_at = asyncio.get_running_loop().time()
         self.known: dict[str, Prepared] = {}
         """Statements of the gateway's own that stay prepared; none where agents' statements run."""
+        self.at_once = AtOnce(search_path=search_path)
 
     @property
     def connection(self) -> Any:
@@ -124,6 +150,11 @@ class Session:
         """Whether the server has begun the transaction that the last `prepare` asked for."""
         return self._guard.begun
 
+    @property
+    def may_have_run(self) -> bool:
+        """Whether all that precedes the statement of the last `run_at_once` has been answered."""
+        return self._guard.preface_over
+
     async def prepare(self, sql: str, *, name: str = UNNAMED, begin: str = "") -> Prepared:
         """Have the server parse one statement and describe it; in the same message, before, `begin` a transaction.
 
@@ -141,10 +172,12 @@ class Session:
             for oid in state._init_types():  # noqa: SLF001
                 as_text(self._driver.get_settings(), oid)
             state._init_codecs()  # noqa: SLF001
+            parameters = tuple(item.oid for item in state._get_parameters() or ())  # noqa: SLF001
             found = Prepared(
                 columns=tuple((item.name, item.type.oid) for item in state._get_attributes()),  # noqa: SLF001
                 origins=self._guard.origins,
-                parameters=tuple(item.oid for item in state._get_parameters() or ()),  # noqa: SLF001
+                parameters=parameters,
+                described=described(parameters, bytes(self._guard.description)),
                 state=state,
             )
         except PROTOCOL_ERRORS as error:
@@ -193,6 +226,53 @@ class Session:
             self._driver.way.behind = b""
         return Fetched(rows=rows, tag=tag.decode() if tag else "", cut=self._guard.cut, size=self._guard.size)
 
+    async def run_at_once(
+        self,
+        sql: str,
+        prepared: Prepared,
+        values: Sequence[str | None],
+        *,
+        limits: tuple[str, str],
+        check: Check | None,
+        max_rows: int,
+        max_bytes: int,
+    ) -> Fetched:
+        """Run a statement that only reads in one exchange, transaction and all, as `fetch` does.
+
+        `prepared` is an earlier statement of its shape, on this session or another one; `limits` are `statement_timeout` and
+        `application_name`; nothing runs unless `check` holds.
+
+        Raises:
+            NotAtOnce: it has to be done step by step. The transaction is rolled back, or the session closed.
+            NotAccepted: the server does not accept the statement.
+            asyncpg.PostgresError: the statement failed.
+            ConnectionLost: the session is gone; `begun` and `may_have_run` tell when.
+        """
+        preface = self.at_once.preface(sql, prepared, limits=limits, check=check)
+        guard, way = self._guard, self._driver.way
+        guard.expect(max_rows=max_rows, max_bytes=max_bytes, drain=False, rolls_back=True, preface=preface)
+        way.before, way.behind = preface.message, _query("ROLLBACK")
+        try:
+            rows, tag, _ = await self._driver.bind_execute(prepared.state, values, "", max_rows, True, None)  # noqa: FBT003
+        except PROTOCOL_ERRORS as error:
+            raise ConnectionLost(self._why(error)) from error
+        except asyncpg.PostgresError as error:
+            self.at_once.learn(preface, check, timeout=limits[0], error=None if preface.over else error)
+            if not preface.over:
+                self._raise_if_lost(error, closed=self._connection.is_closed())
+                if preface.step == "parse":
+                    raise NotAccepted(error) from error
+            if not preface.over or preface.differs:
+                raise NotAtOnce(differs=preface.differs) from error
+            self._raise_if_lost(error)
+            raise
+        finally:
+            way.before = way.behind = b""
+        self.at_once.learn(preface, check, timeout=limits[0], error=None)
+        if preface.differs:
+            raise NotAtOnce(differs=True)
+        return Fetched(rows=rows, tag=tag.decode() if tag else "", cut=guard.cut, size=guard.size)
+
     async def value(self, sql: str, *values: str) -> str:
         """Run a query of the gateway's own and return its one value."""
         prepared = await self.prepare(sql)
@@ -229,4 +309,5 @@ def _query(sql: str) -> bytes:
 
 async def open_session(address: Address, *, password: Secret | None, settings: Mapping[str, str]) -> Session:
     """Connect and log in; raises what `connect` does."""
-    return Session(*await connect(address, password=password, settings=settings))
+    connected = await connect(address, password=password, settings=settings)
+    return Session(*connected, search_path=settings.get("search_path", ""))

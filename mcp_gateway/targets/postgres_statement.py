@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, Protocol
@@ -21,7 +21,8 @@ from mcp_gateway.targets import postgres_errors
 from mcp_gateway.targets.postgres_catalog import Touched, Versions
 from mcp_gateway.targets.postgres_driver import ConnectionLost
 from mcp_gateway.targets.postgres_errors import SnapshotStale
-from mcp_gateway.targets.postgres_session import Fetched, Prepared, Session
+from mcp_gateway.targets.postgres_session import Fetched, NotAccepted, NotAtOnce, Prepared, Session, SessionSpent
+from mcp_gateway.targets.postgres_shapes import Shapes
 from mcp_gateway.targets.postgres_wire import Origin
 
 COMMIT_SECONDS = 10.0
@@ -52,6 +53,8 @@ class Statement:
     timeout: timedelta
     max_rows: int
     max_bytes: int
+    shape: Hashable | None = None
+    """What it has in common with others that differ from it in values alone; None = not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,10 @@ class Lender(Protocol):
     def place(self) -> str:
         """Host and port."""
 
+    @property
+    def shapes(self) -> Shapes:
+        """What is known of statements that have run."""
+
     async def begin(self, start: Callable[[Session], Awaitable[None]]) -> Session:
         """A session on which `start` has begun a transaction."""
 
@@ -117,6 +124,8 @@ class Execution:
         self._session: Session | None = None
         self._sent_at = 0.0
         self._prepared: Prepared | TargetError | None = None
+        self._done: Fetched | TargetError | None = None
+        """What the statement came to where it was run in one exchange."""
         self._rolled_back = False
 
     async def run(self) -> Result:
@@ -128,6 +137,8 @@ class Execution:
         3. The statement runs, once, and its rows are taken up to the limits.
         4. A read is rolled back, by the same message, a write committed by one of its own.
         5. The session goes back, or is thrown away.
+
+        1 to 4 are one exchange for a harmless read whose result is known from an earlier one that differs in values alone.
         """
         seconds = self._statement.timeout.total_seconds()
         with anyio.move_on_after(seconds + OVERTIME_SECONDS):
@@ -143,9 +154,7 @@ class Execution:
         session = await self._lender.begin(self._begin)  # 1.
         try:
             prepared = self._accepted()
-            values = await self._lender.bind(prepared, statement.parameters)
-            await self._compare()  # 2.
-            fetched = await self._fetch(session, prepared, values)  # 3.
+            fetched = self._whole(self._done) if self._done else await self._step_by_step(session, prepared)  # 2., 3.
             usable = await self._finish(session)  # 4.
         except TargetFailed:
             usable = statement.read_only and await self._roll_back(session)
@@ -157,30 +166,95 @@ class Execution:
         # From the commit to here nothing waits, so that a cancellation cannot take the outcome away.
         return self._lender.result(prepared, fetched, max_rows=statement.max_rows)
 
+    async def _step_by_step(self, session: Session, prepared: Prepared) -> Fetched:
+        statement = self._statement
+        values = await self._lender.bind(prepared, statement.parameters)
+        await self._compare()  # 2.
+        fetched = await self._fetch(session, prepared, values)  # 3.
+        if self._shape is not None:
+            self._lender.shapes.learn(self._shape, prepared)
+        return fetched
+
+    @property
+    def _shape(self) -> Hashable | None:
+        """That of a harmless read: others are always run step by step."""
+        statement = self._statement
+        return statement.shape if statement.read_only and statement.harmless else None
+
+    @property
+    def _milliseconds(self) -> int:
+        return max(1, int(self._statement.timeout.total_seconds() * 1000))
+
+    @property
+    def _name(self) -> str:
+        """How the server shall know it."""
+        return f"mcp-gateway/{self._statement.call_id}"
+
     def _begin_sql(self) -> str:
         """All in one message. In a read the query makes it too late to change the transaction's mode (25001)."""
         statement = self._statement
         mode, query = ("ONLY", "; SELECT 1") if statement.read_only else ("WRITE", "")
-        milliseconds = max(1, int(statement.timeout.total_seconds() * 1000))
         return (
-            f"BEGIN READ {mode}; SET LOCAL statement_timeout = {milliseconds}; "
-            f"SET LOCAL application_name = 'mcp-gateway/{statement.call_id}'{query}"
+            f"BEGIN READ {mode}; SET LOCAL statement_timeout = {self._milliseconds}; "
+            f"SET LOCAL application_name = '{self._name}'{query}"
         )
 
     async def _begin(self, session: Session) -> None:
         # The server's own time begins here too: with the first message, and not anew with the next.
         self._session, self._sent_at = session, asyncio.get_running_loop().time()
+        if await self._at_once(session):
+            return
         try:
             self._prepared = await session.prepare(self._statement.sql, begin=self._begin_sql())
         except ConnectionLost as lost:
             if not session.begun:
                 raise
-            raise TargetUnavailable(
-                f"the connection to PostgreSQL at {self._lender.place} was lost before the statement ran: {lost}"
-            ) from lost
+            raise self._lost_before(lost) from lost
         except asyncpg.PostgresError as error:
-            self._prepared = self._if_late(error) or postgres_errors.refused(error)
-            self._prepared.__cause__ = error
+            self._prepared = self._refused(error)
+
+    async def _at_once(self, session: Session) -> bool:
+        """Run all of it in one exchange; whether that could be done."""
+        statement, shape, shapes = self._statement, self._shape, self._lender.shapes
+        if shape is None or not session.at_once.possible:
+            return False
+        known = shapes.find(shape, statement.parameters, touched=statement.touched)
+        if known is None:
+            return False
+        prepared, check = known
+        values = await self._lender.bind(prepared, statement.parameters)
+        try:
+            self._done = await session.run_at_once(
+                statement.sql,
+                prepared,
+                values,
+                limits=(str(self._milliseconds), self._name),
+                check=check,
+                max_rows=statement.max_rows + 1,
+                max_bytes=statement.max_bytes,
+            )
+        except NotAtOnce as otherwise:
+            if otherwise.differs:
+                shapes.give_up(shape)
+            if session.closed:
+                raise SessionSpent from otherwise
+            return False
+        except NotAccepted as refused:
+            self._prepared = self._refused(refused.error)
+            self._rolled_back = True
+            return True
+        except ConnectionLost as lost:
+            if not session.begun:
+                raise
+            if not session.may_have_run:
+                raise self._lost_before(lost) from lost
+            self._done = self._lost(lost)
+            self._done.__cause__ = lost
+        except asyncpg.PostgresError as error:
+            self._done = self._if_late(error) or postgres_errors.failed(error, quiet=statement.quiet)
+            self._done.__cause__ = error
+        self._prepared, self._phase, self._rolled_back = prepared, "run", True
+        return True
 
     def _accepted(self) -> Prepared:
         """The statement as the server has parsed it."""
@@ -218,9 +292,15 @@ class Execution:
             if isinstance(error, postgres_errors.READ_ONLY_SERVER) and not statement.read_only:
                 self._lender.suspect()
             raise self._if_late(error) or postgres_errors.failed(error, quiet=statement.quiet) from error
-        if fetched.cut and not fetched.rows and statement.read_only:
+        return self._whole(fetched)
+
+    def _whole(self, fetched: Fetched | TargetError) -> Fetched:
+        """What was fetched, with at least one row if there are any."""
+        if isinstance(fetched, TargetError):
+            raise fetched
+        if fetched.cut and not fetched.rows and self._statement.read_only:
             raise TargetFailed(
-                f"the first row alone is larger than the {statement.max_bytes:,} bytes that one call may return; "
+                f"the first row alone is larger than the {self._statement.max_bytes:,} bytes that one call may return; "
                 "select fewer columns, or parts of them"
             )
         return fetched
@@ -257,6 +337,17 @@ class Execution:
             raise postgres_errors.failed(error, quiet=self._statement.quiet) from error
         if tag != "COMMIT":
             raise TargetFailed("the statement failed and was rolled back")
+
+    def _refused(self, error: asyncpg.PostgresError) -> TargetError:
+        """The server does not accept the statement, or not in time."""
+        refused = self._if_late(error) or postgres_errors.refused(error)
+        refused.__cause__ = error
+        return refused
+
+    def _lost_before(self, lost: ConnectionLost) -> TargetUnavailable:
+        return TargetUnavailable(
+            f"the connection to PostgreSQL at {self._lender.place} was lost before the statement ran: {lost}"
+        )
 
     def _lost(self, lost: BaseException) -> TargetError:
         """What is known of a statement whose connection is lost.

@@ -5,7 +5,8 @@ message headers only, drops what nobody reads (notices, notifications), cuts a r
 boundary, and refuses what no honest server sends. `postgres_driver` puts it between socket and driver.
 
 A transaction's BEGIN goes out together with the statement's Parse, and its ROLLBACK together with the Execute, which
-spares two of an exchange's round trips. The driver knows nothing of either: their answers are read and dropped here.
+spares two of an exchange's round trips; or all that precedes the Execute goes out with it (`postgres_preface`). The driver knows
+nothing of that: the answers are read and dropped here.
 
 Message formats: PostgreSQL documentation, "Frontend/Backend Protocol", sections 55.2 and 55.7.
 """
@@ -15,6 +16,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from mcp_gateway.targets.postgres_preface import MAX_PREFACE_BYTES, OutOfOrder, Preface
 
 HEADER_BYTES = 5
 MAX_CONTROL_BYTES = 4 * 1024 * 1024
@@ -83,9 +86,18 @@ class Filter:
         """There was an error among them."""
         self._ending: Literal["no", "after", "now"] = "no"
         """The answers to ROLLBACK come in after those to the statement, or now."""
+        self._preface: Preface | None = None
+        """The answers to it are coming in."""
+        self.preface_over = False
+        """All of them have come in."""
+        self._failed = False
+        """There was an error among them, which the driver has been told."""
+        self._misread = False
+        """The statement is described in another way than the driver reads it in: its rows are dropped."""
         self._armed = False
         self._collecting = False
-        self._description = bytearray()
+        self.description = bytearray()
+        """Its body."""
         self.origins: tuple[Origin, ...] = ()
         """Of the row description that came first after `expect`."""
         self.cut = False
@@ -96,7 +108,14 @@ class Filter:
         """Nothing more goes to the driver: the connection can only be thrown away."""
 
     def expect(
-        self, *, max_rows: int, max_bytes: int, drain: bool, begins: bool = False, rolls_back: bool = False
+        self,
+        *,
+        max_rows: int,
+        max_bytes: int,
+        drain: bool,
+        begins: bool = False,
+        rolls_back: bool = False,
+        preface: Preface | None = None,
     ) -> None:
         """Begin an operation: at most so many rows and bytes of rows.
 
@@ -105,14 +124,17 @@ class Filter:
 
         `begins`: a simple query that begins a transaction was sent before. Its answers are dropped; an error among
         them is the operation's, and the connection is `closed`. `rolls_back`: ROLLBACK is sent behind it, and the
-        operation has ended when that has.
+        operation has ended when that has. `preface`: it was sent before; where an answer to it is an error, that is the
+        operation's.
         """
+        self._preface, self.preface_over, self._failed, self._misread = preface, False, False, False
         self._beginning, self._refused, self.begun = begins, False, False
         self._ending = "after" if rolls_back else "no"
         self._control, self._drain = 0, drain
         self._room = self._max_bytes = max_bytes
         self._rows_left = self._max_rows = max_rows
         self._armed, self._collecting, self.origins, self.cut = True, False, (), False
+        self.description.clear()
 
     @property
     def size(self) -> int:
@@ -128,6 +150,10 @@ class Filter:
         end = len(data)
         position = start = 0
         kept: list[bytes] = []
+        if self._preface is not None and not self._payload:
+            position = start = self._preface.skip(data)
+            if position:
+                self._preface, self.preface_over, self.begun = None, True, True
         if self._payload:
             position = min(self._payload, end)
             self._payload -= position
@@ -136,7 +162,7 @@ class Filter:
             elif self._collecting:
                 self._collect(data[:position], complete=not self._payload)
         while True:
-            if position < end and data[position] == DATA_ROW:
+            if position < end and data[position] == DATA_ROW and self._preface is None and not self._misread:
                 position = self._whole_rows(data, position)
             if end - position < HEADER_BYTES:
                 break
@@ -145,6 +171,10 @@ class Filter:
             if size < HEADER_BYTES:
                 raise WireError(f"a message of kind {chr(kind)!r} claims the length {size - 1}")
             if kind in LOOKED_INTO and end - position < min(size, HEADER_BYTES + LOOKED_INTO[kind]):
+                break
+            if self._preface is not None and end - position < size:
+                if size > MAX_PREFACE_BYTES:
+                    raise WireError(f"the server answered with {size:,} bytes where it is asked for little")
                 break
             fate = self._fate(kind, size, data, position)
             if fate in {"suspend", "end"}:
@@ -191,8 +221,9 @@ class Filter:
         return "suspend" if self.closed else "drop"
 
     def _fate(self, kind: int, size: int, data: bytes, position: int) -> Fate:
-        if kind == DATA_ROW and not self._beginning:
-            return self._row(size)
+        if kind == DATA_ROW and not self._beginning and self._preface is None:
+            fate = self._row(size)
+            return "drop" if fate == "keep" and self._misread else fate
         if kind in NEVER_READ:
             return "drop"
         if kind in COPY_MESSAGES:
@@ -213,9 +244,21 @@ class Filter:
             return self._operation_ended(data[position + HEADER_BYTES])
         elif kind == ERROR:
             return self._error()
+        elif self._preface is not None:
+            return self._answer(self._preface, data[position : position + size])
         elif (self._beginning and not self._refused) or (self._ending == "now" and kind == COMMAND_COMPLETE):
             return "drop"
         return "keep"
+
+    def _answer(self, preface: Preface, message: bytes) -> Fate:
+        try:
+            preface.take(message)
+        except OutOfOrder as error:
+            raise WireError(str(error)) from None
+        self.begun = preface.begun
+        if preface.over:
+            self._preface, self.preface_over, self._misread = None, True, preface.differs
+        return "drop"
 
     def _operation_ended(self, status: int) -> Fate:
         """The server is ready again: after BEGIN, after the statement, after ROLLBACK."""
@@ -227,8 +270,10 @@ class Filter:
                 raise WireError("the server did not begin a transaction")
             self._beginning, self.begun = False, True
             return "drop"
+        if self._preface is not None:
+            raise WireError("the server left out what it was asked")
         if self._ending == "after":
-            if status not in {IN_TRANSACTION, FAILED_TRANSACTION}:
+            if status not in {IN_TRANSACTION, FAILED_TRANSACTION} and not (self._failed and not self.begun):
                 raise WireError("the statement ended its transaction")
             self._ending, self._rows_left = "now", 0
             return "drop"
@@ -243,6 +288,8 @@ class Filter:
             self.closed = True
             return "end"
         self._refused = self._beginning
+        if self._preface is not None:
+            self._preface, self._failed, self._rows_left = None, True, 0
         return "keep"
 
     def _check_authentication(self, method: int) -> None:
@@ -259,14 +306,15 @@ class Filter:
 
     def _begin_collecting(self, part: bytes, size: int) -> None:
         if self._armed:
-            self._armed, self._collecting, self._description = False, True, bytearray()
+            self._armed, self._collecting = False, True
+            self.description.clear()
             self._collect(part, complete=len(part) == size)
 
     def _collect(self, part: bytes, *, complete: bool) -> None:
-        self._description += part
+        self.description += part
         if complete:
             self._collecting = False
-            self.origins = origins(bytes(self._description))
+            self.origins = origins(bytes(self.description))
 
 
 def origins(description: bytes) -> tuple[Origin, ...]:

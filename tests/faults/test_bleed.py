@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 
+from mcp_gateway.targets.postgres_preface import OWN as PREPARED
 from tests.faults.gateways import Gateway, Targets
 from tests.faults.served import served
 from tests.invariants.world import World
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("R25"), pytest.mark.timeout(300)]
 
+OWN = ", ".join(f"$${text.strip()}$$" for text in PREPARED.values())
 LOOK = (
     "SELECT (SELECT json_object_agg(name, setting) FROM pg_settings WHERE name <> 'application_name') AS settings,"
     " (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory') AS locks,"
-    " (SELECT count(*) FROM pg_prepared_statements) AS prepared, (SELECT count(*) FROM pg_cursors) AS cursors,"
+    f" (SELECT count(*) FROM pg_prepared_statements WHERE statement <> ALL (ARRAY[{OWN}])) AS prepared, (SELECT count(*) FROM pg_cursors) AS cursors,"
     " (SELECT count(*) FROM pg_class WHERE relpersistence = 't') AS temporary, current_user AS who,"
     " current_setting('custom.secret', true) AS custom"
 )

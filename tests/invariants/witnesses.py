@@ -11,6 +11,7 @@ from pathlib import Path
 
 import orjson
 
+from mcp_gateway.targets.postgres_preface import OWN as PREPARED
 from tests.invariants.world import Effect
 from tests.peers.postgres import PostgresDatabase
 
@@ -19,6 +20,8 @@ POSTGRES_LINE = re.compile(
     r"(?P<how>execute [^:]+|statement): (?P<text>.*)",
     re.DOTALL,
 )
+CONTROL = {f"execute {name}": text.strip() for name, text in PREPARED.items()}
+"""What precedes an agent's statement in its session. An agent's own `EXECUTE` is a statement without a name."""
 OWN = "mcp-gateway/catalog"
 SSH_ACCEPTED = re.compile(r"Accepted publickey for \S+ from \S+ port (\d+)")
 SSH_ENDED = re.compile(r"(?:Disconnected from|Connection closed by) user \S+ \S+ port (\d+)")
@@ -44,8 +47,8 @@ class _Log:
 class PostgresWitness:
     """`log_statement = all` with `application_name` in the prefix, as `tests.peers.postgres` sets it up.
 
-    The gateway's own session control goes by the simple protocol ("statement:"), what an agent sent by the extended
-    one ("execute").
+    The gateway's own session control goes by the simple protocol ("statement:") or by statements that it has prepared under
+    a name, what an agent sent by the extended one without a name ("execute <unnamed>:").
     """
 
     def __init__(self, database: PostgresDatabase, *, target: str) -> None:
@@ -60,6 +63,8 @@ class PostgresWitness:
         for entry in self._log.text().replace("\n\t", "\r\t").split("\n"):
             match = POSTGRES_LINE.match(entry.replace("\r\t", "\n"))
             if match is None or match["database"] != self._database.name or match["how"] == "statement":
+                continue
+            if CONTROL.get(match["how"]) == match["text"]:
                 continue
             application = match["application"]
             if not application.startswith("mcp-gateway"):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mcp_gateway.calls import Secret, Target
+from mcp_gateway.facts.templates import cut
 from mcp_gateway.targets.postgres import PostgresConnector
 from mcp_gateway.targets.postgres_statement import Result, Statement
 from tests.peers.postgres import PostgresDatabase
@@ -61,6 +62,12 @@ async def connector(postgres_database: PostgresDatabase) -> AsyncIterator[Postgr
     await found.aclose()
 
 
+def alike(sql: str) -> str:
+    """A shape that more statements have than have one result: those that differ in any values."""
+    pieces = cut(sql)
+    return sql if pieces is None else pieces.outline
+
+
 async def statement(
     connector: PostgresConnector,
     sql: str,
@@ -83,6 +90,7 @@ async def statement(
         timeout=timedelta(seconds=20),
         max_rows=1000,
         max_bytes=1_000_000,
+        shape=alike(sql),
     )
     return replace(made, **changes)
 

@@ -440,5 +440,5 @@ async def test_what_was_reached_once_is_known_but_not_without_end(connection: as
     for number in range(REMEMBERED_TOUCHED):
         snapshot.touched(relations=[f"r{number}"], functions=[])
     again = snapshot.touched(relations=["people"], functions=["lower"])
-    assert again == first
+    assert again.parameters == first.parameters and again.expected == first.expected
     assert again is not first

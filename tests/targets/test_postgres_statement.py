@@ -15,6 +15,7 @@ import pytest
 from mcp_gateway.errors import TargetFailed, TargetTimeout, TargetUnavailable
 from mcp_gateway.targets.postgres import PostgresConnector
 from mcp_gateway.targets.postgres_errors import SnapshotStale
+from mcp_gateway.targets.postgres_preface import OWN
 from tests.peers.postgres import PostgresDatabase
 from tests.targets.postgres_settings import (
     CALL_ID,
@@ -353,10 +354,11 @@ async def test_no_session_free_in_time_means_nothing_ran(
 async def test_nothing_of_one_call_is_left_for_the_next(
     connector: PostgresConnector, postgres_database: PostgresDatabase
 ) -> None:
+    own = ", ".join(f"$${text.strip()}$$" for text in OWN.values())
     look = (
         "SELECT (SELECT json_object_agg(name, setting) FROM pg_settings WHERE name <> 'application_name'),"
         " (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'),"
-        " (SELECT count(*) FROM pg_prepared_statements), (SELECT count(*) FROM pg_listening_channels()),"
+        f" (SELECT count(*) FROM pg_prepared_statements WHERE statement <> ALL (ARRAY[{own}])), (SELECT count(*) FROM pg_listening_channels()),"
         " (SELECT count(*) FROM pg_cursors), (SELECT count(*) FROM pg_class WHERE relpersistence = 't'), current_user"
     )
     before = rows(await run(connector, look))

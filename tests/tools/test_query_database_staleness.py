@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 
 import psycopg
 import pytest
 from mcp_gateway_tools.query_database import QueryDatabaseArguments
 
+from mcp_gateway.errors import TargetError
 from mcp_gateway.masking.lineage.verdict import OutputColumn
 from mcp_gateway.targets.postgres import PostgresConnector
 from mcp_gateway.targets.postgres_catalog import Touched, Versions
@@ -124,12 +126,17 @@ CHANGES = {
 }
 
 
+@pytest.mark.parametrize("times", [0, 2, 4], ids=["new", "known", "calm"])
 @pytest.mark.parametrize("what", CHANGES)
-async def test_what_was_redefined_since_the_examination_does_not_run(desk: Desk, what: str) -> None:
+async def test_what_was_redefined_since_the_examination_does_not_run(desk: Desk, what: str, times: int) -> None:
+    """Nor where it has run before, so that all of it is one exchange, and nothing has been committed in between."""
     sql, change = CHANGES[what]
     desk.peer.execute(BEFORE)
     given = QueryDatabaseArguments(target="orders", sql=sql)
     examination = await desk.examine(sql)
+    for _ in range(times if examination.private.examination.facts.read_only else 0):
+        with suppress(TargetError):
+            await desk.tool.execute(given, examination=examination, connector=desk.connector, permit=PERMIT)
     with desk.peer.server.connect(desk.peer.name) as other:
         other.execute(change.encode())
 

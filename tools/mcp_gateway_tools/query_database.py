@@ -228,6 +228,7 @@ class QueryDatabase:
                 timeout=permit.timeout,
                 max_rows=min(permit.max_rows, arguments.max_rows or permit.max_rows),
                 max_bytes=permit.max_bytes,
+                shape=self._worker.shape(arguments.sql, catalog_key=known.target),
             )
         )
 
