@@ -198,7 +198,12 @@ def _is_plain(value: Any) -> bool:
         return bool(-MAX_EXACT <= value <= MAX_EXACT)
     if kind is list:
         return all(map(_is_plain, value))
-    return kind is dict and all(type(name) is str and _is_plain(name) and _is_plain(value[name]) for name in value)
+    if kind is not dict:
+        return False
+    for name, member in value.items():
+        if type(name) is not str or not name.isascii() or not _is_plain(member):
+            return False
+    return True
 
 
 ESTIMATES = frozenset({"planned_rows", "planned_cost"})

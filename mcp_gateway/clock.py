@@ -17,7 +17,8 @@ import uuid_utils
 
 NOTICED = timedelta(seconds=60)
 """A clock that was set back by more than this ends what waits for people."""
-ADJUSTMENT = timedelta(seconds=1)
+NOTICED_SECONDS = NOTICED.total_seconds()
+ADJUSTMENT_SECONDS = 1.0
 """What time services and leap seconds take back; no more is believed."""
 SETTLED_SECONDS = 600.0
 """A clock that was set forward is believed after so long, so that a mistake of minutes can be taken back."""
@@ -45,24 +46,24 @@ class SteadyClock:
     def __init__(self, *, wall: Callable[[], datetime] = utc_now, boot: Callable[[], float] = boot_seconds) -> None:
         self._wall = wall
         self._boot = boot
-        self._started = wall() - timedelta(seconds=boot())
-        """When the machine started, by the wall clock as it is believed."""
+        self._started = wall().timestamp() - boot()
+        """When the machine started, by the wall clock as it is believed; in seconds, because this is asked for all the time."""
         self._ahead_since: float | None = None
         self._told = timedelta(0)
 
     def __call__(self) -> datetime:
         """The later of the wall clock and where it should stand."""
         wall, boot = self._wall(), self._boot()
-        ahead = wall - (self._started + timedelta(seconds=boot))
-        if ahead > NOTICED:
+        ahead = wall.timestamp() - self._started - boot
+        if ahead > NOTICED_SECONDS:
             self._ahead_since = boot if self._ahead_since is None else self._ahead_since
             if boot - self._ahead_since < SETTLED_SECONDS:
                 return wall
         self._ahead_since = None
-        if ahead >= -ADJUSTMENT:
+        if ahead >= -ADJUSTMENT_SECONDS:
             self._started += ahead
             return wall
-        return wall - ahead
+        return wall - timedelta(seconds=ahead)
 
     def set_back(self) -> timedelta | None:
         """By how much the wall clock is behind, once for each time that somebody set it back by more than a minute."""

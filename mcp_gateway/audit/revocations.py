@@ -192,6 +192,8 @@ class Revocations:
                     running.scope.cancel()
 
     def _found(self, caller: Caller) -> What | None:
+        if not self._revoked:
+            return None
         return self._first_revoked(
             ("token", caller.token_id),
             ("subject", caller.key),

@@ -80,9 +80,11 @@ class Finder:
         """Whether one of them is in a text."""
         if not self._may_be_in(text):
             return False
-        return any(needle in text for needle in self._exact) or (
-            bool(self._caseless) and any(needle in text.lower() for needle in self._caseless)
-        )
+        for needle in self._exact:
+            if needle in text:
+                return True
+        lower = text.lower() if self._caseless else b""
+        return any(needle in lower for needle in self._caseless)
 
     def places(self, text: bytes, stop: Stop) -> Iterator[tuple[int, int]]:
         """Where they are: begin and end of each, overlaps included."""
