@@ -13,6 +13,7 @@ import pytest
 from mcp_gateway.calls import Secret, Target
 from mcp_gateway.facts.templates import cut
 from mcp_gateway.targets.postgres import PostgresConnector
+from mcp_gateway.targets.postgres_session import Session
 from mcp_gateway.targets.postgres_statement import Result, Statement
 from tests.peers.postgres import PostgresDatabase
 
@@ -134,3 +135,21 @@ def sleeping(peer: PostgresDatabase) -> list[int]:
         [peer.name, f"mcp-gateway/{CALL_ID}"],
     )
     return [pid for (pid,) in found]
+
+
+def sent_on(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What goes out on a session from now on, write by write."""
+    sent: list[bytes] = []
+    way = session._driver.way
+    carrier = way._transport
+
+    class Heard:
+        def write(self, data: bytes) -> None:
+            sent.append(bytes(data))
+            carrier.write(data)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(carrier, name)
+
+    monkeypatch.setattr(way, "_transport", Heard())
+    return sent

@@ -15,7 +15,17 @@ from mcp_gateway.targets.postgres_preface import OWN, AtOnce, Preface
 from mcp_gateway.targets.postgres_session import Session
 from mcp_gateway.targets.postgres_statement import Statement
 from tests.peers.postgres import PostgresDatabase
-from tests.targets.postgres_settings import CALL_ID, alike, connector, connector_for, rows, run, sleeping, statement
+from tests.targets.postgres_settings import (
+    CALL_ID,
+    alike,
+    connector,
+    connector_for,
+    rows,
+    run,
+    sent_on,
+    sleeping,
+    statement,
+)
 from tests.waiting import until
 
 __all__ = ["connector"]
@@ -135,19 +145,7 @@ async def test_all_of_it_is_one_message_and_its_answers_are_as_predicted(
     postgres_database.execute(PEOPLE)
     await warm(connector, "SELECT name FROM people WHERE id = 1", **RELATIONS)
     (session,) = connector._sessions._idle
-    sent: list[bytes] = []
-    way = session._driver.way
-    carrier = way._transport
-
-    class Heard:
-        def write(self, data: bytes) -> None:
-            sent.append(bytes(data))
-            carrier.write(data)
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(carrier, name)
-
-    monkeypatch.setattr(way, "_transport", Heard())
+    sent = sent_on(session, monkeypatch)
     monkeypatch.setattr(Preface, "take", None)
     mark = len(postgres_database.log_lines())
     assert rows(await run(connector, "SELECT name FROM people WHERE id = 2", **RELATIONS)) == [["p2"]]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from mcp_gateway.targets.postgres_driver import ConnectionLost
 from tests.peers.postgres import PostgresDatabase
-from tests.targets.postgres_settings import connector_for
+from tests.targets.postgres_settings import connector_for, sent_on
 
 pytestmark = pytest.mark.anyio
 
@@ -18,19 +16,7 @@ async def test_a_read_of_an_agent_s_goes_out_in_two_messages(
 ) -> None:
     connector = connector_for(postgres_database)
     session, _ = await connector._sessions.acquire()
-    sent: list[bytes] = []
-    way = session._driver.way
-    carrier = way._transport
-
-    class Heard:
-        def write(self, data: bytes) -> None:
-            sent.append(bytes(data))
-            carrier.write(data)
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(carrier, name)
-
-    monkeypatch.setattr(way, "_transport", Heard())
+    sent = sent_on(session, monkeypatch)
     try:
         prepared = await session.prepare("SELECT 1", begin="BEGIN READ ONLY")
         fetched = await session.fetch(prepared, [], max_rows=1, max_bytes=100, drain=False, roll_back=True)
