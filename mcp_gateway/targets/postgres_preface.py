@@ -244,9 +244,9 @@ class AtOnce:
         if error is not None:
             self._snapshot, self._calm = "", b""
             self._holding.clear()
-            self._failures += preface.step == "check"
-            expected = preface.step in {"calm", "check", "parse"} or isinstance(error, QueryCanceledError)
-            self.possible &= expected and self._failures < MAX_FAILURES
+            if not isinstance(error, QueryCanceledError):  # which says nothing of the session
+                self._failures += preface.step == "check"
+                self.possible &= preface.step in {"calm", "check", "parse"} and self._failures < MAX_FAILURES
         elif check is not None and checked is not None:
             self._failures = 0
             snapshot = checked[0]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from asyncpg import DivisionByZeroError
+from asyncpg import DivisionByZeroError, QueryCanceledError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -259,12 +259,20 @@ def possible(session: AtOnce) -> bool:
     return session.possible
 
 
-def fail(session: AtOnce, *, before: str) -> None:
+def fail(session: AtOnce, *, before: str, error: Exception | None = None) -> None:
     """Answer a statement of the session's with an error at a step."""
     preface, guard = asked(session)
     number = next(number for number, (_, step) in enumerate(preface.answers) if step == before)
     guard.feed(b"".join([*honest(preface)[:number], ERROR]))
-    session.learn(preface, CHECK, timeout=LIMITS[0], error=None if preface.over else DivisionByZeroError())
+    session.learn(preface, CHECK, timeout=LIMITS[0], error=error or DivisionByZeroError())
+
+
+def test_what_is_cancelled_is_tried_again() -> None:
+    for step in ("begin", "limits", "path", "check"):
+        session = AtOnce(search_path="")
+        for _ in range(MAX_FAILURES):
+            fail(session, before=step, error=QueryCanceledError())
+        assert possible(session)
 
 
 def test_in_another_isolation_it_is_not_tried_again() -> None:
