@@ -283,20 +283,21 @@ def _parse(sql: str) -> bytes:
 
 def _run(name: Step, *values: str) -> bytes:
     """Bind and Execute on the unnamed portal; values and results as text."""
-    parts = [b"\0", _text(name), b"\0\0", _count.pack(len(values))]
-    for value in values:
-        encoded = value.encode()
-        parts += (_length.pack(len(encoded)), encoded)
-    return message(b"B", *parts, b"\0\0") + _EXECUTE
+    return message(b"B", b"\0", _text(name), b"\0\0", _counted(values), b"\0\0") + _EXECUTE
 
 
 def _row(*values: str) -> bytes:
     """A data row."""
+    return message(b"D", _counted(values))
+
+
+def _counted(values: Sequence[str]) -> bytes:
+    """How many values there are, and each with its length."""
     parts = [_count.pack(len(values))]
     for value in values:
         encoded = value.encode()
         parts += (_length.pack(len(encoded)), encoded)
-    return message(b"D", *parts)
+    return b"".join(parts)
 
 
 def _values(row: bytes) -> list[str]:
