@@ -231,7 +231,10 @@ async def connect(
             if said is None:
                 raise ConnectionLost(f"the server does not report {name}, as every PostgreSQL server does")
             if wanted is not None and said != wanted:
-                raise ConnectionLost(f"the server does not accept {name} = {wanted!r}")
+                raise ConnectionLost(
+                    f"the server does not accept {name} = {wanted!r}; if a connection pooler stands before it, "
+                    "set the target's host and port to those of PostgreSQL itself"
+                )
         serverversion.split_server_version_string(driver.get_settings().server_version)
         # What the connection keeps is for cancel requests alone: those need no password.
         connection = asyncpg.Connection(driver, transport, loop, where, config, parameters._replace(password=None))

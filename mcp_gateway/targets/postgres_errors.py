@@ -121,6 +121,9 @@ def unavailable(error: BaseException, *, address: Address, seconds: float) -> Ta
             said = f"{place} takes no writes at present: it is a standby, or is being replaced by one"
         case asyncpg.ConnectionDoesNotExistError():
             said = f"{place} closed the connection before the log-in had ended"
+        case asyncpg.ProtocolViolationError():
+            said = f"{place} refuses what sessions are opened with, as connection poolers do: {condition(error)}; "
+            said += "set the target's host and port to those of PostgreSQL itself"
         case asyncpg.PostgresError():
             said = f"{place} refuses the connection: {condition(error)}"
         case NotPostgres():

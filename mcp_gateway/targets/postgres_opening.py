@@ -1,12 +1,14 @@
 """Opening sessions with a PostgreSQL database, with the credential that is in force.
 
 Every session has settings of its own for whatever the role or the server could set otherwise, and a search path that is
-read once: what unqualified names mean must not change between a statement's examination and its run.
+read once: what unqualified names mean must not change between a statement's examination and its run. A server that has
+not taken one of them is refused: connection poolers, which stand between, leave some out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -18,11 +20,12 @@ from mcp_gateway.calls import Secret
 from mcp_gateway.targets import postgres_errors
 from mcp_gateway.targets.postgres_address import Address
 from mcp_gateway.targets.postgres_driver import PROTOCOL_ERRORS, ConnectionLost
-from mcp_gateway.targets.postgres_queries import OWN_PATH
+from mcp_gateway.targets.postgres_queries import GIVEN_SETTINGS, OWN_PATH
 from mcp_gateway.targets.postgres_session import Session, open_session
 
 CONNECT_SECONDS = 10.0
-IDLE_IN_TRANSACTION = "60s"
+IDLE_IN_TRANSACTION = "60000"
+"""Milliseconds."""
 
 SETTINGS = {
     "application_name": "mcp-gateway/catalog",
@@ -152,10 +155,15 @@ class Opener:
     async def _connect(self, password: Secret | None, settings: Mapping[str, str]) -> Session:
         session = await open_session(self.address, password=password, settings=settings)
         try:
-            # So that a statement ends soon after the gateway has died; not every system can see that.
-            await session.control("SET client_connection_check_interval = '1s'")
-        except asyncpg.PostgresError:
-            pass
+            found = orjson.loads(await session.value(GIVEN_SETTINGS))
+            if missing := not_taken(settings, found=found):
+                raise ConnectionLost(
+                    f"its sessions do not have the {', '.join(missing)} that they are opened with, as behind a connection "
+                    "pooler; set the target's host and port to those of PostgreSQL itself"
+                )
+            with suppress(asyncpg.PostgresError):
+                # So that a statement ends soon after the gateway has died; not every system can see that.
+                await session.control("SET client_connection_check_interval = '1s'")
         except BaseException:
             await session.close()
             raise
@@ -174,6 +182,14 @@ class Opener:
     def unavailable(self, error: BaseException, *, seconds: float | None = None) -> Exception:
         """What to raise for a session that could not be had, or did not answer within `seconds`."""
         return postgres_errors.unavailable(error, address=self.address, seconds=seconds or self._seconds)
+
+
+def not_taken(wanted: Mapping[str, str], *, found: Mapping[str, str]) -> list[str]:
+    """Names of the settings that a session was to have and has not, or not from whoever opened it."""
+    taken = dict(found)
+    if "DateStyle" in taken:  # the order of day and month stands behind the style, and is the server's
+        taken["DateStyle"] = taken["DateStyle"].partition(",")[0]
+    return sorted(name for name, value in wanted.items() if taken.get(name) != value)
 
 
 def path_setting(path: Sequence[str]) -> str:

@@ -360,6 +360,12 @@ FROM wanted JOIN pg_catalog.pg_type t ON t.oid = wanted.oid
 
 OWN_PATH = "SELECT to_json(pg_catalog.current_schemas(false))::text"
 
+GIVEN_SETTINGS = (
+    "SELECT coalesce(pg_catalog.json_object_agg(name, setting), '{}'::pg_catalog.json)::pg_catalog.text "
+    "FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'client'"
+)
+"""The settings that a session has from whoever opened it."""
+
 RIGHTS = """
 SELECT json_build_object(
   'version', current_setting('server_version'),

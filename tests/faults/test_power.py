@@ -74,7 +74,8 @@ async def test_what_is_sent_and_what_is_answered_is_on_the_disk_before(
     before = len([one for one in events(copied(base, tmp_path / "first")) if one[0] == "Started"])
     judged = judge(found, base=base, folder=tmp_path / "image", ports=ports, answered=answered)
     assert judged["answers"] == len(answered) == rounds * len(TARGETS)
-    assert judged["api"] == judged["db"] == rounds
+    assert judged["api"] == rounds
+    assert judged["db"] >= rounds  # what the server would not run in one exchange it is sent once more, step by step
     assert judged["host"] >= 1
     assert before == len(TARGETS)
     # The judge itself: a disk that never syncs keeps nothing of what was answered.

@@ -12,6 +12,7 @@ from pathlib import Path
 import orjson
 
 from mcp_gateway.targets.postgres_preface import OWN as PREPARED
+from mcp_gateway.targets.postgres_queries import GIVEN_SETTINGS
 from tests.invariants.world import Effect
 from tests.peers.postgres import PostgresDatabase
 
@@ -20,8 +21,9 @@ POSTGRES_LINE = re.compile(
     r"(?P<how>execute [^:]+|statement): (?P<text>.*)",
     re.DOTALL,
 )
-CONTROL = {f"execute {name}": text.strip() for name, text in PREPARED.items()}
-"""What precedes an agent's statement in its session. An agent's own `EXECUTE` is a statement without a name."""
+CONTROL = {f"execute {name}": text.strip() for name, text in PREPARED.items()} | {"execute <unnamed>": GIVEN_SETTINGS}
+"""What precedes an agent's statement in its session, and the look at a new one. An agent's own `EXECUTE` is a statement
+without a name."""
 OWN = "mcp-gateway/catalog"
 SSH_ACCEPTED = re.compile(r"Accepted publickey for \S+ from \S+ port (\d+)")
 SSH_ENDED = re.compile(r"(?:Disconnected from|Connection closed by) user \S+ \S+ port (\d+)")

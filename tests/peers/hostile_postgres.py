@@ -1,13 +1,14 @@
 """A PostgreSQL server that keeps to the protocol until a test tells it not to. Its own bytes, no PostgreSQL behind it.
 
-It lets everybody in, says of itself what a server says, and answers the gateway's own questions about the path and
-about types. `misbehave` names one thing that it does wrong, and `at` names the moment. Everything that it is sent is
+It lets everybody in, says of itself what a server says, and answers the gateway's own questions about the path, about
+settings and about types. `misbehave` names one thing that it does wrong, and `at` names the moment. Everything that it is sent is
 kept in `received`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import struct
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -69,6 +70,10 @@ class Visit:
     writer: asyncio.StreamWriter
     asked: str = ""
     """The text that was parsed last."""
+    state: str = "I"
+    """`T` in a transaction."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """What it was opened with."""
 
     async def send(self, data: bytes) -> None:
         await say(self.writer, data)
@@ -104,6 +109,8 @@ class HostilePostgres:
     user: str = "gateway"
     password: str = "never sent in the clear"
     reports: dict[str, str] = field(default_factory=lambda: dict(REPORTS))
+    without: frozenset[str] = frozenset()
+    """Settings that it does not take, which it does not say, as a connection pooler."""
     misbehave: Fault | None = None
     at: str = ""
     """`connect`, `tls`, `login`, `parse` or `rows` of a statement of an agent's, or a command such as `COMMIT`."""
@@ -150,6 +157,10 @@ class HostilePostgres:
                 return False
             await visit.send(b"N")
             return await self._start(visit)
+        said = [part.decode() for part in body[4:].split(b"\0")]
+        visit.settings = {
+            name: value for name, value in zip(said[::2], said[1::2], strict=False) if name not in self.without
+        }
         if await self._fault("login", visit):
             return False
         reports = b"".join(message("S", text(name) + text(value)) for name, value in self.reports.items())
@@ -176,7 +187,7 @@ class HostilePostgres:
                     return not await self._fault("rows", visit)
                 await visit.send(message("2") + row(self._answer(visit)) + message("C", text("SELECT 1")))
             case b"S":
-                await visit.send(ready("T"))
+                await visit.send(ready(visit.state))
             case b"X":
                 return False
             case _:
@@ -186,9 +197,10 @@ class HostilePostgres:
     async def _command(self, visit: Visit, sql: str) -> bool:
         self.received.append(sql)
         word = sql.split(maxsplit=1)[0]
+        visit.state = "T" if word == "BEGIN" else "I"
         if self.at == word:
             return not await self._fault(word, visit)
-        await visit.send(message("C", text(word)) + ready("T" if word == "BEGIN" else "I"))
+        await visit.send(message("C", text(word)) + ready(visit.state))
         return True
 
     @staticmethod
@@ -198,6 +210,8 @@ class HostilePostgres:
     def _answer(self, visit: Visit) -> bytes:
         if "current_schemas" in visit.asked:
             return b'["public"]'
+        if "pg_settings" in visit.asked:
+            return json.dumps(visit.settings).encode()
         return TYPES if "wanted" in visit.asked else b"fine"
 
 

@@ -82,7 +82,7 @@ class PostgresServer:
             cwd=self.data.parent,
             env={"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": "UTC"},
             timeout=60,
-            **_as_user(),
+            **as_user(),
         )
 
     def connect(self, database: str = "postgres", *, user: str = "", password: str = "") -> psycopg.Connection[Any]:
@@ -170,8 +170,8 @@ def embedded_installation() -> Path | None:
     return max(found, key=lambda folder: int(folder.name.removeprefix("pginstall") or "0"), default=None)
 
 
-def _as_user() -> dict[str, Any]:
-    """PostgreSQL refuses to run as root."""
+def as_user() -> dict[str, Any]:
+    """For `Popen`: PostgreSQL refuses to run as root, and PgBouncer."""
     if os.geteuid() != 0:
         return {}
     try:
@@ -185,7 +185,7 @@ def _as_user() -> dict[str, Any]:
 @contextmanager
 def running_server(programs: Path, *, settings: dict[str, str] | None = None) -> Iterator[PostgresServer]:
     """Start a server in a new temporary folder, and stop it and remove the folder afterwards."""
-    user = _as_user()
+    user = as_user()
     folder = Path(tempfile.mkdtemp(prefix="mcp-gateway-postgres-"))
     password = secrets.token_urlsafe(16)
     try:
