@@ -14,6 +14,7 @@ from typing import Any
 
 import asyncpg
 from asyncpg import connect_utils, serverversion
+from asyncpg.pgproto import pgproto
 from asyncpg.protocol import Protocol as Driver
 from asyncpg.protocol.protocol import BUILTIN_TYPE_OID_MAP, PreparedStatementState
 
@@ -32,8 +33,10 @@ PROTOCOL_ERRORS = (
     ArithmeticError,
     MemoryError,
     TypeError,
+    AttributeError,
     AssertionError,
     BufferError,
+    pgproto.BufferError,
     SystemError,
     struct.error,
 )
@@ -156,12 +159,16 @@ class GuardedDriver(Driver):
             return
         try:
             kept = self.guard.feed(data)
-        except WireError as error:
-            self.failure = error
-            self.way.abort()  # not the driver's own `abort`, which fails before the log-in has ended
-        else:
             if kept:
                 super().data_received(kept)
+        except WireError as error:
+            self._fail(error)
+        except PROTOCOL_ERRORS:  # for whoever waits the driver keeps it; it is raised where nobody does
+            self._fail(WireError("the server said what nobody had asked for"))
+
+    def _fail(self, why: WireError) -> None:
+        self.failure = why
+        self.way.abort()  # not the driver's own `abort`, which fails before the log-in has ended
 
 
 def as_text(settings: Any, oid: int) -> None:

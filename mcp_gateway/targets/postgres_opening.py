@@ -187,8 +187,8 @@ class Opener:
 def not_taken(wanted: Mapping[str, str], *, found: Mapping[str, str]) -> list[str]:
     """Names of the settings that a session was to have and has not, or not from whoever opened it."""
     taken = dict(found)
-    if "DateStyle" in taken:  # the order of day and month stands behind the style, and is the server's
-        taken["DateStyle"] = taken["DateStyle"].partition(",")[0]
+    # The order of day and month stands behind the style, and is the server's.
+    taken["DateStyle"] = str(taken.get("DateStyle", "")).partition(",")[0]
     return sorted(name for name, value in wanted.items() if taken.get(name) != value)
 
 

@@ -224,7 +224,7 @@ class Session:
             raise
         finally:
             self._driver.way.behind = b""
-        return Fetched(rows=rows, tag=tag.decode() if tag else "", cut=self._guard.cut, size=self._guard.size)
+        return self._fetched(rows, tag)
 
     async def run_at_once(
         self,
@@ -271,7 +271,11 @@ class Session:
         self.at_once.learn(preface, check, timeout=limits[0], error=None)
         if preface.differs:
             raise NotAtOnce(differs=True)
-        return Fetched(rows=rows, tag=tag.decode() if tag else "", cut=guard.cut, size=guard.size)
+        return self._fetched(rows, tag)
+
+    def _fetched(self, rows: list[tuple[str | None, ...]], tag: bytes | None) -> Fetched:
+        said = tag.decode("ascii", "replace") if tag else ""
+        return Fetched(rows=rows, tag=said, cut=self._guard.cut, size=self._guard.size)
 
     async def value(self, sql: str, *values: str) -> str:
         """Run a query of the gateway's own and return its one value."""

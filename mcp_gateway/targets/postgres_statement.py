@@ -335,8 +335,10 @@ class Execution:
             if not postgres_errors.is_verdict(error):
                 raise self._lost(error) from error
             raise postgres_errors.failed(error, quiet=self._statement.quiet) from error
-        if tag != "COMMIT":
+        if tag == "ROLLBACK":
             raise TargetFailed("the statement failed and was rolled back")
+        if tag != "COMMIT":
+            raise self._lost(ConnectionLost("the server answered something else than that it was done"))
 
     def _refused(self, error: asyncpg.PostgresError) -> TargetError:
         """The server does not accept the statement, or not in time."""

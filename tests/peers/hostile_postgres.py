@@ -111,6 +111,8 @@ class HostilePostgres:
     reports: dict[str, str] = field(default_factory=lambda: dict(REPORTS))
     without: frozenset[str] = frozenset()
     """Settings that it does not take, which it does not say, as a connection pooler."""
+    said_of_settings: bytes | None = None
+    """In place of what is so."""
     misbehave: Fault | None = None
     at: str = ""
     """`connect`, `tls`, `login`, `parse` or `rows` of a statement of an agent's, or a command such as `COMMIT`."""
@@ -211,7 +213,7 @@ class HostilePostgres:
         if "current_schemas" in visit.asked:
             return b'["public"]'
         if "pg_settings" in visit.asked:
-            return json.dumps(visit.settings).encode()
+            return json.dumps(visit.settings).encode() if self.said_of_settings is None else self.said_of_settings
         return TYPES if "wanted" in visit.asked else b"fine"
 
 

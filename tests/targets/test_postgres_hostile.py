@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,19 @@ import pytest
 from mcp_gateway.errors import OutcomeLost, TargetError, TargetFailed, TargetTimeout, TargetUnavailable
 from mcp_gateway.targets.postgres import MAX_SESSIONS, PostgresConnector
 from mcp_gateway.targets.postgres_statement import Result, Statement
-from tests.peers.hostile_postgres import Fault, HostilePostgres, Visit, described, error, hostile_postgres, message, row
+from tests.peers.hostile_postgres import (
+    Fault,
+    HostilePostgres,
+    Visit,
+    described,
+    error,
+    hostile_postgres,
+    message,
+    ready,
+    row,
+)
 from tests.targets.postgres_settings import CALL_ID, Settings, as_it_is
+from tests.waiting import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("R36")]
 
@@ -424,3 +436,39 @@ async def test_a_call_that_is_cancelled_asks_the_server_to_cancel(
     with anyio.fail_after(2):
         await peer.cancelled.wait()
     await recovers(peer, connector)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ready("I"),
+        message("C", b"SELECT 1\0") + ready("I"),
+        message("C", b"\xff\xfe\0") + ready("I"),
+        row(b"committed") + ready("I"),
+        message("E") + ready("I"),
+    ],
+    ids=["without a tag", "another command's", "no text", "a row", "an error that says nothing"],
+)
+async def test_a_commit_that_is_answered_by_something_else_is_unknown(
+    peer: HostilePostgres, connector: PostgresConnector, answer: bytes
+) -> None:
+    async def answers(visit: Visit) -> bool:
+        await visit.send(answer)
+        return True
+
+    peer.misbehave, peer.at = answers, "COMMIT"
+
+    with pytest.raises(OutcomeLost, match="whether it took effect is not known"):
+        await run(connector, writes=True)
+
+
+async def test_what_a_server_says_while_nobody_asks_ends_its_session_and_nothing_else(
+    peer: HostilePostgres, connector: PostgresConnector
+) -> None:
+    assert (await run(connector)).rows == 1
+    for visit in peer.visits:
+        with suppress(ConnectionError):  # one was opened for the path alone
+            await visit.send(ready("I") + message("C", b"SELECT 1\0") + ready("I"))
+    await until(lambda: all(visit.writer.transport.is_closing() for visit in peer.visits))
+
+    assert (await run(connector, timeout=timedelta(seconds=10))).rows == 1

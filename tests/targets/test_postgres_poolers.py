@@ -40,6 +40,22 @@ async def test_a_session_without_one_of_its_settings_runs_nothing(peer: HostileP
     await connector.aclose()
 
 
+@pytest.mark.parametrize(
+    "said", [b"", b"fine", b"[]", b"null", b"{}", b'{"DateStyle": 1}', b'{"search_path": ["public"]}']
+)
+async def test_a_server_that_says_of_its_settings_what_none_would_say_runs_nothing(
+    peer: HostilePostgres, said: bytes
+) -> None:
+    peer.said_of_settings = said
+    connector = connector_to(peer)
+
+    with pytest.raises(TargetUnavailable):
+        await run_at_peer(connector)
+
+    assert not any(text.startswith(("SELECT name", "BEGIN")) for text in peer.received)
+    await connector.aclose()
+
+
 @pytest.mark.parametrize("name", ["search_path", "statement_timeout", "DateStyle"])
 async def test_a_setting_of_another_value_is_not_taken_for_the_sessions_own(name: str) -> None:
     wanted = {"search_path": '"public", "pg_temp"', "statement_timeout": "30000", "DateStyle": "ISO"}
