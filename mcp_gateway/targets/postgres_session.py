@@ -17,6 +17,7 @@ import asyncpg
 from mcp_gateway.calls import Secret
 from mcp_gateway.targets.postgres_address import Address
 from mcp_gateway.targets.postgres_driver import PROTOCOL_ERRORS, ConnectionLost, GuardedDriver, as_text, connect
+from mcp_gateway.targets.postgres_errors import condition
 from mcp_gateway.targets.postgres_preface import AtOnce, Check, described
 from mcp_gateway.targets.postgres_wire import Origin
 
@@ -290,8 +291,17 @@ class Session:
             raise ConnectionLost(self._why(error)) from error
 
     def _why(self, error: BaseException) -> str:
-        failure = self._driver.failure
-        return str(failure) if failure is not None else type(error.__cause__ or error).__name__
+        if self._driver.failure is not None:
+            return str(self._driver.failure)
+        match error.__cause__ or error:
+            case OSError(strerror=str(said)):
+                return said
+            case asyncpg.PostgresConnectionError() | OSError():
+                return "the server closed it"
+            case asyncpg.PostgresError() as told:
+                return f"the server ended it: {condition(told)}"
+            case _:
+                return "what the server says is not PostgreSQL's protocol"
 
     async def close(self) -> None:
         """Cancel what runs, say goodbye, and wait until the server has let go; not for longer than some seconds."""

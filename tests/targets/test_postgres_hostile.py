@@ -472,3 +472,25 @@ async def test_what_a_server_says_while_nobody_asks_ends_its_session_and_nothing
     await until(lambda: all(visit.writer.transport.is_closing() for visit in peer.visits))
 
     assert (await run(connector, timeout=timedelta(seconds=10))).rows == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "goes_on", "words"),
+    [
+        (b"", False, "the server closed it"),
+        (row(b"a", b"b"), True, "what the server says is not PostgreSQL's protocol"),
+        (error("57P01", severity="FATAL"), False, r"the server ended it: 57P01 \(admin_shutdown\)"),
+    ],
+    ids=["hung up", "another row", "told"],
+)
+async def test_why_a_connection_was_lost_is_said_in_words(
+    peer: HostilePostgres, connector: PostgresConnector, answer: bytes, goes_on: bool, words: str
+) -> None:
+    async def answers(visit: Visit) -> bool:
+        await visit.send(answer)
+        return goes_on
+
+    peer.misbehave, peer.at = answers, "rows"
+
+    with pytest.raises(TargetFailed, match=rf"was lost while the statement ran \({words}\); it changed nothing"):
+        await run(connector)
