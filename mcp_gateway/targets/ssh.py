@@ -32,6 +32,7 @@ READ_BYTES = 64 * 1024
 BROKEN = (OSError, asyncssh.Error, ValueError, LookupError)
 """How a connection ends that is lost, or whose other end does not keep to the protocol: asyncssh's packets raise the last
 two as they are."""
+LOST = "the connection was lost after the command was sent"
 SAFE_CIPHERS = "^aes256-gcm@openssh.com,aes128-gcm@openssh.com,aes256-ctr,aes192-ctr,aes128-ctr"
 SAFE_MACS = "^hmac-sha2-256,hmac-sha2-512"
 """Before whatever else both sides know: from these nobody in between can cut the first messages (Terrapin,
@@ -249,10 +250,17 @@ class SSHConnector:
         try:
             process = await connection.create_process(command, encoding=None, stdin=asyncssh.PIPE, request_pty=False)
         except BaseException as error:
+            lost = connection.is_closed()
             await self._leave(_hang_up(connection))
-            if isinstance(error, asyncssh.ChannelOpenError):
-                raise TargetUnavailable(f"{self._place} opens no channel: {error.reason}") from None
-            raise
+            match error:
+                case asyncssh.ChannelOpenError(code=asyncssh.OPEN_REQUEST_SESSION_FAILED) if not lost:
+                    raise TargetUnavailable(f"{self._place} does not take the command: {error.reason}") from None
+                case asyncssh.ChannelOpenError(code=code) if code != asyncssh.OPEN_REQUEST_SESSION_FAILED:
+                    raise TargetUnavailable(f"{self._place} opens no channel: {error.reason}") from None
+                case _ if isinstance(error, BROKEN):
+                    raise OutcomeLost(LOST) from None
+                case _:
+                    raise
         captures = Capture(limit=max_bytes // 2), Capture(limit=max_bytes // 2)
         ended, enough = False, anyio.Event()
         try:
@@ -266,13 +274,13 @@ class SSHConnector:
             await process.wait_closed()
             ended = True
         except* BROKEN:
-            raise OutcomeLost("the connection was lost after the command was sent") from None
+            raise OutcomeLost(LOST) from None
         finally:
             await self._leave(_hang_up(connection) if ended else _kill_and_hang_up(connection, process, killed))
         status = process.exit_status
         signal = process.exit_signal
         if status is None and signal is None:
-            raise OutcomeLost("the connection was lost after the command was sent")
+            raise OutcomeLost(LOST)
         return Ran(
             exit_status=status if signal is None else None,
             signal=signal[0] if signal else None,

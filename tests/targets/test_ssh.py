@@ -8,10 +8,11 @@ import asyncssh
 import pytest
 
 from mcp_gateway.calls import Secret
-from mcp_gateway.errors import TargetTimeout, TargetUnavailable
+from mcp_gateway.errors import OutcomeLost, TargetTimeout, TargetUnavailable
 from mcp_gateway.facts.shell import quote
 from mcp_gateway.targets.capture import MARGIN_BYTES
 from mcp_gateway.targets.ssh import Ran, SSHConnector
+from tests.peers.recording_ssh import RecordingSSH, recording_ssh
 from tests.peers.relay import relay
 from tests.peers.sshd import SSHServer
 
@@ -22,7 +23,9 @@ ENDED = f"(was killed|{UNCONFIRMED})"
 """A host that has much to do may be told to kill a command and do it a little later."""
 
 
-async def run(server: SSHServer, command: str, *, stdin: bytes = b"", seconds: float = 20, limit: int = 65536) -> Ran:
+async def run(
+    server: SSHServer | RecordingSSH, command: str, *, stdin: bytes = b"", seconds: float = 20, limit: int = 65536
+) -> Ran:
     connector = SSHConnector(server, fetch=server.fetch)
     try:
         return await connector.run(command, stdin=stdin, seconds=seconds, max_bytes=limit)
@@ -213,3 +216,42 @@ async def test_nothing_of_the_users_configuration_is_used(
 
 async def test_a_check_names_the_server(ssh_server: SSHServer) -> None:
     assert "OpenSSH" in await SSHConnector(ssh_server, fetch=ssh_server.fetch).check()
+
+
+@pytest.mark.requirement("I3")
+async def test_a_host_that_is_lost_before_it_confirms_a_command_may_have_run_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    def begins_and_dies(process: asyncssh.SSHServerProcess[bytes], command: str) -> bool:
+        begun.append(command)
+        process.channel.get_connection().abort()
+        return True
+
+    monkeypatch.setattr(asyncssh.SSHServerProcess, "exec_requested", begins_and_dies, raising=False)
+    async with recording_ssh(tmp_path) as host:
+        with pytest.raises(OutcomeLost, match="lost after the command was sent"):
+            await run(host, "rm -r /srv/old")
+
+    assert begun == ["rm -r /srv/old"]
+
+
+async def test_a_host_that_refuses_a_command_has_not_run_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asyncssh.SSHServerProcess, "exec_requested", lambda process, command: False, raising=False)
+    async with recording_ssh(tmp_path) as host:
+        with pytest.raises(TargetUnavailable, match="does not take the command: Session request failed"):
+            await run(host, "rm -r /srv/old")
+
+
+async def test_a_host_that_is_lost_before_a_channel_is_open_has_run_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(connection: asyncssh.SSHServerConnection, *_: object) -> object:
+        connection.abort()
+        raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "gone")
+
+    async with recording_ssh(tmp_path) as host:
+        monkeypatch.setattr(asyncssh.SSHServerConnection, "_process_session_open", dies)
+        with pytest.raises(TargetUnavailable, match="opens no channel: SSH connection closed"):
+            await run(host, "rm -r /srv/old")
