@@ -306,7 +306,7 @@ class Cancelled(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeUnknown(Event):
-    """Started, and nobody can tell how it ended: the process died or the connection was lost."""
+    """Started, and nobody can tell how it ended: the process died, the connection was lost, or the gateway broke."""
 
     ends_call: ClassVar[bool] = True
     cause: str

@@ -265,6 +265,15 @@ def internal(*, started: bool) -> Refusal:
     )
 
 
+def broken_off() -> Refusal:
+    """Something broke inside while the call ran; the cause is in the audit row."""
+    return Refusal(
+        code="internal",
+        message="something broke inside the gateway while the call ran; whether it took effect is not known",
+        next_step="find out whether it took effect before anything is repeated, and give the call id to whoever runs the gateway",
+    )
+
+
 def reference(ticket: Ticket, *, url: str | None) -> PendingApproval:
     """What the agent may know of an approval."""
     return PendingApproval(

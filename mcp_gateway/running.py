@@ -47,6 +47,8 @@ class Running:
         self._permitted = permitted
         self._parts = parts
         self._journal = permitted.journal
+        self._came_back = False
+        """Whether the tool has given a result, which is then masked."""
 
     async def run(self) -> Answer:
         """Take it to its end. Where not even that can be recorded, its intent is closed as unknown later."""
@@ -62,6 +64,7 @@ class Running:
         with self._permitted.held:
             try:
                 raw = await self._execute()
+                self._came_back = True
                 masked = await self._mask(raw)
             except anyio.get_cancelled_exc_class():
                 with anyio.CancelScope(shield=True):
@@ -185,8 +188,13 @@ class Running:
                 event = Failed(at=journal.now(), call_id=call.id, code="failed", cause=f"result withheld: {error}")
             case _:
                 log.error("internal_error", call_id=call.id, error=type(error).__name__, exc_info=error)
-                refusal = refusals.internal(started=True)
-                event = Failed(at=journal.now(), call_id=call.id, code="internal", cause=type(error).__name__)
+                cause = type(error).__name__
+                if self._came_back:
+                    refusal = refusals.internal(started=True)
+                    event = Failed(at=journal.now(), call_id=call.id, code=refusal.code, cause=cause)
+                else:
+                    refusal = refusals.broken_off()
+                    event = OutcomeUnknown(at=journal.now(), call_id=call.id, cause=f"the gateway broke: {cause}")
         journal.note(event)
         return await journal.answer(refusal, started=True, said=said)
 

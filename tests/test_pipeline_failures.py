@@ -15,9 +15,13 @@ from mcp_gateway.facts.worker import SQLWorker
 from mcp_gateway.refusals import MAX_SAID, shortened
 from mcp_gateway.registry import Registered
 from mcp_gateway.targets.postgres import PostgresConnector
+from tests.invariants.fixtures import tasks_return, world
+from tests.invariants.world import World
 from tests.peers.postgres import PostgresDatabase
 from tests.roads import Bench, laid, refusal
 from tests.targets.postgres_settings import connector_for, orders_target
+
+__all__ = ["tasks_return", "world"]
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("I3")]
 
@@ -95,3 +99,32 @@ async def test_an_error_that_cannot_be_written_as_utf_8_is_recorded_all_the_same
 def test_how_much_was_left_out_is_said() -> None:
     assert shortened("x" * MAX_SAID) == "x" * MAX_SAID
     assert shortened("x" * MAX_SAID + "y" * 1234) == "x" * MAX_SAID + " [... 1,234 characters left out ...]"
+
+
+@pytest.mark.parametrize(
+    ("step", "kind", "words"),
+    [
+        ("execute", "OutcomeUnknown", "while the call ran; whether it took effect is not known"),
+        ("mask", "Failed", "after the call was sent, so its result is withheld"),
+    ],
+)
+async def test_what_breaks_before_the_target_has_answered_leaves_the_outcome_unknown(
+    bench: Bench, world: World, monkeypatch: pytest.MonkeyPatch, step: str, kind: str, words: str
+) -> None:
+    world.expected_errors = frozenset({"internal"})
+
+    def breaks(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(QueryDatabase, step, breaks)
+
+    told = refusal(await query(bench, "SELECT count(*) FROM notes"))
+    assert (told.code, words in told.message) == ("internal", True)
+    ends = await bench.store.read(
+        lambda connection: connection.execute(
+            "SELECT kind, body FROM events WHERE kind IN ('Failed', 'OutcomeUnknown')"
+        ).fetchall()
+    )
+    ((ended, body),) = ends
+    assert ended == kind
+    assert "RuntimeError" in body and "broken" not in body
