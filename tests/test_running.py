@@ -190,7 +190,7 @@ async def misbehaving(folder: Path, wrong: str) -> AsyncIterator[Bench]:
 @pytest.mark.parametrize(
     ("wrong", "code", "ended"),
     [
-        ("execute raises", "internal", "Failed"),
+        ("execute raises", "internal", "OutcomeUnknown"),
         ("size raises", "internal", "Failed"),
         ("mask raises", "internal", "Failed"),
         ("mask gives its own", "failed", "Failed"),

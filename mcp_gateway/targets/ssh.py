@@ -18,7 +18,7 @@ import anyio
 
 from mcp_gateway.calls import Secret
 from mcp_gateway.credentials.used import UsedCredentials
-from mcp_gateway.errors import OutcomeLost, TargetTimeout, TargetUnavailable
+from mcp_gateway.errors import OutcomeLost, TargetError, TargetTimeout, TargetUnavailable
 from mcp_gateway.surroundings import no_programs
 from mcp_gateway.targets.capture import Capture, Captured
 from mcp_gateway.targets.ssh_keys import UnusableKeyError, host_keys, private_key, read_known_hosts
@@ -249,18 +249,13 @@ class SSHConnector:
     ) -> Ran:
         try:
             process = await connection.create_process(command, encoding=None, stdin=asyncssh.PIPE, request_pty=False)
-        except BaseException as error:
+        except BROKEN as error:
             lost = connection.is_closed()
             await self._leave(_hang_up(connection))
-            match error:
-                case asyncssh.ChannelOpenError(code=asyncssh.OPEN_REQUEST_SESSION_FAILED) if not lost:
-                    raise TargetUnavailable(f"{self._place} does not take the command: {error.reason}") from None
-                case asyncssh.ChannelOpenError(code=code) if code != asyncssh.OPEN_REQUEST_SESSION_FAILED:
-                    raise TargetUnavailable(f"{self._place} opens no channel: {error.reason}") from None
-                case _ if isinstance(error, BROKEN):
-                    raise OutcomeLost(LOST) from None
-                case _:
-                    raise
+            raise self._not_begun(error, lost=lost) from None
+        except BaseException:
+            await self._leave(_hang_up(connection))
+            raise
         captures = Capture(limit=max_bytes // 2), Capture(limit=max_bytes // 2)
         ended, enough = False, anyio.Event()
         try:
@@ -287,6 +282,16 @@ class SSHConnector:
             stdout=captures[0].captured(),
             stderr=captures[1].captured(),
         )
+
+    def _not_begun(self, error: Exception, *, lost: bool) -> TargetError:
+        """What is known of a command that the host has not confirmed; the connection may be `lost`."""
+        match error:
+            case asyncssh.ChannelOpenError(code=code) if code != asyncssh.OPEN_REQUEST_SESSION_FAILED:
+                return TargetUnavailable(f"{self._place} opens no channel: {error.reason}")
+            case asyncssh.ChannelOpenError() if not lost:
+                return TargetUnavailable(f"{self._place} does not take the command: {error.reason}")
+            case _:
+                return OutcomeLost(LOST)
 
 
 def _can_be_cut(connection: asyncssh.SSHClientConnection) -> bool:
