@@ -31,14 +31,15 @@ def check(arguments: Mapping[str, Any]) -> None:
         values += 1
         match item:
             case str():
-                size += len(item.encode("utf-8", "surrogatepass"))
-            case Mapping() | list() | tuple() if values + len(left) + len(item) > MAX_VALUES:
+                size += _bytes_of(item)
+            case dict() | list() | tuple() | Mapping() if values + len(left) + len(item) > MAX_VALUES:
                 raise _too_many()  # before any of them is looked at
-            case Mapping():
-                size += sum(len(str(key).encode("utf-8", "surrogatepass")) for key in item)
-                left += ((member, depth + 1) for member in item.values())
+            case dict() | Mapping():
+                for key, member in item.items():
+                    size += _bytes_of(str(key))
+                    left.append((member, depth + 1))
             case list() | tuple():
-                left += ((member, depth + 1) for member in item)
+                left += [(member, depth + 1) for member in item]
             case int() if item.bit_length() > MAX_INTEGER_BITS:
                 raise _too_much(f"an argument is an integer of more than {MAX_INTEGER_BITS} bits")
             case float() if not math.isfinite(item):
@@ -52,6 +53,10 @@ def check(arguments: Mapping[str, Any]) -> None:
             raise _too_much(f"the arguments hold more than {MAX_BYTES:,} bytes of text")
         if values + len(left) > MAX_VALUES:
             raise _too_many()
+
+
+def _bytes_of(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _too_many() -> RequestError:

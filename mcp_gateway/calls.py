@@ -189,19 +189,24 @@ def canonical(value: Any) -> bytes:
 
 
 def _is_plain(value: Any) -> bool:
-    if value is None or value is True or value is False:
-        return True
-    kind = type(value)
-    if kind is str:
-        return bool(value.isascii())
-    if kind is int:
-        return bool(-MAX_EXACT <= value <= MAX_EXACT)
-    if kind is list:
-        return all(map(_is_plain, value))
-    if kind is not dict:
-        return False
-    for name, member in value.items():
-        if type(name) is not str or not name.isascii() or not _is_plain(member):
+    left = [value]
+    while left:
+        item = left.pop()
+        kind = type(item)
+        if kind is str:
+            if not item.isascii():
+                return False
+        elif kind is int:
+            if not -MAX_EXACT <= item <= MAX_EXACT:
+                return False
+        elif kind is list:
+            left += item
+        elif kind is dict:
+            for name in item:
+                if type(name) is not str or not name.isascii():
+                    return False
+            left += item.values()
+        elif item is not None and kind is not bool:
             return False
     return True
 

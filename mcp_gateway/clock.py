@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import uuid_utils
 
@@ -26,14 +27,10 @@ BOOT_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """Goes on while the machine sleeps, as the monotonic clock of macOS does."""
 
 
-def utc_now() -> datetime:
-    """The time, aware, in UTC."""
-    return datetime.now(UTC)
-
-
-def boot_seconds() -> float:
-    """Seconds since the machine started, sleep included; nobody can set this clock."""
-    return time.clock_gettime(BOOT_CLOCK)
+utc_now: Callable[[], datetime] = partial(datetime.now, UTC)
+"""The time, aware, in UTC."""
+boot_seconds: Callable[[], float] = partial(time.clock_gettime, BOOT_CLOCK)
+"""Seconds since the machine started, sleep included; nobody can set this clock."""
 
 
 class SteadyClock:

@@ -29,14 +29,11 @@ class Journal:
     def __init__(self, *, call_id: str, store: AuditStore, clock: Callable[[], datetime]) -> None:
         self.call_id = call_id
         self._store = store
-        self._clock = clock
+        self.now = clock
+        """The time for the next event."""
         self._noted: list[Event] = []
         self.caller: Caller | None = None
         """Whom what the call adds is counted for, once proved."""
-
-    def now(self) -> datetime:
-        """The time for the next event."""
-        return self._clock()
 
     def note(self, event: Event) -> None:
         """Keep an event until the next `record`."""
@@ -63,7 +60,7 @@ class Journal:
                 tx.append(event)
             done = step(tx)
             if spent is not None and self.caller is not None:
-                tx.later(usage.add, usage.Added(caller=self.caller, spent=spent, at=self._clock()))
+                tx.later(usage.add, usage.Added(caller=self.caller, spent=spent, at=self.now()))
             return done
 
         try:

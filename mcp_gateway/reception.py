@@ -148,7 +148,10 @@ def _masked_request(request: Request, masker: Masker) -> JSONObject:
 def _said(request: Request) -> list[str]:
     """What the client program says of itself."""
     client = request.client
-    return [_shortened(text) for text in (client.name, client.version, client.protocol, client.trace)]
+    return [
+        text if len(text) <= MAX_CLIENT_CHARACTERS else f"[{len(text):,} characters]"
+        for text in (client.name, client.version, client.protocol, client.trace)
+    ]
 
 
 def _client(masked: list[str | None]) -> JSONObject:
@@ -158,7 +161,3 @@ def _client(masked: list[str | None]) -> JSONObject:
 def _text(masked: str | None) -> str:
     """A text of which nothing is left is null in a cell; here it stays a text."""
     return "[masked]" if masked is None else masked
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= MAX_CLIENT_CHARACTERS else f"[{len(text):,} characters]"

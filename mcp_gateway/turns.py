@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 import anyio
 
@@ -40,7 +41,7 @@ class Shares:
                 next_step="wait until one of them has been answered, then call again; nothing has run",
             )
         self._held[key] += 1
-        return _once(lambda: self._give_back(key))
+        return _once(partial(self._give_back, key))
 
     def _give_back(self, key: str) -> None:
         self._held[key] -= 1
@@ -71,12 +72,15 @@ class Turns:
         self._all = anyio.Semaphore(total, fast_acquire=True)
         self._each = min(each, total)
         self._lanes: dict[str, _Lane] = {}
+        self._spare: _Lane | None = None
+        """One that nobody stands in, for the next key: to make one takes longer than all else here."""
 
     async def take(self, key: str) -> Release:
         """Wait for a turn, however long."""
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = _Lane(own=anyio.Semaphore(self._each, fast_acquire=True))
+            lane = self._lanes[key] = self._spare or _Lane(own=anyio.Semaphore(self._each, fast_acquire=True))
+            self._spare = None
         lane.users += 1
         try:
             await acquire(lane.own)
@@ -88,7 +92,7 @@ class Turns:
         except BaseException:
             self._leave(key, lane)
             raise
-        return _once(lambda: self._give_back(key, lane))
+        return _once(partial(self._give_back, key, lane))
 
     async def take_within(self, wait: timedelta, *, key: str) -> Release | None:
         """Wait so long for a turn; None where that was not enough."""
@@ -125,7 +129,7 @@ class Turns:
     def _leave(self, key: str, lane: _Lane) -> None:
         lane.users -= 1
         if not lane.users:
-            del self._lanes[key]
+            self._spare = self._lanes.pop(key)
 
 
 def _once(work: Release) -> Release:

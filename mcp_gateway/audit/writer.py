@@ -116,7 +116,7 @@ class Writer:
         """Why the store refuses at present, if it does."""
         if self._stopping:
             return StoreError(CLOSED)
-        return self._cause
+        return None if self._gap is None and self._condemned is None else self._cause
 
     def submit(self, work: Work) -> Unit:
         """Queue a unit, in the order of the calls. Raises `StoreError` at once while the store is closed."""

@@ -85,7 +85,11 @@ class OpenBodies:
 
 async def whole_body(scope: Scope, receive: Receive, *, fits: Fits) -> bytes | Unfit:
     """Read all of a body. One that says itself that it is too large is not read at all."""
-    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    declared = b"0"
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            declared = value
+            break
     if declared.isdigit() and (len(declared) > 12 or int(declared) > MAX_BODY_BYTES):
         return TOO_LARGE
     pieces: list[bytes] = []

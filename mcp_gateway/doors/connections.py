@@ -229,14 +229,18 @@ class Connection(HttpToolsProtocol):
         """Take a request whose head is there. What is raised here the parser reports as a request that is no HTTP."""
         self._is_in_head = False
         # 4.
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
+        size, codings = len(self.url), []
+        for name, value in self.headers:
+            size += len(name) + len(value)
+            if name == b"transfer-encoding":
+                codings.append(value.lower())
+        if size > MAX_HEAD_BYTES:
             raise ValueError(f"a head of more than {MAX_HEAD_BYTES} bytes")
         if len(self.pipeline) >= MAX_WAITING_REQUESTS:
             raise ValueError(f"more than {MAX_WAITING_REQUESTS} requests before the answer to an earlier one")
         # 5.
         if not self.url.startswith(b"/") or self.parser.get_http_version() not in {"1.0", "1.1"}:
             raise ValueError("this is no request of HTTP/1.1 in origin form")
-        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
         if codings and codings != [b"chunked"]:
             raise ValueError("a transfer coding other than chunked alone, which readers understand in different ways")
         super().on_headers_complete()

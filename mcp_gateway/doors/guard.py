@@ -160,7 +160,7 @@ class Guard:
         hosts, origins = _values(scope, b"host"), _values(scope, b"origin")
         if len(hosts) != 1 or hosts[0].lower() not in self._names.hosts:
             return "this host name is not one of the gateway's; see server.public_url"
-        if len(origins) > 1 or any(origin.lower() not in self._names.origins for origin in origins):
+        if len(origins) > 1 or (origins and origins[0].lower() not in self._names.origins):
             return "this origin is not allowed; see server.allowed_origins"
         return None
 
@@ -204,7 +204,11 @@ class Guard:
 
 
 def _values(scope: Scope, name: bytes) -> list[str]:
-    return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
+    found = []
+    for key, value in scope["headers"]:
+        if key.lower() == name:
+            found.append(value.decode("latin-1"))
+    return found
 
 
 async def _turn_away(send: Send, unfit: Unfit) -> None:

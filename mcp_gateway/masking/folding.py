@@ -15,7 +15,7 @@ from __future__ import annotations
 import unicodedata
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,6 +124,14 @@ class Folded:
         return min(self.starts[piece] + max(place, 0) - self.places[piece], following)
 
 
+def holds_any(text: bytes, needles: Iterable[bytes]) -> bool:
+    """Whether one of some is in a text. A loop, since a generator for `any` takes longer to make than a few looks."""
+    for needle in needles:  # noqa: SIM110
+        if needle in text:
+            return True
+    return False
+
+
 class Lexer:
     """Replaces tokens of a text and remembers where everything was.
 
@@ -181,10 +189,6 @@ _TEXT_WITHOUT_NUL = Lexer(rb"(?:\x00|" + DROPPED + rb"){1,%d}|" % MAX_RUN + _alt
 
 def fold(data: bytes, *, nul: bool, asked: Stop = NEVER) -> Folded | None:
     """Fold a text, or None where there is nothing to fold. `nul` says whether NULs are dropped as well."""
-    if data.isascii() and not (nul and b"\0" in data):
-        for control in CONTROLS:
-            if control in data:
-                break
-        else:
-            return None
+    if data.isascii() and not (nul and b"\0" in data) and not holds_any(data, CONTROLS):
+        return None
     return (_TEXT_WITHOUT_NUL if nul else _TEXT).fold(data, asked=asked)

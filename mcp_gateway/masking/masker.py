@@ -10,6 +10,7 @@ What a JSON key says of its value counts as well: the string under `"password"` 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import count, islice
@@ -198,12 +199,15 @@ class CallMasker:
     @property
     def counts(self) -> dict[str, int]:
         """Class to the number of values that were masked so far."""
-        return dict(sorted(sum((stream.counts for stream in self._streams), +self._texts.counts).items()))
+        found: Mapping[str, int] = self._texts.counts
+        if self._streams:
+            found = sum((stream.counts for stream in self._streams), Counter(found))
+        return {name: count for name, count in sorted(found.items()) if count}
 
     @property
     def touched(self) -> frozenset[str]:
         """Data classes of which there was something so far, masked or raw."""
-        return frozenset(self.counts) - {CREDENTIAL} | self._texts.shown
+        return self._touched(self.counts)
 
     def seal(self, result: JSONObject, *, rows: int | None = None, truncated: bool = False) -> Masked:
         """Close a result: adds `masked`, scrubs credentials once more over the bytes, counts.
@@ -211,17 +215,18 @@ class CallMasker:
         Everything of the target's has been through `column`, `json`, `text` or `raw` before; the names of members and the
         numbers here are the gateway's own. Raises `MaskingError` where a credential cannot be taken out.
         """
-        structured = dumped(result | {"masked": self.counts})
+        counts = self.counts
+        structured = dumped(result | {"masked": counts})
         if self._scrubber.in_sealed(structured):
             result = self._without_credentials(result)
-            structured = dumped(result | {"masked": self.counts})
+            counts = self.counts
+            structured = dumped(result | {"masked": counts})
             if any(self._scrubber.in_text(text) for text in strings(result) if len(text) >= MIN_SURE):
                 raise MaskingError("a credential stands where it cannot be taken out of the result")
-        counts = self.counts
         self._closed = Masked(
             structured=structured,
             counts=counts,
-            touched=self.touched,
+            touched=self._touched(counts),
             rows=rows,
             truncated=truncated,
         )
@@ -230,6 +235,9 @@ class CallMasker:
     def made(self, result: object) -> bool:
         """Whether a result is the one that was closed here: a tool can build what looks like one."""
         return result is not None and result is self._closed
+
+    def _touched(self, counts: Mapping[str, int]) -> frozenset[str]:
+        return frozenset(counts) - {CREDENTIAL} | self._texts.shown
 
     def _cell(self, value: Any, hidden: frozenset[str], *, keep_nulls: bool) -> str | None:
         if value is None and keep_nulls:
@@ -270,13 +278,19 @@ class CallMasker:
         if isinstance(value, dict):
             for key, member in value.items():
                 texts.append(str(key))
-                if self._class_by_key(key, member) is None:
-                    changes |= self._collected(member, texts, depth=depth + 1) or type(key) is not str
-                else:
+                if self._class_by_key(key, member) is not None:
                     changes = True
+                elif type(member) is str:
+                    texts.append(member)
+                    changes |= type(key) is not str
+                else:
+                    changes |= self._collected(member, texts, depth=depth + 1) or type(key) is not str
         elif isinstance(value, list | tuple):
             for member in value:
-                changes |= self._collected(member, texts, depth=depth + 1)
+                if type(member) is str:
+                    texts.append(member)
+                else:
+                    changes |= self._collected(member, texts, depth=depth + 1)
         elif (text := text_of(value)) is not None:
             texts.append(text)
         return changes

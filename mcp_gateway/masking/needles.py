@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import re2
 
-from mcp_gateway.masking.folding import UNANCHORED, compiled
+from mcp_gateway.masking.folding import UNANCHORED, compiled, holds_any
 from mcp_gateway.masking.stopping import Stop
 
 MIN_SECRET = 4
@@ -80,11 +80,10 @@ class Finder:
         """Whether one of them is in a text."""
         if not self._may_be_in(text):
             return False
-        for needle in self._exact:
-            if needle in text:
-                return True
+        if holds_any(text, self._exact):
+            return True
         lower = text.lower() if self._caseless else b""
-        return any(needle in lower for needle in self._caseless)
+        return holds_any(lower, self._caseless)
 
     def places(self, text: bytes, stop: Stop) -> Iterator[tuple[int, int]]:
         """Where they are: begin and end of each, overlaps included."""

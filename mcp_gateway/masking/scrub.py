@@ -26,7 +26,17 @@ from urllib.parse import unquote_to_bytes
 import orjson
 
 from mcp_gateway.calls import Secret
-from mcp_gateway.masking.folding import CONTROLS, DROPPED, MAX_RUN, MAX_TOKEN, UNANCHORED, Folded, Lexer, compiled
+from mcp_gateway.masking.folding import (
+    CONTROLS,
+    DROPPED,
+    MAX_RUN,
+    MAX_TOKEN,
+    UNANCHORED,
+    Folded,
+    Lexer,
+    compiled,
+    holds_any,
+)
 from mcp_gateway.masking.needles import MIN_SECRET, Finder, Needles
 from mcp_gateway.masking.stopping import NEVER, Stop
 
@@ -285,9 +295,9 @@ class Scrubber:
         """Whether taking escapes off could show anything: quoted JSON is full of backslashes that do not matter."""
         backslashes = b"\\" in text
         if (
-            any(sign in text for sign in ESCAPE_SIGNS)
-            or (backslashes and any(sign in text for sign in BACKSLASH_SIGNS))
-            or (not text.isascii() and any(sign in text for sign in INVISIBLE_SIGNS))
+            holds_any(text, ESCAPE_SIGNS)
+            or (backslashes and holds_any(text, BACKSLASH_SIGNS))
+            or (not text.isascii() and holds_any(text, INVISIBLE_SIGNS))
             or (nul and b"\0" in text)
         ):
             return True
@@ -299,7 +309,7 @@ class Scrubber:
 
     def _may_be_open(self, text: bytes) -> bool:
         """The same of the escapes without an end."""
-        if any(sign in text for sign in OPEN_BYTES) and OPEN_SIGNS(UNANCHORED, text, 0, len(text))[0][0] >= 0:
+        if holds_any(text, OPEN_BYTES) and OPEN_SIGNS(UNANCHORED, text, 0, len(text))[0][0] >= 0:
             return True
         return b"=" in text and QUOTED_PRINTABLE(UNANCHORED, text, 0, len(text))[0][0] >= 0
 

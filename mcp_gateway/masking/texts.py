@@ -5,7 +5,7 @@ Below `masker`, which says what of a result goes through here and masks whole wh
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from mcp_gateway.masking import cuts
@@ -39,7 +39,7 @@ class TextMasker:
         self._scrubber = scrubber
         self._markers = markers
         self._watchers = watchers
-        self.counts: Counter[str] = Counter()
+        self.counts: defaultdict[str, int] = defaultdict(int)
         """Class to the number of values that were masked. `masker` adds those it masks whole; streams count by themselves."""
         self.shown: set[str] = set()
         """Revealed classes of which there was something."""
@@ -78,7 +78,7 @@ class TextMasker:
             return []
         joined = SEPARATOR.join(texts)
         if joined.count("\0") == len(texts) - 1 and not self._scrubber.short:
-            counts: Counter[str] = Counter()
+            counts: defaultdict[str, int] = defaultdict(int)
             masked = self._mask(joined.encode("utf-8", "surrogatepass"), counts=counts, nul=False)
             if not counts:
                 return list(texts)
@@ -87,7 +87,8 @@ class TextMasker:
             except UnicodeDecodeError:
                 parts = [decoded(part) for part in masked.split(SEPARATOR.encode())]
             if len(parts) == len(texts):
-                self.counts += counts
+                for name, count in counts.items():
+                    self.counts[name] += count
                 return parts
         # A value reached over a cell's end (a key that never closes): only one by one is each cell its own text.
         return [decoded(self._mask(text.encode("utf-8", "surrogatepass"), counts=self.counts)) for text in texts]
@@ -105,7 +106,7 @@ class TextMasker:
         masked = self._mask(raw, counts=self.counts)
         return text if masked == raw else EncodedBytes.of(masked)
 
-    def _mask(self, data: bytes, *, counts: Counter[str], nul: bool = True) -> bytes:
+    def _mask(self, data: bytes, *, counts: defaultdict[str, int], nul: bool = True) -> bytes:
         if self._scrubber:
             data, scrubbed = self._scrubber.scrub(data, nul=nul)
             if scrubbed:
@@ -145,7 +146,7 @@ class TextMasker:
         return self._marked(text, shown, counts=self.counts, place=begin, end=end)
 
     def _marked(
-        self, data: bytes, hits: Sequence[Hit], *, counts: Counter[str], place: int = 0, end: int | None = None
+        self, data: bytes, hits: Sequence[Hit], *, counts: defaultdict[str, int], place: int = 0, end: int | None = None
     ) -> bytes:
         if not hits:
             return data[place:end]

@@ -336,19 +336,20 @@ class PostgresConnector:
 
     def result(self, prepared: Prepared, fetched: Fetched, *, max_rows: int) -> Result:
         """Rows of texts as columns of JSON values."""
-        rows = fetched.rows[:max_rows]
-        columns = list(zip(*rows, strict=True)) if rows else [() for _ in prepared.columns]
+        rows, types, size = fetched.rows[:max_rows], self._types, fetched.size
+        texts = list(zip(*rows, strict=True)) if rows else [() for _ in prepared.columns]
+        columns = []
+        for (name, oid), origin, values in zip(prepared.columns, prepared.origins, texts, strict=True):
+            size += len(name)
+            columns.append(
+                ResultColumn(name=name, type=types.name(oid), origin=origin, values=types.column(oid, values))
+            )
         return Result(
-            columns=tuple(
-                ResultColumn(
-                    name=name, type=self._types.name(oid), origin=origin, values=self._types.column(oid, values)
-                )
-                for (name, oid), origin, values in zip(prepared.columns, prepared.origins, columns, strict=True)
-            ),
+            columns=tuple(columns),
             rows=len(rows),
             affected=None if prepared.columns else _affected(fetched.tag),
             truncated=fetched.cut or len(fetched.rows) > max_rows,
-            size=fetched.size + sum(len(name) for name, _ in prepared.columns),
+            size=size,
         )
 
     @staticmethod

@@ -102,16 +102,16 @@ class Types:
 
     def column(self, oid: int, values: Sequence[str | None]) -> list[Any]:
         """One result column of this type as JSON values."""
-        if None in values:
-            whole = iter(self._whole(oid, [value for value in values if value is not None]))
-            return [None if value is None else next(whole) for value in values]
-        return self._whole(oid, values)  # type: ignore[arg-type]
-
-    def _whole(self, oid: int, texts: Sequence[str]) -> list[Any]:
-        """A column without NULL: all at once where that is quicker, one by one where something does not read."""
         form = self._form(oid, wide=False)
-        if form is None or not texts:
-            return list(texts)
+        if form is None or not values:
+            return list(values)
+        if None in values:
+            whole = iter(self._whole(oid, form, [value for value in values if value is not None]))
+            return [None if value is None else next(whole) for value in values]
+        return self._whole(oid, form, values)  # type: ignore[arg-type]
+
+    def _whole(self, oid: int, form: Form, texts: Sequence[str]) -> list[Any]:
+        """A column without NULL: all at once where that is quicker, one by one where something does not read."""
         try:
             return COLUMNS[oid](texts) if oid in COLUMNS else [form(text) for text in texts]
         except _Wide:

@@ -52,8 +52,7 @@ class OutputColumns(Sequence[OutputColumn]):
         return len(self.of)
 
     def __iter__(self) -> Iterator[OutputColumn]:
-        for name, number in zip(self.names, self.of, strict=True):
-            yield OutputColumn(name, *self.kinds[number])
+        return iter([OutputColumn(name, *self.kinds[number]) for name, number in zip(self.names, self.of, strict=True)])
 
     @overload
     def __getitem__(self, which: int) -> OutputColumn: ...
