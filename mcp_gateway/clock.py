@@ -9,11 +9,13 @@ not come alive again by that, tokens above all, is judged by `steady_now`.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+import anyio
 import uuid_utils
 
 NOTICED = timedelta(seconds=60)
@@ -74,6 +76,11 @@ class SteadyClock:
 
 steady_now = SteadyClock()
 """This process's."""
+
+
+def time_limit(seconds: float) -> anyio.CancelScope:
+    """What ends after so many seconds, as `anyio.move_on_after` does; that one first finds out, twice, which event loop it has."""
+    return anyio.CancelScope(deadline=asyncio.get_running_loop().time() + seconds)
 
 
 def new_id() -> str:

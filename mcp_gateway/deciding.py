@@ -11,13 +11,13 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-import anyio
 import structlog
 
 from mcp_gateway.admission import Parts, Request
 from mcp_gateway.audit.transaction import Transaction
 from mcp_gateway.audit.usage import UsageStore, more_began
 from mcp_gateway.calls import Call, Caller, JSONObject, depend_on_caller
+from mcp_gateway.clock import time_limit
 from mcp_gateway.decisions import NOT_APPROVED, Allow, Approved, Ask, Decision, Deny
 from mcp_gateway.errors import LimitError, StoppedError
 from mcp_gateway.establishing import establish
@@ -141,7 +141,7 @@ class Deciding:
     async def _in_time(self, work: Awaitable[T]) -> T:
         """Refuse the call where what it would do is not found out within the time of an examination."""
         seconds = self._parts.examine_within.total_seconds()
-        with anyio.move_on_after(seconds):
+        with time_limit(seconds):
             return await work
         raise LimitError(
             f"what the call would do was not found out within {seconds:g} s",

@@ -7,16 +7,21 @@ detectors before they become an event.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from operator import attrgetter
+from typing import Any, ClassVar, TypeAlias
 
 from mcp_gateway.calls import JSONObject
 
 EVENT_KINDS: dict[str, type[Event]] = {}
 """Every kind of event by its name. Filled by the class statements below; a name claimed twice raises."""
-_BODY_NAMES: dict[str, tuple[str, ...]] = {}
-"""The fields of each kind's body, found once: events are made on every call."""
+
+Body: TypeAlias = tuple[tuple[str, ...], Callable[["Event"], tuple[Any, ...]]]
+"""The names of what is in the body of a kind, and what gives their values."""
+_BODIES: dict[str, Body] = {}
+"""Found once: events are made on every call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +32,8 @@ class Event:
     """UTC."""
     call_id: str | None = None
 
+    kind: ClassVar[str] = "Event"
+    """The event's name in the store, that of its class."""
     ends_call: ClassVar[bool] = False
     """Whether this is an outcome: an intent (`Started`) ends in exactly one of them."""
 
@@ -37,11 +44,7 @@ class Event:
         if known.__module__ != cls.__module__:
             raise TypeError(f"event kind {cls.__name__!r} is defined twice")
         EVENT_KINDS[cls.__name__] = cls
-
-    @property
-    def kind(self) -> str:
-        """The event's name in the store."""
-        return type(self).__name__
+        cls.kind = cls.__name__
 
     def body(self) -> JSONObject:
         """Everything but `at` and `call_id`, as JSON."""
@@ -49,11 +52,17 @@ class Event:
 
     def values(self) -> dict[str, Any]:
         """Everything but `at` and `call_id`, as it is."""
-        names = _BODY_NAMES.get(self.kind)
-        if names is None:
-            found = tuple(field.name for field in fields(self) if field.name not in {"at", "call_id"})
-            names = _BODY_NAMES.setdefault(self.kind, found)
-        return {name: getattr(self, name) for name in names}
+        names, read = _BODIES.get(self.kind) or _BODIES.setdefault(self.kind, _body_of(type(self)))
+        return dict(zip(names, read(self), strict=True))
+
+
+def _body_of(kind: type[Event]) -> Body:
+    names = tuple(field.name for field in fields(kind) if field.name not in {"at", "call_id"})
+    if len(names) > 1:
+        return names, attrgetter(*names)
+    return names, lambda event: tuple(
+        [getattr(event, name) for name in names]
+    )  # of one name `attrgetter` makes no tuple
 
 
 def plain(value: object) -> Any:

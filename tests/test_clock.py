@@ -5,9 +5,10 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime, timedelta
 
+import anyio
 import pytest
 
-from mcp_gateway.clock import BOOT_CLOCK, SteadyClock, boot_seconds, new_id, utc_now
+from mcp_gateway.clock import BOOT_CLOCK, SteadyClock, boot_seconds, new_id, time_limit, utc_now
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -53,6 +54,16 @@ def test_the_boot_clock_counts_seconds() -> None:
     assert before > 0
     assert boot_seconds() >= before
     assert isinstance(BOOT_CLOCK, int)
+
+
+@pytest.mark.anyio
+async def test_a_time_limit_ends_what_waits_too_long_and_nothing_else() -> None:
+    with time_limit(60) as not_reached:
+        await anyio.sleep(0)
+    with time_limit(0) as reached:
+        await anyio.sleep_forever()
+
+    assert (not_reached.cancelled_caught, reached.cancelled_caught) == (False, True)
 
 
 @pytest.mark.requirement("R16")

@@ -28,6 +28,7 @@ from mcp_gateway.audit.revoked import decoded
 from mcp_gateway.audit.schema import Migration
 from mcp_gateway.audit.store import AuditStore
 from mcp_gateway.calls import Caller
+from mcp_gateway.clock import time_limit
 from mcp_gateway.errors import RevokedError, StoreError
 from mcp_gateway.events import Revoked
 
@@ -156,7 +157,7 @@ class Revocations:
         what = self._found(caller) or self._stops(target)
         if what is not None:
             raise RevokedError(what)
-        scope = anyio.CancelScope(deadline=anyio.current_time() + seconds)
+        scope = time_limit(seconds)
         running = _Running(caller=caller, target=target, scope=scope)
         self._running.add(running)
         done: list[T] = []

@@ -209,7 +209,7 @@ class _View:
         context = prepared.context
         seen = [
             [self.action, question.target.name, prepared.resource, prepared.principal],
-            [_at(context, path) for path in self.paths],
+            _all_at(context, self.paths),
             [_place_of(_at(context, path), constants) for path, constants in self.sides],
             [
                 [name for name in map(_name_of, _at(context, path) or ()) if name in asked]
@@ -219,12 +219,20 @@ class _View:
         return hashlib.sha256(orjson.dumps(seen)).digest()
 
 
+def _all_at(context: JSONObject, paths: Sequence[Path]) -> list[Any]:
+    """The values at some paths."""
+    found = []
+    for path in paths:
+        value: Any = context
+        for name in path:
+            value = value.get(name) if isinstance(value, dict) else None
+        found.append(value)
+    return found
+
+
 def _at(context: JSONObject, path: Path) -> Any:
     """The value at a path; None where this action's context has no such record."""
-    value: Any = context
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
+    return _all_at(context, (path,))[0]
 
 
 def _place_of(value: int | None, constants: Sequence[int]) -> tuple[int, int] | None:

@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 import anyio
 import asyncpg
 
+from mcp_gateway.clock import time_limit
 from mcp_gateway.errors import OutcomeLost, TargetError, TargetFailed, TargetTimeout, TargetUnavailable
 from mcp_gateway.targets import postgres_errors
 from mcp_gateway.targets.postgres_catalog import Touched, Versions
@@ -141,7 +142,7 @@ class Execution:
         1 to 4 are one exchange for a harmless read whose result is known from an earlier one that differs in values alone.
         """
         seconds = self._statement.timeout.total_seconds()
-        with anyio.move_on_after(seconds + OVERTIME_SECONDS):
+        with time_limit(seconds + OVERTIME_SECONDS):
             return await self._run()
         if self._session is None or (self._phase == "begin" and not self._session.begun):
             # An idle session to a host that has vanished says nothing; the next call shall not wait for another one.
