@@ -8,6 +8,7 @@ slipped in could drop what is recorded.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import sqlite3
@@ -101,14 +102,26 @@ def is_store(connection: sqlite3.Connection) -> bool:
 
 
 def check(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
-    """Refuse, without changing anything, a store whose tables are not what the migrations that it has had make."""
-    wanted = (*BASE, *migrations)
+    """Refuse, without changing anything, a store whose tables are not what the migrations that it has had make.
+
+    All is read as of one moment: another process may be bringing the file up to date.
+    """
+    connection.execute("BEGIN")
+    try:
+        _check(connection, (*BASE, *migrations))
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _check(connection: sqlite3.Connection, wanted: Sequence[Migration]) -> None:
     applied = _applied(connection)
     _refuse_newer(applied, wanted)
     known = [migration for migration in wanted if migration.name in applied]
     for migration in known:
         _refuse_other_form(migration, applied[migration.name])
     _compare(connection, known)
+    _refuse_unlisted(connection, known, wanted)
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration], *, store_id: str) -> None:
@@ -192,18 +205,30 @@ def _statements(script: str) -> Iterator[str]:
         raise ValueError(f"a migration ends in an unfinished statement: {statement.strip()[:60]!r}")
 
 
-def _compare(connection: sqlite3.Connection, wanted: Sequence[Migration]) -> None:
-    """Refuse tables of ours that are not as the migrations make them, and triggers on them that are not ours."""
-    model = sqlite3.connect(":memory:", isolation_level=None)
-    try:
+def _refuse_unlisted(connection: sqlite3.Connection, known: Sequence[Migration], wanted: Sequence[Migration]) -> None:
+    """Refuse a file that has what a migration makes, and not that migration in its list: it would be made again."""
+    unlisted = _objects(connection).keys() & (_objects_of(wanted).keys() - _objects_of(known).keys())
+    if unlisted:
+        names = ", ".join(sorted(f"{kind} {name!r}" for kind, name, _ in unlisted))
+        raise StoreError(
+            f"the store's list of migrations is damaged: it does not have the one that made {names}",
+            next_step="keep the file as evidence and restore the store from a copy",
+        )
+
+
+def _objects_of(migrations: Sequence[Migration]) -> dict[tuple[str, str, str], str]:
+    """What these make, as `_objects` gives it."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as model:
         model.execute(LEDGER)
-        for migration in wanted:
+        for migration in migrations:
             for statement in _statements(migration.script):
                 model.execute(statement)
-        expected = _objects(model)
-    finally:
-        model.close()
-    found = _objects(connection)
+        return _objects(model)
+
+
+def _compare(connection: sqlite3.Connection, wanted: Sequence[Migration]) -> None:
+    """Refuse tables of ours that are not as the migrations make them, and triggers on them that are not ours."""
+    expected, found = _objects_of(wanted), _objects(connection)
     ours = {table for _, _, table in expected}
     foreign = {key for key in found if key not in expected and key[0] == "trigger" and key[2] in ours}
     changed = {key for key, sql in expected.items() if found.get(key) != sql} | foreign

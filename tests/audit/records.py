@@ -157,6 +157,12 @@ def refusing(data_dir: Path, kind: str) -> Iterator[None]:
         connection.close()
 
 
+def evidence(data: Path) -> dict[str, bytes]:
+    """What is evidence: the database and its log, where there is anything in it."""
+    paths = (data / name for name in ("audit.db", "audit.db-wal"))
+    return {path.name: path.read_bytes() for path in paths if path.exists() and path.stat().st_size}
+
+
 def rows(data_dir: Path, query: str = "SELECT sequence, kind, body FROM events ORDER BY sequence") -> list[Any]:
     """What is in the database, read beside whoever writes it."""
     with contextlib.closing(sqlite3.connect(f"file:{data_dir / 'audit.db'}?mode=ro", uri=True)) as connection:

@@ -8,7 +8,7 @@ import pytest
 
 from mcp_gateway.audit.schema import Migration, check
 from mcp_gateway.errors import StoreError
-from tests.audit.records import loaded, opened_store, rows, tampering
+from tests.audit.records import evidence, loaded, opened_store, rows, tampering
 
 pytestmark = pytest.mark.anyio
 
@@ -92,11 +92,35 @@ async def test_a_store_with_newer_tables_of_its_own_is_refused(tmp_path: Path) -
 @pytest.mark.requirement("R6")
 async def test_a_list_of_migrations_that_is_none_is_refused(tmp_path: Path) -> None:
     """As flipped bytes leave it: a row that has lost its name."""
-    connection = sqlite3.connect(tmp_path / "damaged.db")
+    connection = sqlite3.connect(tmp_path / "damaged.db", isolation_level=None)
     connection.execute("CREATE TABLE migrations (name, checksum)")
     connection.execute("INSERT INTO migrations VALUES (NULL, 'x')")
     with contextlib.closing(connection), pytest.raises(StoreError, match="list of migrations is damaged"):
         check(connection, ())
+
+
+@pytest.mark.requirement("R6")
+@pytest.mark.parametrize(
+    ("lost", "made"), [("notes-1", "table 'notes', trigger 'notes_stay'"), ("audit-1", "index 'events_by_call', .*")]
+)
+async def test_a_list_that_lost_a_migration_is_refused_and_the_file_stays_as_it_is(
+    tmp_path: Path, lost: str, made: str
+) -> None:
+    """As flipped bytes leave it: a row that has another name."""
+    data = tmp_path / "data"
+    async with opened_store(data, migrations=[FIRST]):
+        pass
+    with tampering(data) as connection:
+        connection.execute("UPDATE migrations SET name = 'motes-7' WHERE name = ?", (lost,))
+    before = evidence(data)
+
+    with pytest.raises(
+        StoreError, match=f"list of migrations is damaged: it does not have the one that made {made}; keep the file"
+    ):
+        async with opened_store(data, migrations=[FIRST]):
+            pass
+
+    assert evidence(data) == before
 
 
 async def test_a_command_that_knows_fewer_packages_can_open_the_store(tmp_path: Path) -> None:

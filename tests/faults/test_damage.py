@@ -20,7 +20,7 @@ from mcp_gateway.audit.verify import verify
 from mcp_gateway.clock import utc_now
 from mcp_gateway.errors import StoreError
 from mcp_gateway.events import Revoked
-from tests.audit.records import AT, loaded, opened_store, run_call, tampering
+from tests.audit.records import AT, evidence, loaded, opened_store, run_call, tampering
 from tests.faults.gateways import Targets, standing
 from tests.faults.sizes import times
 from tests.faults.stores import refused_to_start
@@ -47,15 +47,9 @@ async def whole(folder: Path) -> Path:
     return folder / "whole"
 
 
-def content(data: Path) -> dict[str, bytes]:
-    """What is evidence: the database and its log, where there is anything in it."""
-    paths = (data / name for name in ("audit.db", "audit.db-wal"))
-    return {path.name: path.read_bytes() for path in paths if path.exists() and path.stat().st_size}
-
-
 async def served(data: Path) -> bool:
     """Whether a store opens and takes a record; one that refuses at once has changed nothing, and says what to do."""
-    before = content(data)
+    before = evidence(data)
     opened = False
     try:
         async with opened_store(data, migrations=MIGRATIONS) as store:
@@ -69,7 +63,7 @@ async def served(data: Path) -> bool:
     except StoreError as error:
         assert error.next_step
         if not opened:
-            assert content(data) == before
+            assert evidence(data) == before
         return False
     return True
 
@@ -161,12 +155,12 @@ async def test_a_gateway_says_which_record_is_damaged_and_does_not_serve(
                 await store.append(loaded(number))
         with tampering(gateway.data) as connection:
             connection.execute("UPDATE events SET body = replace(body, 'v3', 'v7') WHERE sequence = 4")
-        damaged = content(gateway.data)
+        damaged = evidence(gateway.data)
 
         said = await refused_to_start(gateway)
 
         assert "event 4 does not fit its hash" in said
-        assert content(gateway.data) == damaged
+        assert evidence(gateway.data) == damaged
         shutil.rmtree(gateway.data)
         world.no_store = "it was damaged on purpose"
         world.data_dirs.clear()

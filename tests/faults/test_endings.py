@@ -14,11 +14,10 @@ from mcp_gateway.audit.database import connect
 from mcp_gateway.audit.verify import verify
 from mcp_gateway.identity.local import LocalPerson
 from tests.audit.programs import line, running
-from tests.audit.records import loaded, opened_store, rows
+from tests.audit.records import evidence, loaded, opened_store, rows
 from tests.faults.gateways import REQUEST, BrokenOffError, Gateway, Targets, standing
 from tests.faults.sizes import FULL, times
 from tests.faults.stores import RECOVERY_SECONDS, refused_to_start, settled
-from tests.faults.test_damage import content
 from tests.invariants.world import World, open_intents
 from tests.peers.api import API, running_api
 
@@ -168,7 +167,7 @@ async def test_an_older_store_is_brought_up_and_a_newer_one_refused(
 
         with closing(connect(gateway.data / "audit.db")) as connection:
             connection.execute("INSERT INTO migrations VALUES ('audit-2', 'of a version to come')")
-        before = content(gateway.data)
+        before = evidence(gateway.data)
         said = await refused_to_start(gateway)
         assert "was made by a newer version of the gateway: it has 'audit-2'" in said
-        assert content(gateway.data) == before
+        assert evidence(gateway.data) == before
