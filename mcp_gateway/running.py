@@ -63,9 +63,7 @@ class Running:
     async def _run(self) -> Answer:
         with self._permitted.held:
             try:
-                raw = await self._execute()
-                self._came_back = True
-                masked = await self._mask(raw)
+                masked = await self._masked()
             except anyio.get_cancelled_exc_class():
                 with anyio.CancelScope(shield=True):
                     await self._cancelled()
@@ -74,22 +72,32 @@ class Running:
                 return await self._failed(error)
             return await self._finished(masked)
 
+    async def _masked(self) -> Masked:
+        """Run it, and mask what came back.
+
+        Its turn at the target ends after that: otherwise results would pile up before they are masked, as many as there are
+        calls.
+        """
+        try:
+            raw = await self._execute()
+            self._came_back = True
+            return await self._mask(raw)
+        finally:
+            self._permitted.turn()
+
     async def _execute(self) -> Any:
         permitted = self._permitted
-        try:
-            return await self._parts.revocations.unless_revoked(
-                permitted.call.caller,
-                lambda: permitted.tool.execute(
-                    permitted.arguments,
-                    examination=permitted.examination,
-                    connector=permitted.registered.connector,
-                    permit=permitted.permit,
-                ),
-                target=permitted.call.target.name,
-                seconds=(permitted.permit.timeout + OVERRUN).total_seconds(),
-            )
-        finally:
-            permitted.turn()
+        return await self._parts.revocations.unless_revoked(
+            permitted.call.caller,
+            lambda: permitted.tool.execute(
+                permitted.arguments,
+                examination=permitted.examination,
+                connector=permitted.registered.connector,
+                permit=permitted.permit,
+            ),
+            target=permitted.call.target.name,
+            seconds=(permitted.permit.timeout + OVERRUN).total_seconds(),
+        )
 
     async def _mask(self, raw: Any) -> Masked:
         permitted, masker = self._permitted, self._masker(revealed=self._permitted.revealed)
