@@ -23,6 +23,9 @@ from mcp_gateway.tool import Masker
 MAX_CLIENT_CHARACTERS = 200
 """Of each thing that a client says of itself."""
 
+NOTHING_LEFT = "[masked]"
+"""In the place of a text of which nothing is left: in a cell that is null, here it stays a text."""
+
 
 class Reception:
     """Where calls come in."""
@@ -155,9 +158,9 @@ def _said(request: Request) -> list[str]:
 
 
 def _client(masked: list[str | None]) -> JSONObject:
-    return dict(zip(("name", "version", "protocol", "trace"), map(_text, masked), strict=True))
+    name, version, protocol, trace = [NOTHING_LEFT if text is None else text for text in masked]
+    return {"name": name, "version": version, "protocol": protocol, "trace": trace}
 
 
 def _text(masked: str | None) -> str:
-    """A text of which nothing is left is null in a cell; here it stays a text."""
-    return "[masked]" if masked is None else masked
+    return NOTHING_LEFT if masked is None else masked

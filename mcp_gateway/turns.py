@@ -51,9 +51,9 @@ class Shares:
 
 async def acquire(semaphore: anyio.Semaphore) -> None:
     """Wait for a place; one that is free is taken without a look at whether the task was cancelled."""
-    if semaphore.value:
+    try:
         semaphore.acquire_nowait()
-    else:
+    except anyio.WouldBlock:
         await semaphore.acquire()
 
 

@@ -23,7 +23,7 @@ import contextlib
 import math
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,6 +53,22 @@ OUTCOME_WORDS = {
 __all__ = ["AuditStore", "Migration", "Pace", "Transaction"]
 
 
+class _CallsUnderWay:
+    """Counts calls from their beginning to their end; entered once for each."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._gathering = writer.gathering
+        self.calls = 0
+
+    def __enter__(self) -> None:
+        self.calls += 1
+        self._gathering.under_way += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._gathering.under_way -= 1
+        self.calls -= 1
+
+
 class AuditStore:
     """One process's door to the store of one data directory."""
 
@@ -66,7 +82,7 @@ class AuditStore:
         self._scrub = Scrub(paths, condemn=writer.condemn, failure=lambda: writer.failure)
         database.others += [self._readers.close, self._scrub.let_go]
         self._forsaken: dict[str, str] = {}
-        self._calls = 0
+        self._under_way = _CallsUnderWay(writer)
 
     @classmethod
     async def open(
@@ -114,16 +130,9 @@ class AuditStore:
             timer.cancel()
         return answer
 
-    @contextmanager
-    def call_under_way(self) -> Iterator[None]:
+    def call_under_way(self) -> AbstractContextManager[None]:
         """Say that a call is on its way: where there are many, their records wait for each other for a moment."""
-        self._calls += 1
-        self._writer.gathering.under_way += 1
-        try:
-            yield
-        finally:
-            self._writer.gathering.under_way -= 1
-            self._calls -= 1
+        return self._under_way
 
     @contextmanager
     def call_held_up(self) -> Iterator[None]:
@@ -137,7 +146,7 @@ class AuditStore:
     @property
     def calls_under_way(self) -> int:
         """How many have said so and have not come to their end."""
-        return self._calls
+        return self._under_way.calls
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on a snapshot, in another thread; it must read all of its rows before it returns."""

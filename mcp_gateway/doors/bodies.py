@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import codecs
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import orjson
@@ -64,23 +64,33 @@ class OpenBodies:
     def __init__(self) -> None:
         self._sizes: Counter[str] = Counter()
 
-    @contextmanager
-    def counted(self, key: str) -> Iterator[Fits]:
+    def counted(self, key: str) -> AbstractContextManager[Fits]:
         """Count one request of a person's for as long as the block lasts. One alone fits, however large it is."""
-        own = 0
+        return _OpenBody(self._sizes, key)
 
-        def fits(size: int) -> bool:
-            nonlocal own
-            own += size
-            self._sizes[key] += size
-            return self._sizes[key] <= MAX_OPEN_BYTES or self._sizes[key] == own
 
-        try:
-            yield fits
-        finally:
-            self._sizes[key] -= own
-            if not self._sizes[key]:
-                del self._sizes[key]
+class _OpenBody:
+    """What one open request holds."""
+
+    def __init__(self, sizes: Counter[str], key: str) -> None:
+        self._sizes = sizes
+        self._key = key
+        self._own = 0
+
+    def __enter__(self) -> Fits:
+        return self._fits
+
+    def _fits(self, size: int) -> bool:
+        self._own += size
+        together = self._sizes[self._key] = self._sizes[self._key] + size
+        return together <= MAX_OPEN_BYTES or together == self._own
+
+    def __exit__(self, *_: object) -> None:
+        left = self._sizes[self._key] - self._own
+        if left:
+            self._sizes[self._key] = left
+        else:
+            self._sizes.pop(self._key, None)
 
 
 async def whole_body(scope: Scope, receive: Receive, *, fits: Fits) -> bytes | Unfit:

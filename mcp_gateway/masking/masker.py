@@ -149,7 +149,7 @@ class CallMasker:
         cells: list[list[Any] | None] = []
         for column in columns:
             found = None
-            if left < 0 or self.hides(column.classes) or set(map(type, column.values)) != {str}:
+            if left < 0 or not column.classes <= self._revealed or set(map(type, column.values)) != {str}:
                 found = self.column(column.values, classes=column.classes, computed=column.computed)
             else:
                 left -= sum(map(len, column.values))

@@ -102,7 +102,7 @@ class Types:
 
     def column(self, oid: int, values: Sequence[str | None]) -> list[Any]:
         """One result column of this type as JSON values."""
-        form = self._form(oid, wide=False)
+        form = self._forms.get((oid, False)) or self._form(oid, wide=False)
         if form is None or not values:
             return list(values)
         if None in values:
