@@ -254,7 +254,8 @@ class SSHConnector:
             await self._leave(_hang_up(connection))
             raise self._not_begun(error, lost=lost) from None
         except BaseException:
-            await self._leave(_hang_up(connection))
+            # The host may have begun it, and not have said so yet.
+            await self._leave(_kill_and_hang_up(connection, None, killed))
             raise
         captures = Capture(limit=max_bytes // 2), Capture(limit=max_bytes // 2)
         ended, enough = False, anyio.Event()
@@ -335,7 +336,7 @@ async def _hang_up(connection: asyncssh.SSHClientConnection) -> None:
 
 
 async def _kill_and_hang_up(
-    connection: asyncssh.SSHClientConnection, process: asyncssh.SSHClientProcess[bytes], killed: asyncio.Event
+    connection: asyncssh.SSHClientConnection, process: asyncssh.SSHClientProcess[bytes] | None, killed: asyncio.Event
 ) -> None:
     try:
         if await _kill_there(connection, process):
@@ -345,14 +346,17 @@ async def _kill_and_hang_up(
         connection.abort()
 
 
-async def _kill_there(connection: asyncssh.SSHClientConnection, process: asyncssh.SSHClientProcess[bytes]) -> bool:
+async def _kill_there(
+    connection: asyncssh.SSHClientConnection, process: asyncssh.SSHClientProcess[bytes] | None
+) -> bool:
     """Kill the command at the host, by the protocol's signal (RFC 4254 section 6.9) and by a command beside it.
 
-    Gives whether the host says that it did so.
+    `process` is None while the host has not confirmed that it runs. Gives whether the host says that it did so.
     """
     with anyio.move_on_after(KILL_SECONDS, shield=True):
         try:
-            _kill(process)
+            if process is not None:
+                _kill(process)
             killing = await connection.create_process(
                 KILL_COMMAND, encoding=None, stdin=asyncssh.DEVNULL, stderr=asyncssh.DEVNULL
             )

@@ -1,7 +1,8 @@
 """A relay in front of a real peer, which loses, holds back and spoils what goes through it. On loopback.
 
 It starts as one that passes everything on. What it does instead is set while connections are open: `silence` takes
-connections and says nothing on any, `drip` passes a byte a second from the peer, `reset` ends all at once by RST.
+connections and says nothing on any, `drip` passes a byte a second from the peer, `reset` ends all at once by RST. While
+`flows` is not set, what the peer says waits.
 What the other side did is in `opened`, `ended` and `cancels`.
 """
 
@@ -46,6 +47,10 @@ class Relay:
     cancels: int = 0
     """How often PostgreSQL was asked for a cancellation."""
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    flows: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.flows.set()
 
     def reset(self) -> None:
         """End every connection by RST."""
@@ -108,6 +113,7 @@ class Relay:
     async def _back(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await there.read(READ_BYTES):
+                await self.flows.wait()
                 if self.mode == "drip":
                     for byte in data:
                         await say(writer, bytes([byte]))

@@ -13,7 +13,7 @@ from mcp_gateway.facts.shell import quote
 from mcp_gateway.targets.capture import MARGIN_BYTES
 from mcp_gateway.targets.ssh import Ran, SSHConnector
 from tests.peers.recording_ssh import RecordingSSH, recording_ssh
-from tests.peers.relay import relay
+from tests.peers.relay import Relay, relay
 from tests.peers.sshd import SSHServer
 
 pytestmark = pytest.mark.anyio
@@ -87,9 +87,7 @@ async def test_a_command_that_takes_too_long_is_killed_at_the_host(ssh_server: S
 @pytest.mark.requirement("R8")
 async def test_a_host_that_falls_silent_is_left_in_the_background(ssh_server: SSHServer, tmp_path: Path) -> None:
     async with relay(ssh_server.port) as way:
-        known = tmp_path / "known_hosts"
-        known.write_text(ssh_server.known_hosts.read_text().replace(str(ssh_server.port), str(way.port)))
-        connector = SSHConnector(replace(ssh_server, port=way.port, known_hosts=known), fetch=ssh_server.fetch)
+        connector = SSHConnector(behind(way, ssh_server, folder=tmp_path), fetch=ssh_server.fetch)
         before = ssh_server.log.read_text().count("Starting session")
 
         async def fall_silent() -> None:
@@ -121,6 +119,50 @@ async def test_a_cancelled_call_is_killed_at_the_host(ssh_server: SSHServer, tmp
         group.cancel_scope.cancel()
 
     await gone(int(pid.read_text()))
+
+
+@pytest.mark.requirement("R8", "R9")
+@pytest.mark.parametrize("ends", ["cancelled", "out of time"])
+async def test_a_call_that_ends_before_the_host_confirms_its_command_is_killed_at_the_host(
+    ssh_server: SSHServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    pid = tmp_path / "pid"
+    request = asyncssh.SSHClientChannel._make_request
+
+    async def held(channel: asyncssh.SSHClientChannel[bytes], name: bytes, *arguments: bytes) -> bool | None:
+        monkeypatch.undo()
+        way.flows.clear()
+        return await request(channel, name, *arguments)
+
+    async with relay(ssh_server.port) as way:
+        connector = SSHConnector(behind(way, ssh_server, folder=tmp_path), fetch=ssh_server.fetch)
+        monkeypatch.setattr(asyncssh.SSHClientChannel, "_make_request", held)
+        scope = anyio.CancelScope()
+
+        async def call() -> None:
+            seconds = 2 if ends == "out of time" else 60
+            with scope, pytest.raises(TargetTimeout, match=ENDED):
+                await connector.run(f"echo $$ > {pid}; exec sleep 600", stdin=b"", seconds=seconds, max_bytes=1000)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(call)
+            with anyio.fail_after(20):
+                while not pid.exists() or not pid.read_text().strip():
+                    await anyio.sleep(0.01)
+                if ends == "cancelled":
+                    scope.cancel()
+                while not connector._leaving:
+                    await anyio.sleep(0.01)
+            way.flows.set()
+        await gone(int(pid.read_text()))
+        await connector.aclose()
+
+
+def behind(way: Relay, server: SSHServer, *, folder: Path) -> SSHServer:
+    """A server as it is reached by a relay."""
+    known = folder / "known_hosts"
+    known.write_text(server.known_hosts.read_text().replace(str(server.port), str(way.port)))
+    return replace(server, port=way.port, known_hosts=known)
 
 
 async def gone(pid: int) -> None:
